@@ -1,0 +1,264 @@
+"""What a user varies, as values: every schema of policies/, tasks/, tasks/suites/ and of a run, unknown keys refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from robo_orl.errors import UsageError, unknown
+
+
+T = TypeVar("T", bound="Strict")
+
+
+class Strict(BaseModel):
+    """A frozen schema that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def digest(self) -> str:
+        """The sha256 of the canonical JSON: equal configurations have equal digests."""
+        return sha256_of(self.model_dump(mode="json"))
+
+
+def sha256_of(value: Any) -> str:
+    """The sha256 of a JSON value in canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------- policies
+
+Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "separate"]
+SIZES = {"tiny": 3, "xs": 4, "s": 8, "m": 14, "l": 20}  # the one dial: depth; width = 32 * depth (models/backbones)
+
+
+class BackboneConfig(Strict):
+    """What turns an observation into tokens."""
+
+    kind: str = "transformer"
+    size: str = Field("tiny", description="a name of `robo-orl list sizes`")
+
+
+class ActionHeadConfig(Strict):
+    """What turns tokens into a chunk of h actions."""
+
+    kind: Literal["l1", "flow"] = "l1"
+    chunk: int = Field(10, ge=1, description="h: actions predicted at once")
+    execute: int = Field(5, ge=1, description="actions executed before the policy is asked again")
+    flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
+
+    @model_validator(mode="after")
+    def _executes_what_it_predicts(self) -> ActionHeadConfig:
+        if self.execute > self.chunk:
+            raise ValueError(f"execute ({self.execute}) cannot exceed chunk ({self.chunk})")
+        return self
+
+
+class CriticConfig(Strict):
+    """The axis this project exists for."""
+
+    topology: Topology = "shared"
+    target: Literal["head_ema", "full_ema", "none"] = "head_ema"
+    loss: Literal["mse", "hl_gauss"] = "mse"
+    ensemble: int = Field(2, ge=1)
+    aggregate: Literal["mean", "min"] = "mean"
+    tau: float = Field(0.005, gt=0, le=1, description="EMA rate of the target")
+    bins: int = Field(101, ge=3, description="K: value bins of hl_gauss")
+    value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss")
+    small_size: str = Field("tiny", description="the size of separate_small's own backbone")
+
+
+class ObjectiveConfig(Strict):
+    """A name of `robo-orl list objectives` and its parameters (validated by the objective's own schema)."""
+
+    name: str = "bc"
+    params: dict[str, Any] = {}
+
+
+class GammaConfig(Strict):
+    """The discount per decision: `fixed`, or matched to the horizon H of the task as 1 - matched/H."""
+
+    fixed: float | None = Field(None, gt=0, le=1)
+    matched: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> GammaConfig:
+        if (self.fixed is None) == (self.matched is None):
+            raise ValueError("gamma takes either 'fixed' or 'matched'")
+        return self
+
+    def value(self, horizon: int) -> float:
+        """gamma for a task of `horizon` decisions."""
+        return self.fixed if self.fixed is not None else 1.0 - self.matched / horizon
+
+
+class OptimConfig(Strict):
+    """One AdamW, one schedule; critic_lr is a parameter group of the same optimiser."""
+
+    steps: int = Field(3000, ge=1)
+    batch_size: int = Field(128, ge=2, description="observations through the backbone per step = 2 x pairs, all ranks")
+    lr: float = Field(1e-3, gt=0)
+    critic_lr: float | None = Field(None, gt=0, description="default: lr")
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float = Field(1.0, ge=0, description="one global norm over policy and critic; 0 = off")
+    policy_ema: float = Field(0.0, ge=0, lt=1, description="averaging of the acting policy's weights; 0 = off")
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _pairs(self) -> OptimConfig:
+        if self.batch_size % 2:
+            raise ValueError("batch_size counts observations, two per pair: it must be even")
+        return self
+
+
+class SelectionConfig(Strict):
+    """How the acting policy chooses among its samples."""
+
+    num_samples: int = Field(1, ge=1, description="N: best of N by the critic; 1 = the policy's own sample")
+    untrained_critic: bool = Field(False, description="control: rank by a freshly initialised critic")
+
+
+class PolicyConfig(Strict):
+    """What learns: backbone + action head + critic + objective."""
+
+    name: str
+    description: str = ""
+    backbone: BackboneConfig = BackboneConfig()
+    action_head: ActionHeadConfig = ActionHeadConfig()
+    critic: CriticConfig | None = None
+    objective: ObjectiveConfig = ObjectiveConfig()
+    gamma: GammaConfig = GammaConfig(fixed=0.99)
+    n_step: int | None = Field(None, ge=1, description="n of the pair (t, t+n); default: the chunk h")
+    optim: OptimConfig = OptimConfig()
+    selection: SelectionConfig = SelectionConfig()
+
+    @property
+    def n(self) -> int:
+        """Frames between the two observations of a pair."""
+        return self.n_step or self.action_head.chunk
+
+
+# ---------------------------------------------------------------------------------------------------------------- tasks
+
+
+class TaskConfig(Strict):
+    """What is done. Everything here is part of the task's hash: change any of it and it is another task."""
+
+    name: str
+    description: str = ""
+    version: int = 1
+    env: str = Field(description="a name of the registry in robo_orl/envs")
+    params: dict[str, Any] = Field({}, description="the scene's own parameters, e.g. cubes: 2")
+    stages: list[str] = Field(min_length=1, description="predicates in order; the last one is success")
+    reward: Literal["success", "stages"] = Field(
+        "success", description="success: 1 at success; stages: 1/len(stages) when each is first reached in order"
+    )
+    control_hz: int = Field(20, description="decisions per second: 10, 20 or 40")
+    padding: float = Field(0.0, ge=0, description="dead time in seconds at the start and after each stage")
+    max_seconds: float = Field(gt=0, description="time-out, dead time excluded; the episode also ends at success")
+    instruction: str = ""
+
+    @property
+    def horizon(self) -> int:
+        """Decisions until the time-out."""
+        dead = self.padding * len(self.stages)
+        return round((self.max_seconds + dead) * self.control_hz)
+
+
+# ----------------------------------------------------------------------------------------------------------------- runs
+
+Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
+
+
+class RunConfig(Strict):
+    """One training run, fully resolved."""
+
+    policy: PolicyConfig
+    task: TaskConfig
+    data: str = Field(description="path of the HDF5 file")
+    filter: str | None = Field(None, description="train on the episodes of this mask of the file only")
+    seed: int = 0
+    checkpoint_every: int = Field(1000, ge=1)
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    expect: dict[str, Any] = Field({}, description="what accelerate must resolve to, e.g. zero_stage: 2, processes: 2")
+
+
+# ---------------------------------------------------------------------------------------------------- reading and merging
+
+
+def deep_merge(base: dict, over: dict) -> dict:
+    """`over` laid on `base`, dictionaries merged key by key; a null in `over` replaces what was there."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = deep_merge(merged[key], value) if both else value
+    return merged
+
+
+def parse(schema: type[T], values: dict, where: str) -> T:
+    """Validate `values`; the first fault becomes one sentence that names its place and the nearest key."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise _sentence(schema, error, where) from None
+
+
+def _sentence(schema: type[Strict], error: ValidationError, where: str) -> UsageError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        fields = _fields_at(schema, path[:-1])
+        prefix = ".".join(path[:-1])
+        return UsageError(f"{where}: {unknown(f'key in {prefix}' if prefix else 'key', path[-1], fields)}")
+    return UsageError(f"{where}: {'.'.join(path) or 'value'}: {first['msg']}.")
+
+
+def _fields_at(schema: Any, path: list[str]) -> list[str]:
+    """The keys that the schema knows below `path`."""
+    for part in path:
+        annotation = schema.model_fields[part].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [o for o in options if isinstance(o, type) and issubclass(o, Strict)]
+        if not inner:
+            return []
+        schema = inner[0]
+    return list(schema.model_fields)
+
+
+def apply_overrides(values: dict, overrides: list[str]) -> dict:
+    """Lay `--set a.b=value` items on a nested dictionary; values are YAML scalars or lists."""
+    for item in overrides:
+        path, equals, text = item.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set takes KEY=VALUE, got '{item}'.")
+        nested: Any = _yaml(text, f"--set {path}")
+        for key in reversed(path.split(".")):
+            nested = {key: nested}
+        values = deep_merge(values, nested)
+    return values
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file that holds a mapping."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    values = _yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must hold keys and values.")
+    return values

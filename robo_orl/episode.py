@@ -1,0 +1,40 @@
+"""One recorded episode, as experts produce it and as data files store it. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Episode:
+    """T decisions of one episode.
+
+    obs: per low-dim key (T, D) float32, what was seen before each action; next_obs: the same after it.
+    actions: (T, A) float32 in [-1, 1], as given to the environment.
+    rewards: (T,) float32. dones: (T,) uint8, 1 only at a true terminal (success); a timeout is no terminal.
+    states: (T, Z) float64, robosuite's flattened simulator state before each action.
+    stages: (T, S) uint8, stages completed after each action.
+    success: whether the task succeeded. operator: name of the style that acted. grade: better | okay | worse | "".
+    start: index of the start state; model_xml: the scene that `states` belong to.
+    masks: names of the file masks that this episode belongs to.
+    """
+
+    obs: dict[str, np.ndarray]
+    next_obs: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    dones: np.ndarray
+    states: np.ndarray
+    stages: np.ndarray
+    success: bool
+    operator: str
+    grade: str
+    start: int
+    model_xml: str
+    seed: int = 0
+    masks: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.actions)
