@@ -1,0 +1,233 @@
+"""What one cell of a benchmark leaves behind: a record with its counts, hashes and origin, and one row per episode.
+
+A record holds k and n, never k/n alone, and everything that `verify` needs to compute its scores again. The schema is
+versioned: a change that alters the meaning of a field raises SCHEMA_VERSION.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from robo_orl.config import Strict
+
+SCHEMA_VERSION = 1
+
+
+# --------------------------------------------------------------------------------------------------------------- scores
+
+
+class Count(Strict):
+    """k of n."""
+
+    k: int = Field(ge=0)
+    n: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _k_is_part_of_n(self) -> Count:
+        if self.k > self.n:
+            raise ValueError(f"k ({self.k}) cannot exceed n ({self.n})")
+        return self
+
+    @property
+    def rate(self) -> float | None:
+        """k/n, or None where nothing was counted."""
+        return self.k / self.n if self.n else None
+
+
+class Score(Count):
+    """k of n with its 95 % Wilson interval (0 to 1 where n is 0)."""
+
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+
+
+class StageScore(Strict):
+    """One stage of a task: how often it was reached, and how often among the episodes that reached the one before."""
+
+    name: str
+    reached: Score
+    conditional: Score = Field(description="n = the episodes that reached the stage before; for the first one, all")
+
+
+class EpisodeRow(Strict):
+    """One evaluation episode, one line of episodes.jsonl."""
+
+    episode: int = Field(ge=0, description="place in the evaluation, from 0")
+    start: int = Field(ge=0, description="index of the start state in the bank")
+    seed: int = Field(description="seed of the policy's draws in this episode")
+    success_once: bool
+    success_at_end: bool
+    stages: list[bool] = Field(description="whether each stage was reached, in the task's order")
+    length: int = Field(ge=0, description="decisions until success or time-out")
+    discounted_return: float = Field(description="sum of gamma^t r_t with the gamma of the evaluation")
+    wall_s: float = Field(ge=0, description="seconds from reset to the end, shared pool included")
+    restarts: int = Field(0, ge=0, description="times the episode was run again because its worker died")
+
+
+class Evaluation(Strict):
+    """The scores of one policy over n episodes, all recomputable from the episode rows."""
+
+    episodes: int = Field(ge=0)
+    success_once: Score
+    success_at_end: Score
+    stages: list[StageScore]
+    stages_reached: float = Field(ge=0, le=1, description="mean share of the stages reached")
+    success_length_median: float | None = Field(description="decisions, over the successes; None without any")
+    success_length_mean: float | None
+    discounted_return: float = Field(description="mean over the episodes")
+    gamma: float = Field(gt=0, le=1, description="discount per decision of discounted_return, equal for all policies")
+    episodes_file: str = Field(description="relative to the record")
+    episodes_sha256: str
+    starts_sha256: str = Field(description="the start bank; equal hashes and rows can be paired across policies")
+    loop: str = Field(description="the physics loop that stepped the simulator: exact, fast or stock")
+    seed: int
+    restarts: int = Field(0, ge=0, description="episodes run again after a worker died")
+    wall_s: float = Field(ge=0)
+
+
+# --------------------------------------------------------------------------------------------------------------- origin
+
+
+class SuiteRef(Strict):
+    """The suite that asked for a cell."""
+
+    name: str
+    version: int
+
+
+class TaskRef(Strict):
+    """The task a cell was run on."""
+
+    name: str
+    digest: str
+    version: int
+    horizon: int = Field(description="decisions until the time-out")
+    control_hz: int
+    padding: float
+    stages: list[str]
+
+
+class PolicyRef(Strict):
+    """The policy of a cell, with everything that was resolved for it."""
+
+    name: str
+    digest: str
+    config: dict[str, Any] = Field(description="the resolved PolicyConfig")
+
+
+class DataRef(Strict):
+    """What was learned from."""
+
+    sha256: str
+    seed: int
+    episodes: int = Field(ge=0)
+    frames: int = Field(ge=0)
+    success: Count
+    filter: str | None = Field(None, description="the file's mask that training was limited to")
+
+
+class Training(Strict):
+    """The cost of learning, as measured while the cell ran (beside whatever else ran on the machine)."""
+
+    run: str = Field(description="key of the trained run; variants that differ in selection only share it")
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="observations per step, all ranks")
+    wall_s: float = Field(ge=0)
+    steps_per_s: float = Field(ge=0)
+    samples_per_s: float = Field(ge=0)
+    step_s_median: float = Field(ge=0)
+    peak_memory_bytes: int | None
+    peak_memory_kind: str = Field(description="what peak_memory_bytes counts: cuda_allocated, process_rss ...")
+    parameters: dict[str, int] = Field(description="backbone, action_head, critic, target; they sum to 'total'")
+
+    @model_validator(mode="after")
+    def _parameters_sum(self) -> Training:
+        parts = sum(count for name, count in self.parameters.items() if name != "total")
+        if parts != self.parameters.get("total"):
+            raise ValueError(f"parameters: the components sum to {parts}, total says {self.parameters.get('total')}")
+        return self
+
+
+class CostRow(Strict):
+    """One policy of an interleaved measurement, relative to its first row (plain behaviour cloning)."""
+
+    policy: str
+    size: str
+    topology: str | None
+    step_s: float = Field(gt=0, description="median")
+    step_relative: float = Field(gt=0)
+    peak_memory_bytes: int | None
+    memory_relative: float | None
+    memory_kind: str
+    flops_per_sample: float | None = Field(description="forward, backward and update, per observation")
+    flops_relative: float | None
+    parameters: dict[str, int]
+    steps: int = Field(ge=1, description="timed steps of each policy")
+
+
+class ValueErrors(Strict):
+    """How far the critic is from the Monte-Carlo return of the data."""
+
+    n: int = Field(ge=1, description="frames compared")
+    mean_absolute: float = Field(ge=0)
+    bias: float = Field(description="value - return")
+    correlation: float | None = Field(ge=-1, le=1, description="Spearman; None where one side is constant")
+    gamma: float
+
+
+class Hardware(Strict):
+    """What it ran on."""
+
+    cpu: str
+    cores: int = Field(ge=1)
+    memory_bytes: int | None
+    accelerator: str | None = None
+
+
+class Code(Strict):
+    """What ran."""
+
+    version: str
+    commit: str | None
+    dirty: bool | None = Field(description="whether tracked files differed from the commit")
+
+
+# -------------------------------------------------------------------------------------------------------------- records
+
+
+class Record(Strict):
+    """One cell: a policy of one size, trained with one seed on one data set of one task, and evaluated."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    cell: str = Field(description="content address: sha256 of everything that decides the result")
+    suite: SuiteRef
+    task: TaskRef
+    regime: str
+    policy: PolicyRef
+    size: str
+    seed: int
+    data: DataRef
+    train: Training
+    evaluation: Evaluation
+    value_errors: ValueErrors | None = None
+    versions: dict[str, str] = Field(description="package -> version")
+    hardware: Hardware
+    code: Code
+    created: str = Field(description="UTC, ISO 8601")
+
+
+class CostRecord(Strict):
+    """One interleaved cost measurement: all its rows come from the same run on the same machine."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: str
+    suite: SuiteRef
+    task: TaskRef
+    batch_size: int
+    rows: list[CostRow] = Field(min_length=1)
+    versions: dict[str, str]
+    hardware: Hardware
+    code: Code
+    created: str
