@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from robo_orl.errors import UsageError, unknown
 
-
 T = TypeVar("T", bound="Strict")
 
 

@@ -1,0 +1,275 @@
+"""The command line: thin commands that read names into configurations and call one function each.
+
+Heavy modules are imported inside the commands, so that `--help` and `list` answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robo_orl import __version__
+from robo_orl.errors import RunError, UsageError, unknown
+
+HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
+
+Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are YAML files in policies/ and tasks/;
+`robo-orl list policies` names them, `--set policy.critic.topology=separate` changes one thing, and
+`--presets DIR` adds a folder of your own of the same shape."""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(help="Demonstrations: generate, check, describe and replay robomimic HDF5 files.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
+Sets = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. policy.optim.steps=500. Repeatable.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes [default: one per core].")]
+Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+
+
+def _show(result: dict[str, Any], as_json: bool, render: Callable[[dict], None] | None = None) -> None:
+    """Print a command's result: JSON for programs, a table for people."""
+    if as_json:
+        print(json.dumps(result))
+    elif render is not None:
+        render(result)
+    else:
+        from robo_orl.terminal import key_values
+
+        key_values(result)
+
+
+def _progress(as_json: bool) -> bool:
+    """Progress belongs to a person at a terminal, and to nobody who reads JSON."""
+    return not as_json
+
+
+def _check_loop(loop: str) -> str:
+    if loop not in ("exact", "fast", "stock"):
+        raise unknown("loop", loop, ("exact", "fast", "stock"))
+    return loop
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"robo-orl {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    presets: Annotated[Path | None, typer.Option(help="A folder of your own with policies/, tasks/ or launch/.")] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options that come before the command."""
+    from robo_orl.presets import PRESETS_VARIABLE
+
+    if presets is not None:
+        if not presets.is_dir():
+            raise UsageError(f"--presets: {presets} is no folder.")
+        os.environ[PRESETS_VARIABLE] = str(presets.resolve())
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what works on this machine, and how to mend what does not."""
+    from robo_orl.doctor import examine, print_findings
+
+    findings = examine()
+    _show({"findings": [f.model_dump() for f in findings]}, as_json, lambda _: print_findings(findings))
+    if any(f.status == "fail" for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_presets(
+    kind: Annotated[str, typer.Argument(help="policies, tasks, suites, sizes or objectives [default: all]")] = "",
+    as_json: Json = False,
+) -> None:
+    """List what can be named: policies, tasks, suites, sizes, objectives."""
+    from robo_orl.catalogue import KINDS, catalogue
+    from robo_orl.terminal import listing
+
+    if kind and kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    found = {k: catalogue(k) for k in ([kind] if kind else KINDS)}
+    _show(found, as_json, listing)
+
+
+@app.command()
+def train(
+    policy: Annotated[str, typer.Option(help="Name of a file in policies/, or a path.")],
+    task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
+    data: Annotated[Path, typer.Option(help="robomimic HDF5 file of that task.")],
+    out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
+    seed: Seed = 0,
+    settings: Sets = [],  # noqa: B006 (typer copies it)
+    mask: Annotated[str | None, typer.Option("--filter", help="Train on the episodes of this mask only, e.g. success.")] = None,
+    tracker: Annotated[str, typer.Option(help="tensorboard, wandb, trackio or none.")] = "tensorboard",
+    as_json: Json = False,
+) -> None:
+    """Train one policy. Under `accelerate launch -m robo_orl train ...` the same command runs on many processes."""
+    from robo_orl.config import RunConfig, apply_overrides, parse
+    from robo_orl.presets import preset_values
+
+    values = {"policy": preset_values("policies", policy), "task": preset_values("tasks", task), "data": str(data)}
+    values |= {"seed": seed, "filter": mask, "tracker": tracker}
+    run = parse(RunConfig, apply_overrides(values, settings), "train")
+    from robo_orl.engine.train import train as train_run  # torch from here on: faults above answer at once
+
+    summary = train_run(run, out, progress=_progress(as_json))
+    if int(os.environ.get("RANK", 0)) == 0:
+        _show(summary, as_json)
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes; 500 or more for a leaderboard.")] = 200,
+    workers: Workers = None,
+    seed: Seed = 0,
+    loop: Loop = "exact",
+    video: Annotated[Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")] = None,
+    settings: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
+    from robo_orl.evaluate.evaluate import evaluate as evaluate_run
+
+    result = evaluate_run(
+        run, episodes, workers=workers, seed=seed, loop=_check_loop(loop), video=video, progress=_progress(as_json),
+        overrides=settings,
+    )
+    _show(result, as_json)
+
+
+@app.command()
+def bench(
+    suite: Annotated[str, typer.Option(help="Name of a file in tasks/suites/, or a path.")] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Results folder [default: runs/SUITE].")] = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Run a whole suite: data, training, evaluation, cost. Resumable; what is done is never done again."""
+    from rich.console import Console
+
+    from robo_orl.report.build import build
+    from robo_orl.report.terminal import table
+    from robo_orl.sweep.bench import bench as run_bench
+
+    folder = out or Path("runs") / Path(suite).stem
+    summary = run_bench(suite, folder, workers=workers, progress=_progress(as_json))
+    summary["report"] = build(folder, folder)
+    _show(summary, as_json, lambda _: Console().print(table(folder)))
+    if summary.get("failed"):
+        raise RunError(f"{len(summary['failed'])} cell(s) failed; run the same command again to retry them.")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A results folder written by `robo-orl bench`.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write report.html [default: the results folder].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a results folder into report.html, report.json and a table."""
+    from rich.console import Console
+
+    from robo_orl.report.build import build
+    from robo_orl.report.terminal import table
+
+    summary = build(results, out or results)
+    _show(summary, as_json, lambda _: Console().print(table(results)))
+
+
+@data_app.command()
+def generate(
+    task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
+    regime: Annotated[str, typer.Option(help="ph, mh, mg, stitch or paired.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to record.")],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write; a killed call continues where it was.")],
+    workers: Workers = None,
+    seed: Seed = 0,
+    next_obs: Annotated[bool, typer.Option(help="Also store next_obs, which robomimic's RL algorithms want.")] = False,
+    loop: Loop = "exact",
+    as_json: Json = False,
+) -> None:
+    """Record scripted operators of a regime into robomimic's HDF5 layout."""
+    from typing import get_args
+
+    from robo_orl.config import Regime
+    from robo_orl.data.generate import generate as generate_file
+    from robo_orl.presets import load_task
+
+    if regime not in get_args(Regime):
+        raise unknown("regime", regime, get_args(Regime))
+    summary = generate_file(
+        load_task(task), regime, episodes, out, workers=workers, seed=seed, next_obs=next_obs, loop=_check_loop(loop),
+        progress=_progress(as_json),
+    )
+    _show(summary, as_json)
+
+
+@data_app.command()
+def validate(file: Path, as_json: Json = False) -> None:
+    """Name every fault of a data file, one sentence each; exit 1 when there is one."""
+    from robo_orl.data.validate import faults
+
+    found = faults(file)
+    _show({"file": str(file), "faults": found}, as_json, lambda _: print("\n".join(found) or f"{file}: no fault found."))
+    if found:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def info(file: Path, as_json: Json = False) -> None:
+    """Describe a data file: episodes, success, lengths, masks, keys, versions."""
+    from robo_orl.data.info import describe
+
+    _show(describe(file), as_json)
+
+
+@data_app.command()
+def replay(
+    file: Path,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Only the first N episodes [default: all].")] = None,
+    workers: Workers = None,
+    loop: Loop = "exact",
+    as_json: Json = False,
+) -> None:
+    """Restore stored states, replay stored actions, and report recorded against replayed success."""
+    from robo_orl.data.replay import replay as replay_file
+
+    _show(replay_file(file, episodes, workers=workers, loop=_check_loop(loop), progress=_progress(as_json)), as_json)
+
+
+def main() -> None:
+    """Run the command line; faults become one sentence on stderr, exit 2 for usage and 1 for failure."""
+    try:
+        app(standalone_mode=True)
+    except UsageError as error:
+        _end(str(error), 2)
+    except RunError as error:
+        _end(str(error), 1)
+    except KeyboardInterrupt:
+        _end("Interrupted. The same command continues where it stopped.", 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _end(f"The disk is full ({error.filename or 'while writing'}). Free some space and run the same command again.", 1)
+
+
+def _end(sentence: str, code: int) -> None:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": sentence}))
+    print(f"robo-orl: {sentence}", file=sys.stderr)
+    sys.exit(code)
