@@ -101,7 +101,7 @@ class TaskRef(Strict):
     """The task a cell was run on."""
 
     name: str
-    digest: str
+    sha256: str = Field(description="TaskConfig.digest()")
     version: int
     horizon: int = Field(description="decisions until the time-out")
     control_hz: int
@@ -113,7 +113,7 @@ class PolicyRef(Strict):
     """The policy of a cell, with everything that was resolved for it."""
 
     name: str
-    digest: str
+    sha256: str = Field(description="PolicyConfig.digest()")
     config: dict[str, Any] = Field(description="the resolved PolicyConfig")
 
 
