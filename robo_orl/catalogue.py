@@ -21,13 +21,15 @@ def _policies() -> list[dict[str, Any]]:
     for name in available("policies"):
         values = preset_values("policies", name)
         critic = values.get("critic") or {}
-        rows.append({
-            "name": name,
-            "objective": values.get("objective", {}).get("name", "bc"),
-            "head": values.get("action_head", {}).get("kind", "l1"),
-            "critic": critic.get("topology", "shared") if critic else "-",
-            "description": values.get("description", ""),
-        })
+        rows.append(
+            {
+                "name": name,
+                "objective": values.get("objective", {}).get("name", "bc"),
+                "head": values.get("action_head", {}).get("kind", "l1"),
+                "critic": critic.get("topology", "shared") if critic else "-",
+                "description": values.get("description", ""),
+            }
+        )
     return rows
 
 
@@ -35,10 +37,15 @@ def _tasks() -> list[dict[str, Any]]:
     rows = []
     for name in available("tasks"):
         task = parse(TaskConfig, preset_values("tasks", name), f"task {name}")
-        rows.append({
-            "name": name, "stages": len(task.stages), "control_hz": task.control_hz, "horizon": task.horizon,
-            "description": task.description,
-        })
+        rows.append(
+            {
+                "name": name,
+                "stages": len(task.stages),
+                "control_hz": task.control_hz,
+                "horizon": task.horizon,
+                "description": task.description,
+            }
+        )
     return rows
 
 

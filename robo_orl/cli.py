@@ -25,12 +25,15 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 `--presets DIR` adds a folder of your own of the same shape."""
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(help="Demonstrations: generate, check, describe and replay robomimic HDF5 files.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Demonstrations: generate, check, describe and replay robomimic HDF5 files.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
 Sets = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. policy.optim.steps=500. Repeatable.")
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. policy.optim.steps=500. Repeatable."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes [default: one per core].")]
 Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
@@ -68,8 +71,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    presets: Annotated[Path | None, typer.Option(help="A folder of your own with policies/, tasks/ or launch/.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    presets: Annotated[
+        Path | None, typer.Option(help="A folder of your own with policies/, tasks/ or launch/.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options that come before the command."""
     from robo_orl.presets import PRESETS_VARIABLE
@@ -114,7 +121,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
     seed: Seed = 0,
     settings: Sets = [],  # noqa: B006 (typer copies it)
-    mask: Annotated[str | None, typer.Option("--filter", help="Train on the episodes of this mask only, e.g. success.")] = None,
+    mask: Annotated[
+        str | None, typer.Option("--filter", help="Train on the episodes of this mask only, e.g. success.")
+    ] = None,
     tracker: Annotated[str, typer.Option(help="tensorboard, wandb, trackio or none.")] = "tensorboard",
     as_json: Json = False,
 ) -> None:
@@ -139,7 +148,9 @@ def evaluate(
     workers: Workers = None,
     seed: Seed = 0,
     loop: Loop = "exact",
-    video: Annotated[Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")
+    ] = None,
     settings: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -147,7 +158,13 @@ def evaluate(
     from robo_orl.evaluate.evaluate import evaluate as evaluate_run
 
     result = evaluate_run(
-        run, episodes, workers=workers, seed=seed, loop=_check_loop(loop), video=video, progress=_progress(as_json),
+        run,
+        episodes,
+        workers=workers,
+        seed=seed,
+        loop=_check_loop(loop),
+        video=video,
+        progress=_progress(as_json),
         overrides=settings,
     )
     _show(result, as_json)
@@ -213,7 +230,14 @@ def generate(
     if regime not in get_args(Regime):
         raise unknown("regime", regime, get_args(Regime))
     summary = generate_file(
-        load_task(task), regime, episodes, out, workers=workers, seed=seed, next_obs=next_obs, loop=_check_loop(loop),
+        load_task(task),
+        regime,
+        episodes,
+        out,
+        workers=workers,
+        seed=seed,
+        next_obs=next_obs,
+        loop=_check_loop(loop),
         progress=_progress(as_json),
     )
     _show(summary, as_json)
@@ -225,7 +249,9 @@ def validate(file: Path, as_json: Json = False) -> None:
     from robo_orl.data.validate import faults
 
     found = faults(file)
-    _show({"file": str(file), "faults": found}, as_json, lambda _: print("\n".join(found) or f"{file}: no fault found."))
+    _show(
+        {"file": str(file), "faults": found}, as_json, lambda _: print("\n".join(found) or f"{file}: no fault found.")
+    )
     if found:
         raise typer.Exit(1)
 
@@ -265,7 +291,10 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _end(f"The disk is full ({error.filename or 'while writing'}). Free some space and run the same command again.", 1)
+        _end(
+            f"The disk is full ({error.filename or 'while writing'}). Free some space and run the same command again.",
+            1,
+        )
 
 
 def _end(sentence: str, code: int) -> None:

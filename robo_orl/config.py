@@ -1,4 +1,4 @@
-"""What a user varies, as values: every schema of policies/, tasks/, tasks/suites/ and of a run, unknown keys refused."""
+"""What a user varies, as values: the schemas of policies/, tasks/, tasks/suites/ and of a run; unknown keys refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------------------- policies
+# -------------------------------------------------------------------------------------------- policies
 
 Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "separate"]
 SIZES = {"tiny": 3, "xs": 4, "s": 8, "m": 14, "l": 20}  # the one dial: depth; width = 32 * depth (models/backbones)
@@ -144,7 +144,7 @@ class PolicyConfig(Strict):
         return self.n_step or self.action_head.chunk
 
 
-# ---------------------------------------------------------------------------------------------------------------- tasks
+# -------------------------------------------------------------------------------------------- tasks
 
 
 class TaskConfig(Strict):
@@ -171,7 +171,7 @@ class TaskConfig(Strict):
         return round((self.max_seconds + dead) * self.control_hz)
 
 
-# ----------------------------------------------------------------------------------------------------------------- runs
+# -------------------------------------------------------------------------------------------- runs
 
 Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
 
@@ -189,7 +189,7 @@ class RunConfig(Strict):
     expect: dict[str, Any] = Field({}, description="what accelerate must resolve to, e.g. zero_stage: 2, processes: 2")
 
 
-# ---------------------------------------------------------------------------------------------------- reading and merging
+# -------------------------------------------------------------------------------------------- reading and merging
 
 
 def deep_merge(base: dict, over: dict) -> dict:

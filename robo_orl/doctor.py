@@ -33,7 +33,16 @@ class Finding(BaseModel):
 
 def examine() -> list[Finding]:
     """Run every probe; none of them raises."""
-    probes: list[Callable[[], Finding]] = [python, torch, deepspeed, mujoco_version, simulator, renderer, robomimic, disk]
+    probes: list[Callable[[], Finding]] = [
+        python,
+        torch,
+        deepspeed,
+        mujoco_version,
+        simulator,
+        renderer,
+        robomimic,
+        disk,
+    ]
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(lambda probe: probe(), probes))
 
@@ -114,7 +123,10 @@ image = env.render("agentview", 64)
 assert image.std() > 0, "the image is blank"
 print(f"off-screen images through MUJOCO_GL={os.environ.get('MUJOCO_GL', 'default')}")
 """
-    remedy = "videos and cameras need it, the benchmark on states does not; Debian: apt-get install libegl1 libosmesa6, then MUJOCO_GL=egl or osmesa"
+    remedy = (
+        "videos and cameras need it, the benchmark on states does not; "
+        "Debian: apt-get install libegl1 libosmesa6, then set MUJOCO_GL=egl or MUJOCO_GL=osmesa"
+    )
     return _finding("renderer", code, remedy=remedy, missing="warn")
 
 
@@ -135,7 +147,9 @@ def disk() -> Finding:
     places = {place: shutil.disk_usage(place).free / GIB for place in _existing([Path.cwd(), cache])}
     says = "; ".join(f"{free:.0f} GiB free at {place}" for place, free in places.items())
     if min(places.values()) < 2:
-        return Finding(name="disk", status="fail", says=says, remedy="free 2 GiB, or set ROBO_ORL_CACHE to another disk")
+        return Finding(
+            name="disk", status="fail", says=says, remedy="free 2 GiB, or set ROBO_ORL_CACHE to another disk"
+        )
     return Finding(name="disk", status="ok", says=says)
 
 

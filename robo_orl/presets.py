@@ -32,7 +32,9 @@ def preset_values(kind: str, name: str) -> dict:
     """The values of a preset given by name or by path, `extends` resolved."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else available(kind).get(name)
     if path is None:
-        raise unknown(kind.rstrip("s").replace("policie", "policy").replace("tasks/suite", "suite"), name, available(kind))
+        raise unknown(
+            kind.rstrip("s").replace("policie", "policy").replace("tasks/suite", "suite"), name, available(kind)
+        )
     return _resolve(kind, path, seen=())
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 class Observation:
     """What a policy sees at B instants.
 
-    low_dim: per key (B, D_key) float32, raw units (metres, radians, quaternion xyzw); never normalised outside the agent.
+    low_dim: per key (B, D_key) float32, raw units (metres, radians, quaternion xyzw); only the agent normalises.
     images: per camera (B, 3, H, W) uint8.
     instruction: (B, L) int64 token ids or None, with instruction_mask (B, L) bool.
     """
