@@ -189,6 +189,73 @@ class RunConfig(Strict):
     expect: dict[str, Any] = Field({}, description="what accelerate must resolve to, e.g. zero_stage: 2, processes: 2")
 
 
+# --------------------------------------------------------------------------------------------------------------- suites
+
+
+class PolicyChoice(Strict):
+    """A policy of a suite: a preset, or a preset under another name with some settings changed."""
+
+    use: str = Field(description="name of a file in policies/, or a path")
+    name: str = Field("", description="how the row is called; default: the name of the preset")
+    set: dict[str, Any] = Field({}, description="laid on the preset, e.g. {critic: {topology: separate}}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+
+class GridConfig(Strict):
+    """A product of tasks, regimes, policies, sizes and seeds; what it sets goes before the suite's own settings."""
+
+    tasks: list[str] = Field(min_length=1)
+    regimes: list[str] = Field(min_length=1)
+    policies: list[PolicyChoice] = Field(min_length=1)
+    sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
+    seeds: list[int] = Field([0], min_length=1, description="training seeds")
+    set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
+
+
+class DataRequest(Strict):
+    """The data set of every task and regime of a suite."""
+
+    episodes: int = Field(200, ge=1)
+    seed: int = 0
+    loop: Literal["exact", "fast", "stock"] = "exact"
+
+
+class EvaluationRequest(Strict):
+    """The evaluation of every cell: the first `episodes` start states of the task's bank, last checkpoint."""
+
+    episodes: int = Field(200, ge=1)
+    seed: int = 0
+    loop: Literal["exact", "fast", "stock"] = "exact"
+
+
+class CostRequest(Strict):
+    """One interleaved measurement; every row is relative to the first policy, which should be plain BC."""
+
+    task: str
+    policies: list[PolicyChoice] = Field(min_length=2)
+    sizes: list[str] = Field([], description="one measurement per size; none: each policy's own")
+    steps: int = Field(20, ge=5, description="timed steps of each policy")
+    set: dict[str, Any] = {}
+
+
+class SuiteConfig(Strict):
+    """A list of cells, (tasks x regimes x policies x sizes x seeds) per group, and how each is trained and judged."""
+
+    name: str
+    description: str = ""
+    version: int = 1
+    groups: list[GridConfig] = Field(min_length=1)
+    data: DataRequest = DataRequest()
+    evaluation: EvaluationRequest = EvaluationRequest()
+    set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
+    cost: CostRequest | None = None
+    value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
+
+
 # -------------------------------------------------------------------------------------------- reading and merging
 
 
@@ -222,6 +289,8 @@ def _sentence(schema: type[Strict], error: ValidationError, where: str) -> Usage
 def _fields_at(schema: Any, path: list[str]) -> list[str]:
     """The keys that the schema knows below `path`."""
     for part in path:
+        if part.isdigit():  # a place in a list, whose schema is already at hand
+            continue
         annotation = schema.model_fields[part].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]
         inner = [o for o in options if isinstance(o, type) and issubclass(o, Strict)]
