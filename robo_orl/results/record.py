@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
-from robo_orl.config import Strict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
+
+
+class Stored(BaseModel):
+    """A frozen part of a record; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
 
 
-class Count(Strict):
+class Count(Stored):
     """k of n."""
 
     k: int = Field(ge=0)
@@ -43,7 +47,7 @@ class Score(Count):
     high: float = Field(ge=0, le=1)
 
 
-class StageScore(Strict):
+class StageScore(Stored):
     """One stage of a task: how often it was reached, and how often among the episodes that reached the one before."""
 
     name: str
@@ -51,7 +55,7 @@ class StageScore(Strict):
     conditional: Score = Field(description="n = the episodes that reached the stage before; for the first one, all")
 
 
-class EpisodeRow(Strict):
+class EpisodeRow(Stored):
     """One evaluation episode, one line of episodes.jsonl."""
 
     episode: int = Field(ge=0, description="place in the evaluation, from 0")
@@ -66,7 +70,7 @@ class EpisodeRow(Strict):
     restarts: int = Field(0, ge=0, description="times the episode was run again because its worker died")
 
 
-class Evaluation(Strict):
+class Evaluation(Stored):
     """The scores of one policy over n episodes, all recomputable from the episode rows."""
 
     episodes: int = Field(ge=0)
@@ -90,18 +94,18 @@ class Evaluation(Strict):
 # --------------------------------------------------------------------------------------------------------------- origin
 
 
-class SuiteRef(Strict):
+class SuiteRef(Stored):
     """The suite that asked for a cell."""
 
     name: str
     version: int
 
 
-class TaskRef(Strict):
+class TaskRef(Stored):
     """The task a cell was run on."""
 
     name: str
-    sha256: str = Field(description="TaskConfig.digest()")
+    digest: str = Field(description="TaskConfig.digest()")
     version: int
     horizon: int = Field(description="decisions until the time-out")
     control_hz: int
@@ -109,15 +113,15 @@ class TaskRef(Strict):
     stages: list[str]
 
 
-class PolicyRef(Strict):
+class PolicyRef(Stored):
     """The policy of a cell, with everything that was resolved for it."""
 
     name: str
-    sha256: str = Field(description="PolicyConfig.digest()")
+    digest: str = Field(description="PolicyConfig.digest()")
     config: dict[str, Any] = Field(description="the resolved PolicyConfig")
 
 
-class DataRef(Strict):
+class DataRef(Stored):
     """What was learned from."""
 
     sha256: str
@@ -128,7 +132,7 @@ class DataRef(Strict):
     filter: str | None = Field(None, description="the file's mask that training was limited to")
 
 
-class Training(Strict):
+class Training(Stored):
     """The cost of learning, as measured while the cell ran (beside whatever else ran on the machine)."""
 
     run: str = Field(description="key of the trained run; variants that differ in selection only share it")
@@ -150,7 +154,7 @@ class Training(Strict):
         return self
 
 
-class CostRow(Strict):
+class CostRow(Stored):
     """One policy of an interleaved measurement, relative to its first row (plain behaviour cloning)."""
 
     policy: str
@@ -167,7 +171,7 @@ class CostRow(Strict):
     steps: int = Field(ge=1, description="timed steps of each policy")
 
 
-class ValueErrors(Strict):
+class ValueErrors(Stored):
     """How far the critic is from the Monte-Carlo return of the data."""
 
     n: int = Field(ge=1, description="frames compared")
@@ -177,7 +181,7 @@ class ValueErrors(Strict):
     gamma: float
 
 
-class Hardware(Strict):
+class Hardware(Stored):
     """What it ran on."""
 
     cpu: str
@@ -186,7 +190,7 @@ class Hardware(Strict):
     accelerator: str | None = None
 
 
-class Code(Strict):
+class Code(Stored):
     """What ran."""
 
     version: str
@@ -197,7 +201,7 @@ class Code(Strict):
 # -------------------------------------------------------------------------------------------------------------- records
 
 
-class Record(Strict):
+class Record(Stored):
     """One cell: a policy of one size, trained with one seed on one data set of one task, and evaluated."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -218,7 +222,7 @@ class Record(Strict):
     created: str = Field(description="UTC, ISO 8601")
 
 
-class CostRecord(Strict):
+class CostRecord(Stored):
     """One interleaved cost measurement: all its rows come from the same run on the same machine."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
