@@ -1,0 +1,80 @@
+"""The command line as a user meets it: help that teaches, one sentence and an exit code on bad input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def robo_orl(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "robo_orl", *arguments], capture_output=True, text=True, **kwargs)
+
+
+def test_importing_the_package_is_quick_and_loads_nothing_heavy():
+    code = """
+import sys, time
+start = time.perf_counter()
+import robo_orl, robo_orl.cli
+seconds = time.perf_counter() - start
+heavy = {"torch", "mujoco", "robosuite", "robomimic", "deepspeed", "transformers"} & set(sys.modules)
+assert not heavy, heavy
+assert seconds < 1, seconds
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_command():
+    text = robo_orl("--help").stdout
+    for command in ("doctor", "list", "data", "train", "eval", "bench", "report"):
+        assert command in text
+
+
+@pytest.mark.parametrize("command", [("train",), ("eval",), ("bench",), ("report",), ("data", "generate"), ("list",)])
+def test_every_command_explains_itself(command):
+    done = robo_orl(*command, "--help")
+    assert done.returncode == 0 and "--json" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["policies", "tasks", "suites", "sizes", "objectives"])
+def test_list_speaks_json(kind):
+    done = robo_orl("list", kind, "--json")
+    rows = json.loads(done.stdout)[kind]
+    assert rows and all("name" in row for row in rows)
+
+
+TRAIN = ("train", "--task", "chain1", "--data", "missing.hdf5", "--out", "run")
+GENERATE = ("data", "generate", "--episodes", "2", "--out", "x.hdf5")
+
+
+@pytest.mark.parametrize(
+    "arguments, code, says",
+    [
+        ((*TRAIN, "--policy", "bx"), 2, "Unknown policy 'bx'. Did you mean 'bc'"),
+        ((*TRAIN, "--policy", "bc", "--set", "policy.optim.stpes=3"), 2, "Did you mean 'steps'"),
+        ((*TRAIN, "--policy", "bc", "--set", "nonsense"), 2, "KEY=VALUE"),
+        ((*TRAIN, "--policy", "bc"), 2, "missing.hdf5"),
+        ((*GENERATE, "--task", "chain3", "--regime", "mg"), 2, "Unknown task 'chain3'"),
+        ((*GENERATE, "--task", "chain1", "--regime", "mgg"), 2, "Did you mean 'mg'"),
+        ((*GENERATE, "--task", "chain1", "--regime", "mg", "--loop", "quick"), 2, "Unknown loop 'quick'"),
+        (("eval", "no-such-run"), 2, "no-such-run"),
+        (("bench", "--suite", "quik"), 2, "Did you mean 'quick'"),
+        (("report", "no-such-folder"), 2, "no-such-folder"),
+        (("data", "info", "no-such.hdf5"), 2, "no-such.hdf5"),
+        (("list", "policy"), 2, "Did you mean 'policies'"),
+        (("--presets", "no-such", "list"), 2, "no-such"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(tmp_path, arguments, code, says):
+    done = robo_orl(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "something half-written was left behind"
+
+
+def test_faults_are_json_too_when_json_is_asked_for(tmp_path):
+    done = robo_orl("data", "info", "no-such.hdf5", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no-such.hdf5" in json.loads(done.stdout)["error"]
