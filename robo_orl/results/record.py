@@ -235,3 +235,27 @@ class CostRecord(Stored):
     hardware: Hardware
     code: Code
     created: str
+
+
+class PlannedCell(Stored):
+    """A cell that a suite asked for, and what became of it."""
+
+    cell: str
+    task: str
+    regime: str
+    policy: str
+    size: str
+    seed: int
+    state: Literal["missing", "done", "failed"] = "missing"
+    reason: str = Field("", description="one sentence about a failure")
+
+
+class Manifest(Stored):
+    """suite.json of a results folder: everything that was asked for, so that a gap is seen as one."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    suite: SuiteRef
+    description: str
+    config: dict[str, Any] = Field(description="the resolved SuiteConfig")
+    cells: list[PlannedCell]
+    wall_s: float = Field(0.0, ge=0, description="seconds of all the calls that worked on it")
