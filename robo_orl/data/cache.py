@@ -1,0 +1,252 @@
+"""One conversion of an HDF5 file to flat memory-mapped arrays, shared by every process through the page cache.
+
+The cache is keyed by the file's sha256 and the observation keys, so that a changed file can never meet an old cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from robo_orl.config import TaskConfig, sha256_of
+from robo_orl.data import layout
+from robo_orl.data.atomic import full_disk_is_a_sentence
+from robo_orl.data.validate import faults
+from robo_orl.errors import UsageError, unknown
+
+CACHE_VARIABLE = "ROBO_ORL_CACHE"
+CACHE_FORMAT = 1
+FRAME_ARRAYS = ("actions", "rewards", "stages")
+EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
+
+
+@dataclass(frozen=True)
+class EpisodeArrays:
+    """E episodes end to end: F frames in all, memory-mapped and read-only.
+
+    obs: per key (F, D) float32. actions: (F, A) float32. rewards: (F,) float32. stages: (F, S) uint8, after the action.
+    starts: (E + 1,) int64, episode e is frames starts[e] .. starts[e+1]-1. success: (E,) bool. terminal: (E,) bool, the
+    episode ended in a true terminal and not in a timeout. start_state: (E,) int64, -1 where unknown.
+    masks: name -> (E,) bool. task: what the file was recorded on, None where it does not say. sha256: of the HDF5 file.
+    """
+
+    path: str
+    sha256: str
+    obs: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    stages: np.ndarray
+    starts: np.ndarray
+    success: np.ndarray
+    terminal: np.ndarray
+    start_state: np.ndarray
+    masks: dict[str, np.ndarray]
+    names: list[str]
+    operators: list[str]
+    grades: list[str]
+    task: TaskConfig | None
+    regime: str | None
+    loop: str | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def spec(self) -> dict[str, int]:
+        """Low-dim key -> size, in order."""
+        return {key: values.shape[1] for key, values in self.obs.items()}
+
+    @property
+    def action_dim(self) -> int:
+        return self.actions.shape[1]
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(E,) int64, frames of each episode."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def episode_of_frame(self) -> np.ndarray:
+        """(F,) int64."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def chosen(self, mask: str | None) -> np.ndarray:
+        """(E,) bool, the episodes of `mask`; UsageError where the file has no such mask or the mask is empty."""
+        if mask is None:
+            return np.ones(len(self), bool)
+        if mask not in self.masks:
+            raise unknown(f"mask of {self.path}", mask, self.masks)
+        if not self.masks[mask].any():
+            raise UsageError(f"The mask '{mask}' of {self.path} holds no episode.")
+        return self.masks[mask]
+
+    def frames(self, chosen: np.ndarray) -> np.ndarray:
+        """(G,) int64, the frames of the chosen episodes (E,) bool."""
+        return np.flatnonzero(np.repeat(chosen, self.lengths))
+
+
+def check_task(arrays: EpisodeArrays, task: TaskConfig) -> None:
+    """UsageError where the data were recorded on another task than `task`."""
+    recorded = arrays.task
+    if recorded is None:
+        raise UsageError(f"{arrays.path} does not say which task it was recorded on; generate it with `robo-orl data`.")
+    if recorded.digest() == task.digest():
+        return
+    if recorded.name != task.name:
+        raise UsageError(f"{arrays.path} holds data for task {recorded.name}, but {task.name} was asked for.")
+    ours, theirs = task.model_dump(mode="json"), recorded.model_dump(mode="json")
+    key = next(k for k in ours if ours[k] != theirs[k])
+    raise UsageError(
+        f"{arrays.path} holds data for another definition of {task.name}: {key} is {theirs[key]!r} there "
+        f"and {ours[key]!r} here, so generate the data again."
+    )
+
+
+def cache_folder() -> Path:
+    """Where conversions are kept: $ROBO_ORL_CACHE, else ~/.cache/robo_orl."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "robo_orl")
+
+
+def open_cache(path: Path | str, keys: list[str] | None = None) -> EpisodeArrays:
+    """The file's episodes as memory-mapped arrays, converted at the first call.
+
+    keys: low-dim observation keys to keep, None = all of the file. Safe for many processes at once: one converts, the
+    others wait. Raises UsageError for a missing or broken file or an unknown key, RunError when the disk is full.
+    """
+    path = Path(path)
+    with layout.open_hdf5(path):
+        pass  # a missing file or one that is no HDF5 gets its sentence before it is hashed
+    sha256 = file_sha256(path)
+    spec = sha256_of({"format": CACHE_FORMAT, "keys": keys})
+    folder = cache_folder() / "data" / f"{sha256[:32]}-{spec[:12]}"
+    if not folder.is_dir():
+        _convert_once(path, sha256, keys, folder)
+    return _load(path, folder)
+
+
+def file_sha256(path: Path | str) -> str:
+    """The sha256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------------------- conversion
+
+
+def _convert_once(path: Path, sha256: str, keys: list[str] | None, folder: Path) -> None:
+    """Build `folder` under a lock; it appears complete or not at all. What a killed conversion left is replaced."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    with full_disk_is_a_sentence(folder), _locked(folder):
+        if folder.is_dir():
+            return
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            _convert(path, sha256, keys, partial)
+            os.rename(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock beside `folder`; the system lets go of it when the process dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _convert(path: Path, sha256: str, keys: list[str] | None, into: Path) -> None:
+    found = faults(path)
+    if found:
+        more = f" (and {len(found) - 1} more; see `robo-orl data validate`)" if len(found) > 1 else ""
+        raise UsageError(f"{path} is broken: {found[0].rstrip('.')}{more}.")
+    with layout.open_hdf5(path) as file:
+        known = layout.low_dim_keys(file)
+        for key in keys or []:
+            if key not in known:
+                raise unknown(f"observation key of {path}", key, known)
+        index = _index(file, keys or known)
+        _write_arrays(file, index["obs_keys"], into)
+    (into / "index.json").write_text(json.dumps(index | {"sha256": sha256}))
+
+
+def _index(file: h5py.File, keys: list[str]) -> dict:
+    names = layout.demo_names(file)
+    attributes = [file["data"][name].attrs for name in names]
+    made = layout.provenance(file)
+    return {
+        "obs_keys": list(keys),
+        "names": names,
+        "operators": [str(a.get("operator", "")) for a in attributes],
+        "grades": [str(a.get("grade", "")) for a in attributes],
+        "masks": layout.masks(file),
+        "task": made.task.model_dump(mode="json") if made else None,
+        "regime": made.regime if made else None,
+        "loop": made.loop if made else None,
+    }
+
+
+def _write_arrays(file: h5py.File, keys: list[str], into: Path) -> None:
+    demos = [file["data"][name] for name in layout.demo_names(file)]
+    lengths = [len(demo["actions"]) for demo in demos]
+    for number, key in enumerate(keys):  # keys may hold characters that no file name can
+        np.save(into / f"obs_{number}.npy", np.concatenate([demo["obs"][key][:] for demo in demos], dtype=np.float32))
+    np.save(into / "actions.npy", np.concatenate([demo["actions"][:] for demo in demos], dtype=np.float32))
+    np.save(into / "rewards.npy", np.concatenate([demo["rewards"][:] for demo in demos], dtype=np.float32))
+    stages = [demo["stages"][:] if "stages" in demo else np.zeros((len(demo["actions"]), 0)) for demo in demos]
+    np.save(into / "stages.npy", np.concatenate(stages).astype(np.uint8))
+    success = np.array([succeeded(demo) for demo in demos])
+    np.save(into / "starts.npy", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
+    np.save(into / "success.npy", success)
+    # robomimic's own files set done at the last step of a timeout too: only a success is a terminal
+    np.save(into / "terminal.npy", success & np.array([bool(demo["dones"][-1]) for demo in demos]))
+    np.save(into / "start_state.npy", np.array([demo.attrs.get("start", -1) for demo in demos], np.int64))
+
+
+def succeeded(demo: h5py.Group) -> bool:
+    """Whether an episode succeeded: as it says, or, in files of robomimic's own, whether it was ever rewarded."""
+    return bool(demo.attrs["success"]) if "success" in demo.attrs else bool((demo["rewards"][:] > 0).any())
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+
+
+def _load(path: Path, folder: Path) -> EpisodeArrays:
+    index = json.loads((folder / "index.json").read_text())
+    names, keys = index["names"], index["obs_keys"]
+    arrays = {name: np.load(folder / f"{name}.npy") for name in EPISODE_ARRAYS}
+    arrays |= {name: _mapped(folder / f"{name}.npy") for name in FRAME_ARRAYS}
+    return EpisodeArrays(
+        path=str(path),
+        sha256=index["sha256"],
+        obs={key: _mapped(folder / f"obs_{number}.npy") for number, key in enumerate(keys)},
+        masks={mask: np.isin(names, members) for mask, members in index["masks"].items()},
+        names=names,
+        operators=index["operators"],
+        grades=index["grades"],
+        task=TaskConfig.model_validate(index["task"]) if index["task"] else None,
+        regime=index["regime"],
+        loop=index["loop"],
+        **arrays,
+    )
+
+
+def _mapped(file: Path) -> np.ndarray:
+    """A read-only map as a plain ndarray: indexing a np.memmap costs several times as much."""
+    try:
+        return np.asarray(np.load(file, mmap_mode="r"))
+    except ValueError:  # an array without elements cannot be mapped
+        return np.load(file)

@@ -1,0 +1,93 @@
+"""Episodes to and from robomimic's HDF5 layout (layout.py)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from robo_orl.data import layout
+from robo_orl.data.atomic import atomic_file
+from robo_orl.episode import Episode
+
+INSTALLED_ASSET = re.compile(r'file="[^"]*/(robosuite/models/assets/)')
+
+
+def write_file(path: Path | str, made: layout.Provenance, env_args: dict, episodes: Iterable[Episode]) -> None:
+    """Write `path` atomically; the same episodes give the same bytes. RunError when the disk is full."""
+    members: dict[str, list[str]] = {"success": []}  # written even when empty: then its absence is no riddle
+    total = 0
+    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+        data = file.create_group("data")
+        for number, episode in enumerate(episodes):
+            name = f"demo_{number}"
+            write_episode(data.create_group(name), episode, made.next_obs)
+            data.attrs["obs_keys"] = json.dumps(list(episode.obs))
+            total += len(episode)
+            for mask in episode_masks(episode):
+                members.setdefault(mask, []).append(name)
+        for mask, names in sorted(members.items()):
+            file.create_dataset(f"mask/{mask}", data=np.array(names, "S16"))
+        data.attrs["total"] = total
+        data.attrs["env_args"] = json.dumps(env_args, indent=4)
+        for key, value in made.attributes().items():
+            data.attrs[key] = value
+
+
+def write_episode(group: h5py.Group, episode: Episode, next_obs: bool) -> None:
+    """Fill `group`; low-dim data are float32 and contiguous, which is what random windows read fastest."""
+    for key, values in episode.obs.items():
+        group.create_dataset(f"obs/{key}", data=np.asarray(values, np.float32))
+    for key, values in episode.next_obs.items() if next_obs else ():
+        group.create_dataset(f"next_obs/{key}", data=np.asarray(values, np.float32))
+    group.create_dataset("actions", data=np.asarray(episode.actions, np.float32))
+    group.create_dataset("rewards", data=np.asarray(episode.rewards, np.float32))
+    group.create_dataset("dones", data=np.asarray(episode.dones, np.uint8))
+    group.create_dataset("states", data=np.asarray(episode.states, np.float64))
+    group.create_dataset("stages", data=np.asarray(episode.stages, np.uint8))
+    group.attrs["num_samples"] = len(episode)
+    group.attrs["model_file"] = portable_xml(episode.model_xml)
+    group.attrs["success"] = bool(episode.success)
+    group.attrs["operator"] = episode.operator
+    group.attrs["grade"] = episode.grade
+    group.attrs["start"] = episode.start
+    group.attrs["seed"] = episode.seed
+    group.attrs["masks"] = json.dumps(episode.masks)
+
+
+def episode_masks(episode: Episode) -> list[str]:
+    """The masks of an episode: its own, its grade, and `success` if it succeeded."""
+    return sorted({*episode.masks, *(["success"] if episode.success else []), *filter(None, [episode.grade])})
+
+
+def portable_xml(xml: str) -> str:
+    """Paths of robosuite's assets without the folder that it is installed in.
+
+    robosuite's edit_model_xml, which every robomimic playback calls, finds the assets again by the folder's name.
+    """
+    return INSTALLED_ASSET.sub(r'file="\1', xml)
+
+
+def read_episode(group: h5py.Group) -> Episode:
+    """One demo of a file of ours, next_obs empty where it is not stored."""
+    attributes, order = group.attrs, json.loads(group.parent.attrs["obs_keys"])
+    return Episode(
+        obs={key: group["obs"][key][:] for key in order},
+        next_obs={key: group["next_obs"][key][:] for key in order if "next_obs" in group},
+        actions=group["actions"][:],
+        rewards=group["rewards"][:],
+        dones=group["dones"][:],
+        states=group["states"][:],
+        stages=group["stages"][:],
+        success=bool(attributes["success"]),
+        operator=str(attributes["operator"]),
+        grade=str(attributes["grade"]),
+        start=int(attributes["start"]),
+        model_xml=str(attributes["model_file"]),
+        seed=int(attributes["seed"]),
+        masks=json.loads(attributes["masks"]),
+    )
