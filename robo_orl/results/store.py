@@ -113,7 +113,7 @@ def _read(schema: type[M], path: Path) -> M:
     except ValidationError as error:
         found = values.get("schema_version") if isinstance(values, dict) else None
         if found is not None and found != schema.model_fields["schema_version"].default:
-            raise UsageError(f"{path} has schema version {found}, which this version of robo-orl cannot read.") from None
+            raise UsageError(f"{path} has schema version {found}, which this robo-orl cannot read.") from None
         raise UsageError(f"{path} is no {schema.__name__}: {_first(error)}.") from None
 
 

@@ -51,8 +51,8 @@ def _row_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
     found = []
     if sorted(row.episode for row in rows) != list(range(len(rows))):
         found.append("episodes are missing or counted twice.")
-    if len({row.start for row in rows}) != len(rows):
-        found.append("a start state was evaluated more than once, so the episodes are not independent.")
+    if len({(row.start, row.seed) for row in rows}) != len(rows):
+        found.append("a start state was used more than once with the same seed, so the episodes are not independent.")
     for row in rows:
         if row.length > record.task.horizon:
             found.append(f"episode {row.episode} is longer ({row.length}) than the horizon ({record.task.horizon}).")
