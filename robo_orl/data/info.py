@@ -20,7 +20,7 @@ def describe(path: Path | str) -> dict:
             raise UsageError(f"{path} holds no demo; `robo-orl data validate` names its faults.")
         try:
             return {"path": str(path), "bytes": Path(path).stat().st_size} | _contents(file) | _made(file)
-        except (KeyError, OSError, RuntimeError, ValueError, AttributeError):
+        except layout.DAMAGE:
             raise UsageError(f"{path} is broken; `robo-orl data validate {path}` names its faults.") from None
 
 

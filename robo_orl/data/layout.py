@@ -27,6 +27,10 @@ GRADES = ("better", "okay", "worse")
 PACKAGES = ("robo_orl", "robosuite", "mujoco", "numpy")  # what decides the numbers in a file
 
 
+# What h5py and the reading of what it returns raise where the bytes inside a file are damaged.
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
+
+
 class Provenance(Strict):
     """The request that a file answers: equal requests give equal files."""
 

@@ -15,16 +15,23 @@ from robo_orl.errors import UsageError
 PER_FRAME = ("actions", "rewards", "dones", "states")
 DTYPE_KINDS = {"actions": "f", "rewards": "f", "dones": "iub", "states": "f", "stages": "iub"}
 TRANSITIONS_MATCH = 1e-6  # next_obs and the next frame's obs are the same numbers
-READ_ERRORS = (OSError, RuntimeError, KeyError)  # what h5py raises where a file's inside is damaged
 
 
 def faults(path: Path | str) -> list[str]:
     """Every fault, in file order; an empty list means that training, replay and robomimic can read the file."""
+    found: list[str] = []
     try:
         with layout.open_hdf5(path) as file:
-            return list(_file_faults(file))
+            found.extend(_file_faults(file))
     except UsageError as error:
-        return [str(error)]
+        found.append(str(error))
+    except layout.DAMAGE as error:
+        found.append(f"The file is damaged inside: {_short(error)}.")
+    return found
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:80] or type(error).__name__
 
 
 def _file_faults(file: h5py.File) -> Iterator[str]:
@@ -73,8 +80,8 @@ def _readable_demo_faults(demo: h5py.Group, name: str, shapes: dict[str, tuple])
     """The faults of a demo; where the file's inside cannot be read, that is the fault."""
     try:
         yield from list(_demo_faults(demo, name, shapes))
-    except READ_ERRORS as error:
-        yield f"{name}: cannot be read, the file is damaged inside ({' '.join(str(error).split())[:80]})."
+    except layout.DAMAGE as error:
+        yield f"{name}: cannot be read, the file is damaged inside ({_short(error)})."
 
 
 def _demo_faults(demo: h5py.Group, name: str, shapes: dict[str, tuple]) -> Iterator[str]:
