@@ -1,0 +1,214 @@
+"""One simulator process: it steps the episodes it is told to, a chunk of actions per message.
+
+numpy only. torch is never imported here, so that a process starts quickly and stays small, and the policy's process in
+turn never imports a simulator nor opens a GL context.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+
+from robo_orl.config import TaskConfig
+from robo_orl.errors import RunError, UsageError
+
+
+class Scene(Protocol):
+    """What a simulator process builds its world from; it is pickled to the process."""
+
+    task: TaskConfig
+
+    def environment(self) -> Any:
+        """A new environment with the interface of `robo_orl.envs.task_env.TaskEnv`."""
+
+    def starts(self) -> Any:
+        """The start states: `len`, `[i]` and `.sha256`."""
+
+
+@dataclass(frozen=True)
+class TaskScene:
+    """The robosuite scene of a task and its stored evaluation starts."""
+
+    task: TaskConfig
+    loop: str = "exact"
+
+    def environment(self) -> Any:
+        """A new TaskEnv."""
+        from robo_orl.envs.task_env import TaskEnv
+
+        return TaskEnv(self.task, self.loop)
+
+    def starts(self) -> Any:
+        """The bank that every method is evaluated from."""
+        from robo_orl.envs.start_states import eval_bank
+
+        return eval_bank(self.task)
+
+
+# ------------------------------------------------------------------------------------------------------------- messages
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Start an episode in `slot`; `video` is the mp4 to write, if any."""
+
+    slot: int
+    start: int
+    gamma: float
+    video: Path | None = None
+
+
+@dataclass(frozen=True)
+class Act:
+    """Execute `actions` (c, A) in `slot`, one a decision, until they are used up or the episode ends."""
+
+    slot: int
+    actions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a process says once its first environment stands."""
+
+    starts: int
+    starts_sha256: str
+    spec: dict[str, int]
+    action_dim: int
+    stages: list[str]
+    loop: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished episode. stage_steps: per stage the decisions taken when it was first reached, or None."""
+
+    success_once: bool
+    success_at_end: bool
+    stage_steps: list[int | None]
+    length: int
+    discounted_return: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a Begin or an Act: the observation to act on, or the outcome. busy_s: seconds spent on it."""
+
+    slot: int
+    obs: dict[str, np.ndarray]
+    outcome: Outcome | None
+    busy_s: float
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The request cannot be carried out here, and would not be by another process either."""
+
+    kind: type[Exception]
+    text: str
+
+
+# -------------------------------------------------------------------------------------------------------------- serving
+
+
+@dataclass
+class Rollout:
+    """An episode under way."""
+
+    environment: Any
+    gamma: float
+    recorder: Any = None
+    length: int = 0
+    discounted_return: float = 0.0
+    success_once: bool = False
+    stage_steps: list[int | None] = field(default_factory=list)
+
+    def advance(self, actions: np.ndarray) -> tuple[dict[str, np.ndarray], Outcome | None]:
+        """Step through `actions` (c, A); the last observation, and the outcome where the episode ended."""
+        for action in actions:
+            step = self.environment.step(action)
+            self._note(step)
+            if step.terminated or step.truncated:
+                if self.recorder is not None:
+                    self.recorder.close()
+                at_end = bool(step.stages[-1])
+                return step.obs, Outcome(
+                    self.success_once, at_end, self.stage_steps, self.length, self.discounted_return
+                )
+        return step.obs, None
+
+    def _note(self, step: Any) -> None:
+        self.discounted_return += self.gamma**self.length * float(step.reward)
+        self.length += 1
+        self.success_once |= bool(step.stages[-1])
+        for index, reached in enumerate(step.stages):
+            if reached and self.stage_steps[index] is None:
+                self.stage_steps[index] = self.length
+        if self.recorder is not None:
+            self.recorder.frame(self.stage_steps, self.length)
+
+
+class Simulations:
+    """The environments of one process, one per slot, built when first needed and reused."""
+
+    def __init__(self, scene: Scene):
+        self.scene = scene
+        self.bank = scene.starts()
+        self.environments = {0: scene.environment()}
+        self.rollouts: dict[int, Rollout] = {}
+
+    def hello(self) -> Hello:
+        """Size and hash of the bank, shapes of the environment."""
+        env = self.environments[0]
+        loop = getattr(env, "loop", getattr(self.scene, "loop", ""))
+        return Hello(len(self.bank), self.bank.sha256, dict(env.spec), env.action_dim, list(env.stages), loop)
+
+    def answer(self, message: Begin | Act) -> Reply:
+        """Carry out one message."""
+        began = perf_counter()
+        if isinstance(message, Begin):
+            obs, outcome = self._begin(message), None
+        else:
+            obs, outcome = self.rollouts[message.slot].advance(message.actions)
+        return Reply(message.slot, obs, outcome, perf_counter() - began)
+
+    def _begin(self, message: Begin) -> dict[str, np.ndarray]:
+        if message.slot not in self.environments:
+            self.environments[message.slot] = self.scene.environment()
+        env = self.environments[message.slot]
+        obs = env.reset(self.bank[message.start])
+        rollout = Rollout(env, message.gamma, stage_steps=[None] * len(env.stages))
+        if message.video is not None:
+            from robo_orl.evaluate.video import Recorder
+
+            rollout.recorder = Recorder(message.video, env, self.scene.task.control_hz)
+            rollout.recorder.frame(rollout.stage_steps, 0)
+        self.rollouts[message.slot] = rollout
+        return obs
+
+
+def serve(connection: Connection, scene: Scene) -> None:
+    """Answer messages until None or the end of the pipe. A refusal is told; any other exception ends the process."""
+    try:
+        simulations = Simulations(scene)
+        connection.send(simulations.hello())
+        while (message := connection.recv()) is not None:
+            connection.send(simulations.answer(message))
+    except (UsageError, RunError) as error:
+        connection.send(Refusal(type(error), str(error)))
+    except (EOFError, BrokenPipeError):
+        pass  # the policy's process is gone
+
+
+def main() -> None:
+    """Serve the pipe whose file descriptor is the first argument; the scene is its first message."""
+    connection = Connection(int(sys.argv[1]))
+    serve(connection, connection.recv())
+    # Simulators and GL contexts are known to crash while Python takes them down; nothing here is left to save.
+    os._exit(0)
