@@ -68,6 +68,10 @@ class EpisodeRow(Stored):
     discounted_return: float = Field(description="sum of gamma^t r_t with the gamma of the evaluation")
     wall_s: float = Field(ge=0, description="seconds from reset to the end, shared pool included")
     restarts: int = Field(0, ge=0, description="times the episode was run again because its worker died")
+    stage_steps: list[int | None] | None = Field(None, description="decisions until each stage was first reached")
+    starts_sha256: str = Field("", description="the start bank that `start` counts in")
+    loop: str = Field("", description="the physics loop")
+    request: str = Field("", description="hash of all that decides an episode of this evaluation, for resuming")
 
 
 class Evaluation(Stored):
