@@ -3,16 +3,12 @@ draw what one process would."""
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
+from robo_orl.seeds import derive_seed
 
-def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from the parts, stable across machines and Python runs."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+__all__ = ["Draws", "derive_seed"]
 
 
 class Draws:

@@ -1,0 +1,85 @@
+"""What stages and experts see of a simulator: the gripper, the objects, who touches whom. A view of its state alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
+
+
+class Scene:
+    """The objects of a task, in the task's order, and the gripper. Holds indices only; every answer is read anew."""
+
+    def __init__(self, env: ManipulationEnv, object_names: list[str]):
+        self.env, self.names = env, object_names
+        model, gripper = env.sim.model, env.robots[0].gripper["right"]
+        objects = {obj.name: obj for obj in env.model.mujoco_objects}
+        self._bodies = np.array([model.body_name2id(objects[name].root_body) for name in object_names])
+        self._object_of_geom = np.full(model.ngeom, -1)
+        for index, name in enumerate(object_names):
+            self._object_of_geom[_geom_ids(model, objects[name].contact_geoms)] = index
+        self._finger_of_geom = np.zeros(model.ngeom, dtype=np.int64)  # 1 and 2: pads; 3: the rest of the gripper
+        self._finger_of_geom[_geom_ids(model, gripper.contact_geoms)] = 3
+        self._pads = [_geom_ids(model, gripper.important_geoms[f"{side}_fingerpad"]) for side in ("left", "right")]
+        for number, pad in enumerate(self._pads, start=1):
+            self._finger_of_geom[pad] = number
+        self._grip_site = model.site_name2id(gripper.important_sites["grip_site"])
+
+    @property
+    def grip_position(self) -> np.ndarray:
+        """(3,) metres: the point between the finger tips."""
+        return self.env.sim.data.site_xpos[self._grip_site]
+
+    @property
+    def tool_axis(self) -> np.ndarray:
+        """(3,) unit vector along which the hand points."""
+        return self.env.sim.data.site_xmat[self._grip_site].reshape(3, 3)[:, 2]
+
+    @property
+    def finger_vector(self) -> np.ndarray:
+        """(3,) metres: from one finger pad to the other."""
+        left, right = (self.env.sim.data.geom_xpos[pad[0]] for pad in self._pads)
+        return right - left
+
+    def position(self, index: int) -> np.ndarray:
+        """(3,) metres: where object `index` is."""
+        return self.env.sim.data.body_xpos[self._bodies[index]]
+
+    def positions(self) -> np.ndarray:
+        """(n, 3) metres."""
+        return self.env.sim.data.body_xpos[self._bodies]
+
+    def yaw(self, index: int) -> float:
+        """Radians: the heading of the object's x axis, seen from above."""
+        rotation = self.env.sim.data.body_xmat[self._bodies[index]].reshape(3, 3)
+        return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+    def _contacts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Per contact between the gripper and an object: (object, part of the gripper)."""
+        pairs = self.env.sim.data._data.contact.geom[: self.env.sim.data.ncon]
+        objects, parts = self._object_of_geom[pairs], self._finger_of_geom[pairs]
+        first = (objects[:, 0] >= 0) & (parts[:, 1] > 0)
+        second = (objects[:, 1] >= 0) & (parts[:, 0] > 0)
+        return (
+            np.concatenate((objects[first, 0], objects[second, 1])),
+            np.concatenate((parts[first, 1], parts[second, 0])),
+        )
+
+    def touched(self) -> np.ndarray:
+        """(n,) bool: which objects the gripper touches."""
+        answer = np.zeros(len(self.names), dtype=bool)
+        answer[self._contacts()[0]] = True
+        return answer
+
+    def held(self) -> np.ndarray:
+        """(n,) bool: which objects both finger pads touch."""
+        pads = np.zeros((len(self.names), 4), dtype=bool)
+        pads[self._contacts()] = True
+        return pads[:, 1] & pads[:, 2]
+
+
+def _geom_ids(model: object, names: list[str]) -> list[int]:
+    return [model.geom_name2id(name) for name in names]

@@ -1,0 +1,216 @@
+"""A task as evaluation and data generation meet it: reset to a start state, step, stages, dead time, time-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robo_orl.config import TaskConfig
+from robo_orl.envs.scene import Scene
+from robo_orl.envs.scenes import object_names, scene_entry, scene_params
+from robo_orl.envs.simulator import env_kwargs, make_simulator, quiet_robosuite
+from robo_orl.envs.snapshot import capture, restore
+from robo_orl.envs.stages import predicates
+from robo_orl.envs.start_states import StartState
+from robo_orl.errors import RunError
+
+PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
+ROBOMIMIC_ROBOSUITE = 1  # robomimic's EnvType.ROBOSUITE_TYPE
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one decision led to.
+
+    obs: per key (D,) float32. reward: of this decision. terminated: the task succeeded. truncated: the time is over.
+    stages: (S,) bool, completed so far.
+    """
+
+    obs: dict[str, np.ndarray]
+    reward: float
+    terminated: bool
+    truncated: bool
+    stages: np.ndarray
+
+
+class _StockLoop:
+    loop = "stock"
+
+    def __init__(self, env: Any):
+        self.step = env.step
+
+    def attach(self) -> None:
+        """Nothing to do."""
+
+
+def make_stepper(env: Any, loop: str) -> Any:
+    """robosuite's own loop until the native one is here."""
+    try:
+        from robo_orl.envs import stepper
+    except ImportError:
+        return _StockLoop(env)
+    return stepper.make_stepper(env, loop)
+
+
+class TaskEnv:
+    """One simulator, reused across episodes. Building costs seconds, a reset a millisecond.
+
+    Actions are (7,) in [-1, 1]: position delta (1 = 5 cm), rotation vector delta (1 = 0.5 rad), gripper (1 = close).
+    Stages count in order and stay counted. During dead time the action is ignored and the robot holds.
+
+    Raises:
+        UsageError: the task names a scene, a parameter or a stage that does not exist.
+    """
+
+    def __init__(self, task: TaskConfig, loop: str = "exact"):
+        self.task = task
+        self._predicates = predicates(task)
+        self._names = object_names(task)
+        quiet_robosuite()
+        self._kwargs = env_kwargs(task.control_hz, scene_params(task))
+        self._env = make_simulator(scene_entry(task).robosuite_name, self._kwargs | {"seed": 0})
+        self._skip_unused()
+        self._stepper = make_stepper(self._env, loop)
+        self._renderer: Any = None
+        self._bind()
+        self._begin()
+        self._env.reset()
+        self.spec = {key: value.size for key, value in self._observe(self._env._get_observations()).items()}
+
+    # ------------------------------------------------------------------------------------------------------ the episode
+
+    @property
+    def action_dim(self) -> int:
+        """A: numbers in an action."""
+        return self._env.action_dim
+
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages, in order; the last one is success."""
+        return list(self.task.stages)
+
+    @property
+    def loop(self) -> str:
+        """The name of the substep loop really in use."""
+        return self._stepper.loop
+
+    @property
+    def scene(self) -> Scene:
+        """The simulator's state as stages and experts see it."""
+        return self._scene
+
+    @property
+    def dead(self) -> bool:
+        """Whether the next action will be ignored."""
+        return self._dead > 0
+
+    def reset(self, start: StartState) -> dict[str, np.ndarray]:
+        """Begin an episode at `start`; the first observation, per key (D,) float32."""
+        restore(self._env, start.entry)
+        self._stepper.attach()
+        self._begin()
+        return self._observe(self._env._get_observations(force_update=True))
+
+    def step(self, action: np.ndarray) -> Step:
+        """Carry out one action (7,); values beyond [-1, 1] are clipped.
+
+        Raises:
+            RunError: the action holds NaN or infinity.
+        """
+        action = np.asarray(action, dtype=np.float64)
+        if not np.isfinite(action).all():
+            raise RunError("The action holds NaN or infinity: the policy has diverged.")
+        if self._dead > 0:
+            self._dead -= 1
+            action = np.array([0.0] * 6 + [self._gripper])
+        else:
+            self._active += 1
+            action = np.clip(action, -1.0, 1.0)
+            self._gripper = np.sign(action[-1])
+        observations, _, _, _ = self._stepper.step(action)
+        before, after = self._completed, self._advance()
+        if after > before and after < len(self._predicates):
+            self._dead = self._dead_steps
+        terminated = after == len(self._predicates)
+        truncated = not terminated and self._active >= self._limit
+        return Step(self._observe(observations), self._reward(before, after), terminated, truncated, self.completed())
+
+    def completed(self) -> np.ndarray:
+        """(S,) bool: the stages completed so far."""
+        return np.arange(len(self._predicates)) < self._completed
+
+    def _begin(self) -> None:
+        self._completed = self._active = 0
+        self._gripper = 0.0
+        self._limit = round(self.task.max_seconds * self.task.control_hz)
+        self._dead_steps = self._dead = round(self.task.padding * self.task.control_hz)
+
+    def _advance(self) -> int:
+        """Count the stages that hold, each only after all before it."""
+        while self._completed < len(self._predicates) and self._predicates[self._completed](self._scene):
+            self._completed += 1
+        return self._completed
+
+    def _reward(self, before: int, after: int) -> float:
+        if self.task.reward == "stages":
+            return (after - before) / len(self._predicates)
+        return float(after == len(self._predicates))
+
+    # ------------------------------------------------------------------------------------------------------ observation
+
+    def _skip_unused(self) -> None:
+        """Switch off the sensors that no key of ours reads, and robosuite's reward."""
+        for name in list(self._env._observables):
+            if name.startswith("robot0_") and name not in PROPRIOCEPTION:
+                self._env.modify_observable(name, "enabled", False)
+                self._env.modify_observable(name, "active", False)
+        self._env.reward = lambda action=None: 0.0
+
+    def _observe(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        low_dim = {key: observations[key].astype(np.float32) for key in PROPRIOCEPTION}
+        low_dim["object"] = np.concatenate((observations["object-state"], self._context())).astype(np.float32)
+        return low_dim
+
+    def _context(self) -> list[float]:
+        """What the simulator does not hold: chain's stage as one of 9 and its dead-time flag; elsewhere the flag alone,
+        and only where there is dead time, so that unpadded robosuite scenes have robomimic's observation."""
+        flag = [float(self._dead > 0)]
+        if self.task.env != "chain":
+            return flag if self._dead_steps else []
+        return [float(count == self._completed) for count in range(9)] + flag
+
+    # ------------------------------------------------------------------------------------------------------- the scene
+
+    def _bind(self) -> None:
+        self._scene = Scene(self._env, self._names)
+
+    def draw_start(self, seed: int) -> StartState:
+        """A new start state of the scene: the same for the same seed, in every process."""
+        self._env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        self._env.reset()
+        return StartState(capture(self._env))
+
+    def state(self) -> np.ndarray:
+        """(Z,) float64: robosuite's flattened simulator state [time, qpos, qvel]."""
+        return self._env.sim.get_state().flatten()
+
+    def model_xml(self) -> str:
+        """The scene as MuJoCo XML."""
+        return self._env.sim.model.get_xml()
+
+    def env_args(self) -> dict[str, Any]:
+        """robomimic's description of the environment, as JSON values."""
+        return {
+            "env_name": scene_entry(self.task).robosuite_name,
+            "env_version": quiet_robosuite().__version__,
+            "type": ROBOMIMIC_ROBOSUITE,
+            "env_kwargs": self._kwargs,
+        }
+
+    def close(self) -> None:
+        """Free the simulator; the environment is of no use afterwards."""
+        if self._renderer is not None:
+            self._renderer.close()
+        self._env.close()
