@@ -151,6 +151,7 @@ def evaluate(
     video: Annotated[
         Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write [default: RUN/eval].")] = None,
     settings: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -166,6 +167,7 @@ def evaluate(
         video=video,
         progress=_progress(as_json),
         overrides=settings,
+        out=out,
     )
     _show(result, as_json)
 
