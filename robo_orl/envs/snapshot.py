@@ -195,7 +195,7 @@ def _restore_model(env: Any, flat: np.ndarray) -> None:
     model.stat.center[:] = statistics[4:]
 
 
-# ------------------------------------------------------------------------------------------------------------- controllers
+# ---------------------------------------------------------------------------------------------------------- controllers
 
 MEMORY = ("ref_pos", "ref_ori_mat", "ref_pos_vel", "ref_ori_vel", "J_pos", "J_ori", "mass_matrix", "joint_pos")
 MEMORY += ("joint_vel", "initial_joint", "goal_pos", "goal_ori")
@@ -246,7 +246,7 @@ def _restore_grippers(env: Any, flat: np.ndarray) -> None:
         controller.new_update = True
 
 
-# ------------------------------------------------------------------------------------------------------------- observables
+# ---------------------------------------------------------------------------------------------------------- observables
 
 
 def _timer(env: Any) -> tuple[float, float]:
@@ -267,7 +267,8 @@ def _restore_observables(env: Any, entry: dict[str, np.ndarray], timer: list[flo
         observable.reset()
     env._update_observables(force=True)
     for observable in env._observables.values():
-        observable._time_since_last_sample, observable._sampled = timer[0], bool(timer[1])
+        if observable.is_enabled():
+            observable._time_since_last_sample, observable._sampled = timer[0], bool(timer[1])
     if "observed" in entry:
         names = _cached_names(env)
         values = _unflatten(entry["observed"], [np.shape(env._obs_cache[name]) for name in names])

@@ -1,0 +1,232 @@
+"""robosuite's env.step with its substep loop run natively: the same trajectories, several times faster.
+
+robosuite keeps the model, the reset, goal setting, the gripper, sensors, reward, success and rendering; only the loop
+over physics substeps is replaced (osc_loop.py), on the environment's own memory. What the loop assumes is checked when
+it attaches (conditions.py); where something does not hold, robosuite's own step runs and one log line says why.
+
+Not kept up to date by the native loop: robosuite's `robot.recent_*` buffers, which only its Wipe task reads.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import numpy as np
+
+from robo_orl.envs.conditions import obstacle
+from robo_orl.errors import UsageError
+
+log = logging.getLogger(__name__)
+Loop = Literal["exact", "fast", "stock"]
+LOOPS = ("exact", "fast", "stock")
+VIEWS = {"ref_pos": "ref_pos", "ref_mat": "ref_ori_mat", "ref_pos_vel": "ref_pos_vel", "ref_ori_vel": "ref_ori_vel"}
+VIEWS |= {"jac_pos": "J_pos", "jac_ori": "J_ori", "jac": "J_full"}  # ours -> the controller's arrays, written in place
+
+
+def make_stepper(env: Any, loop: Loop = "exact") -> Stepper:
+    """A stepper for a robosuite environment that has been reset.
+
+    loop: `exact` is bit-equal to robosuite's own step; `fast` is equal up to rounding, which chaotic contacts amplify;
+        `stock` is robosuite's own step.
+    """
+    if loop not in LOOPS:
+        raise UsageError(f"Unknown loop '{loop}'. Known: {', '.join(LOOPS)}.")
+    return Stepper(env, loop)
+
+
+class Stepper:
+    """Steps one environment. `loop` names what is really in use: `stock` where an assumption does not hold."""
+
+    def __init__(self, env: Any, loop: Loop):
+        self.env, self.wanted = env, loop
+        self.loop: Loop = loop
+        self._said: str | None = None
+        self._composites: list[Any] = []
+        self.attach()
+
+    def attach(self) -> None:
+        """Take hold of the environment's present simulation; cheap when it is the one already held.
+
+        A robosuite reset makes new controllers. `step` notices that by itself; calling this after a reset only moves
+        the work there.
+        """
+        if self.wanted == "stock" or self._holds():
+            return
+        reason = obstacle(self.env)
+        self._composites = [robot.composite_controller for robot in self.env.robots]
+        self.loop = "stock" if reason else self.wanted
+        if reason is None:
+            self._bind()
+        elif reason != self._said:
+            log.warning("Stepping with robosuite's own loop: %s", reason)
+        self._said = reason
+
+    def _holds(self) -> bool:
+        robots = self.env.robots
+        return len(robots) == len(self._composites) and all(
+            robot.composite_controller is held for robot, held in zip(robots, self._composites, strict=True)
+        )
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, dict]:
+        """One control step, with the results, errors and side effects of robosuite's env.step.
+
+        action: (A,). Returns (observations, reward, done, info).
+        Raises ValueError after the time-out and numpy.linalg.LinAlgError on non-finite physics, as robosuite does.
+        """
+        self.attach()
+        env = self.env
+        if self.loop == "stock":
+            return env.step(action)
+        if env.done:
+            raise ValueError("executing action in terminated episode")
+        assert len(action) == env.action_dim, f"expected an action of {env.action_dim} numbers, got {len(action)}"
+        env.timestep += 1
+        self._begin()
+        self._set_goals(action)
+        self._advance()
+        env.cur_time += env.control_timestep
+        reward, done, info = env._post_action(action)
+        return env._get_observations(), reward, done, info
+
+    # ------------------------------------------------------------------------------------------------------ taking hold
+
+    def _bind(self) -> None:
+        """Make the controllers' arrays views of the native loop's, so that both always show the same numbers."""
+        from robo_orl.envs import osc_loop
+
+        env, sim = self.env, self.env.sim
+        self._native = osc_loop
+        self._arms = [(robot, arm, robot.part_controllers[arm]) for robot in env.robots for arm in robot.arms]
+        self._controllers = [controller for _, _, controller in self._arms]
+        gripped = [(robot, arm) for robot, arm, _ in self._arms if robot.has_gripper[arm]]
+        self._grippers = [robot.part_controllers[robot.get_gripper_name(arm)] for robot, arm in gripped]
+        self._action_dims = [robot.action_dim for robot in env.robots]
+        self._scene = _scene(osc_loop, sim)
+        self._state = _arm_state(osc_loop, sim, self._arms)
+        for r, controller in enumerate(self._controllers):
+            for ours, theirs in VIEWS.items():
+                view = getattr(self._state, ours)[r]
+                view[:] = getattr(controller, theirs)
+                setattr(controller, theirs, view)
+        self._command = _command(osc_loop, sim, self._arms)
+        self._gripper_limits = sim.model.actuator_ctrlrange[self._command.gripper].T.copy()
+        self._fresh = np.ones(len(self._controllers), dtype=np.bool_)
+        self._substeps = int(env.control_timestep / env.model_timestep)
+
+    # --------------------------------------------------------------------------------------------------------- one step
+
+    def _begin(self) -> None:
+        """mj_step1, and a look by each controller that stock would update; after a reset that look is a stale one."""
+        for r, controller in enumerate(self._controllers):
+            self._fresh[r] = controller.new_update
+            if not controller.new_update:
+                self._state.mass[r] = controller.mass_matrix.T
+                self._state.joint_pos[r] = controller.joint_pos
+                self._state.joint_vel[r] = controller.joint_vel
+            controller.new_update = False
+        self._native.begin(self._scene, self._state, self._fresh)
+
+    def _set_goals(self, action: np.ndarray) -> None:
+        """robosuite's own goal setting, on what `begin` saw; gathers what the substeps need."""
+        for gripper in self._grippers:
+            gripper.new_update = False  # its look at joints and masses is used by nothing
+        start = 0
+        for robot, size in zip(self.env.robots, self._action_dims, strict=True):
+            robot.composite_controller.update_state()
+            robot.composite_controller.set_goal(action[start : start + size])
+            start += size
+        command = self._command
+        for r, controller in enumerate(self._controllers):
+            command.goal_pos[r], command.goal_mat[r] = controller.goal_pos, controller.goal_ori
+            command.kp[r], command.kd[r] = controller.kp, controller.kd
+            command.rest[r] = controller.initial_joint
+        if self._grippers:
+            wanted = np.concatenate([gripper.run_controller() for gripper in self._grippers])
+            command.gripper_ctrl[:] = np.clip(wanted, *self._gripper_limits)
+
+    def _advance(self) -> None:
+        """Run the substeps, stopping at each one after which robosuite's observables take a sample."""
+        env, done = self.env, 0
+        enabled = [o for o in env._observables.values() if o.is_enabled()]
+        while done < self._substeps:
+            quiet = _quiet_substeps(enabled, env.model_timestep, self._substeps - done)
+            samples = done + quiet < self._substeps
+            count = quiet + samples
+            exact = self.loop == "exact"
+            self._native.advance(self._scene, self._state, self._command, count, done == 0, exact)
+            if samples:
+                env._update_observables()
+            done += count
+        for r, controller in enumerate(self._controllers):
+            controller.mass_matrix = self._state.mass[r].T
+            controller.joint_pos, controller.joint_vel = self._state.joint_pos[r], self._state.joint_vel[r]
+            controller.new_update = True
+
+
+def _quiet_substeps(observables: list[Any], dt: float, limit: int) -> int:
+    """How many substeps pass, `limit` at most, before an observable takes a sample; their timers move by as many.
+
+    The arithmetic is that of robosuite's Observable.update, rounding included: the periods of 10, 20 and 40 Hz are no
+    multiples of the physics step in floating point (nor, at 40 Hz, in exact numbers).
+    """
+    timers = {(o._time_since_last_sample, o._sampled, o._sampling_timestep, o._current_delay) for o in observables}
+    quiet = min((len(_quiet_run(*timer, dt, limit)) for timer in timers), default=limit)
+    runs = {timer: _quiet_run(*timer, dt, quiet) for timer in timers} if quiet else {}
+    for observable in observables if quiet else ():
+        key = (
+            observable._time_since_last_sample,
+            observable._sampled,
+            observable._sampling_timestep,
+            observable._current_delay,
+        )
+        observable._time_since_last_sample, observable._sampled = runs[key][-1]
+    return quiet
+
+
+def _quiet_run(time: float, sampled: bool, period: float, delay: float, dt: float, limit: int) -> list:
+    """The timer's (time, sampled) after each substep without a sample, at most `limit` of them."""
+    run = []
+    while len(run) < limit:
+        time += dt
+        if not sampled and (period - delay >= time or time >= period):
+            break
+        if time >= period:
+            time, sampled = time % period, False
+        run.append((time, sampled))
+    return run
+
+
+# ----------------------------------------------------------------------------------------------------- gathering arrays
+
+
+def _scene(native: Any, sim: Any) -> Any:
+    data, dofs = sim.data._data, sim.model.nv
+    return native.Scene(
+        sim.model._model._address, data._address, data.qpos, data.qvel, data.qM, data.qfrc_bias, data.ctrl,
+        data.site_xpos, data.site_xmat, np.zeros((3, dofs)), np.zeros((3, dofs)), np.zeros((dofs, dofs)),
+    )  # fmt: skip
+
+
+def _arm_state(native: Any, sim: Any, arms: list[tuple]) -> Any:
+    controllers = [controller for _, _, controller in arms]
+    count, joints = len(controllers), controllers[0].joint_dim
+    names = [(c.ref_name, f"{c.naming_prefix}{c.part_name}_center") for c in controllers]
+    sites = [[sim.model.site_name2id(name) for name in pair] for pair in names]
+    actuators = [robot._ref_actuators_indexes_dict[arm] for robot, arm, _ in arms]
+    return native.Arms(
+        *(np.array(i, dtype=np.int64) for i in (
+            [c.qpos_index for c in controllers], [c.qvel_index for c in controllers], actuators, sites)),
+        *(np.zeros((count, *shape)) for shape in (
+            (3,), (3, 3), (3,), (3,), (3, joints), (3, joints), (6, joints), (joints, joints), (joints,), (joints,))),
+    )  # fmt: skip
+
+
+def _command(native: Any, sim: Any, arms: list[tuple]) -> Any:
+    count, joints = len(arms), arms[0][2].joint_dim
+    limits = sim.model.actuator_ctrlrange[[robot._ref_actuators_indexes_dict[arm] for robot, arm, _ in arms]]
+    gripped = [(robot, arm) for robot, arm, _ in arms if robot.has_gripper[arm]]
+    actuators = [i for robot, arm in gripped for i in robot._ref_actuators_indexes_dict[robot.get_gripper_name(arm)]]
+    low, high = limits[..., 0].copy(), limits[..., 1].copy()
+    goals = (np.zeros((count, *shape)) for shape in ((3,), (3, 3), (6,), (6,), (joints,)))
+    return native.Command(*goals, low, high, np.array(actuators, dtype=np.int64), np.zeros(len(actuators)))
