@@ -1,0 +1,114 @@
+"""Rectified flow over action chunks (Liu et al. 2023, arXiv:2209.03003; Black et al. 2024, pi0) with a small expert.
+
+The expert predicts the clean chunk x1 and the velocity follows, v = (x1_hat - x_t) / (1 - t): a small network that
+predicts the velocity itself underfits (it has to carry the noise through its width).
+B batch, S tokens, N samples, h chunk, A action dim, W expert width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.config import ActionHeadConfig
+from robo_orl.models.action_heads.l1 import masked_mean
+from robo_orl.models.layers import SwiGLU, attend, heads_of, linear, norm, split_heads
+from robo_orl.rng import Draws
+
+TIME_FREQUENCIES = 16
+
+
+class FlowHead(nn.Module):
+    """x_t = (1-t) x0 + t x1 with x0 normal; loss |x1_hat(x_t, t, tokens) - x1|^2; Euler steps from noise to chunk."""
+
+    stochastic = True
+
+    def __init__(self, token_width: int, depth: int, action_dim: int, config: ActionHeadConfig):
+        super().__init__()
+        self.shape = (config.chunk, action_dim)
+        self.steps = config.flow_steps
+        self.expert = Expert(token_width, depth, config.chunk * action_dim)
+
+    def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
+        """Mean squared error of the clean chunk over the valid steps, (B,)."""
+        part = len(actions) // len(streams)
+        noise = torch.cat([draws.normal(stream, part, *self.shape) for stream in streams])
+        t = torch.cat([draws.uniform(stream, part) for stream in streams])[:, None, None]
+        x_t = (1 - t) * noise + t * actions
+        clean = self.expert(x_t.flatten(1).unsqueeze(1), t.squeeze(-1), self.expert.memory(tokens))
+        return masked_mean((clean.squeeze(1).unflatten(-1, self.shape).float() - actions).square(), mask)
+
+    def sample(
+        self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None
+    ) -> Tensor:
+        """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens."""
+        steps = steps or self.steps
+        memory = self.expert.memory(tokens)
+        x = draws.normal(stream, len(tokens), num_samples, *self.shape).flatten(2)  # (B, N, h*A)
+        for k in range(steps):
+            t = k / steps
+            clean = self.expert(x, x.new_full(x.shape[:2], t), memory).float()
+            x = x + (clean - x) / ((1 - t) * steps)
+        return x.unflatten(-1, self.shape).clamp(-1, 1)
+
+
+def expert_width(token_width: int) -> int:
+    """Half the backbone's width in whole heads of 32, at least 96: the expert runs once per sample and Euler step."""
+    return max(96, -(-token_width // 64) * 32)
+
+
+class Expert(nn.Module):
+    """A chunk is one token: it reads the observation tokens by cross-attention in every block and never writes back."""
+
+    def __init__(self, token_width: int, depth: int, numbers: int):
+        super().__init__()
+        width = expert_width(token_width)
+        self.chunk_in = linear(numbers, width)
+        self.time_in = linear(2 * TIME_FREQUENCIES, width, bias=True)
+        self.blocks = nn.ModuleList(ExpertBlock(token_width, width) for _ in range(max(2, depth // 4)))
+        self.norm = norm(width)
+        self.out = linear(width, numbers, bias=True, scale=0.1)
+
+    def memory(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the tokens for every block, computed once for any number of samples and steps."""
+        return [block.memory(tokens) for block in self.blocks]
+
+    def forward(self, x: Tensor, t: Tensor, memory: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """x (B, N, h*A), t (B, N) in [0, 1) -> predicted clean chunk (B, N, h*A)."""
+        dtype = self.chunk_in.weight.dtype
+        y = self.chunk_in(x.to(dtype)) + self.time_in(time_features(t).to(dtype))
+        for block, (k, v) in zip(self.blocks, memory, strict=True):
+            y = block(y, k, v)
+        return self.out(self.norm(y))
+
+
+class ExpertBlock(nn.Module):
+    """y + cross-attention(norm(y), tokens), then y + mlp(norm(y)); samples do not see each other."""
+
+    def __init__(self, token_width: int, width: int):
+        super().__init__()
+        self.heads = heads_of(width)
+        self.key_value = linear(token_width, 2 * width)
+        self.attention_norm, self.mlp_norm = norm(width), norm(width)
+        self.query, self.out = linear(width, width), linear(width, width)
+        self.mlp = SwiGLU(width)
+
+    def memory(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (B, S, D) -> keys and values (B, H, S, d)."""
+        k, v = self.key_value(tokens).chunk(2, dim=-1)
+        return split_heads(k, self.heads), split_heads(v, self.heads)
+
+    def forward(self, y: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, N, W) -> (B, N, W)."""
+        q = split_heads(self.query(self.attention_norm(y)), self.heads)
+        y = y + self.out(attend(q, k, v))
+        return y + self.mlp(self.mlp_norm(y))
+
+
+def time_features(t: Tensor) -> Tensor:
+    """t (...) in [0, 1] -> (..., 2F) sines and cosines of 1/2 to 2^7 turns or so, evenly in the logarithm."""
+    turns = torch.logspace(-1, 5, TIME_FREQUENCIES, base=2.0, device=t.device) * (2 * torch.pi)
+    angles = t.unsqueeze(-1) * turns
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)

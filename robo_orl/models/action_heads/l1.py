@@ -1,0 +1,51 @@
+"""Deterministic regression of an action chunk (Zhao et al. 2023, ACT; Kim et al. 2025, OpenVLA-OFT: L1 regression)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from robo_orl.config import ActionHeadConfig
+from robo_orl.models.layers import Readout, SwiGLU, linear, norm
+from robo_orl.rng import Draws
+
+
+class L1Head(nn.Module):
+    """One readout, one MLP, h x A numbers. The L1 loss makes it the conditional median: it samples no bad modes."""
+
+    stochastic = False
+
+    def __init__(self, token_width: int, depth: int, action_dim: int, config: ActionHeadConfig):
+        super().__init__()
+        self.shape = (config.chunk, action_dim)
+        self.readout = Readout(token_width, token_width, readouts=1)
+        self.mlp_norm, self.out_norm = norm(token_width), norm(token_width)
+        self.mlp = SwiGLU(token_width)
+        self.out = linear(token_width, config.chunk * action_dim, bias=True, scale=0.1)
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """tokens (B, S, D) -> (B, h, A)."""
+        x = self.readout(tokens).squeeze(1)
+        x = x + self.mlp(self.mlp_norm(x))
+        return self.out(self.out_norm(x)).unflatten(-1, self.shape)
+
+    def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
+        """Mean absolute error of the valid steps of each chunk, (B,)."""
+        return masked_mean((self.predict(tokens).float() - actions).abs(), mask)
+
+    def sample(
+        self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None
+    ) -> Tensor:
+        """The prediction, num_samples times: (B, N, h, A). It draws nothing and takes no steps."""
+        chunk = self.predict(tokens).float().clamp(-1, 1)
+        return chunk.unsqueeze(1).expand(-1, num_samples, -1, -1)
+
+
+def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
+    """error (B, h, A), mask (B, h) -> (B,): the mean over the valid steps of each row.
+
+    The mean is taken per frame and not over the batch, so that the mean over processes is the mean over the batch.
+    """
+    valid = mask.to(error.dtype)
+    return (error.mean(-1) * valid).sum(-1) / valid.sum(-1).clamp(min=1)

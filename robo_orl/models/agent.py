@@ -1,0 +1,218 @@
+"""Everything that learns, as one module: one forward of a paired window gives one loss, and one backward trains it all.
+
+B batch (pairs in training, observations in acting), h chunk, A action dim, N samples, c actions that the critic values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.config import CriticConfig, PolicyConfig, SelectionConfig
+from robo_orl.errors import UsageError, unknown
+from robo_orl.models.action_heads import ACTION_HEADS
+from robo_orl.models.backbones import BACKBONES
+from robo_orl.models.backbones.transformer import depth_of
+from robo_orl.models.compatibility import check_policy, check_selection
+from robo_orl.models.critics import Critic
+from robo_orl.models.normaliser import Normaliser
+from robo_orl.models.policy_average import PolicyAverage
+from robo_orl.models.step import Step
+from robo_orl.models.targets import Gather, Target, buffer_copy, numbers
+from robo_orl.objectives import OBJECTIVES
+from robo_orl.rng import Draws, derive_seed
+from robo_orl.types import Observation, PairedWindow
+
+if TYPE_CHECKING:
+    from robo_orl.data.statistics import Statistics
+
+
+def build_agent(
+    policy: PolicyConfig,
+    spec: dict[str, int],
+    action_dim: int,
+    gamma: float,
+    statistics: Statistics | None,
+    seed: int,
+) -> Agent:
+    """A freshly initialised agent.
+
+    spec: low-dim key -> size. gamma: discount per decision of the windows it will see (their `discount` is gamma^n).
+    statistics: None where a checkpoint will be loaded over it. UsageError where the policy's parts do not go together.
+    """
+    if policy.objective.name not in OBJECTIVES:
+        raise unknown("objective", policy.objective.name, OBJECTIVES)
+    if policy.backbone.kind not in BACKBONES:
+        raise unknown("backbone", policy.backbone.kind, BACKBONES)
+    return Agent(policy, spec, action_dim, gamma, statistics, seed)
+
+
+class Agent(nn.Module):
+    """Backbone, action head, critic, targets and normaliser of one policy, and the objective that trains them."""
+
+    def __init__(
+        self,
+        policy: PolicyConfig,
+        spec: dict[str, int],
+        action_dim: int,
+        gamma: float,
+        statistics: Statistics | None,
+        seed: int,
+    ):
+        super().__init__()
+        self.policy, self.spec, self.action_dim, self.gamma, self.seed = policy, dict(spec), action_dim, gamma, seed
+        self.objective = OBJECTIVES[policy.objective.name](policy)
+        check_policy(policy, self.objective, ACTION_HEADS[policy.action_head.kind].stochastic)
+        self.topology = policy.critic.topology if policy.critic else None
+        self.valued_actions = min(policy.n, policy.action_head.chunk)  # c: what an n-step backup covers
+        self.normaliser = Normaliser(spec, action_dim, statistics)
+        with _initialised_from(seed, "policy"):
+            self.backbone = self._new_backbone(policy.backbone.size)
+            depth = depth_of(policy.backbone.size)
+            head = ACTION_HEADS[policy.action_head.kind]
+            self.action_head = head(self.backbone.width, depth, action_dim, policy.action_head)
+        if self.topology == "frozen":
+            self.backbone.requires_grad_(False)
+        self.critic_backbone = self.critic = self.target = None
+        if self.objective.heads:
+            with _initialised_from(seed, "critic"):
+                self._build_critic(policy.critic)
+        self.average = PolicyAverage(self.backbone, self.action_head) if policy.optim.policy_ema else None
+        self.untrained = None
+        self.select_by(policy.selection)
+
+    def _new_backbone(self, size: str) -> nn.Module:
+        return BACKBONES[self.policy.backbone.kind](self.spec, size)
+
+    def _build_critic(self, config: CriticConfig) -> None:
+        sizes = {"separate": self.policy.backbone.size, "separate_small": config.small_size}
+        if self.topology in sizes:
+            self.critic_backbone = self._new_backbone(sizes[self.topology])
+        self.critic = self._new_critic(self.objective.heads, config)
+        if self.objective.bootstraps:
+            self.target = Target(self.critic, self.critic_backbone or self.backbone, config)
+
+    def _new_critic(self, heads: tuple[str, ...], config: CriticConfig) -> Critic:
+        width = (self.critic_backbone or self.backbone).width
+        return Critic(width, self.valued_actions * self.action_dim, heads, config)
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def forward(self, window: PairedWindow, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        """window: B pairs in raw units. Returns the summed loss (0-dim) and detached 0-dim metrics."""
+        terms, metrics = self.objective.losses(Step(self, window, draws))
+        loss = sum(terms.values())
+        named = {f"{name}/loss": term for name, term in terms.items()} | metrics | {"loss": loss}
+        return loss, {name: value.detach() for name, value in named.items()}
+
+    def policy_tokens(self, obs: Observation) -> Tensor:
+        """obs: normalised. Returns (B, S, D)."""
+        with torch.no_grad() if self.topology == "frozen" else nullcontext():
+            return self.backbone(obs)
+
+    def critic_tokens(self, obs: Observation, policy_tokens: Tensor) -> Tensor:
+        """What the critic reads at normalised `obs`, whose policy tokens are given: the topology, in one place."""
+        if self.critic_backbone is not None:
+            return self.critic_backbone(obs)
+        return policy_tokens if self.topology == "shared" else policy_tokens.detach()
+
+    def aggregate(self, values: Tensor) -> Tensor:
+        """(E, ...) -> (...): the ensemble's mean or minimum."""
+        return values.mean(0) if self.policy.critic.aggregate == "mean" else values.amin(0)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The trained parameters by component; components that are not trained are left out."""
+        components = {
+            "backbone": self.backbone,
+            "action_head": self.action_head,
+            "critic": self.critic,
+            "critic_backbone": self.critic_backbone,
+        }
+        groups = {n: [p for p in m.parameters() if p.requires_grad] for n, m in components.items() if m is not None}
+        return {name: parameters for name, parameters in groups.items() if parameters}
+
+    def update_targets(self, gather: Gather = lambda parameters: nullcontext()) -> None:
+        """Move every slow copy one step; call after the optimiser's step, on every process.
+
+        gather: makes the given parameters whole within its context (ZeRO-3); nothing to do elsewhere.
+        """
+        if self.target is not None:
+            self.target.update(self.critic, self.critic_backbone or self.backbone, gather)
+        if self.average is not None:
+            self.average.update(self.backbone, self.action_head, self.policy.optim.policy_ema, gather)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers held per component, adding up to the total. target: every slow copy, the averaged policy included."""
+        components = {
+            "backbone": numbers(self.backbone.parameters()),
+            "action_head": numbers(self.action_head.parameters()),
+            "critic": sum(numbers(m.parameters()) for m in (self.critic, self.critic_backbone) if m is not None),
+            "target": sum(m.size() for m in (self.target, self.average) if m is not None),
+        }
+        buffers = sum(m.buffers_held() for m in (self.target, self.average) if m is not None)
+        total = numbers(self.parameters()) + buffers
+        assert sum(components.values()) == total, f"{components} do not add up to {total}"
+        return components | {"total": total}
+
+    # -------------------------------------------------------------------------------------------------------- acting
+
+    def select_by(self, selection: SelectionConfig) -> None:
+        """Choose among samples as `selection` says from now on; UsageError where this agent cannot."""
+        check_selection(selection, self.action_head.stochastic, "q" in self.objective.heads)
+        self.selection = selection
+        if selection.untrained_critic and self.untrained is None:
+            with _initialised_from(self.seed, "untrained critic"):
+                critic = Critic(
+                    self.backbone.width,
+                    self.valued_actions * self.action_dim,
+                    ("q",),
+                    self.policy.critic or CriticConfig(),
+                )
+            self.untrained = buffer_copy(critic, persistent=False)
+
+    @torch.no_grad()
+    def act(self, obs: Observation, draws: Draws) -> Tensor:
+        """obs: B raw observations -> (B, h, A) raw actions; the best of `selection.num_samples` by the critic."""
+        obs = self.normaliser.observation(obs)
+        policy = self.average or self
+        tokens = policy.backbone(obs)
+        n = self.selection.num_samples
+        chunks = policy.action_head.sample(tokens, n, draws, "act")  # (B, N, h, A)
+        best = self._values(obs, tokens, chunks).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
+        rows = torch.arange(len(obs), device=chunks.device)
+        return self.normaliser.raw_actions(chunks[rows, best.to(rows.device)])
+
+    def _values(self, obs: Observation, tokens: Tensor, chunks: Tensor) -> Tensor:
+        """(B, N): the critic's values. It reads the weights it was trained on, also where an averaged policy acts."""
+        chunks = chunks[:, :, : self.valued_actions]
+        if self.selection.untrained_critic:
+            q = self.untrained.q(self.untrained.readout(tokens.float()), chunks).value
+            return q.mean(0)
+        if self.average is not None and self.critic_backbone is None:
+            tokens = self.backbone(obs)
+        features = self.critic.readout(self.critic_tokens(obs, tokens))
+        return self.aggregate(self.critic.q(features, chunks).value)
+
+    @torch.no_grad()
+    def value(self, obs: Observation, actions: Tensor) -> Tensor:
+        """obs: B raw observations, actions (B, h, A) raw -> (B,): Q of the chunk, or V where the critic has no Q."""
+        if self.critic is None:
+            raise UsageError(f"Policy '{self.policy.name}' has no critic, and so no value.")
+        obs = self.normaliser.observation(obs)
+        features = self.critic.readout(self.critic_tokens(obs, self.policy_tokens(obs)))
+        if "q" not in self.objective.heads:
+            return self.critic.v(features).value.squeeze(0)
+        chunk = self.normaliser.scale_actions(actions)[:, : self.valued_actions]
+        return self.aggregate(self.critic.q(features, chunk).value)
+
+
+@contextmanager
+def _initialised_from(seed: int, name: str) -> Iterator[None]:
+    """Initialise from a generator of its own: the policy starts the same with any critic and with none."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "initialise", name))
+        yield

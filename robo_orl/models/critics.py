@@ -1,0 +1,109 @@
+"""Value functions on the tokens of a backbone: their own light readout, the action chunk enters late.
+
+One backbone pass and one readout serve any number of candidate actions; an ensemble is one batched product.
+E ensemble members, B batch, S tokens, N candidate actions, C critic width, K outputs (bins, or 1), c actions valued.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robo_orl.config import CriticConfig
+from robo_orl.models.hl_gauss import HLGauss
+from robo_orl.models.layers import Readout
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a critic says: raw (E, ..., K) numbers, and what they mean."""
+
+    raw: Tensor
+    support: HLGauss | None
+
+    @property
+    def value(self) -> Tensor:
+        """(E, ...) float32."""
+        return self.raw.float().squeeze(-1) if self.support is None else self.support.mean(self.raw)
+
+    def loss(self, target: Tensor) -> Tensor:
+        """target (...), without gradient -> (E, ...): squared error, or cross-entropy to the HL-Gauss histogram."""
+        target = target.detach().expand(self.raw.shape[:-1])
+        if self.support is None:
+            return (self.value - target).square()
+        return self.support.cross_entropy(self.raw, target)
+
+
+class Critic(nn.Module):
+    """Q(s, a_1..c) with an ensemble and, where the objective wants it, V(s)."""
+
+    def __init__(self, token_width: int, action_numbers: int, heads: tuple[str, ...], config: CriticConfig):
+        """action_numbers: c * A. heads: "q", "v" or both."""
+        super().__init__()
+        width = critic_width(token_width)
+        outputs = config.bins if config.loss == "hl_gauss" else 1
+        self.support = HLGauss(config.bins, config.value_range) if config.loss == "hl_gauss" else None
+        self.members = config.ensemble if "q" in heads else 0
+        self.readout = Readout(token_width, width, self.members + ("v" in heads))
+        self.q_heads = Heads(self.members, width, action_numbers, outputs) if "q" in heads else None
+        self.v_head = Heads(1, width, 0, outputs) if "v" in heads else None
+
+    def q(self, features: Tensor, actions: Tensor) -> Estimate:
+        """features (B, R, C) of the readout; actions (B, c, A) -> (E, B), or (B, N, c, A) -> (E, B, N)."""
+        many = actions if actions.dim() == 4 else actions.unsqueeze(1)
+        raw = self.q_heads(features[:, : self.members], many.flatten(2))  # (E, B, N, K)
+        return Estimate(raw if actions.dim() == 4 else raw.squeeze(2), self.support)
+
+    def v(self, features: Tensor) -> Estimate:
+        """features (B, R, C) of the readout -> (1, B)."""
+        return Estimate(self.v_head(features[:, self.members :]).squeeze(2), self.support)
+
+
+def critic_width(token_width: int) -> int:
+    """Half the backbone's width in whole heads of 32, at least 96."""
+    return max(96, -(-token_width // 64) * 32)
+
+
+class Heads(nn.Module):
+    """E MLPs with two hidden layers as stacked weights. LayerNorm keeps values bounded (Ball et al. 2023, RLPD)."""
+
+    def __init__(self, members: int, width: int, action_numbers: int, outputs: int):
+        super().__init__()
+        hidden = 2 * width
+        self.feature_in = StackedLinear(members, width, hidden, fan_in=width + action_numbers)
+        self.action_in = (
+            StackedLinear(members, action_numbers, hidden, fan_in=width + action_numbers) if action_numbers else None
+        )
+        self.hidden = StackedLinear(members, hidden, hidden)
+        self.out = StackedLinear(members, hidden, outputs)
+
+    def forward(self, features: Tensor, actions: Tensor | None = None) -> Tensor:
+        """features (B, E, C), one readout per member; actions (B, N, c*A) or None -> (E, B, N, K), N = 1 without."""
+        batch = len(features)
+        x = self.feature_in(features.transpose(0, 1)).unsqueeze(2)  # (E, B, 1, 2C), once for all candidates
+        if actions is not None:
+            rows = actions.to(x.dtype).flatten(0, 1).expand(len(x), -1, -1)  # (E, B*N, c*A)
+            x = x + self.action_in(rows).unflatten(1, (batch, -1))
+        x = self.hidden(F.silu(_normalise(x)).flatten(1, 2))  # (E, B*N, 2C)
+        return self.out(F.silu(_normalise(x))).unflatten(1, (batch, -1))
+
+
+class StackedLinear(nn.Module):
+    """E linear maps as one batched product."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, fan_in: int | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+        nn.init.trunc_normal_(self.weight, std=(fan_in or inputs) ** -0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(E, M, inputs) -> (E, M, outputs)."""
+        return torch.baddbmm(self.bias.to(x.dtype), x, self.weight.to(x.dtype))
+
+
+def _normalise(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:])

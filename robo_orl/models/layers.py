@@ -1,0 +1,104 @@
+"""The few layers that backbone, action heads and critics are made of.
+
+A raw parameter is read only in the forward of the module that owns it: that is when ZeRO-3 has gathered it.
+B batch, S tokens, D width, H heads, d = D/H head dim, R readouts, N samples.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-6
+
+
+def heads_of(width: int) -> int:
+    """Attention heads of a width: head dim 64 from width 640 on, where matrix units want it; 32 below."""
+    return width // (64 if width >= 640 and width % 64 == 0 else 32)
+
+
+def linear(inputs: int, outputs: int, bias: bool = False, scale: float = 1.0) -> nn.Linear:
+    """A linear layer, truncated-normal weights of standard deviation scale/sqrt(inputs), zero bias."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.trunc_normal_(layer.weight, std=scale * inputs**-0.5)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def norm(width: int) -> nn.RMSNorm:
+    """RMSNorm: no mean and no bias to compute."""
+    return nn.RMSNorm(width, eps=EPS)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, S, D) -> (B, H, S, d)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q (B, H, R, d), k and v (B, H, S, d) -> (B, R, D).
+
+    Queries and keys are normalised (QK-norm): attention logits stay bounded as the model grows, which keeps a value
+    loss on a shared backbone from saturating the attention.
+    """
+    d = q.shape[-1]
+    q, k = F.rms_norm(q, (d,), eps=EPS), F.rms_norm(k, (d,), eps=EPS)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)), hidden 8/3 of the width: the parameters of a 4x GELU MLP.
+
+    On one CPU core it is as fast as a ReLU^2 and 6 % faster than a tanh-GELU MLP of equal parameters: SiLU costs a
+    third of GELU per element.
+    """
+
+    def __init__(self, width: int, scale: float = 1.0):
+        super().__init__()
+        hidden = swiglu_hidden(width)
+        self.gate_up = linear(width, 2 * hidden)
+        self.down = linear(hidden, width, scale=scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+def swiglu_hidden(width: int) -> int:
+    """8/3 of the width, up to the next multiple of 32."""
+    return -(-8 * width // 96) * 32
+
+
+class SelfAttention(nn.Module):
+    """Every token attends to every token."""
+
+    def __init__(self, width: int, scale: float = 1.0):
+        super().__init__()
+        self.heads = heads_of(width)
+        self.qkv = linear(width, 3 * width)
+        self.out = linear(width, width, scale=scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, D) -> (B, S, D)."""
+        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        return self.out(attend(q, k, v))
+
+
+class Readout(nn.Module):
+    """R learned queries that attend to the observation tokens and never write back into them."""
+
+    def __init__(self, token_width: int, width: int, readouts: int):
+        super().__init__()
+        self.heads = heads_of(width)
+        self.queries = nn.Parameter(torch.randn(readouts, width) * width**-0.5)
+        self.key_value = linear(token_width, 2 * width)
+        self.out = linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, S, D) -> (B, R, width)."""
+        k, v = (split_heads(part, self.heads) for part in self.key_value(tokens).chunk(2, dim=-1))
+        q = self.queries.to(k.dtype).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (H, R, d)
+        return self.out(attend(q.expand(len(tokens), -1, -1, -1), k, v))

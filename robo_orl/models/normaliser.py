@@ -1,0 +1,63 @@
+"""Raw units outside the agent, unit scale inside; the scales travel in the checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.errors import UsageError
+from robo_orl.types import Observation
+
+if TYPE_CHECKING:
+    from robo_orl.data.statistics import Statistics
+
+BOUND = 10.0  # standard deviations; what is further out never occurred in training and is cut
+MIN_RANGE = 1e-3  # an action dimension that hardly moves keeps its own unit
+
+
+class Normaliser(nn.Module):
+    """Standardises observations and scales actions to [-1, 1]. Buffers only: float32, saved with the agent."""
+
+    def __init__(self, spec: dict[str, int], action_dim: int, statistics: Statistics | None):
+        """statistics: None where a checkpoint will be loaded over it (identity until then)."""
+        super().__init__()
+        self.spec = dict(spec)
+        for key, size in spec.items():
+            moments = statistics.obs.get(key) if statistics else None
+            if statistics and (moments is None or len(moments.mean) != size):
+                raise UsageError(f"The statistics do not describe the observation '{key}' of size {size}.")
+            self.register_buffer(f"mean_{key}", _row(moments.mean if moments else [0.0] * size))
+            self.register_buffer(f"std_{key}", _row(moments.std if moments else [1.0] * size))
+        low = _row(statistics.action_low if statistics else [-1.0] * action_dim)
+        high = _row(statistics.action_high if statistics else [1.0] * action_dim)
+        if len(low) != action_dim:
+            raise UsageError(f"The statistics describe {len(low)} action dimensions, the agent has {action_dim}.")
+        half = (high - low) / 2
+        self.register_buffer("action_centre", (high + low) / 2)
+        self.register_buffer("action_half_range", torch.where(half < MIN_RANGE, torch.ones_like(half), half))
+
+    def observation(self, obs: Observation) -> Observation:
+        """Low-dim values in standard deviations, within BOUND; everything else as it is."""
+        missing = self.spec.keys() - obs.low_dim.keys()
+        if missing:
+            raise UsageError(f"The observation lacks {', '.join(sorted(missing))}, which this policy was built for.")
+        low_dim = {key: self._standardise(key, obs.low_dim[key]) for key in self.spec}
+        return Observation(low_dim, obs.images, obs.instruction, obs.instruction_mask)
+
+    def _standardise(self, key: str, value: Tensor) -> Tensor:
+        mean, std = getattr(self, f"mean_{key}"), getattr(self, f"std_{key}")
+        return ((value.float() - mean) / std).clamp(-BOUND, BOUND)
+
+    def scale_actions(self, actions: Tensor) -> Tensor:
+        """(..., A) raw -> (..., A) in [-1, 1] over the range of the data."""
+        return (actions.float() - self.action_centre) / self.action_half_range
+
+    def raw_actions(self, scaled: Tensor) -> Tensor:
+        """(..., A) in [-1, 1] -> (..., A) raw."""
+        return scaled.float() * self.action_half_range + self.action_centre
+
+
+def _row(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)

@@ -1,0 +1,21 @@
+"""Behaviour cloning (Pomerleau 1988): min E_data[-log pi(a_t..t+h | s_t)], in the form of the action head's loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class BC(Objective):
+    """Behaviour cloning: imitate every frame of the data."""
+
+    routes = {"actor": "policy"}
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """Both frames of every pair count as one observation each."""
+        actor = step.policy_loss().mean()
+        return {"actor": actor}, {}

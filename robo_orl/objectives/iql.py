@@ -1,0 +1,70 @@
+"""Implicit Q-learning (Kostrikov, Nair and Levine 2021, arXiv:2110.06169) on action chunks.
+
+    L_V  = E[ L2^tau( Qbar(s, a) - V(s) ) ],  L2^tau(u) = |tau - 1(u < 0)| u^2         (equations 5 and 1)
+    L_Q  = E[ ( r + gamma^n V(s_{t+n}) - Q(s, a) )^2 ]                                  (equation 6, n steps)
+    L_pi = E[ -exp( beta ( Qbar(s, a) - V(s) ) ) log pi(a|s) ]                          (equation 7, weights cut at 100)
+
+a is the chunk of the n actions that the backup covers, which makes the n-step backup exact in V's own semi-MDP. With
+hl_gauss the squares become cross-entropies and keep their weights. Frames whose backup a timeout cuts have no target:
+they train neither Q nor V, and are not imitated either, since nothing says how good they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robo_orl.config import Strict
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class IQL(Objective):
+    """Implicit Q-learning: expectile value, advantage-weighted policy."""
+
+    heads = ("q", "v")
+    bootstraps = True
+    routes = {"actor": "policy", "value": "critic", "critic": "critic"}
+
+    class Params(Strict):
+        """The paper's AntMaze values, the sparse-reward ones, are the defaults."""
+
+        expectile: float = Field(0.9, gt=0, lt=1, description="tau of the value: 0.5 is the mean, 1 the maximum")
+        beta: float = Field(10.0, ge=0, description="inverse temperature of the advantage weights")
+        max_weight: float = Field(100.0, gt=0, description="weights are cut here")
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """actor over both frames of a pair; value and critic over the transitions t -> t+n."""
+        window, valid = step.window, step.window.td_valid.float()
+        v, q = step.v("now"), step.q("now")
+        q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
+        v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0)  # (B,)
+        q_bar_now = q_bar[: step.pairs]
+
+        weight = expectile_weight(q_bar_now - v_now, self.params.expectile)
+        value = (valid * weight * v.loss(q_bar_now).squeeze(0)).mean()
+
+        target = window.reward + window.discount * v_next
+        critic = (valid * q.loss(target).mean(0)).mean()
+
+        advantage = q_bar - torch.cat((v_now, v_next))  # (2B,)
+        awr = (self.params.beta * advantage).exp().clamp(max=self.params.max_weight) * step.valid
+        actor = (awr * step.policy_loss()).mean()
+        metrics = {
+            "value/v": v_now.mean(),
+            "critic/q": q.value.mean(),
+            "critic/target": target.mean(),
+            "actor/advantage": advantage.mean(),
+            "actor/weight": awr.mean(),
+        }
+        return {"actor": actor, "value": value, "critic": critic}, metrics
+
+
+def expectile_weight(u: Tensor, tau: float) -> Tensor:
+    """|tau - 1(u < 0)|: the weight of the square, constant wherever it has a gradient."""
+    return (tau - (u < 0).float()).abs()
