@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from robo_orl.errors import RunError
 from robo_orl.evaluate.rollouts import Ask
 from robo_orl.rng import derive_seed
 from robo_orl.types import Observation
@@ -45,3 +45,34 @@ class EpisodeDraws:
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) of `shape`."""
         return self._rows(torch.rand, stream, shape)
+
+
+# Rounding of a matrix product depends on the size of the batch, and contacts amplify a last bit into another episode.
+# In float64 those differences are far below the grid on which actions are sent, so they vanish.
+ACTION_GRID = 2.0**-16
+FLOAT64_PARAMETERS = 300_000_000  # larger policies act in the precision they were trained in
+
+
+class Actor:
+    """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) per answer, within [-1, 1]."""
+
+    def __init__(self, agent: nn.Module, execute: int, seed: int):
+        self.device = next(agent.parameters()).device
+        small = sum(p.numel() for p in agent.parameters()) <= FLOAT64_PARAMETERS
+        self.dtype = torch.float64 if small else torch.float32
+        self.agent = (agent.double() if small else agent).eval()
+        self.execute, self.seed = execute, seed
+
+    def __call__(self, asks: list[Ask]) -> np.ndarray:
+        """(B, c, A) for B episodes. Raises RunError where an action is not finite."""
+        low_dim = {
+            key: torch.from_numpy(np.stack([ask.obs[key] for ask in asks])).to(self.device, self.dtype)
+            for key in asks[0].obs
+        }
+        draws = EpisodeDraws(self.seed, asks, self.device, self.dtype)
+        with torch.inference_mode():
+            chunks = self.agent.act(Observation(low_dim, {}), draws)  # (B, h, A)
+        actions = chunks[:, : self.execute].double().cpu().numpy()
+        if not np.isfinite(actions).all():
+            raise RunError("The policy's actions are not finite: training has diverged.")
+        return np.clip(np.round(actions / ACTION_GRID) * ACTION_GRID, -1.0, 1.0)

@@ -6,6 +6,7 @@ turn never imports a simulator nor opens a GL context.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -87,13 +88,18 @@ class Hello:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished episode. stage_steps: per stage the decisions taken when it was first reached, or None."""
+    """A finished episode.
+
+    stage_steps: per stage the decisions taken when it was first reached, or None. fingerprint: a hash of every action
+    and observation, equal only for the same episode, bit by bit.
+    """
 
     success_once: bool
     success_at_end: bool
     stage_steps: list[int | None]
     length: int
     discounted_return: float
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -128,30 +134,34 @@ class Rollout:
     discounted_return: float = 0.0
     success_once: bool = False
     stage_steps: list[int | None] = field(default_factory=list)
+    trace: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
 
     def advance(self, actions: np.ndarray) -> tuple[dict[str, np.ndarray], Outcome | None]:
         """Step through `actions` (c, A); the last observation, and the outcome where the episode ended."""
         for action in actions:
             step = self.environment.step(action)
-            self._note(step)
+            self._note(action, step)
             if step.terminated or step.truncated:
-                if self.recorder is not None:
-                    self.recorder.close()
-                at_end = bool(step.stages[-1])
-                return step.obs, Outcome(
-                    self.success_once, at_end, self.stage_steps, self.length, self.discounted_return
-                )
+                return step.obs, self._outcome(bool(step.stages[-1]))
         return step.obs, None
 
-    def _note(self, step: Any) -> None:
+    def _note(self, action: np.ndarray, step: Any) -> None:
         self.discounted_return += self.gamma**self.length * float(step.reward)
         self.length += 1
         self.success_once |= bool(step.stages[-1])
         for index, reached in enumerate(step.stages):
             if reached and self.stage_steps[index] is None:
                 self.stage_steps[index] = self.length
+        for values in (action, *step.obs.values()):
+            self.trace.update(np.ascontiguousarray(values).tobytes())
         if self.recorder is not None:
             self.recorder.frame(self.stage_steps, self.length)
+
+    def _outcome(self, success_at_end: bool) -> Outcome:
+        if self.recorder is not None:
+            self.recorder.close()
+        trace = self.trace.hexdigest()
+        return Outcome(self.success_once, success_at_end, self.stage_steps, self.length, self.discounted_return, trace)
 
 
 class Simulations:

@@ -72,6 +72,7 @@ class EpisodeRow(Stored):
     starts_sha256: str = Field("", description="the start bank that `start` counts in")
     loop: str = Field("", description="the physics loop")
     request: str = Field("", description="hash of all that decides an episode of this evaluation, for resuming")
+    fingerprint: str = Field("", description="hash of every observation and action: equal ones are the same episode")
 
 
 class Evaluation(Stored):

@@ -1,0 +1,154 @@
+"""Evaluate a run: the last checkpoint from the task's stored start states, one row per episode, scores with intervals.
+
+RUN/eval/episodes.jsonl   the episodes asked for, one row each
+RUN/eval/eval.json        scores (the schema is results.record.Evaluation), speed, versions, what was evaluated
+RUN/eval/finished.jsonl   every row of this request so far: an interrupted evaluation continues from it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from robo_orl.config import PolicyConfig, SelectionConfig, apply_overrides, parse
+from robo_orl.errors import UsageError, unknown
+from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.pool import cores
+from robo_orl.evaluate.rollouts import Finished, Rollouts
+from robo_orl.evaluate.rows import FinishedRows
+from robo_orl.evaluate.scores import Request, is_current, row_of, speed_of, write_scores
+from robo_orl.evaluate.simulator import Hello, Scene, TaskScene
+from robo_orl.results.store import file_sha256
+
+VIDEOS = 4  # episodes that --video writes
+SLOTS = 3  # episodes under way per simulator process
+
+
+def evaluate(
+    run_dir: Path,
+    episodes: int,
+    workers: int | None = None,
+    seed: int = 0,
+    loop: str = "exact",
+    video: Path | None = None,
+    progress: bool = True,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task; returns eval.json.
+
+    workers: simulator processes, default one per core; the result does not depend on it. overrides: `selection.*` only.
+    out: the folder written, default run_dir/eval. Episodes of the same request that are already there are kept.
+
+    Raises:
+        UsageError: no such run, more episodes than start states, an override of anything but the selection, an
+            observation that the policy was not trained on.
+        RunError: an episode crashed its simulator three times, the renderer is missing, the disk is full.
+    """
+    from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
+    from robo_orl.engine.run_folder import read_spec
+
+    run_dir = Path(run_dir)
+    agent, run = load_agent(run_dir)
+    checkpoint = checkpoints(run_dir)[-1]
+    policy = _selected(run.policy, overrides)
+    request = Request(policy, run.task, file_sha256(checkpoint / AGENT), int(checkpoint.name.split("_")[1]), seed)
+    agent.select_by(policy.selection)
+    if torch.cuda.is_available():
+        agent = agent.to("cuda")
+    actor = Actor(agent, policy.action_head.execute, seed)
+    scene = TaskScene(run.task, loop)
+    spec = read_spec(run_dir).obs
+    return roll_out(request, actor, scene, spec, episodes, workers, out or run_dir / "eval", video, progress)
+
+
+def _selected(policy: PolicyConfig, overrides: Sequence[str]) -> PolicyConfig:
+    """The policy with another selection among its samples."""
+    items = [item.removeprefix("policy.") for item in overrides]
+    for item in items:
+        if not item.startswith("selection."):
+            raise unknown("setting for an evaluation", item.partition("=")[0], _selection_keys())
+    return parse(PolicyConfig, apply_overrides(policy.model_dump(mode="json"), items), "--set")
+
+
+def _selection_keys() -> list[str]:
+    return [f"selection.{key}" for key in SelectionConfig.model_fields]
+
+
+def roll_out(
+    request: Request,
+    actor: Actor,
+    scene: Scene,
+    spec: dict[str, int],
+    episodes: int,
+    workers: int | None,
+    out: Path,
+    video: Path | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """The episodes of a request that `out` does not hold yet, then its two files; returns eval.json."""
+    if video is not None:
+        video.mkdir(parents=True, exist_ok=True)
+    workers = min(workers or cores(), episodes)
+    videos = {i: video / f"episode_{i:03d}.mp4" for i in range(min(VIDEOS, episodes)) if video is not None}
+    slots = min(SLOTS, -(-episodes // workers))
+    began = perf_counter()
+    rollouts = Rollouts(scene, actor, workers, slots, request.gamma, videos)
+    with _one_thread(), rollouts:
+        hello = rollouts.hello()
+        _check_spec(spec, hello, request.task.name)
+        rows = FinishedRows(out / "finished.jsonl", request.digest(hello))
+        todo = [i for i in range(episodes) if i not in rows or (i in videos and not videos[i].exists())]
+        ready = perf_counter()
+        for finished in _shown(rollouts.run(todo), rows, episodes, request.task.name, progress):
+            rows.add(row_of(finished, request, hello))
+    asked = [rows[i] for i in range(episodes)]
+    if not todo and is_current(out, asked):
+        return json.loads((out / "eval.json").read_text())
+    speed = speed_of(rollouts, len(todo), perf_counter() - ready, ready - began)
+    return write_scores(request, hello, asked, out, speed | {"episodes_reused": episodes - len(todo)}, str(actor.dtype))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The simulators have the other cores: more threads for the policy would only take them away."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check_spec(spec: dict[str, int], hello: Hello, task: str) -> None:
+    if spec != hello.spec:
+        wrong = next(key for key in [*spec, *hello.spec] if spec.get(key) != hello.spec.get(key))
+        raise UsageError(
+            f"The policy was trained on other observations than {task} gives: '{wrong}' has size {spec.get(wrong, 0)} "
+            f"in the training data and {hello.spec.get(wrong, 0)} in the simulator; generate the data again and train."
+        )
+
+
+def _shown(
+    finished: Iterator[Finished], rows: FinishedRows, episodes: int, task: str, progress: bool
+) -> Iterator[Finished]:
+    """The same episodes, with a progress bar on stderr that counts successes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
+        done = [rows[i] for i in range(episodes) if i in rows]
+        successes = sum(row.success_once for row in done)
+        line = bar.add_task(f"evaluating {task}", total=episodes, completed=len(done))
+        for item in finished:
+            yield item
+            successes += item.outcome.success_once
+            bar.update(line, advance=1)
+            bar.update(line, description=f"evaluating {task}: {successes} successes")

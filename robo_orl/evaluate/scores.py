@@ -1,0 +1,125 @@
+"""From finished episodes to files: rows, scores with intervals, and how fast it went."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from robo_orl.config import PolicyConfig, TaskConfig, sha256_of
+from robo_orl.engine.run_folder import versions
+from robo_orl.evaluate.rollouts import Finished, Rollouts
+from robo_orl.evaluate.simulator import Hello
+from robo_orl.results.record import EpisodeRow, Evaluation
+from robo_orl.results.store import file_sha256, rows_text, write_text
+from robo_orl.results.summary import summarise
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is evaluated. Two equal requests have equal episodes, however they are carried out."""
+
+    policy: PolicyConfig
+    task: TaskConfig
+    checkpoint_sha256: str
+    step: int
+    seed: int
+
+    @property
+    def gamma(self) -> float:
+        """The discount per decision of discounted returns: equal for all policies, and for all control rates per second
+        of simulated time."""
+        return 0.99 ** (20 / self.task.control_hz)
+
+    def digest(self, hello: Hello) -> str:
+        """A hash of all that decides an episode, the simulator's loop and start states included."""
+        return sha256_of(
+            {
+                "policy": self.policy.digest(),
+                "task": self.task.digest(),
+                "checkpoint": self.checkpoint_sha256,
+                "seed": self.seed,
+                "starts": hello.starts_sha256,
+                "loop": hello.loop,
+            }
+        )
+
+
+def row_of(finished: Finished, request: Request, hello: Hello) -> EpisodeRow:
+    """The row of one finished episode."""
+    outcome = finished.outcome
+    return EpisodeRow(
+        episode=finished.episode,
+        start=finished.episode,
+        seed=request.seed,
+        success_once=outcome.success_once,
+        success_at_end=outcome.success_at_end,
+        stages=[step is not None for step in outcome.stage_steps],
+        stage_steps=outcome.stage_steps,
+        length=outcome.length,
+        discounted_return=outcome.discounted_return,
+        wall_s=finished.wall_s,
+        restarts=finished.restarts,
+        starts_sha256=hello.starts_sha256,
+        loop=hello.loop,
+        request=request.digest(hello),
+        fingerprint=outcome.fingerprint,
+    )
+
+
+def speed_of(rollouts: Rollouts, episodes: int, wall_s: float, start_s: float) -> dict[str, Any]:
+    """How fast the episodes of this call went. Shares are of the time spent working, in all processes together."""
+    work_s = rollouts.policy_s + rollouts.simulation_s
+    return {
+        "episodes_run": episodes,
+        "wall_s": wall_s,
+        "start_s": start_s,
+        "episodes_per_s": episodes / wall_s,
+        "policy_share": rollouts.policy_s / work_s if work_s else None,
+        "simulation_share": rollouts.simulation_s / work_s if work_s else None,
+        "workers_busy": rollouts.simulation_s / (rollouts.workers * wall_s),
+        "episodes_per_policy_call": rollouts.decisions / max(1, rollouts.policy_calls),
+        "workers": rollouts.workers,
+        "slots": rollouts.slots,
+    }
+
+
+def is_current(out: Path, rows: list[EpisodeRow]) -> bool:
+    """Whether `out` holds exactly these rows and the scores taken of them."""
+    written = out / "episodes.jsonl", out / "eval.json"
+    if not all(path.exists() for path in written) or written[0].read_text() != rows_text(rows):
+        return False
+    return json.loads(written[1].read_text()).get("episodes_sha256") == file_sha256(written[0])
+
+
+def write_scores(
+    request: Request, hello: Hello, rows: list[EpisodeRow], out: Path, speed: dict[str, Any], dtype: str
+) -> dict[str, Any]:
+    """episodes.jsonl first, then eval.json, which names its hash: a pair that does not match is never taken for one."""
+    write_text(out / "episodes.jsonl", rows_text(rows))
+    scores = Evaluation(
+        **summarise(rows, request.task.stages),
+        gamma=request.gamma,
+        episodes_file="episodes.jsonl",
+        episodes_sha256=file_sha256(out / "episodes.jsonl"),
+        starts_sha256=hello.starts_sha256,
+        loop=hello.loop,
+        seed=request.seed,
+        wall_s=speed["wall_s"],
+    )
+    result = scores.model_dump(mode="json") | {
+        "policy": request.policy.name,
+        "selection": request.policy.selection.model_dump(mode="json"),
+        "task": request.task.name,
+        "task_digest": request.task.digest(),
+        "checkpoint_sha256": request.checkpoint_sha256,
+        "step": request.step,
+        "lengths": {"mean": fmean(row.length for row in rows), "median": median(row.length for row in rows)},
+        "policy_dtype": dtype.removeprefix("torch."),
+        "speed": speed,
+        "versions": versions(),
+    }
+    write_text(out / "eval.json", json.dumps(result, indent=1) + "\n")
+    return result
