@@ -190,7 +190,8 @@ class Agent(nn.Module):
         """(B, N): the critic's values. It reads the weights it was trained on, also where an averaged policy acts."""
         chunks = chunks[:, :, : self.valued_actions]
         if self.selection.untrained_critic:
-            q = self.untrained.q(self.untrained.readout(tokens.float()), chunks).value
+            tokens = tokens.to(self.untrained.readout.queries.dtype)
+            q = self.untrained.q(self.untrained.readout(tokens), chunks).value
             return q.mean(0)
         if self.average is not None and self.critic_backbone is None:
             tokens = self.backbone(obs)
