@@ -11,7 +11,6 @@ from robo_orl.config import TaskConfig
 from robo_orl.envs.scene import Scene
 from robo_orl.envs.scenes import object_names, scene_entry, scene_params
 from robo_orl.envs.simulator import env_kwargs, make_simulator, quiet_robosuite
-from robo_orl.envs.snapshot import capture, restore
 from robo_orl.envs.stages import predicates
 from robo_orl.envs.start_states import StartState
 from robo_orl.errors import RunError
@@ -35,25 +34,6 @@ class Step:
     stages: np.ndarray
 
 
-class _StockLoop:
-    loop = "stock"
-
-    def __init__(self, env: Any):
-        self.step = env.step
-
-    def attach(self) -> None:
-        """Nothing to do."""
-
-
-def make_stepper(env: Any, loop: str) -> Any:
-    """robosuite's own loop until the native one is here."""
-    try:
-        from robo_orl.envs import stepper
-    except ImportError:
-        return _StockLoop(env)
-    return stepper.make_stepper(env, loop)
-
-
 class TaskEnv:
     """One simulator, reused across episodes. Building costs seconds, a reset a millisecond.
 
@@ -68,7 +48,9 @@ class TaskEnv:
         self.task = task
         self._predicates = predicates(task)
         self._names = object_names(task)
-        quiet_robosuite()
+        quiet_robosuite()  # before the first import of anything that imports robosuite
+        from robo_orl.envs.stepper import make_stepper
+
         self._kwargs = env_kwargs(task.control_hz, scene_params(task))
         self._env = make_simulator(scene_entry(task).robosuite_name, self._kwargs | {"seed": 0})
         self._skip_unused()
@@ -108,6 +90,8 @@ class TaskEnv:
 
     def reset(self, start: StartState) -> dict[str, np.ndarray]:
         """Begin an episode at `start`; the first observation, per key (D,) float32."""
+        from robo_orl.envs.snapshot import restore
+
         restore(self._env, start.entry)
         self._stepper.attach()
         self._begin()
@@ -188,6 +172,8 @@ class TaskEnv:
 
     def draw_start(self, seed: int) -> StartState:
         """A new start state of the scene: the same for the same seed, in every process."""
+        from robo_orl.envs.snapshot import capture
+
         self._env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         self._env.reset()
         return StartState(capture(self._env))
@@ -208,6 +194,21 @@ class TaskEnv:
             "type": ROBOMIMIC_ROBOSUITE,
             "env_kwargs": self._kwargs,
         }
+
+    def render(self, camera: str = "agentview", size: int = 256) -> np.ndarray:
+        """(size, size, 3) uint8: what a camera sees now. The first call makes an offscreen context.
+
+        Raises:
+            UsageError: a camera that the scene does not have.
+            RunError: this machine cannot render.
+        """
+        if self._renderer is None or self._renderer.size != size:
+            from robo_orl.envs.rendering import OffscreenRenderer
+
+            if self._renderer is not None:
+                self._renderer.close()
+            self._renderer = OffscreenRenderer(self._env.sim.model._model, size)
+        return self._renderer.image(self._env.sim.data._data, camera)
 
     def close(self) -> None:
         """Free the simulator; the environment is of no use afterwards."""

@@ -1,0 +1,146 @@
+"""Waypoint experts: where the gripper should go next, as a function of the simulator's state alone.
+
+Nothing is remembered between two calls, so an expert recovers from whatever happened: a missed grasp, a dropped object,
+an object that was knocked away. `job_of` says which object is next and where it belongs (one function per scene);
+`waypoint` says how to get it there; `steer` turns that into an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from robo_orl.envs.scene import Scene
+
+STEP, TURN = 0.05, 0.5  # metres and radians that an action of 1 asks for (robosuite's OSC_POSE)
+GAIN, TURN_GAIN = 1.6, 1.0  # of the distance to the waypoint that is asked for in one decision
+OPEN, CLOSE = -1.0, 1.0
+CLOSED_GAP, WIDE_GAP = 0.62, 0.85  # of the object's width, of the widest opening
+WIDEST = 0.08  # metres between the pads of the open gripper
+NEAR, LOW = 0.012, 0.012  # metres: over the object, down at the object
+HOVER = 0.07  # metres above the grasp from which the gripper comes down
+
+
+@dataclass(frozen=True)
+class Job:
+    """One object to be moved.
+
+    index: of the object. grasp: (3,) where the grip site takes it. axes: headings of the fingers that fit, radians.
+    width: metres between the fingers once it is held. goal: (3,) where the object belongs. height: metres, of the
+    object's centre, at which it travels. heading: of the object at the goal modulo pi/2, or None where it does not
+    matter. delivered: it lies where it belongs and is only to be let go.
+    """
+
+    index: int
+    grasp: np.ndarray
+    axes: tuple[float, ...]
+    width: float
+    goal: np.ndarray
+    height: float
+    heading: float | None = None
+    delivered: bool = False
+
+
+@dataclass(frozen=True)
+class Waypoint:
+    """Where to go: (3,) metres, the fingers' heading modulo pi (None: as it is), the gripper's command."""
+
+    position: np.ndarray
+    axis: float | None
+    gripper: float
+
+
+def waypoint(scene: Scene, job: Job) -> Waypoint:
+    """The next waypoint of a pick-and-place job."""
+    if job.delivered:
+        return _let_go(scene)
+    if scene.held()[job.index]:
+        return _carry(scene, job)
+    return _reach(scene, job)
+
+
+def _let_go(scene: Scene) -> Waypoint:
+    """Open in place, then rise straight up."""
+    grip = scene.grip_position.copy()
+    if gap(scene) > WIDE_GAP * WIDEST:
+        grip[2] += 0.05
+    return Waypoint(grip, None, OPEN)
+
+
+def _reach(scene: Scene, job: Job) -> Waypoint:
+    """Above the object with open fingers, straight down, close."""
+    grip, above = scene.grip_position, job.grasp + [0, 0, HOVER]
+    axis = nearest_axis(scene, job.axes)
+    offset, height = np.linalg.norm(job.grasp[:2] - grip[:2]), grip[2] - job.grasp[2]
+    turned = abs(turn_to(scene, axis)) < 0.12 + 2.0 * max(height, 0.0)
+    empty = gap(scene) < CLOSED_GAP * job.width
+    if offset > NEAR + 0.2 * max(height, 0.0) or not turned or empty:
+        rising = height < HOVER - 0.02
+        return Waypoint(np.array([*(grip if rising else above)[:2], above[2]]), axis, OPEN)
+    if height > LOW:
+        open_enough = gap(scene) > WIDE_GAP * WIDEST or height < HOVER - 0.03
+        return Waypoint(job.grasp if open_enough else above, axis, OPEN)
+    return Waypoint(job.grasp, axis, CLOSE)
+
+
+def _carry(scene: Scene, job: Job) -> Waypoint:
+    """Up, across, down, open; the object, not the gripper, is led to the goal."""
+    grip, position = scene.grip_position, scene.position(job.index)
+    shift = job.goal - position
+    axis = None if job.heading is None else _axis_for_heading(scene, job)
+    far = np.linalg.norm(shift[:2]) > NEAR + 0.1 * max(-shift[2], 0.0)
+    turned = axis is None or abs(turn_to(scene, axis)) < 0.05
+    if far or not turned:
+        rising = position[2] < job.height - 0.03
+        across = np.zeros(2) if rising else shift[:2]
+        return Waypoint(grip + [*across, job.height - position[2]], None if rising else axis, CLOSE)
+    return Waypoint(grip + shift, axis, OPEN if -shift[2] < 0.006 else CLOSE)
+
+
+def gap(scene: Scene) -> float:
+    """Metres between the finger pads' inner faces (about 0.08 when open)."""
+    return float(np.linalg.norm(scene.finger_vector)) - PAD_THICKNESS
+
+
+PAD_THICKNESS = 0.008
+
+
+def _heading(vector: np.ndarray) -> float:
+    return float(np.arctan2(vector[1], vector[0]))
+
+
+def _wrap(angle: float, period: float) -> float:
+    """The angle in [-period/2, period/2)."""
+    return (angle + period / 2) % period - period / 2
+
+
+def turn_to(scene: Scene, axis: float) -> float:
+    """Radians about the vertical that bring the fingers to heading `axis` modulo pi."""
+    return _wrap(axis - _heading(scene.finger_vector), np.pi)
+
+
+def nearest_axis(scene: Scene, axes: tuple[float, ...]) -> float:
+    """The heading that needs the smallest turn from the hand's rest, where the fingers open along y."""
+    return min(axes, key=lambda axis: abs(_wrap(axis - np.pi / 2, np.pi)))
+
+
+def _axis_for_heading(scene: Scene, job: Job) -> float:
+    """The fingers' heading at which the held object has its heading."""
+    turn = _wrap(job.heading - scene.yaw(job.index), np.pi / 2)
+    return _heading(scene.finger_vector) + turn
+
+
+def steer(scene: Scene, target: Waypoint, speed: float = 1.0) -> np.ndarray:
+    """The action (7,) in [-1, 1] towards a waypoint: upright hand, at most `speed` of the fastest motion."""
+    move = GAIN * (target.position - scene.grip_position) / STEP
+    upright = np.cross(scene.tool_axis, [0.0, 0.0, -1.0])
+    twist = turn_to(scene, target.axis) if target.axis is not None else 0.0
+    turn = TURN_GAIN * (upright + [0.0, 0.0, twist]) / TURN
+    move *= speed / max(speed, np.abs(move).max())
+    turn *= speed / max(speed, np.abs(turn).max())
+    return np.array([*move, *turn, target.gripper])
+
+
+JobOf = Callable[[Scene], Job | None]

@@ -1,0 +1,57 @@
+"""One planned episode, carried out and written down."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robo_orl.envs.episode_plan import EpisodePlan
+from robo_orl.envs.operators import Operator
+from robo_orl.envs.start_states import StartState
+from robo_orl.envs.task_env import Step, TaskEnv
+from robo_orl.episode import Episode
+
+
+def record(env: TaskEnv, start: StartState, plan: EpisodePlan) -> Episode:
+    """Let the plan's operator work from `start` until success, time-out, or until it has left.
+
+    The same plan item from the same start gives the same episode. `start` is usually env.draw_start(plan.start_seed).
+    """
+    operator = Operator(plan.styles, env.task.control_hz, np.random.default_rng(plan.seed))
+    observations, states, actions, steps = [env.reset(start)], [], [], []
+    while not steps or not (steps[-1].terminated or steps[-1].truncated):
+        action = operator.act(env)
+        if action is None:
+            break
+        action = action.astype(np.float32)  # what is written down is what was done
+        states.append(env.state())
+        steps.append(env.step(action))
+        actions.append(action)
+        observations.append(steps[-1].obs)
+    return _episode(env, plan, observations, states, actions, steps)
+
+
+def _episode(
+    env: TaskEnv,
+    plan: EpisodePlan,
+    observations: list[dict[str, np.ndarray]],
+    states: list[np.ndarray],
+    actions: list[np.ndarray],
+    steps: list[Step],
+) -> Episode:
+    stacked = {key: np.stack([obs[key] for obs in observations]) for key in env.spec}  # (T + 1, D)
+    return Episode(
+        obs={key: values[:-1] for key, values in stacked.items()},
+        next_obs={key: values[1:] for key, values in stacked.items()},
+        actions=np.array(actions),
+        rewards=np.array([step.reward for step in steps], dtype=np.float32),
+        dones=np.array([step.terminated for step in steps], dtype=np.uint8),
+        states=np.array(states),
+        stages=np.array([step.stages for step in steps], dtype=np.uint8),
+        success=steps[-1].terminated,
+        operator=plan.operator,
+        grade=plan.grade,
+        start=plan.start,
+        model_xml=env.model_xml(),
+        seed=plan.seed,
+        masks=list(plan.masks),
+    )
