@@ -1,0 +1,159 @@
+"""Checkpoints that are complete or absent, and that any number of processes under any ZeRO stage can continue from.
+
+A checkpoint is a folder of whole tensors, checkpoints/step_00001000/: agent.safetensors (parameters, targets,
+normaliser), optimizer.safetensors (AdamW's two moments per trainable parameter) and state.json. Draws and data order
+are functions of the step, so no generator state is needed. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from robo_orl.config import RunConfig
+from robo_orl.data.atomic import full_disk_is_a_sentence
+from robo_orl.engine.optimizer import set_moments, whole_moments
+from robo_orl.engine.run_folder import build_run_agent, read_json, read_run, read_spec
+from robo_orl.engine.zero import gather
+from robo_orl.errors import RunError, UsageError
+
+KEEP = 2
+AGENT, OPTIMIZER, STATE = "agent.safetensors", "optimizer.safetensors", "state.json"
+
+
+def save_checkpoint(
+    out: Path, agent: nn.Module, optimizer: torch.optim.Optimizer, state: dict, write: bool = True
+) -> None:
+    """Write checkpoints/step_<state["step"]>, then drop all but the last two.
+
+    Every process calls it (ZeRO gathers together); the one with `write` holds and writes the tensors. Raises RunError
+    when the disk is full or a weight is not finite; the checkpoints before stay as they are.
+    """
+    weights = _collect(whole_weights(agent), write)
+    moments = _collect(whole_moments(agent, optimizer), write)
+    if not write:
+        return
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise RunError(f"{broken[0]} is not finite at step {state['step']}; the checkpoints before are kept.")
+    folder = checkpoint_folder(out, state["step"])
+    with full_disk_is_a_sentence(folder):
+        _write_folder(folder, {AGENT: weights, OPTIMIZER: moments}, state)
+    for old in checkpoints(out)[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def whole_weights(agent: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every entry of the state dict, gathered one at a time; a collective: all processes iterate."""
+    for name, tensor in agent.state_dict(keep_vars=True).items():
+        with gather([tensor]):
+            yield name, tensor.detach()
+
+
+def checkpoint_folder(out: Path, step: int) -> Path:
+    """Where the checkpoint of a step belongs."""
+    return out / "checkpoints" / f"step_{step:08d}"
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted(path for path in (out / "checkpoints").glob("step_*") if path.is_dir())
+
+
+def remove_partial(out: Path) -> None:
+    """Drop what a killed process left while it wrote."""
+    for path in (out / "checkpoints").glob(".step_*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def restore_agent(folder: Path, agent: nn.Module) -> dict:
+    """Put a checkpoint's tensors into an agent that is not yet prepared; returns the checkpoint's state."""
+    state = read_json(folder / STATE)
+    tensors = _load(folder / AGENT)
+    problems = agent.load_state_dict(tensors, strict=False)
+    wrong = [*problems.missing_keys, *problems.unexpected_keys]
+    if wrong:
+        raise RunError(f"{folder} holds another agent than this version builds: {wrong[0]} is not in both.")
+    return state
+
+
+def restore_optimizer(folder: Path, agent: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Put a checkpoint's moments into a prepared optimiser, whatever engine wrote them."""
+    set_moments(agent, optimizer, _load(folder / OPTIMIZER), step)
+
+
+def load_agent(run_dir: Path | str) -> tuple[nn.Module, RunConfig]:
+    """The agent of a run's newest checkpoint, on the CPU and in evaluation mode, and the run's configuration.
+
+    Raises UsageError where run_dir is no run or has no checkpoint yet, RunError for a damaged one.
+    """
+    run_dir = Path(run_dir)
+    run, spec = read_run(run_dir), read_spec(run_dir)
+    found = checkpoints(run_dir)
+    if not found:
+        raise UsageError(f"{run_dir} has no checkpoint yet; train it first.")
+    agent = build_run_agent(run, spec)
+    state = restore_agent(found[-1], agent)
+    if state["spec"] != spec.digest():
+        raise RunError(f"{found[-1]} was trained with other normalisation statistics than {run_dir}/spec.json holds.")
+    return agent.eval(), run
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def _collect(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
+    """Copies on the CPU where `keep`; the others only take part in the gathering."""
+    kept = {}
+    for name, tensor in tensors:
+        if keep:
+            kept[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    return kept
+
+
+def _write_folder(folder: Path, files: dict[str, dict[str, Tensor]], state: dict) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for name, tensors in files.items():
+            _save_tensors(tensors, partial / name)
+        (partial / STATE).write_text(json.dumps(state))
+        for path in partial.iterdir():
+            _flush(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(partial, folder)
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # hides the operating system's error in its message
+        raise OSError(str(error)) from None
+
+
+def _flush(path: Path) -> None:
+    """Force a file or folder to the disk: a rename may otherwise survive a power cut that its content does not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read ({error}); remove its folder to go on from the one before.") from None

@@ -1,0 +1,153 @@
+"""What a run tells while it trains: metrics.jsonl, a tracker, a progress bar, and the time and memory that it takes."""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from robo_orl.data.atomic import atomic_file, full_disk_is_a_sentence
+from robo_orl.errors import RunError
+
+EVERY = 10  # steps per row of metrics.jsonl: reading a loss makes the GPU wait
+WARM_UP = 2  # rows whose time is not counted: allocation, compilation, first reads
+
+
+class Monitor:
+    """Collects the metrics of every step, and reports them every EVERY steps as their mean over steps and processes."""
+
+    def __init__(self, accelerator: Accelerator, out: Path, steps: int, start: int, batch_size: int, progress: bool):
+        self.accelerator, self.path, self.batch_size = accelerator, out / "metrics.jsonl", batch_size
+        self.main = accelerator.is_main_process
+        self._pending: list[dict[str, Tensor]] = []
+        self._step_s: list[float] = []
+        self._reading = self._total = 0.0
+        self._since = time.perf_counter()
+        self._bar = _ProgressBar(steps, start, enabled=progress and self.main)
+        if self.main:
+            drop_rows_after(self.path, start)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Time the data's share of a step."""
+        begin = time.perf_counter()
+        yield
+        self._reading += time.perf_counter() - begin
+
+    def add(self, step: int, metrics: dict[str, Tensor]) -> None:
+        """Note the metrics after `step` steps; at every EVERY-th, report."""
+        self._pending.append(metrics)
+        if step % EVERY == 0:
+            self.report(step)
+
+    def report(self, step: int) -> None:
+        """Write one row over the steps since the last one. RunError at the first step whose loss is not finite."""
+        if not self._pending:
+            return
+        names, values = list(self._pending[0]), self._mean_over_processes()  # (steps, metrics)
+        count = len(self._pending)
+        self._pending = []
+        self._check_finite(names, values, first=step - count + 1)
+        elapsed = time.perf_counter() - self._since
+        self._step_s.append(elapsed / count)
+        self._total += elapsed
+        row = dict(zip(names, values.mean(0).tolist(), strict=True))
+        speed = {"samples_per_s": round(self.batch_size * count / elapsed, 1), "memory_gb": peak_memory()[0] / 2**30}
+        if self.main:
+            with full_disk_is_a_sentence(self.path), open(self.path, "a") as stream:
+                stream.write(json.dumps({"step": step, **row, **speed}) + "\n")
+        self.accelerator.log(row | speed, step=step)
+        self._bar.show(step, row["loss"], **speed)
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave the block's time out of the step time."""
+        begin = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begin
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def summary(self) -> dict:
+        """Median step time over this process's rows, the first ones excluded, and the data's share of all time."""
+        counted = self._step_s[WARM_UP:] or self._step_s
+        step_s = statistics.median(counted) if counted else None
+        return {
+            "step_s": step_s,
+            "step_s_rows": len(counted),
+            "samples_per_s": self.batch_size / step_s if step_s else None,
+            "data_share": self._reading / self._total if self._total else None,
+        }
+
+    def _mean_over_processes(self) -> Tensor:
+        values = torch.stack([torch.stack([v.float().reshape(()) for v in row.values()]) for row in self._pending])
+        return self.accelerator.reduce(values, reduction="mean").cpu()
+
+    def _check_finite(self, names: list[str], values: Tensor, first: int) -> None:
+        losses = values[:, names.index("loss")]
+        bad = torch.nonzero(~torch.isfinite(losses)).flatten()
+        if len(bad):
+            at = int(bad[0])
+            raise RunError(
+                f"The loss became {losses[at].item()} at step {first + at}; checkpoints before it are kept. "
+                "A lower lr or a clip_norm usually helps."
+            )
+
+
+class _ProgressBar:
+    """One line on stderr: step, loss, samples per second, memory, time left."""
+
+    def __init__(self, steps: int, start: int, enabled: bool):
+        columns = (
+            TextColumn("train"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}  loss {task.fields[loss]}"),
+            TextColumn("{task.fields[speed]} samples/s  {task.fields[memory]} GB"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(file=sys.stderr), disable=not enabled)
+        self._task: TaskID = self._progress.add_task("", total=steps, completed=start, loss="-", speed="-", memory="-")
+        self._progress.start()
+
+    def show(self, step: int, loss: float, samples_per_s: float, memory_gb: float) -> None:
+        fields = {"loss": f"{loss:.4f}", "speed": f"{samples_per_s:.0f}", "memory": f"{memory_gb:.2f}"}
+        self._progress.update(self._task, completed=step, **fields)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def peak_memory() -> tuple[int, str]:
+    """(bytes, which measure) of this process so far: allocated on the GPU, else the largest resident set."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated(), "GPU memory allocated by torch"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "resident memory of the process (RSS)"
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Cut metrics.jsonl back to the checkpoint that a run resumes from; a half-written last row goes too."""
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text().splitlines() if _row_step(line) is not None and _row_step(line) <= step]
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in kept))
+
+
+def _row_step(line: str) -> int | None:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return None

@@ -1,0 +1,127 @@
+"""A run's folder: what was asked, on what data, with which versions; and whether it may be continued."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+
+from pydantic import ValidationError
+from torch import nn
+
+from robo_orl import __version__
+from robo_orl.config import RunConfig, Strict
+from robo_orl.data.atomic import atomic_file
+from robo_orl.data.cache import EpisodeArrays
+from robo_orl.data.statistics import Statistics, statistics
+from robo_orl.errors import RunError, UsageError
+
+PACKAGES = ("torch", "accelerate", "deepspeed", "safetensors", "numpy", "robosuite", "mujoco", "robomimic")
+# What a resumed run may have otherwise: where it runs, what it reports to, where the same file lies.
+FREE = ("expect", "tracker", "checkpoint_every", "data")
+
+
+class Spec(Strict):
+    """What the agent was built for: everything beside the configuration that rebuilding it needs."""
+
+    obs: dict[str, int]
+    action_dim: int
+    gamma: float
+    statistics: Statistics
+
+
+def make_spec(run: RunConfig, arrays: EpisodeArrays) -> Spec:
+    """The spec of a run on these data; statistics are taken over the episodes that it trains on."""
+    return Spec(
+        obs=arrays.spec,
+        action_dim=arrays.action_dim,
+        gamma=run.policy.gamma.value(run.task.horizon),
+        statistics=statistics(arrays, run.filter),
+    )
+
+
+def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
+    """The freshly initialised agent of a run."""
+    from robo_orl.models.agent import build_agent
+
+    return build_agent(run.policy, spec.obs, spec.action_dim, spec.gamma, spec.statistics, run.seed)
+
+
+def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
+    """UsageError where `out` holds another run: settings or data changed."""
+    if not (out / "config.json").exists():
+        return
+    ours, theirs = (r.model_dump(mode="json", exclude=set(FREE)) for r in (run, read_run(out)))
+    changed = _first_difference(ours, theirs)
+    if changed:
+        raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
+    changed = _first_difference(spec.model_dump(mode="json"), read_spec(out).model_dump(mode="json"))
+    if changed:
+        raise UsageError(
+            f"{out} was trained on other data ({changed} differs from {run.data}); choose another --out, "
+            "or give the file that it was trained on."
+        )
+
+
+def write_run(out: Path, run: RunConfig, spec: Spec) -> None:
+    """config.json, spec.json and versions.json, once the run is known to belong here."""
+    write_json(out / "config.json", {"digest": run.digest(), "run": run.model_dump(mode="json")})
+    write_json(out / "spec.json", {"digest": spec.digest(), "spec": spec.model_dump(mode="json")})
+    write_json(out / "versions.json", versions())
+
+
+def read_run(out: Path) -> RunConfig:
+    """The configuration in a run's folder; UsageError where there is none."""
+    return _parse(RunConfig, out / "config.json", "run")
+
+
+def read_spec(out: Path) -> Spec:
+    """The spec in a run's folder; UsageError where there is none."""
+    return _parse(Spec, out / "spec.json", "spec")
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and what it stands on; packages that are not installed are left out."""
+    found = {"python": platform.python_version(), "robo_orl": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write a JSON file so that it is complete or absent."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object; UsageError where the file is missing, RunError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}; is its folder that of a trained run?") from None
+    except ValueError:
+        raise RunError(f"{path} is damaged: it is no JSON.") from None
+
+
+def _parse(schema: type[Strict], path: Path, key: str) -> Strict:
+    values = read_json(path)
+    try:
+        return schema.model_validate(values[key])
+    except (KeyError, TypeError, ValidationError):
+        raise RunError(f"{path} was written by another version of robo_orl and cannot be continued.") from None
+
+
+def _first_difference(ours: object, theirs: object, at: str = "") -> str | None:
+    """The dotted name of the first value that differs, None where all are equal."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(k for k in theirs if k not in ours)]:
+            found = _first_difference(ours.get(key), theirs.get(key), f"{at}.{key}" if at else key)
+            if found:
+                return found
+        return None
+    return None if ours == theirs else at

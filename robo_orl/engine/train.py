@@ -1,0 +1,194 @@
+"""The training loop: one Agent, one AdamW, one summed loss, one backward, whatever it runs on.
+
+Called by `robo-orl train` in one process and by the same command under `accelerate launch`. Deepspeed steps inside
+`accelerator.backward`; under every other engine the loop steps. Everything random is a function of (seed, step).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from robo_orl.config import RunConfig
+from robo_orl.data.cache import check_task, open_cache
+from robo_orl.data.windows import PairedWindows
+from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
+from robo_orl.engine.distributed import check_resolved, open_accelerator, resolved
+from robo_orl.engine.gradients import GradientWatch
+from robo_orl.engine.monitor import Monitor, peak_memory
+from robo_orl.engine.optimizer import make_optimizer, set_learning_rate, steps_taken
+from robo_orl.engine.run_folder import (
+    Spec,
+    build_run_agent,
+    check_resumable,
+    make_spec,
+    read_json,
+    write_json,
+    write_run,
+)
+from robo_orl.engine.zero import gather, release
+from robo_orl.errors import RunError
+from robo_orl.rng import Draws
+
+
+@dataclass
+class Training:
+    """One run in motion on this process: `agent` is the bare module, `model` what accelerate wrapped around it."""
+
+    run: RunConfig
+    out: Path
+    accelerator: Accelerator
+    windows: PairedWindows
+    spec: Spec
+    agent: nn.Module
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int
+    wall_s: float  # of earlier processes of this run
+    began: float = field(default_factory=time.perf_counter)
+
+
+def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None = None) -> dict:
+    """Train `run` in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
+
+    stop_at: end after this step with a checkpoint, as if interrupted there. Raises UsageError where `out` holds another
+    run or the data do not fit, RunError where training fails; the checkpoints before stay.
+    """
+    out = Path(out)
+    accelerator = open_accelerator(run, out)
+    if accelerator.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    training = _start(run, out, accelerator)
+    if training is None:
+        return read_json(out / "train.json")
+    last = min(stop_at or run.policy.optim.steps, run.policy.optim.steps)
+    monitor = Monitor(
+        accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress
+    )
+    watch = GradientWatch(training.agent)
+    try:
+        with _interruption_is_a_sentence(out):
+            for step in range(training.step, last):
+                monitor.add(step + 1, _train_step(training, step, monitor))
+                watch.check(step + 1)
+                if step + 1 == last or (step + 1) % run.checkpoint_every == 0:
+                    monitor.report(step + 1)
+                    with monitor.pause():
+                        _save(training, step + 1)
+        return _finish(training, monitor, last)
+    finally:
+        monitor.close()
+        watch.close()
+        release(training.model)
+
+
+def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Tensor]:
+    """One step, counted from 0; returns its metrics, on the device."""
+    accelerator, optim, agent = training.accelerator, training.run.policy.optim, training.agent
+    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    with monitor.reading():
+        window = training.windows.batch(training.run.seed, step, rank, world, optim.batch_size).to(device)
+    set_learning_rate(training.optimizer, step, optim)
+    loss, metrics = training.model(window, Draws(training.run.seed, step, rank, world, device))
+    accelerator.backward(loss)
+    # DeepSpeed has clipped (by its own configuration) and stepped by now: there these three lines only tell the norm.
+    norm = accelerator.clip_grad_norm_(agent.parameters(), optim.clip_norm or float("inf"))
+    training.optimizer.step()
+    training.optimizer.zero_grad()
+    agent.update_targets(gather)
+    return {"loss": loss.detach(), **metrics, "optim/grad_norm": torch.as_tensor(norm, device=device)}
+
+
+# ------------------------------------------------------------------------------------------------------- start and end
+
+
+def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | None:
+    """Data, agent and optimiser, continued from the newest checkpoint; None where the run is finished already."""
+    with accelerator.main_process_first():
+        arrays = open_cache(run.data)
+    check_task(arrays, run.task)
+    spec = make_spec(run, arrays)
+    check_resumable(out, run, spec)
+    accelerator.wait_for_everyone()
+    if (out / "train.json").exists():
+        return None
+    if accelerator.is_main_process:
+        write_run(out, run, spec)
+        remove_partial(out)
+    windows = PairedWindows(arrays, run.policy.action_head.chunk, run.policy.n, spec.gamma, run.filter)
+    agent = build_run_agent(run, spec)
+    found = checkpoints(out)
+    state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
+    model, optimizer = accelerator.prepare(agent, make_optimizer(agent, run.policy.optim))
+    if found:
+        restore_optimizer(found[-1], agent, optimizer, state["step"])
+    engine = resolved(accelerator, model)
+    check_resolved(engine, run, agent, model)
+    if accelerator.is_main_process:
+        write_json(out / "engine.json", engine)
+    accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
+    accelerator.wait_for_everyone()
+    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, state["step"], state["wall_s"])
+
+
+def _save(training: Training, step: int) -> None:
+    if steps_taken(training.optimizer) != step:
+        raise RunError(f"The optimiser counts {steps_taken(training.optimizer)} steps where the loop counts {step}.")
+    state = {"step": step, "wall_s": _wall_s(training), "spec": training.spec.digest()}
+    main = training.accelerator.is_main_process
+    save_checkpoint(training.out, training.agent, training.optimizer, state, write=main)
+    training.accelerator.wait_for_everyone()
+
+
+def _finish(training: Training, monitor: Monitor, step: int) -> dict:
+    """The summary; train.json says that the run is complete."""
+    accelerator = training.accelerator
+    used, measure = peak_memory()
+    peak = accelerator.gather(torch.tensor([used], device=accelerator.device)).max().item()
+    finished = step == training.run.policy.optim.steps
+    summary = {
+        "steps": step,
+        "wall_s": _wall_s(training),
+        **monitor.summary(),
+        "peak_memory_bytes": peak,
+        "peak_memory_of": f"{measure}, the largest of {accelerator.num_processes} process(es)",
+        "parameters": _parameter_counts(training),
+        "finished": finished,
+    }
+    if finished and accelerator.is_main_process:
+        write_json(training.out / "train.json", summary)
+    accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    return summary
+
+
+def _parameter_counts(training: Training) -> dict[str, int]:
+    """By component; counted on a fresh agent where ZeRO-3 has taken this one apart."""
+    whole = build_run_agent(training.run, training.spec) if _is_sharded(training.agent) else training.agent
+    return whole.parameter_counts()
+
+
+def _is_sharded(agent: nn.Module) -> bool:
+    return any(hasattr(p, "ds_id") for p in agent.parameters())
+
+
+def _wall_s(training: Training) -> float:
+    return training.wall_s + time.perf_counter() - training.began
+
+
+@contextmanager
+def _interruption_is_a_sentence(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        found = checkpoints(out)
+        where = f"from {found[-1].name}" if found else "from the start, since there is no checkpoint yet"
+        raise RunError(f"Interrupted; the same command goes on {where}.") from None
