@@ -26,8 +26,8 @@ from robo_orl.data.validate import faults
 from robo_orl.errors import UsageError, unknown
 
 CACHE_VARIABLE = "ROBO_ORL_CACHE"
-CACHE_FORMAT = 1
-FRAME_ARRAYS = ("actions", "rewards", "stages")
+CACHE_FORMAT = 2
+FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")
 EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
 
 
@@ -35,7 +35,8 @@ EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
 class EpisodeArrays:
     """E episodes end to end: F frames in all, memory-mapped and read-only.
 
-    obs: per key (F, D) float32. actions: (F, A) float32. rewards: (F,) float32. stages: (F, S) uint8, after the action.
+    observations: (F, W) float32, the keys of `spec` (key -> size, sizes sum to W) side by side: one row, one lookup.
+    actions: (F, A) float32. rewards: (F,) float32. stages: (F, S) uint8, after the action.
     starts: (E + 1,) int64, episode e is frames starts[e] .. starts[e+1]-1. success: (E,) bool. terminal: (E,) bool, the
     episode ended in a true terminal and not in a timeout. start_state: (E,) int64, -1 where unknown.
     masks: name -> (E,) bool. task: what the file was recorded on, None where it does not say. sha256: of the HDF5 file.
@@ -43,7 +44,8 @@ class EpisodeArrays:
 
     path: str
     sha256: str
-    obs: dict[str, np.ndarray]
+    spec: dict[str, int]
+    observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     stages: np.ndarray
@@ -62,10 +64,11 @@ class EpisodeArrays:
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
-    def spec(self) -> dict[str, int]:
-        """Low-dim key -> size, in order."""
-        return {key: values.shape[1] for key, values in self.obs.items()}
+    @cached_property
+    def obs(self) -> dict[str, np.ndarray]:
+        """Per key (F, D) float32, views of `observations`."""
+        ends = np.cumsum(list(self.spec.values()))[:-1]
+        return dict(zip(self.spec, np.split(self.observations, ends, axis=1), strict=True))
 
     @property
     def action_dim(self) -> int:
@@ -179,16 +182,17 @@ def _convert(path: Path, sha256: str, keys: list[str] | None, into: Path) -> Non
             if key not in known:
                 raise unknown(f"observation key of {path}", key, known)
         index = _index(file, keys or known)
-        _write_arrays(file, index["obs_keys"], into)
+        _write_arrays(file, list(index["spec"]), into)
     (into / "index.json").write_text(json.dumps(index | {"sha256": sha256}))
 
 
 def _index(file: h5py.File, keys: list[str]) -> dict:
     names = layout.demo_names(file)
     attributes = [file["data"][name].attrs for name in names]
+    first = file["data"][names[0]]["obs"]
     made = layout.provenance(file)
     return {
-        "obs_keys": list(keys),
+        "spec": {key: first[key].shape[1] for key in keys},
         "names": names,
         "operators": [str(a.get("operator", "")) for a in attributes],
         "grades": [str(a.get("grade", "")) for a in attributes],
@@ -202,8 +206,8 @@ def _index(file: h5py.File, keys: list[str]) -> dict:
 def _write_arrays(file: h5py.File, keys: list[str], into: Path) -> None:
     demos = [file["data"][name] for name in layout.demo_names(file)]
     lengths = [len(demo["actions"]) for demo in demos]
-    for number, key in enumerate(keys):  # keys may hold characters that no file name can
-        np.save(into / f"obs_{number}.npy", np.concatenate([demo["obs"][key][:] for demo in demos], dtype=np.float32))
+    rows = [np.concatenate([demo["obs"][key][:] for key in keys], axis=1, dtype=np.float32) for demo in demos]
+    np.save(into / "observations.npy", np.concatenate(rows))
     np.save(into / "actions.npy", np.concatenate([demo["actions"][:] for demo in demos], dtype=np.float32))
     np.save(into / "rewards.npy", np.concatenate([demo["rewards"][:] for demo in demos], dtype=np.float32))
     stages = [demo["stages"][:] if "stages" in demo else np.zeros((len(demo["actions"]), 0)) for demo in demos]
@@ -226,13 +230,13 @@ def succeeded(demo: h5py.Group) -> bool:
 
 def _load(path: Path, folder: Path) -> EpisodeArrays:
     index = json.loads((folder / "index.json").read_text())
-    names, keys = index["names"], index["obs_keys"]
+    names = index["names"]
     arrays = {name: np.load(folder / f"{name}.npy") for name in EPISODE_ARRAYS}
     arrays |= {name: _mapped(folder / f"{name}.npy") for name in FRAME_ARRAYS}
     return EpisodeArrays(
         path=str(path),
         sha256=index["sha256"],
-        obs={key: _mapped(folder / f"obs_{number}.npy") for number, key in enumerate(keys)},
+        spec=index["spec"],
         masks={mask: np.isin(names, members) for mask, members in index["masks"].items()},
         names=names,
         operators=index["operators"],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.errors import UsageError
@@ -27,15 +26,17 @@ class PairedWindows:
     def __init__(self, arrays: EpisodeArrays, chunk: int, n: int, gamma: float, mask: str | None = None):
         self.arrays, self.chunk, self.n, self.gamma = arrays, chunk, n, gamma
         self.frames = arrays.frames(arrays.chosen(mask))  # (G,) every frame that may be drawn
-        self._episode = arrays.episode_of_frame  # (F,) and so below
-        first = arrays.starts[self._episode]
-        self._length = arrays.lengths[self._episode]
-        self._frame = np.arange(len(self._episode)) - first
-        self._last = first + self._length - 1
-        self._next = first + (self._frame + n) % self._length
-        self._return = returns_to_go(arrays, gamma)
-        self._reward, self._discount, self._td_valid = self._transitions()
-        self._stage = stages_before(arrays)
+        episode = arrays.episode_of_frame  # (F,) and so below
+        first, length = arrays.starts[episode], arrays.lengths[episode]
+        frame = np.arange(len(episode)) - first
+        last, after = first + length - 1, first + (frame + n) % length
+        returns = returns_to_go(arrays, gamma)
+        transitions = _transitions(returns, after, frame + n < length, arrays.terminal[episode], gamma**n)
+        # One row a frame: a random row misses the processor's cache once, random elements of six columns six times.
+        self._counts = np.stack((episode, frame, stages_before(arrays), last, after), axis=1)  # (F, 5) int64
+        self._numbers = np.stack((returns, returns[after], length - frame, *transitions), axis=1, dtype=np.float32)
+        self._ahead = np.arange(chunk)
+        self._sizes = list(arrays.spec.values())
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -58,54 +59,61 @@ class PairedWindows:
     def draw(self, seed: int, step: int, pairs: int) -> np.ndarray:
         """(pairs,) int64 frames for one step, uniform with replacement, for all ranks together."""
         generator = np.random.Generator(np.random.Philox(derive_seed(seed, step, "windows")))
-        return self.frames[generator.integers(0, len(self.frames), pairs)]
+        return self.frames.take(generator.integers(0, len(self.frames), pairs))
 
     def gather(self, at: np.ndarray) -> PairedWindow:
-        """The windows that begin at the frames `at` (B,) of the whole data."""
-        after = self._next[at]
-        actions, action_mask = self._chunks(at)
-        next_actions, next_action_mask = self._chunks(after)
-        episode = self._episode[at]
+        """The windows that begin at the frames `at` (B,) of the whole data.
+
+        Both halves are looked up at once, with `take` (a third of the cost of indexing), and cut apart in numpy, not in
+        torch (a third as well): with 64 pairs the time goes into the number of calls, not into the bytes.
+        """
+        pairs, tensor = len(at), torch.from_numpy
+        episode, frame, stage, last, after = np.ascontiguousarray(self._counts.take(at, axis=0).T)
+        numbers = np.ascontiguousarray(self._numbers.take(at, axis=0).T)
+        returns, next_returns, steps_to_go, reward, discount, td_valid = numbers
+        both = np.concatenate((at, after))  # (2B,)
+        obs = self.arrays.observations.take(both, axis=0)  # (2B, W)
+        actions, mask = self._chunks(both, np.concatenate((last, last)))
         return PairedWindow(
-            obs=self._observation(at),
-            next_obs=self._observation(after),
-            actions=actions,
-            action_mask=action_mask,
-            next_actions=next_actions,
-            next_action_mask=next_action_mask,
-            reward=torch.from_numpy(self._reward[at]),
-            discount=torch.from_numpy(self._discount[at]),
-            td_valid=torch.from_numpy(self._td_valid[at]),
-            return_to_go=torch.from_numpy(self._return[at].astype(np.float32)),
-            next_return_to_go=torch.from_numpy(self._return[after].astype(np.float32)),
-            steps_to_go=torch.from_numpy((self._last[at] - at + 1).astype(np.float32)),
-            success=torch.from_numpy(self.arrays.success[episode]),
-            stage=torch.from_numpy(self._stage[at]),
-            episode=torch.from_numpy(episode),
-            frame=torch.from_numpy(self._frame[at]),
+            obs=self._observation(obs[:pairs]),
+            next_obs=self._observation(obs[pairs:]),
+            actions=tensor(actions[:pairs]),
+            action_mask=tensor(mask[:pairs]),
+            next_actions=tensor(actions[pairs:]),
+            next_action_mask=tensor(mask[pairs:]),
+            reward=tensor(reward),
+            discount=tensor(discount),
+            td_valid=tensor(td_valid > 0),
+            return_to_go=tensor(returns),
+            next_return_to_go=tensor(next_returns),
+            steps_to_go=tensor(steps_to_go),
+            success=tensor(self.arrays.success.take(episode)),
+            stage=tensor(stage),
+            episode=tensor(episode),
+            frame=tensor(frame),
         )
 
-    def _observation(self, at: np.ndarray) -> Observation:
-        return Observation({key: torch.from_numpy(values[at]) for key, values in self.arrays.obs.items()}, {})
+    def _observation(self, rows: np.ndarray) -> Observation:
+        """rows: (B, W), the keys side by side."""
+        parts = torch.from_numpy(rows).split(self._sizes, dim=1)
+        return Observation(dict(zip(self.arrays.spec, parts, strict=True)), {})
 
-    def _chunks(self, at: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Actions (B, h, A) from `at` and their mask (B, h), the last action repeated past the episode's end."""
-        wanted = at[:, None] + np.arange(self.chunk)
-        last = self._last[at][:, None]
-        chunk = self.arrays.actions[np.minimum(wanted, last)]  # (B, h, A)
-        return torch.from_numpy(chunk), torch.from_numpy(wanted <= last)
+    def _chunks(self, at: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions (B, h, A) from `at` and their mask (B, h), the last action of the episode repeated past its end."""
+        wanted, last = at[:, None] + self._ahead, last[:, None]
+        return self.arrays.actions.take(np.minimum(wanted, last), axis=0), wanted <= last
 
-    def _transitions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per frame: the n-step reward and discount, float32, and whether they may be used, bool; (F,) each.
 
-        The sum of n rewards is the difference of two returns: G_t - gamma^n G_{t+n}, in float64.
-        """
-        exists = self._frame + self.n < self._length  # s_{t+n} is in the episode
-        ahead = np.where(exists, self._return[self._next], 0.0)
-        decay = self.gamma**self.n
-        reward = (self._return - decay * ahead).astype(np.float32)
-        discount = np.where(exists, decay, 0.0).astype(np.float32)
-        return reward, discount, exists | self.arrays.terminal[self._episode]
+def _transitions(
+    returns: np.ndarray, ahead: np.ndarray, exists: np.ndarray, terminal: np.ndarray, decay: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per frame: the n-step reward, its discount, and whether they may be used; (F,) each.
+
+    ahead: the frame of s_{t+n}; exists: whether the episode has it; terminal: whether the episode ended in a terminal;
+    decay: gamma^n. The sum of n rewards is the difference of two returns, G_t - gamma^n G_{t+n}, in float64.
+    """
+    discount = np.where(exists, decay, 0.0)
+    return returns - discount * returns[ahead], discount, exists | terminal
 
 
 def returns_to_go(arrays: EpisodeArrays, gamma: float) -> np.ndarray:
