@@ -1,0 +1,124 @@
+"""Records to leaderboards: one board per (task, regime, size), one row per policy with its training seeds pooled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Any
+
+from robo_orl.report.cells import Cells, control_rank, has_critic, is_plain_bc, topology
+from robo_orl.results.intervals import mean_interval, score, two_level_bootstrap
+from robo_orl.results.record import EpisodeRow, Record
+
+BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
+
+
+def group(cells: Cells) -> dict[BoardKey, dict[str, list[Record]]]:
+    """The records of every board by policy name. Two digests of one task are two tasks, whatever they are called."""
+    boards: dict[BoardKey, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    ordered = sorted(cells.records, key=lambda r: (r.task.horizon, r.task.name, r.regime, r.size, r.seed))
+    for record in ordered:
+        key = (record.task.name, record.task.digest, record.regime, record.size)
+        boards[key][record.policy.name].append(record)
+    return {key: dict(policies) for key, policies in boards.items()}
+
+
+def control_of(policies: dict[str, list[Record]]) -> str | None:
+    """The name of the board's control: behaviour cloning on all the data, deterministic if there is one."""
+    plain = [(control_rank(records[0].policy.config, name), name) for name, records in policies.items()
+             if is_plain_bc(records[0].policy.config)]  # fmt: skip
+    return min(plain)[1] if plain else None
+
+
+def board(cells: Cells, key: BoardKey, policies: dict[str, list[Record]]) -> dict[str, Any]:
+    """One leaderboard; rows are sorted by success, then by discounted return."""
+    task, digest, regime, size = key
+    first = min((records[0] for records in policies.values()), key=lambda record: record.data.filter is not None)
+    control = control_of(policies)
+    rows = [row(cells, name, records, policies.get(control or "")) for name, records in policies.items()]
+    rows.sort(key=lambda r: (-r["success"]["rate"], -r["discounted_return"]["mean"], r["policy"]))
+    return {
+        "task": task, "task_digest": digest, "regime": regime, "size": size, "control": control,
+        "horizon": first.task.horizon, "control_hz": first.task.control_hz, "padding": first.task.padding,
+        "stages": first.task.stages, "gamma": first.evaluation.gamma,
+        "data": {"episodes": first.data.episodes, "frames": first.data.frames,
+                 "success": first.data.success.model_dump()},
+        "rows": rows,
+    }  # fmt: skip
+
+
+def row(cells: Cells, name: str, records: list[Record], control: list[Record] | None) -> dict[str, Any]:
+    """One policy of a board."""
+    config, episodes = records[0].policy.config, [cells.rows[record.cell] for record in records]
+    pooled = [episode for rows in episodes for episode in rows]
+    lengths = [episode.length for episode in pooled if episode.success_once]
+    middle, low, high = mean_interval(lengths, median) if lengths else (None, None, None)
+    return {
+        "policy": name,
+        "critic": has_critic(config),
+        "topology": topology(config),
+        "objective": (config.get("objective") or {}).get("name", "bc"),
+        "seeds": len(records),
+        "success": success([[e.success_once for e in rows] for rows in episodes]),
+        "at_end": success([[e.success_at_end for e in rows] for rows in episodes]),
+        "stages": stages(pooled, records[0].task.stages),
+        "length": {"median": middle, "low": low, "high": high, "n": len(lengths)},
+        "discounted_return": discounted_return(episodes),
+        "parameters": records[0].train.parameters,
+        "restarts": sum(episode.restarts for episode in pooled),
+        **relative_to(records, control),
+    }
+
+
+def success(seeds: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """k of n with its 95 % interval.
+
+    One training seed: Wilson. Several: the wider of Wilson on the pooled count and of the two-level bootstrap.
+    """
+    pooled = score(sum(map(sum, seeds)), sum(map(len, seeds)))
+    low, high, kind = pooled.low, pooled.high, "wilson"
+    if len(seeds) > 1:
+        _, low_seeds, high_seeds = two_level_bootstrap([[float(outcome) for outcome in seed] for seed in seeds], 2_000)
+        low, high, kind = min(low, low_seeds), max(high, high_seeds), "two-level"
+    return {"k": pooled.k, "n": pooled.n, "rate": pooled.rate or 0.0, "low": low, "high": high, "interval": kind}
+
+
+def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every stage: how often it was reached, and how often by the episodes that had reached the one before it."""
+    result = []
+    for index, name in enumerate(names):
+        before = [row for row in rows if index == 0 or row.stages[index - 1]]
+        k = sum(row.stages[index] for row in rows)
+        given = score(sum(row.stages[index] for row in before), len(before))
+        result.append({"name": name, "k": k, "n": len(rows), "rate": k / len(rows) if rows else 0.0,
+                       "conditional": {**given.model_dump(), "rate": given.rate}})  # fmt: skip
+    return result
+
+
+def discounted_return(seeds: Sequence[Sequence[EpisodeRow]]) -> dict[str, Any]:
+    """Its mean over the episodes with a 95 % bootstrap interval (seeds, then episodes)."""
+    mean, low, high = two_level_bootstrap([[row.discounted_return for row in rows] for rows in seeds], 2_000)
+    return {"mean": mean, "low": low, "high": high, "n": sum(map(len, seeds))}
+
+
+def relative_to(records: Sequence[Record], control: Sequence[Record] | None) -> dict[str, Any]:
+    """Cost of training as measured in the cells, relative to the control's cells: indicative, not interleaved."""
+    if not control:
+        return {"cell_time_relative": None, "cell_memory_relative": None, "steps_relative": None}
+    memory, reference = _memory(records), _memory(control)
+    kinds = {record.train.peak_memory_kind for record in (*records, *control)}
+    return {
+        "cell_time_relative": _seconds(records) / _seconds(control) if _seconds(control) else None,
+        "cell_memory_relative": memory / reference if memory and reference and len(kinds) == 1 else None,
+        "steps_relative": records[0].train.steps / control[0].train.steps,
+    }
+
+
+def _seconds(records: Sequence[Record]) -> float:
+    return fmean(record.train.step_s_median * record.train.steps for record in records)
+
+
+def _memory(records: Sequence[Record]) -> float | None:
+    known = [record.train.peak_memory_bytes for record in records if record.train.peak_memory_bytes]
+    return fmean(known) if known else None

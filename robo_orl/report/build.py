@@ -1,0 +1,35 @@
+"""A results folder into report.html and report.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from robo_orl.errors import UsageError
+from robo_orl.report.cells import load
+from robo_orl.report.document import document
+from robo_orl.report.page import render
+from robo_orl.results.store import write_text
+
+
+def build(results: Path, out: Path) -> dict[str, Any]:
+    """Write out/report.html and out/report.json, each complete or not at all.
+
+    results: a folder written by `robo-orl bench`, finished or not. Returns the paths, the answer, and how many cells
+    the report rests on. Raises UsageError for a folder without results or an `out` that is a file.
+    """
+    results, out = Path(results), Path(out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; the report needs a folder.")
+    made = document(load(results))
+    html, data = out / "report.html", out / "report.json"
+    write_text(data, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    write_text(html, render(made))
+    return {
+        "html": str(html),
+        "json": str(data),
+        "answer": made["headline"]["short"],
+        "cells": len(made["cells"]),
+        "absent": len(made["absent"]),
+    }

@@ -1,0 +1,186 @@
+"""The figures. Panels are drawn about 350 pixels wide, so that a phone shows one at full size and a desktop several.
+
+A policy keeps one shape everywhere; marks are filled where a trained critic decides and hollow where none does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from robo_orl.report.svg import (
+    SHAPES, Scale, band, drawing, line, log_scale, log_ticks, marker, nice_ticks, path, spread, tag, text,
+)  # fmt: skip
+
+Styles = dict[str, tuple[str, str]]  # policy -> (shape, class)
+
+
+def styles(document: dict[str, Any]) -> Styles:
+    """Shape and class of every policy of the report: the same in all figures and tables."""
+    critic: dict[str, bool] = {}
+    for board in document["boards"]:
+        critic |= {row["policy"]: row["critic"] for row in board["rows"]}
+    for table in document["cost"]:
+        critic = {row["policy"]: bool(row["topology"]) for row in table["rows"]} | critic
+    controls = {board["control"] for board in document["boards"]}
+    shapes, result, used = list(SHAPES), {}, {True: 0, False: 0}
+    for policy in sorted(critic, key=lambda p: (p not in controls, p)):
+        kind = critic[policy]
+        result[policy] = (shapes[used[kind] % len(shapes)], "critic" if kind else "free")
+        used[kind] += 1
+    return result
+
+
+def key_mark(policy: str, look: Styles) -> Markup:
+    """A policy's mark, to stand beside its name."""
+    shape, kind = look.get(policy, ("circle", "free"))
+    return tag("svg", marker(8, 8, shape, kind), viewBox="0 0 16 16", width=16, height=16, aria_hidden="true",
+               class_="key")  # fmt: skip
+
+
+def interval_bar(success: dict[str, Any], kind: str) -> Markup:
+    """A success rate with its interval on 0 to 100 %, small enough for a table cell."""
+    x = Scale(0, 1, 4, 116)
+    words = f"{100 * success['rate']:.0f} %, interval {100 * success['low']:.0f} to {100 * success['high']:.0f} %"
+    return drawing(
+        120, 14, words, line(4, 7, 116, 7, "track"), line(x(0.5), 4, x(0.5), 10, "track"),
+        line(x(success["low"]), 7, x(success["high"]), 7, f"interval {kind}"),
+        marker(x(success["rate"]), 7, "circle", kind), class_="cellbar",
+    )  # fmt: skip
+
+
+def stage_bars(stages: Sequence[dict[str, Any]]) -> Markup:
+    """One small bar per stage: the share of all episodes that reached it."""
+    width, step = 8 * len(stages) + 2, 8
+    words = "; ".join(f"{s['name']} {s['k']} of {s['n']}" for s in stages)
+    bars = [
+        tag("rect", tag("title", f"{s['name']}: {s['k']}/{s['n']}"), x=float(1 + i * step), width=6.0,
+            y=20 - 18 * s["rate"], height=max(18 * s["rate"], 0.5), class_="stagebar")
+        for i, s in enumerate(stages)
+    ]  # fmt: skip
+    return drawing(width, 22, words, line(0, 20.5, width, 20.5, "track"), *bars, class_="cellbar")
+
+
+def forest(comparisons: Sequence[dict[str, Any]], limit: float, look: Styles) -> Markup:
+    """Differences in success from the control with 95 % intervals, one policy a row, on an axis of +-limit."""
+    rows = sorted(comparisons, key=lambda c: -c["difference"])
+    left, right, top, step = 128, 352, 24, 27
+    bottom = top + step * len(rows)
+    x = Scale(-limit, limit, left, right)
+    parts = [text(x(0) - 8, 12, "← worse", "tick", "end"), text(x(0) + 8, 12, "better →", "tick")]
+    for value in nice_ticks(-limit, limit, 5):
+        parts.append(line(x(value), top - 4, x(value), bottom, "zero" if value == 0 else "grid"))
+        parts.append(text(x(value), bottom + 15, f"{100 * value:+.0f}" if value else "0", "tick", "middle"))
+    for i, row in enumerate(rows):
+        y = top + step * (i + 0.5)
+        shape, kind = look[row["policy"]]
+        tip = f"{row['policy']}: {100 * row['difference']:+.0f} points [{100 * row['low']:+.0f}, {100 * row['high']:+.0f}]"
+        strong = " decided" if row["verdict"] != "undecided" else ""
+        parts += [
+            text(left - 12, y + 4, row["policy"], f"label {kind}{strong}", "end"),
+            line(x(row["low"]), y, x(row["high"]), y, f"interval {kind}{strong}"),
+            marker(x(row["difference"]), y, shape, kind, tip),
+        ]
+    words = "; ".join(f"{r['policy']} {100 * r['difference']:+.0f} points, n {r['n']}, {r['verdict']}" for r in rows)
+    parts.append(text((left + right) / 2, bottom + 32, "difference in success, percentage points", "tick", "middle"))
+    return drawing(360, bottom + 38, f"Difference in success from {rows[0]['against']}: {words}", *parts)
+
+
+def success_multiples(trend: dict[str, Any], control: str | None, look: Styles) -> list[tuple[str, Markup]]:
+    """One panel per policy: its success along the axis with intervals, over the control's dashed line and band."""
+    reference = next((s for s in trend["series"] if s["policy"] == control), None)
+    shown = [s for s in trend["series"] if s is not reference] or [reference]
+    values = [p["x"] for s in trend["series"] for p in s["points"]]
+    return [(series["policy"], _success_panel(trend, series, reference, values, look)) for series in shown]
+
+
+def _success_panel(trend: dict, series: dict, reference: dict | None, values: list[float], look: Styles) -> Markup:
+    x, y = log_scale(values, 40, 250), Scale(0, 1, 140, 12)
+    parts = [part for v in (0, 0.5, 1) for part in
+             (line(36, y(v), 254, y(v), "grid"), text(30, y(v) + 4, f"{100 * v:.0f}", "tick", "end"))]  # fmt: skip
+    parts += _x_axis(x, sorted({(p["x"], p["label"]) for s in trend["series"] for p in s["points"]}), trend["axis"], 140)
+    if reference and reference is not series:
+        points = [(x(p["x"]), y(p["low"]), y(p["high"])) for p in reference["points"]]
+        parts += [band(points, "band"), path([(x(p["x"]), y(p["value"])) for p in reference["points"]], "reference")]
+    shape, kind = look[series["policy"]]
+    parts.append(path([(x(p["x"]), y(p["value"])) for p in series["points"]], f"curve {kind}"))
+    for p in series["points"]:
+        parts.append(line(x(p["x"]), y(p["low"]), x(p["x"]), y(p["high"]), f"interval {kind}"))
+        parts.append(marker(x(p["x"]), y(p["value"]), shape, kind, f"{p['label']}: {p['k']}/{p['n']}"))
+    words = ", ".join(f"{p['label']} {p['k']} of {p['n']}" for p in series["points"])
+    return drawing(262, 178, f"Success of {series['policy']}: {words}", *parts)
+
+
+def _x_axis(x: Scale, points: list[tuple[float, str]], axis: str, bottom: float) -> list[Markup]:
+    parts, last = [], -100.0
+    for value, label in points:
+        parts.append(line(x(value), bottom, x(value), bottom + 4, "track"))
+        shown = f"{value:g}" if axis == "horizon" else label
+        if x(value) - last > 7 * len(shown):
+            parts.append(text(x(value), bottom + 17, shown, "tick", "middle"))
+            last = x(value)
+    title = "decisions until the time-out" if axis == "horizon" else "model size"
+    return [*parts, text((x.start + x.end) / 2, bottom + 33, title, "tick", "middle")]
+
+
+def curves(trend: dict[str, Any], look: Styles) -> Markup:
+    """Several policies on logarithmic axes in one panel, named at the right edge."""
+    left, right, top, bottom = 44, 226, 12, 196
+    every = [p for s in trend["series"] for p in s["points"] if p["value"] > 0]
+    x, y = log_scale([p["x"] for p in every], left, right, 1.1), log_scale([p["value"] for p in every], bottom, top)
+    parts = [part for v in log_ticks(y.low, y.high) for part in
+             (line(left, y(v), right, y(v), "grid"), text(left - 6, y(v) + 4, f"{v:g}", "tick", "end"))]  # fmt: skip
+    parts += _x_axis(x, sorted({(p["x"], p["label"]) for p in every}), trend["axis"], bottom)
+    shown = [s | {"points": [p for p in s["points"] if p["value"] > 0]} for s in trend["series"]]
+    shown = [s for s in shown if s["points"]]
+    ends = [y(s["points"][-1]["value"]) for s in shown]
+    for series, end, label in zip(shown, ends, spread(ends, 14, top, bottom + 10), strict=True):
+        shape, kind = look.get(series["policy"], ("circle", "free"))
+        points = [(x(p["x"]), y(p["value"])) for p in series["points"]]
+        parts += [path(points, f"curve {kind}"), path([(points[-1][0] + 7, end), (right + 8, label)], "leader")]
+        parts += [marker(*at, shape, kind, f"{p['label']}: {p['value']:.3g} (n {p['n']})")
+                  for at, p in zip(points, series["points"], strict=True)]  # fmt: skip
+        parts.append(text(right + 11, label + 4, series["policy"], f"label {kind}"))
+    words = "; ".join(f"{s['policy']} " + ", ".join(f"{p['label']} {p['value']:.3g}" for p in s["points"]) for s in shown)
+    return drawing(360, 236, f"{trend['title']}: {words}", *parts)
+
+
+def tradeoff(board: dict[str, Any], look: Styles, farthest: float) -> Markup | None:
+    """Success against training time relative to the control; the line joins what no other policy beats in both."""
+    rows = [row for row in board["rows"] if row["time_relative"]]
+    if len(rows) < 2:
+        return None
+    left, right, top, bottom = 36, 232, 12, 196
+    x, y = Scale(0, farthest * 1.06, left, right), Scale(0, 1, bottom, top)
+    parts = [part for v in (0, 0.25, 0.5, 0.75, 1) for part in
+             (line(left, y(v), right, y(v), "grid"), text(left - 6, y(v) + 4, f"{100 * v:.0f}", "tick", "end"))]  # fmt: skip
+    for value in nice_ticks(0, farthest * 1.06, 5):
+        parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
+                  text(x(value), bottom + 17, f"{value:g}×", "tick", "middle")]  # fmt: skip
+    parts.append(text((left + right) / 2, bottom + 33, f"training time relative to {board['control']}", "tick", "middle"))
+    best = sorted((row for row in rows if row["policy"] in board["pareto"]), key=lambda row: row["time_relative"])
+    parts.append(path(_steps([(x(r["time_relative"]), y(r["success"]["rate"])) for r in best], right), "front"))
+    heights = [y(row["success"]["rate"]) for row in rows]
+    for row, height, label in zip(rows, heights, spread(heights, 14, top, bottom), strict=True):
+        shape, kind = look[row["policy"]]
+        at, s = x(row["time_relative"]), row["success"]
+        parts += [
+            path([(at + 7, height), (right + 8, label)], "leader"),
+            line(at, y(s["low"]), at, y(s["high"]), f"interval {kind}"),
+            marker(at, height, shape, kind, f"{row['policy']}: {row['time_relative']:.2f}×, {s['k']}/{s['n']}"),
+            text(right + 11, label + 4, row["policy"], f"label {kind}"),
+        ]
+    words = "; ".join(f"{r['policy']} {r['time_relative']:.2f} times, {r['success']['k']} of {r['success']['n']}" for r in rows)
+    return drawing(360, 236, f"Success against training time on {board['task']}: {words}", *parts)
+
+
+def _steps(points: list[tuple[float, float]], right: float) -> list[tuple[float, float]]:
+    """The staircase of a Pareto front: level until the next policy that succeeds more often."""
+    stairs: list[tuple[float, float]] = []
+    for point in points:
+        if stairs:
+            stairs.append((point[0], stairs[-1][1]))
+        stairs.append(point)
+    return [*stairs, (right, stairs[-1][1])] if stairs else []

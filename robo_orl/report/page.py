@@ -1,0 +1,73 @@
+"""report.html from report.json's value: one self-contained file."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from robo_orl.report import figures
+from robo_orl.report.numbers import num, span
+
+FORESTS_SHOWN = 4  # boards whose comparisons open the page; the others follow in the table
+
+
+def render(document: dict[str, Any]) -> str:
+    """The page as text."""
+    look = figures.styles(document)
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        d=document,
+        style=Markup(_read("style.css")),
+        script=Markup(_read("page.js")),
+        mark=lambda policy: figures.key_mark(policy, look),
+        interval_bar=figures.interval_bar,
+        stage_bars=figures.stage_bars,
+        forests=_forests(document, look),
+        multiples=[(trend, figures.success_multiples(trend, _control(document), look))
+                   for trend in document["horizon"] + document["size"] if trend["metric"] == "success"],
+        curves=[(trend, figures.curves(trend, look))
+                for trend in document["horizon"] + document["size"] if trend["metric"] != "success"],
+        tradeoffs=_tradeoffs(document, look),
+        critics={row["policy"]: row["critic"] for board in document["boards"] for row in board["rows"]},
+    )  # fmt: skip
+
+
+def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
+    rows = [c for c in document["comparisons"] if c["against_control"]]
+    shown = []
+    for board in document["boards"]:
+        here = [c for c in rows if c["board"] == board["index"]]
+        if here:
+            shown.append((board, here))
+    shown = shown[:FORESTS_SHOWN] if len(shown) > FORESTS_SHOWN + 2 else shown
+    ends = [abs(c[end]) for _, here in shown for c in here for end in ("low", "high")]
+    limit = max([0.1, *ends])
+    return [(board, figures.forest(here, limit, look)) for board, here in shown]
+
+
+def _tradeoffs(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
+    times = [row["time_relative"] for board in document["boards"] for row in board["rows"] if row["time_relative"]]
+    drawn = [(board, figures.tradeoff(board, look, max(times, default=1.0))) for board in document["boards"]]
+    return [(board, figure) for board, figure in drawn if figure is not None]
+
+
+def _control(document: dict[str, Any]) -> str | None:
+    return next((board["control"] for board in document["boards"] if board["control"]), None)
+
+
+def _read(name: str) -> str:
+    return (files("robo_orl.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.globals.update(num=num, span=span)
+    environment.filters["words"] = lambda name: str(name).replace("_", " ")
+    return environment

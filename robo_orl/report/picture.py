@@ -1,0 +1,77 @@
+"""A picture of a report: `python -m robo_orl.report.picture RESULTS docs/report.png`.
+
+RESULTS is a results folder or a report.html. Needs playwright's Python package and a Chromium (Debian: chromium).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from robo_orl.data.atomic import atomic_file
+from robo_orl.errors import RunError, UsageError
+from robo_orl.report.build import build
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def browser_path() -> str | None:
+    """The first Chromium of this machine, or None."""
+    return next((found for found in map(shutil.which, BROWSERS) if found), None)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless Chromium; a RunError with the remedy where there is none."""
+    path = browser_path()
+    if path is None:
+        raise RunError("A picture needs Chromium, which is not installed (Debian: apt-get install chromium).")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise RunError("A picture needs playwright's Python package: pip install playwright.") from None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])  # root has no sandbox
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def picture(source: Path, out: Path, width: int = 1200, height: int = 1500, theme: str = "light") -> None:
+    """Write a PNG of the top of a report (height 0: all of it). source: a results folder or a report.html."""
+    if not source.exists():
+        raise UsageError(f"There is no {source}.")
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        html = source if source.suffix == ".html" else Path(build(source, Path(folder))["html"])
+        page = browser.new_page(viewport={"width": width, "height": height or 800}, color_scheme=theme)
+        page.goto(html.resolve().as_uri())
+        with atomic_file(out) as temporary:
+            temporary.write_bytes(page.screenshot(full_page=not height))
+
+
+def main() -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description="Take a picture of a report.")
+    parser.add_argument("source", type=Path, help="results folder or report.html")
+    parser.add_argument("out", type=Path, help="PNG to write")
+    parser.add_argument("--width", type=int, default=1200, help="pixels; 390 is a phone")
+    parser.add_argument("--height", type=int, default=1500, help="pixels; 0: the whole page")
+    parser.add_argument("--theme", choices=["light", "dark"], default="light")
+    chosen = parser.parse_args()
+    try:
+        picture(chosen.source, chosen.out, chosen.width, chosen.height, chosen.theme)
+    except (UsageError, RunError) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

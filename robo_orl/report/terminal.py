@@ -1,0 +1,51 @@
+"""The leaderboard for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from robo_orl.report.cells import load
+from robo_orl.report.document import document
+from robo_orl.report.numbers import percent, plain, ratio, short
+
+
+def table(results: Path) -> Group:
+    """Every board of a results folder as a compact table, with the answer in one line above."""
+    made = document(load(Path(results)))
+    answer = Text.assemble((made["headline"]["question"], "bold"), " ", made["headline"]["short"])
+    parts: list[Any] = [answer, *[_board(board) for board in made["boards"]]]
+    if made["absent"]:
+        failed = sum(cell["state"] == "failed" for cell in made["absent"])
+        parts.append(Text(f"Without a record: {len(made['absent'])} cells, {failed} of them failed.", style="yellow"))
+    return Group(*parts)
+
+
+def _board(board: dict[str, Any]) -> Table:
+    title = f"{board['task']} · {board['regime']} · {board['size']}"
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    made.add_column("policy", overflow="fold", max_width=20)
+    for name in ("k/n", "success % [95 %]", "length", "return", "time", "memory"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for row in board["rows"]:
+        s, name = row["success"], Text(row["policy"], style="bold" if row["critic"] else "")
+        made.add_row(
+            name.append(" ◆" if row["critic"] else "", style="bold"),
+            f"{s['k']}/{s['n']}",
+            f"{percent(s['rate'])} [{percent(s['low'])}, {percent(s['high'])}]",
+            _or_dash(row["length"]["median"], plain),
+            _or_dash(row["discounted_return"]["mean"], short),
+            _or_dash(row["time_relative"], ratio),
+            _or_dash(row["memory_relative"], ratio),
+        )
+    made.caption = f"◆ trained critic; length: median of successes; time, memory: relative to {board['control']}"
+    made.caption_justify = "left"
+    return made
+
+
+def _or_dash(value: float | None, style: Any) -> str:
+    return "–" if value is None else style(value)
