@@ -1,6 +1,6 @@
 """Regimes: who records what. A plan says which operator works on which start; the same plan item, the same episode.
 
-Sources of the names: robomimic (Mandlekar et al. 2021) for ph, mh, mg and paired; OGBench (Park et al. 2024) for stitch.
+The names are those of robomimic (Mandlekar et al. 2021: ph, mh, mg, paired) and OGBench (Park et al. 2024: stitch).
 """
 
 from __future__ import annotations
