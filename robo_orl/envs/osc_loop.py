@@ -87,7 +87,11 @@ class Command(NamedTuple):
     low: np.ndarray  # (R, n) torque limits
     high: np.ndarray  # (R, n)
     gripper: np.ndarray  # (G,) int64 actuators
-    gripper_ctrl: np.ndarray  # (G,)
+    gripper_goal: np.ndarray  # (G,) in [-1, 1]; the control is gripper_centre + gripper_reach * goal
+    gripper_centre: np.ndarray  # (G,)
+    gripper_reach: np.ndarray  # (G,)
+    gripper_low: np.ndarray  # (G,) control limits
+    gripper_high: np.ndarray  # (G,)
 
 
 def compiled(function: Callable) -> Callable:
@@ -223,6 +227,16 @@ def _fast_torques(arms: Arms, r: int, force: np.ndarray, torque: np.ndarray, bia
 
 
 @compiled
+def _clip(value: float, low: float, high: float) -> float:
+    """numpy.clip of one number: NaN stays NaN."""
+    if value < low:
+        return low
+    if value > high:
+        return high
+    return value
+
+
+@compiled
 def begin(scene: Scene, arms: Arms, fresh: np.ndarray) -> None:
     """The first half of a control step's first substep: mj_step1, then a look by every arm r with fresh[r]."""
     mj_step1(scene.model, scene.data)
@@ -250,12 +264,8 @@ def advance(scene: Scene, arms: Arms, command: Command, substeps: int, begun: bo
             else:
                 torques = _fast_torques(arms, r, force, torque, bias, command.rest[r])
             for j in range(torques.shape[0]):
-                value = torques[j]  # comparisons keep NaN, as numpy.clip does
-                if value < command.low[r, j]:
-                    value = command.low[r, j]
-                elif value > command.high[r, j]:
-                    value = command.high[r, j]
-                scene.ctrl[arms.actuator[r, j]] = value
+                scene.ctrl[arms.actuator[r, j]] = _clip(torques[j], command.low[r, j], command.high[r, j])
         for g in range(command.gripper.shape[0]):
-            scene.ctrl[command.gripper[g]] = command.gripper_ctrl[g]
+            grip = command.gripper_centre[g] + command.gripper_reach[g] * command.gripper_goal[g]
+            scene.ctrl[command.gripper[g]] = _clip(grip, command.gripper_low[g], command.gripper_high[g])
         mj_step2(scene.model, scene.data)

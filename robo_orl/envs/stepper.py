@@ -93,15 +93,18 @@ class Stepper:
 
     def _bind(self) -> None:
         """Make the controllers' arrays views of the native loop's, so that both always show the same numbers."""
-        from robo_orl.envs import osc_loop
+        from robo_orl.envs import osc_goal, osc_loop
 
         env, sim = self.env, self.env.sim
-        self._native = osc_loop
+        self._native, self._set_goal = osc_loop, osc_goal.set_goal
         self._arms = [(robot, arm, robot.part_controllers[arm]) for robot in env.robots for arm in robot.arms]
         self._controllers = [controller for _, _, controller in self._arms]
-        gripped = [(robot, arm) for robot, arm, _ in self._arms if robot.has_gripper[arm]]
-        self._grippers = [robot.part_controllers[robot.get_gripper_name(arm)] for robot, arm in gripped]
-        self._action_dims = [robot.action_dim for robot in env.robots]
+        slices = _action_slices(env)
+        self._arm_slices = [slices[robot, arm] for robot, arm, _ in self._arms]
+        self._grippers = [
+            (robot.gripper[arm], robot.part_controllers[name], slices[robot, name])
+            for robot, arm, name in _grippers(self._arms)
+        ]
         self._scene = _scene(osc_loop, sim)
         self._state = _arm_state(osc_loop, sim, self._arms)
         for r, controller in enumerate(self._controllers):
@@ -110,7 +113,6 @@ class Stepper:
                 view[:] = getattr(controller, theirs)
                 setattr(controller, theirs, view)
         self._command = _command(osc_loop, sim, self._arms)
-        self._gripper_limits = sim.model.actuator_ctrlrange[self._command.gripper].T.copy()
         self._fresh = np.ones(len(self._controllers), dtype=np.bool_)
         self._substeps = int(env.control_timestep / env.model_timestep)
 
@@ -128,22 +130,22 @@ class Stepper:
         self._native.begin(self._scene, self._state, self._fresh)
 
     def _set_goals(self, action: np.ndarray) -> None:
-        """robosuite's own goal setting, on what `begin` saw; gathers what the substeps need."""
-        for gripper in self._grippers:
-            gripper.new_update = False  # its look at joints and masses is used by nothing
-        start = 0
-        for robot, size in zip(self.env.robots, self._action_dims, strict=True):
-            robot.composite_controller.update_state()
-            robot.composite_controller.set_goal(action[start : start + size])
-            start += size
-        command = self._command
-        for r, controller in enumerate(self._controllers):
+        """Goals from what `begin` saw, and robosuite's own gripper code; gathers what the substeps need."""
+        scene, command = self._scene, self._command
+        for r, (controller, (start, stop)) in enumerate(zip(self._controllers, self._arm_slices, strict=True)):
+            base = self._state.site[r, 1]
+            base_pos, base_mat = scene.site_pos[base].copy(), scene.site_mat[base].reshape(3, 3).copy()
+            self._set_goal(controller, action[start:stop], base_pos, base_mat)
             command.goal_pos[r], command.goal_mat[r] = controller.goal_pos, controller.goal_ori
             command.kp[r], command.kd[r] = controller.kp, controller.kd
             command.rest[r] = controller.initial_joint
-        if self._grippers:
-            wanted = np.concatenate([gripper.run_controller() for gripper in self._grippers])
-            command.gripper_ctrl[:] = np.clip(wanted, *self._gripper_limits)
+        filled = 0
+        for gripper, controller, (start, stop) in self._grippers:
+            controller.new_update = False  # its look at joints and masses is used by nothing
+            controller.set_goal(gripper.format_action(action[start:stop]))
+            command.gripper_goal[filled : filled + controller.control_dim] = controller.goal_qvel
+            controller.new_update = True
+            filled += controller.control_dim
 
     def _advance(self) -> None:
         """Run the substeps, stopping at each one after which robosuite's observables take a sample."""
@@ -170,17 +172,11 @@ def _quiet_substeps(observables: list[Any], dt: float, limit: int) -> int:
     The arithmetic is that of robosuite's Observable.update, rounding included: the periods of 10, 20 and 40 Hz are no
     multiples of the physics step in floating point (nor, at 40 Hz, in exact numbers).
     """
-    timers = {(o._time_since_last_sample, o._sampled, o._sampling_timestep, o._current_delay) for o in observables}
-    quiet = min((len(_quiet_run(*timer, dt, limit)) for timer in timers), default=limit)
-    runs = {timer: _quiet_run(*timer, dt, quiet) for timer in timers} if quiet else {}
-    for observable in observables if quiet else ():
-        key = (
-            observable._time_since_last_sample,
-            observable._sampled,
-            observable._sampling_timestep,
-            observable._current_delay,
-        )
-        observable._time_since_last_sample, observable._sampled = runs[key][-1]
+    timers = [(o._time_since_last_sample, o._sampled, o._sampling_timestep, o._current_delay) for o in observables]
+    runs = {timer: _quiet_run(*timer, dt, limit) for timer in set(timers)}
+    quiet = min(map(len, runs.values()), default=limit)
+    for observable, timer in zip(observables, timers, strict=True) if quiet else ():
+        observable._time_since_last_sample, observable._sampled = runs[timer][quiet - 1]
     return quiet
 
 
@@ -225,8 +221,30 @@ def _arm_state(native: Any, sim: Any, arms: list[tuple]) -> Any:
 def _command(native: Any, sim: Any, arms: list[tuple]) -> Any:
     count, joints = len(arms), arms[0][2].joint_dim
     limits = sim.model.actuator_ctrlrange[[robot._ref_actuators_indexes_dict[arm] for robot, arm, _ in arms]]
-    gripped = [(robot, arm) for robot, arm, _ in arms if robot.has_gripper[arm]]
-    actuators = [i for robot, arm in gripped for i in robot._ref_actuators_indexes_dict[robot.get_gripper_name(arm)]]
-    low, high = limits[..., 0].copy(), limits[..., 1].copy()
     goals = (np.zeros((count, *shape)) for shape in ((3,), (3, 3), (6,), (6,), (joints,)))
-    return native.Command(*goals, low, high, np.array(actuators, dtype=np.int64), np.zeros(len(actuators)))
+    return native.Command(*goals, limits[..., 0].copy(), limits[..., 1].copy(), *_gripper_command(sim, arms))
+
+
+def _gripper_command(sim: Any, arms: list[tuple]) -> tuple[np.ndarray, ...]:
+    """(actuators, goal, centre, reach, low, high) of all grippers, as SimpleGripController scales its goal."""
+    parts = [(robot.part_controllers[n], robot._ref_actuators_indexes_dict[n]) for robot, _, n in _grippers(arms)]
+    actuators = np.array([i for _, own in parts for i in own], dtype=np.int64)
+    low, high = (np.concatenate([[], *(getattr(c, f"actuator_{end}") for c, _ in parts)]) for end in ("min", "max"))
+    scaled = np.concatenate([[], *(np.full(len(own), c.use_action_scaling) for c, own in parts)]).astype(bool)
+    centre, reach = np.where(scaled, 0.5 * (high + low), 0.0), np.where(scaled, 0.5 * (high - low), 1.0)
+    return actuators, np.zeros(len(actuators)), centre, reach, *sim.model.actuator_ctrlrange[actuators].T.copy()
+
+
+def _grippers(arms: list[tuple]) -> list[tuple[Any, str, str]]:
+    """[(robot, arm, name of the gripper's part)]."""
+    return [(robot, arm, robot.get_gripper_name(arm)) for robot, arm, _ in arms if robot.has_gripper[arm]]
+
+
+def _action_slices(env: Any) -> dict[tuple[Any, str], tuple[int, int]]:
+    """(robot, part) -> where the part's numbers stand in the whole action."""
+    slices, start = {}, 0
+    for robot in env.robots:
+        for part, (first, last) in robot.composite_controller._action_split_indexes.items():
+            slices[robot, part] = (start + first, start + last)
+        start += robot.action_dim
+    return slices

@@ -1,0 +1,31 @@
+"""The goal of robosuite's operational-space controller from a delta action, without the work that it throws away.
+
+The arithmetic is OperationalSpaceController.set_goal's for delta actions from the achieved pose in the frame of the
+base, operation by operation and through robosuite's own functions, so that the numbers are bit-equal. Left out are two
+quaternions by eigenvalue decomposition and a second look at the simulation, whose results robosuite does not use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import robosuite.utils.transform_utils as T
+
+
+def set_goal(controller: Any, action: np.ndarray, base_pos: np.ndarray, base_mat: np.ndarray) -> None:
+    """Set the controller's goal and origin. action: (6,), base_pos: (3,), base_mat: (3, 3), world frame.
+
+    A pose that is not finite goes to robosuite's own code, with the error that it raises.
+    """
+    controller.update_origin(base_pos, base_mat)
+    if not np.isfinite(controller.ref_ori_mat).all():
+        controller.set_goal(action)
+        return
+    delta = controller.scale_action(action)
+    base_inverse = T.pose_inv(T.make_pose(base_pos, base_mat))
+    position = np.eye(4)
+    position[:3, 3] = controller.ref_pos
+    controller.goal_pos = base_inverse.dot(position)[:3, 3] + delta[0:3]
+    pose = base_inverse.dot(T.make_pose(controller.ref_pos, controller.ref_ori_mat))
+    controller.goal_ori = np.dot(T.quat2mat(T.axisangle2quat(delta[3:6])), pose[:3, :3])
