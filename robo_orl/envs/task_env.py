@@ -95,7 +95,7 @@ class TaskEnv:
         restore(self._env, start.entry)
         self._stepper.attach()
         self._begin()
-        return self._observe(self._env._get_observations(force_update=True))
+        return self._observe(self._env._get_observations())  # `restore` has sampled; again would shift it
 
     def step(self, action: np.ndarray) -> Step:
         """Carry out one action (7,); values beyond [-1, 1] are clipped.
