@@ -1,0 +1,157 @@
+"""Run a suite: every cell that has no record yet, as jobs on a runner, into a results folder that can be continued."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from robo_orl.config import SuiteConfig
+from robo_orl.presets import load_task
+from robo_orl.results.origin import cores
+from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
+from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
+from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
+from robo_orl.sweep.collect import describe_data, store_cell, store_cost, task_ref
+from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
+from robo_orl.sweep.ledger import Ledger
+from robo_orl.sweep.live import Display, Line
+from robo_orl.sweep.local import LocalRunner
+from robo_orl.sweep.lock import locked
+from robo_orl.sweep.schedule import BLOCKED, FAILED, Progress, Runner, Schedule
+
+Failure = dict[str, str]  # cell, step, reason
+
+
+def bench(suite: str, out: Path, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
+    """Run what is missing of a suite, given by name or path, into the folder `out`.
+
+    workers: cores to use, default all. Returns suite, version, folder, cells, done, computed (cells finished by this
+    call), failed (cell, step, reason) and wall_s. A second call computes nothing; one after a kill goes on where that
+    one was. A failed cell does not raise: it is returned, and the others go on.
+
+    Raises UsageError for an unknown name in the suite, and where another bench is at work in the folder.
+    """
+    config = load_suite(suite)
+    cells = expand(config)
+    out = Path(out).resolve()
+    with locked(out) as lock:
+        return Bench(config, cells, out).run(LocalRunner(out / "logs", lock), workers or cores(), progress)
+
+
+class Bench:
+    """One call of `bench` on a folder that it has locked."""
+
+    def __init__(self, suite: SuiteConfig, cells: list[Cell], out: Path):
+        self.suite, self.cells, self.out = suite, cells, out
+        self.began = time.monotonic()
+        self.todo = [cell for cell in cells if not self._has_record(cell)]
+        self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
+        self.costs = [job for job in cost_jobs(suite, out) if not job.output.exists()]
+        self.ledger = Ledger(out, self._cell_jobs())
+        before = read_manifest(out)
+        self.spent_before = before.wall_s if before and before.suite.name == suite.name else 0.0
+
+    def run(self, runner: Runner, workers: int, progress: bool) -> dict[str, Any]:
+        """Everything that is missing; returns what `bench` does."""
+        self._write_manifest({})
+        for cell in self.todo:  # a kill may have come between a cell's last job and its record
+            self._store_if_complete(cell)
+        needed = self.ledger.needed(self._cell_jobs()) + self.costs
+        with Display(self._lines(), workers, show=progress and bool(needed)) as display:
+            states = Schedule(needed, runner, workers, self._finished, display.update).run()
+        failed = self._failures(states)
+        self._write_manifest(failed)
+        return self._summary(failed)
+
+    def _cell_jobs(self) -> list[Job]:
+        return in_order(job for cell in self.todo if not self._has_record(cell) for job in self.jobs[cell.key])
+
+    def _has_record(self, cell: Cell) -> bool:
+        folder = self.out / CELLS / cell.name
+        return (folder / RECORD).exists() and read_record(folder).cell == cell.key
+
+    def _finished(self, job: Job, result: dict[str, Any]) -> None:
+        """Keep a job's result, and write the records that it completes."""
+        if job.kind == COSTS:
+            self._store_cost(job, result)
+            return
+        if job.kind == DATA:
+            result = result | {"file": describe_data(job.output)}
+        self.ledger.add(job, result)
+        for cell in self.todo:
+            if any(own.key == job.key for own in self.jobs[cell.key]):
+                self._store_if_complete(cell)
+
+    def _store_if_complete(self, cell: Cell) -> None:
+        jobs = self.jobs[cell.key]
+        if self.ledger.complete(jobs):
+            store_cell(self.suite, cell, jobs, {job.kind: self.ledger.results[job.key] for job in jobs}, self.out)
+
+    def _store_cost(self, job: Job, result: dict[str, Any]) -> None:
+        cost = self.suite.cost
+        first = policy_of(cost.policies[0], self.suite.set, cost.set, size=None, where=f"suite {self.suite.name}, cost")
+        store_cost(self.suite, task_ref(load_task(cost.task)), first.optim.batch_size, job, result, self.out)
+
+    def _lines(self) -> list[Line]:
+        cells = [
+            Line(
+                title=(cell.task.name, cell.regime, cell.policy.name, cell.size, str(cell.seed)),
+                jobs=tuple(job.key for job in self.jobs.get(cell.key, ())),
+                stored=self._score(cell) if self._has_record(cell) else None,
+            )
+            for cell in self.cells
+        ]
+        return cells + [Line((self.suite.cost.task, "", "cost", "", ""), (job.key,)) for job in self.costs]
+
+    def _score(self, cell: Cell) -> str:
+        score = read_record(self.out / CELLS / cell.name).evaluation.success_once
+        return f"{score.k} of {score.n} episodes"
+
+    def _failures(self, states: dict[str, Progress]) -> dict[str, Failure]:
+        """By cell key, and by job key for cost measurements: the first step on the way there that failed."""
+        broken = {key: state for key, state in states.items() if state.state in (FAILED, BLOCKED)}
+        failed = {}
+        for cell in self.todo:
+            first = next((broken[job.key] for job in self.jobs[cell.key] if job.key in broken), None)
+            if first is not None:
+                failed[cell.key] = {"cell": cell.name, "step": first.job.kind, "reason": first.reason}
+        for key, state in broken.items():
+            if state.job.kind == COSTS:
+                failed[key] = {"cell": key, "step": COSTS, "reason": state.reason}
+        return failed
+
+    def _write_manifest(self, failed: dict[str, Failure]) -> None:
+        manifest = Manifest(
+            suite=SuiteRef(name=self.suite.name, version=self.suite.version),
+            description=self.suite.description,
+            config=self.suite.model_dump(mode="json"),
+            cells=[self._planned(cell, failed.get(cell.key)) for cell in self.cells],
+            wall_s=self.spent_before + time.monotonic() - self.began,
+        )
+        write_manifest(self.out, manifest)
+
+    def _planned(self, cell: Cell, failure: Failure | None) -> PlannedCell:
+        return PlannedCell(
+            cell=cell.key,
+            task=cell.task.name,
+            regime=cell.regime,
+            policy=cell.policy.name,
+            size=cell.size,
+            seed=cell.seed,
+            state="failed" if failure else "done" if self._has_record(cell) else "missing",
+            reason=failure["reason"] if failure else "",
+        )
+
+    def _summary(self, failed: dict[str, Failure]) -> dict[str, Any]:
+        done = sum(self._has_record(cell) for cell in self.cells)
+        return {
+            "suite": self.suite.name,
+            "version": self.suite.version,
+            "folder": str(self.out),
+            "cells": len(self.cells),
+            "done": done,
+            "computed": done - (len(self.cells) - len(self.todo)),
+            "failed": list(failed.values()),
+            "wall_s": time.monotonic() - self.began,
+        }

@@ -1,0 +1,152 @@
+"""A suite expanded into cells, each addressed by what decides its result and by nothing else.
+
+data key   task, regime, episodes, seed, loop
+run key    data key + the policy without its name, description and selection + the training seed
+cell key   run key + selection + evaluation request + the policy's name, which a report shows
+
+No path, host or date enters a key: equal requests have equal keys on every machine, and policies that differ in
+how they select among samples share one training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import get_args
+
+from robo_orl.config import (
+    SIZES,
+    DataRequest,
+    EvaluationRequest,
+    GridConfig,
+    PolicyChoice,
+    PolicyConfig,
+    Regime,
+    SuiteConfig,
+    TaskConfig,
+    deep_merge,
+    parse,
+    sha256_of,
+)
+from robo_orl.errors import UsageError, unknown
+from robo_orl.presets import load_task, preset_values
+
+# Raise one when a change of the code changes what that step computes: results made before are then made again.
+STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One policy of one size, one task, one regime, one training seed."""
+
+    task: TaskConfig
+    regime: str
+    policy: PolicyConfig
+    seed: int
+    data: DataRequest
+    evaluation: EvaluationRequest
+
+    @property
+    def size(self) -> str:
+        """The backbone's size."""
+        return self.policy.backbone.size
+
+    @cached_property
+    def data_key(self) -> str:
+        """Address of the data set."""
+        request = {"task": self.task.digest(), "regime": self.regime, **self.data.model_dump()}
+        return sha256_of({"version": STEP_VERSIONS["data"], **request})
+
+    @cached_property
+    def run_key(self) -> str:
+        """Address of the trained run."""
+        learned = self.policy.model_dump(mode="json", exclude={"name", "description", "selection"})
+        return sha256_of({
+            "version": STEP_VERSIONS["train"], "data": self.data_key, "policy": learned, "seed": self.seed,
+        })  # fmt: skip
+
+    @cached_property
+    def key(self) -> str:
+        """Address of the record."""
+        return sha256_of({
+            "version": STEP_VERSIONS["evaluate"], "run": self.run_key, "policy": self.policy.name,
+            "selection": self.policy.selection.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json"),
+        })  # fmt: skip
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data file, readable and unique."""
+        return f"{self.task.name}-{self.regime}-{self.data_key[:10]}"
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder; the key tells apart what shares the words."""
+        return f"{self.task.name}-{self.regime}-{self.size}-s{self.seed}-{self.run_key[:10]}"
+
+    @property
+    def name(self) -> str:
+        """Name of the record's folder."""
+        return f"{self.task.name}-{self.regime}-{self.policy.name}-{self.size}-s{self.seed}-{self.key[:10]}"
+
+    @property
+    def has_trained_critic(self) -> bool:
+        """Whether there is a learned value to compare with returns."""
+        return self.policy.critic is not None and not self.policy.selection.untrained_critic
+
+
+def load_suite(name: str) -> SuiteConfig:
+    """A suite by the name of its file in tasks/suites/, or by path."""
+    return parse(SuiteConfig, preset_values("tasks/suites", name), f"suite {name}")
+
+
+def expand(suite: SuiteConfig) -> list[Cell]:
+    """Every cell of a suite, in its order; a cell that two groups ask for is there once."""
+    cells: dict[str, Cell] = {}
+    for group in suite.groups:
+        for cell in _cells_of(suite, group):
+            cells.setdefault(cell.key, cell)
+    _refuse_homonyms(suite, list(cells.values()))
+    return list(cells.values())
+
+
+def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
+    """A group's cells. Seeds and sizes come outermost: one whole comparison is done before the next begins."""
+    for regime in group.regimes:
+        if regime not in get_args(Regime):
+            raise unknown("regime", regime, get_args(Regime))
+    tasks = [load_task(name) for name in group.tasks]
+    where = f"suite {suite.name}"
+    for seed, size in product(group.seeds, group.sizes or [None]):
+        policies = [policy_of(choice, suite.set, group.set, size=size, where=where) for choice in group.policies]
+        for task, regime, policy in product(tasks, group.regimes, policies):
+            yield Cell(task, regime, policy, seed, suite.data, suite.evaluation)
+
+
+def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str) -> PolicyConfig:
+    """A preset with the suite's, the group's and its own settings laid on it, in this order, and the size last."""
+    values = preset_values("policies", choice.use)
+    for layer in (*layers, choice.set):
+        values = deep_merge(values, layer)
+    if size is not None:
+        values = deep_merge(values, {"backbone": {"size": size}})
+    name = choice.name or values["name"]
+    policy = parse(PolicyConfig, values | {"name": name}, f"{where}, policy {name}")
+    if policy.backbone.size not in SIZES:
+        raise unknown("size", policy.backbone.size, SIZES)
+    return policy
+
+
+def _refuse_homonyms(suite: SuiteConfig, cells: list[Cell]) -> None:
+    """Two cells that a reader could not tell apart are a mistake of the suite."""
+    seen: set[tuple] = set()
+    for cell in cells:
+        shown = (cell.task.name, cell.regime, cell.policy.name, cell.size, cell.seed)
+        if shown in seen:
+            raise UsageError(
+                f"suite {suite.name}: two different cells are called {' '.join(map(str, shown))}; "
+                "give one of the policies a 'name' of its own."
+            )
+        seen.add(shown)

@@ -1,0 +1,121 @@
+"""From the results of a cell's jobs to its record."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from robo_orl.config import SuiteConfig
+from robo_orl.data.cache import file_sha256
+from robo_orl.data.info import describe
+from robo_orl.results.origin import code, hardware, versions
+from robo_orl.results.record import (
+    CostRecord,
+    CostRow,
+    Count,
+    DataRef,
+    Evaluation,
+    PolicyRef,
+    Record,
+    SuiteRef,
+    TaskRef,
+    Training,
+    ValueErrors,
+)
+from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost
+from robo_orl.sweep.cells import Cell
+from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
+
+
+def describe_data(file: Path) -> dict[str, Any]:
+    """What a record says about a data file, as JSON."""
+    found = describe(file)
+    return {
+        "sha256": file_sha256(file),
+        "episodes": found["all"]["episodes"],
+        "frames": found["all"]["frames"],
+        "success": {"k": found["all"]["success_k"], "n": found["all"]["success_n"]},
+    }
+
+
+def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[str, dict[str, Any]], out: Path) -> None:
+    """Write the record of a cell whose jobs are all done. results: by kind of job."""
+    evaluation = next(job for job in jobs if job.kind == EVALUATE)
+    rows = parse_rows(evaluation.output / "episodes.jsonl")
+    record = Record(
+        cell=cell.key,
+        suite=SuiteRef(name=suite.name, version=suite.version),
+        task=task_ref(cell.task),
+        regime=cell.regime,
+        policy=PolicyRef(
+            name=cell.policy.name, digest=cell.policy.digest(), config=cell.policy.model_dump(mode="json")
+        ),
+        size=cell.size,
+        seed=cell.seed,
+        data=_data(cell, results[DATA]),
+        train=_training(cell, results[TRAIN]),
+        evaluation=_only(Evaluation, results[EVALUATE]),
+        value_errors=_only(ValueErrors, results[VALUE]) if VALUE in results else None,
+        **_origin(),
+    )
+    write_cell(out / CELLS / cell.name, record, rows)
+
+
+def store_cost(suite: SuiteConfig, task: TaskRef, batch_size: int, job: Job, result: dict[str, Any], out: Path) -> None:
+    """Write one cost measurement."""
+    rows = [_only(CostRow, row) for row in result["rows"]]
+    name = job.key.removeprefix(f"{COSTS}-")
+    ref = SuiteRef(name=suite.name, version=suite.version)
+    record = CostRecord(key=name, suite=ref, task=task, batch_size=batch_size, rows=rows, **_origin())
+    write_cost(out, name, record)
+
+
+def task_ref(task: Any) -> TaskRef:
+    """What a record says about its task."""
+    return TaskRef(
+        name=task.name,
+        digest=task.digest(),
+        version=task.version,
+        horizon=task.horizon,
+        control_hz=task.control_hz,
+        padding=task.padding,
+        stages=task.stages,
+    )
+
+
+def _data(cell: Cell, result: dict[str, Any]) -> DataRef:
+    found = result["file"]
+    return DataRef(
+        sha256=found["sha256"],
+        seed=cell.data.seed,
+        episodes=found["episodes"],
+        frames=found["frames"],
+        success=Count(**found["success"]),
+    )
+
+
+def _training(cell: Cell, result: dict[str, Any]) -> Training:
+    parameters = {name: count for name, count in result["parameters"].items() if name != "total"}
+    return Training(
+        run=cell.run_key,
+        steps=result["steps"],
+        batch_size=cell.policy.optim.batch_size,
+        wall_s=result["wall_s"],
+        steps_per_s=1 / result["step_s"],
+        samples_per_s=result["samples_per_s"],
+        step_s_median=result["step_s"],
+        peak_memory_bytes=result["peak_memory_bytes"],
+        peak_memory_kind=result["peak_memory_of"],
+        parameters=parameters | {"total": result["parameters"].get("total", sum(parameters.values()))},
+    )
+
+
+def _only(schema: type, values: dict[str, Any]) -> Any:
+    """The fields of a schema out of a result that says more."""
+    return schema.model_validate({name: values[name] for name in schema.model_fields if name in values})
+
+
+def _origin() -> dict[str, Any]:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"versions": versions(), "hardware": hardware(), "code": code(), "created": created}

@@ -1,0 +1,184 @@
+"""What has to run for the cells that have no record yet: jobs that need one another, each one command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robo_orl.config import SIZES, PolicyConfig, SuiteConfig, TaskConfig, sha256_of
+from robo_orl.presets import load_task
+from robo_orl.results.store import COST, write_text
+from robo_orl.sweep.cells import STEP_VERSIONS, Cell, policy_of
+
+DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
+ROBO_ORL = (sys.executable, "-m", "robo_orl")
+STEPS = (sys.executable, "-m", "robo_orl.sweep.steps")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command whose last line on stdout is a JSON object.
+
+    key: unique among jobs, file-name safe. command: without --workers. needs: keys of the jobs that come before.
+    work: its size in a unit of its kind, from which the remaining time is estimated. total: episodes or steps.
+    output: the path that progress is read from, and that must still exist for the job to count as done.
+    """
+
+    kind: str
+    key: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...]
+    work: float
+    total: int
+    output: Path
+
+    @property
+    def elastic(self) -> bool:
+        """Whether it can use more than one core."""
+        return self.kind in (DATA, EVALUATE)
+
+    def with_workers(self, cores: int) -> list[str]:
+        """The command for `cores` cores."""
+        return [*self.command, "--workers", str(cores)] if self.elastic else list(self.command)
+
+
+def jobs_of_cell(cell: Cell, out: Path, value_error: bool) -> list[Job]:
+    """Data, training, evaluation (and value error) of one cell; equal steps of several cells have equal keys."""
+    data = _data_job(cell, out)
+    train = _train_job(cell, out, data)
+    jobs = [data, train, _evaluate_job(cell, out, train)]
+    if value_error and cell.has_trained_critic:
+        jobs.append(_value_job(cell, out, data, train))
+    return jobs
+
+
+def cost_jobs(suite: SuiteConfig, out: Path) -> list[Job]:
+    """One interleaved measurement per size."""
+    if suite.cost is None:
+        return []
+    return [_cost_job(suite, size, out) for size in suite.cost.sizes or [None]]
+
+
+def in_order(jobs: Iterable[Job]) -> list[Job]:
+    """Every job once, in the order in which it was first asked for."""
+    return list({job.key: job for job in jobs}.values())
+
+
+def training_work(policy: PolicyConfig) -> float:
+    """A training in units that grow as its time does: observations times the depth cubed (width follows depth)."""
+    depth = SIZES.get(policy.backbone.size, 8)
+    return float(policy.optim.steps * policy.optim.batch_size * depth**3)
+
+
+def _data_job(cell: Cell, out: Path) -> Job:
+    file, request = out / "data" / f"{cell.data_name}.hdf5", cell.data
+    return Job(
+        kind=DATA,
+        key=f"data-{cell.data_name}",
+        command=_command(
+            "data", "generate", task=_task_file(cell.task, out), regime=cell.regime, episodes=request.episodes,
+            seed=request.seed, loop=request.loop, out=file,
+        ),
+        needs=(),
+        work=request.episodes * cell.task.horizon,
+        total=request.episodes,
+        output=file,
+    )  # fmt: skip
+
+
+def _train_job(cell: Cell, out: Path, data: Job) -> Job:
+    folder = out / "runs" / cell.run_name
+    return Job(
+        kind=TRAIN,
+        key=f"train-{cell.run_name}",
+        command=_command(
+            "train", policy=_policy_file(cell, out), task=_task_file(cell.task, out), data=data.output, out=folder,
+            seed=cell.seed, tracker="none",
+        ),
+        needs=(data.key,),
+        work=training_work(cell.policy),
+        total=cell.policy.optim.steps,
+        output=folder,
+    )  # fmt: skip
+
+
+def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
+    """An evaluation has a folder of its own: several cells may judge one run with different selections."""
+    folder, request = out / "evaluations" / cell.name, cell.evaluation
+    selection = [f"--set=selection.{k}={json.dumps(v)}" for k, v in cell.policy.selection.model_dump().items()]
+    return Job(
+        kind=EVALUATE,
+        key=f"eval-{cell.name}",
+        command=_command(
+            "eval", str(train.output), *selection, episodes=request.episodes, seed=request.seed, loop=request.loop,
+            out=folder,
+        ),
+        needs=(train.key,),
+        work=request.episodes * cell.task.horizon,
+        total=request.episodes,
+        output=folder,
+    )  # fmt: skip
+
+
+def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
+    return Job(
+        kind=VALUE,
+        key=f"value-{cell.run_name}",
+        command=(*STEPS, "value-error", str(train.output), str(data.output)),
+        needs=(train.key, data.key),
+        work=data.work,
+        total=data.total,
+        output=train.output,
+    )
+
+
+def _cost_job(suite: SuiteConfig, size: str | None, out: Path) -> Job:
+    cost = suite.cost
+    where = f"suite {suite.name}, cost"
+    policies = [policy_of(choice, suite.set, cost.set, size=size, where=where) for choice in cost.policies]
+    request: dict[str, Any] = {
+        "version": STEP_VERSIONS["cost"],
+        "task": load_task(cost.task).model_dump(mode="json"),
+        "steps": cost.steps,
+        "policies": [policy.model_dump(mode="json") for policy in policies],
+    }
+    name = f"{cost.task}-{policies[0].backbone.size}-{sha256_of(request)[:10]}"
+    file = out / "requests" / f"cost-{name}.json"
+    write_text(file, json.dumps(request, indent=1) + "\n")
+    return Job(
+        kind=COSTS,
+        key=f"cost-{name}",
+        command=(*STEPS, "cost", str(file)),
+        needs=(),
+        work=sum(training_work(policy) / policy.optim.steps for policy in policies) * cost.steps,
+        total=cost.steps,
+        output=out / COST / f"{name}.json",
+    )
+
+
+def _command(*words: str, **options: Any) -> tuple[str, ...]:
+    """A command of this package that answers with one JSON object."""
+    pairs = [(f"--{name}", str(value)) for name, value in options.items()]
+    return (*ROBO_ORL, *words, *(text for pair in pairs for text in pair), "--json")
+
+
+def _task_file(task: TaskConfig, out: Path) -> Path:
+    """The resolved task as a file, so that a run never depends on a preset that changes meanwhile."""
+    return _written(out / "requests" / f"{task.name}-{task.digest()[:10]}.yaml", task)
+
+
+def _policy_file(cell: Cell, out: Path) -> Path:
+    """The resolved policy of a run. The first cell to ask gives it its name; what is learned is equal by key."""
+    return _written(out / "requests" / f"{cell.run_name}.yaml", cell.policy)
+
+
+def _written(path: Path, config: TaskConfig | PolicyConfig) -> Path:
+    if not path.exists():
+        write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return path

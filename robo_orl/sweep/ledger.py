@@ -1,0 +1,62 @@
+"""Which jobs are done: their results as files in steps/, so that no call repeats what an earlier one finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robo_orl.results.store import write_text
+from robo_orl.sweep.jobs import EVALUATE, Job
+
+
+class Ledger:
+    """The results of the jobs of a results folder, by job key."""
+
+    def __init__(self, out: Path, jobs: Iterable[Job]):
+        self.folder = out / "steps"
+        self.results: dict[str, dict[str, Any]] = {}
+        for job in jobs:
+            # The rows of an evaluation are part of the record; every other result speaks for itself.
+            if job.kind != EVALUATE or (job.output / "episodes.jsonl").exists():
+                with suppress(FileNotFoundError, json.JSONDecodeError):
+                    self.results[job.key] = json.loads(self._file(job).read_text())
+
+    def add(self, job: Job, result: dict[str, Any]) -> None:
+        """Remember a result, on disk first."""
+        write_text(self._file(job), json.dumps(result) + "\n")
+        self.results[job.key] = result
+
+    def complete(self, jobs: Sequence[Job]) -> bool:
+        """Whether all of these jobs have results."""
+        return all(job.key in self.results for job in jobs)
+
+    def needed(self, jobs: Sequence[Job]) -> list[Job]:
+        """Of these jobs, those that have to run so that all have results, in their order.
+
+        A job that has its result runs again only where another needs its output and the output is gone. The needs of
+        the jobs returned name only one another.
+        """
+        by_key = {job.key: job for job in jobs}
+        wanted: set[str] = set()
+
+        def want(job: Job) -> None:
+            wanted.add(job.key)
+            for key in job.needs:
+                if key not in self.results or not by_key[key].output.exists():
+                    want(by_key[key])
+
+        for job in jobs:
+            if job.key not in self.results:
+                want(job)
+        return [
+            replace(job, needs=tuple(key for key in job.needs if key in wanted))
+            for key, job in by_key.items()
+            if key in wanted
+        ]
+
+    def _file(self, job: Job) -> Path:
+        return self.folder / f"{job.key}.json"

@@ -1,0 +1,122 @@
+"""Which job starts next, on how many cores, and what a failure takes with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from robo_orl.sweep.jobs import EVALUATE, VALUE, Job
+from robo_orl.sweep.local import Ended
+
+# What completes a cell comes first, so that results come early; the rest in the order of the suite.
+FIRST = {EVALUATE: 0, VALUE: 1}
+
+WAITING, RUNNING, DONE, FAILED, BLOCKED = "waiting", "running", "done", "failed", "blocked"
+
+
+class Runner(Protocol):
+    """Where jobs run: this machine (local.py), or anything else that can start, watch and stop a command."""
+
+    def start(self, job: Job, cores: int) -> Any: ...
+
+    def ended(self, handle: Any) -> Ended | None: ...
+
+    def stop(self, handles: list[Any]) -> None: ...
+
+
+@dataclass
+class Progress:
+    """One job's state. fraction: 0 to 1 while it runs, as far as it can be seen."""
+
+    job: Job
+    state: str = WAITING
+    cores: int = 0
+    began: float = 0.0
+    seconds: float = 0.0
+    fraction: float = 0.0
+    note: str = ""
+    result: dict[str, Any] | None = None
+    reason: str = ""
+    handle: Any = field(default=None, repr=False)
+
+
+class Schedule:
+    """Runs jobs on `cores` cores, each when those it needs are done.
+
+    finished: called once with every job that succeeded, before the jobs that need it start; what it raises fails the
+    job. watch: called between polls with all the states, to show them.
+    """
+
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        runner: Runner,
+        cores: int,
+        finished: Callable[[Job, dict[str, Any]], None],
+        watch: Callable[[dict[str, Progress]], None],
+        poll_s: float = 0.2,
+    ):
+        self.states = {job.key: Progress(job) for job in jobs}
+        self.runner, self.cores, self.finished, self.watch, self.poll_s = runner, cores, finished, watch, poll_s
+
+    def run(self) -> dict[str, Progress]:
+        """Run everything that can run; the states tell how it went. Interrupted, it stops what is running."""
+        try:
+            while self._start() or self._running():
+                self.watch(self.states)
+                time.sleep(self.poll_s)
+                for progress in self._running():
+                    self._collect(progress)
+        finally:
+            self.runner.stop([progress.handle for progress in self._running()])
+        self.watch(self.states)
+        return self.states
+
+    def _running(self) -> list[Progress]:
+        return [progress for progress in self.states.values() if progress.state == RUNNING]
+
+    def _start(self) -> bool:
+        """Fill the free cores; True if anything was started."""
+        free = self.cores - sum(progress.cores for progress in self._running())
+        ready = self._ready()
+        started = False
+        while ready and free > 0:
+            progress = ready.pop(0)
+            # One job a core is the best use of them; cores that no other job wants go to those that can take more.
+            progress.cores = max(1, free // (len(ready) + 1)) if progress.job.elastic else 1
+            free -= progress.cores
+            progress.began, progress.state = time.monotonic(), RUNNING
+            progress.handle = self.runner.start(progress.job, progress.cores)
+            started = True
+        return started
+
+    def _ready(self) -> list[Progress]:
+        """The jobs that could start now, the next one first."""
+        waiting = [progress for progress in self.states.values() if progress.state == WAITING]
+        ready = []
+        for progress in waiting:
+            needs = [self.states[key] for key in progress.job.needs]
+            culprit = next((need for need in needs if need.state in (FAILED, BLOCKED)), None)
+            if culprit:
+                progress.state, progress.reason = BLOCKED, culprit.reason
+            elif all(need.state == DONE for need in needs):
+                ready.append(progress)
+        return sorted(ready, key=lambda progress: FIRST.get(progress.job.kind, 2))
+
+    def _collect(self, progress: Progress) -> None:
+        ended = self.runner.ended(progress.handle)
+        progress.seconds = time.monotonic() - progress.began
+        if ended is None:
+            return
+        progress.cores = 0
+        if ended.result is None:
+            progress.state, progress.reason = FAILED, ended.reason
+            return
+        try:
+            self.finished(progress.job, ended.result)
+        except Exception as error:  # one cell's unreadable result must not take the others with it
+            progress.state, progress.reason = FAILED, f"{error}" or type(error).__name__
+            return
+        progress.state, progress.result, progress.fraction = DONE, ended.result, 1.0
