@@ -54,10 +54,17 @@ def two_level_bootstrap(
 
 
 def _resampled_means(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` means of len(values) draws with replacement, by drawing how often each distinct value appears."""
+    """`count` means of len(values) draws with replacement.
+
+    Few distinct values (counts): by drawing how often each appears. Many (returns): by drawing the values, in slices
+    that keep memory small.
+    """
     distinct, frequency = np.unique(values, return_counts=True)
-    drawn = rng.multinomial(len(values), frequency / len(values), size=count)  # (count, distinct)
-    return drawn @ distinct / len(values)
+    if len(distinct) <= 8:
+        drawn = rng.multinomial(len(values), frequency / len(values), size=count)  # (count, distinct)
+        return drawn @ distinct / len(values)
+    sizes = [min(2_000, count - first) for first in range(0, count, 2_000)]
+    return np.concatenate([values[rng.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
 
 
 def paired_test(first: Sequence[bool], second: Sequence[bool]) -> dict[str, float | int]:
