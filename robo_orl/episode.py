@@ -19,6 +19,7 @@ class Episode:
     success: whether the task succeeded. operator: name of the style that acted. grade: better | okay | worse | "".
     start: index of the start state; model_xml: the scene that `states` belong to.
     masks: names of the file masks that this episode belongs to.
+    start_entry: all that the reset decided (envs/snapshot.py), which `states` alone do not hold; replay starts from it.
     """
 
     obs: dict[str, np.ndarray]
@@ -35,6 +36,7 @@ class Episode:
     model_xml: str
     seed: int = 0
     masks: list[str] = field(default_factory=list)
+    start_entry: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.actions)

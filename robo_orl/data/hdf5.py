@@ -49,6 +49,8 @@ def write_episode(group: h5py.Group, episode: Episode, next_obs: bool) -> None:
     group.create_dataset("dones", data=np.asarray(episode.dones, np.uint8))
     group.create_dataset("states", data=np.asarray(episode.states, np.float64))
     group.create_dataset("stages", data=np.asarray(episode.stages, np.uint8))
+    for key, values in episode.start_entry.items():
+        group.create_dataset(f"start/{key}", data=np.asarray(values, np.float64))
     group.attrs["num_samples"] = len(episode)
     group.attrs["model_file"] = portable_xml(episode.model_xml)
     group.attrs["success"] = bool(episode.success)
@@ -90,4 +92,5 @@ def read_episode(group: h5py.Group) -> Episode:
         model_xml=str(attributes["model_file"]),
         seed=int(attributes["seed"]),
         masks=json.loads(attributes["masks"]),
+        start_entry={key: data[:] for key, data in group.get("start", {}).items()},
     )

@@ -4,7 +4,8 @@
                         next_obs, versions, obs_keys
     data/demo_i         attrs: num_samples, model_file (robomimic) + success, operator, grade, start, seed
         obs/<key>       (T, D) float32            next_obs/<key>  only on request: robomimic's RL algorithms read it
-        actions (T, A)  rewards (T,)  dones (T,)  states (T, Z) float64          + stages (T, S) uint8
+        actions (T, A)  rewards (T,)  dones (T,)  states (T, Z) float64
+                        + stages (T, S) uint8, start/<name>: all that the reset decided (envs/snapshot.py)
     mask/<name>         names of demos as bytes
 """
 

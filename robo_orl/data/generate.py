@@ -1,0 +1,131 @@
+"""Recording a regime's episodes into one file: parallel, resumable, and the same bytes for any number of workers."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from robo_orl.config import TaskConfig
+from robo_orl.data import layout
+from robo_orl.data.crew import Work, work_through
+from robo_orl.data.hdf5 import write_file
+from robo_orl.data.info import describe
+from robo_orl.data.shards import Shards
+from robo_orl.errors import UsageError
+
+if TYPE_CHECKING:
+    from robo_orl.envs.regimes import EpisodePlan
+
+
+def generate(
+    task: TaskConfig,
+    regime: str,
+    episodes: int,
+    out: Path,
+    workers: int | None = None,
+    seed: int = 0,
+    next_obs: bool = False,
+    loop: str = "exact",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Record `episodes` episodes of `regime` into `out` and describe the file (info.describe).
+
+    A killed or interrupted call leaves its finished episodes in a folder beside `out`, and the same call goes on from
+    there. A complete file that answers the same request is left as it is. Raises UsageError for an unknown regime and
+    for a file that holds something else; RunError for a full disk and for a simulator that keeps dying.
+    """
+    from robo_orl.envs.regimes import plan
+
+    out = Path(out)
+    made = layout.Provenance(
+        task=task,
+        regime=regime,
+        seed=seed,
+        episodes=episodes,
+        loop=loop,
+        next_obs=next_obs,
+        versions=layout.versions(),
+    )
+    plans = plan(task, regime, episodes, seed)
+    if out.exists():
+        _check_same(out, made)
+        return describe(out) | {"already_complete": True}
+    shards = Shards(out, made)
+    with shards.held():
+        recorded, seconds = _record(plans, shards, workers, progress)
+        env_args, loop_in_use = shards.environment()
+        final = made.model_copy(update={"loop": loop_in_use})
+        write_file(out, final, json.loads(env_args), (shards.read(item.index) for item in plans))
+        shards.remove()
+    speed = {"recorded_now": recorded, "episodes_per_s": round(recorded / seconds, 3) if recorded else None}
+    return describe(out) | {"already_complete": False} | speed
+
+
+def _check_same(out: Path, made: layout.Provenance) -> None:
+    """UsageError where the existing file answers another request; a loop may have fallen back to robosuite's own."""
+    with layout.open_hdf5(out) as file:
+        there = layout.provenance(file)
+    if there is None:
+        raise UsageError(f"{out} exists and was not made by `robo-orl data generate`; choose another --out.")
+    if there.loop == "stock":
+        there = there.model_copy(update={"loop": made.loop})
+    if there == made:
+        return
+    ours, theirs = made.model_dump(mode="json"), there.model_dump(mode="json")
+    key = next(key for key in ours if ours[key] != theirs[key])
+    if key != "task":
+        said = f"its {key} is {theirs[key]!r}, not {ours[key]!r}"
+    elif there.task.name != made.task.name:
+        said = f"its task is {there.task.name}, not {made.task.name}"
+    else:
+        said = f"it was recorded on another definition of {made.task.name}"
+    raise UsageError(f"{out} exists and holds other data: {said}; choose another --out or delete it.")
+
+
+def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progress: bool) -> tuple[int, float]:
+    """Record what is missing; (episodes recorded now, seconds)."""
+    missing = [item for item in plans if not shards.finished(item.index)]
+    kept = [item for item in plans if shards.finished(item.index)]
+    successes, began = sum(shards.succeeded(item.index) for item in kept), perf_counter()
+    console = Console(stderr=True)
+    texts = ("{task.description}", "success {task.fields[k]}/{task.completed}", "{task.fields[rate]:.2f} episodes/s")
+    first, *rest = (TextColumn(text) for text in texts)
+    columns = (first, BarColumn(), MofNCompleteColumn(), *rest, TimeRemainingColumn())
+    bar = Progress(*columns, console=console, disable=not progress)
+    with bar:
+        label = f"{shards.made.task.name} {shards.made.regime}"
+        shown = bar.add_task(label, total=len(plans), completed=len(kept), k=successes, rate=0.0)
+        try:
+            for count, (_, success) in enumerate(work_through(missing, partial(_recorder, shards), workers), start=1):
+                successes += success
+                bar.update(shown, advance=1, k=successes, rate=count / (perf_counter() - began))
+        except KeyboardInterrupt:
+            bar.stop()
+            done = sum(shards.finished(item.index) for item in plans)
+            if progress:
+                console.print(f"{done} of {len(plans)} episodes are kept in {shards.folder}.")
+            raise
+    return len(missing), perf_counter() - began
+
+
+def _recorder(shards: Shards) -> Work:
+    """What a worker does: one environment, reused; an episode recorded and kept; whether it succeeded."""
+    from robo_orl.envs.regimes import record
+    from robo_orl.envs.task_env import TaskEnv
+
+    env = TaskEnv(shards.made.task, shards.made.loop)
+
+    def work(plan: EpisodePlan) -> bool:
+        start = env.draw_start(plan.start_seed)
+        episode = record(env, start, plan)
+        episode.start_entry = start.entry
+        shards.write(plan.index, episode, env.env_args(), env.loop)
+        return bool(episode.success)
+
+    return work

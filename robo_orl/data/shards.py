@@ -1,0 +1,77 @@
+"""Finished episodes of a generation under way: one small file each, beside the output, until that is complete."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from robo_orl.data import layout
+from robo_orl.data.atomic import full_disk_is_a_sentence
+from robo_orl.data.hdf5 import read_episode, write_file
+from robo_orl.episode import Episode
+from robo_orl.errors import UsageError
+
+
+class Shards:
+    """The folder `.<out>.shards`. Episode i of a request is the same however many are asked for, so shards outlive a
+    change of --episodes or --next-obs, but of nothing else."""
+
+    def __init__(self, out: Path, made: layout.Provenance):
+        self.folder = out.with_name(f".{out.name}.shards")
+        self.made = made.model_copy(update={"episodes": 1, "next_obs": True})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder; UsageError where another process does. Shards of another request are thrown away."""
+        with full_disk_is_a_sentence(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "lock", "w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UsageError(f"Another process is generating into {self.folder}.") from None
+                self._keep_only_ours()
+                yield
+
+    def _keep_only_ours(self) -> None:
+        request = self.folder / "request"
+        digest = self.made.digest()
+        if not request.exists() or request.read_text() != digest:
+            for path in self.folder.glob("*.hdf5"):
+                path.unlink()
+            request.write_text(digest)
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.hdf5"
+
+    def finished(self, index: int) -> bool:
+        """Whether episode `index` is there; files appear complete or not at all."""
+        return self.path(index).exists()
+
+    def write(self, index: int, episode: Episode, env_args: dict, loop: str) -> None:
+        """Keep an episode."""
+        write_file(self.path(index), self.made.model_copy(update={"loop": loop}), env_args, [episode])
+
+    def read(self, index: int) -> Episode:
+        """The episode `index`."""
+        with h5py.File(self.path(index), "r") as file:
+            return read_episode(file["data/demo_0"])
+
+    def succeeded(self, index: int) -> bool:
+        """Whether the episode `index` succeeded."""
+        with h5py.File(self.path(index), "r") as file:
+            return bool(file["data/demo_0"].attrs["success"])
+
+    def environment(self) -> tuple[str, str]:
+        """(env_args as JSON, the name of the loop really in use), as episode 0 met them."""
+        with h5py.File(self.path(0), "r") as file:
+            return str(file["data"].attrs["env_args"]), str(file["data"].attrs["loop"])
+
+    def remove(self) -> None:
+        """Throw the folder away: the output is complete."""
+        shutil.rmtree(self.folder)
