@@ -1,0 +1,57 @@
+"""Floating-point operations of anything that runs in torch: matrix products and attention, forward and backward.
+
+torch's own FlopCounterMode follows modules through hooks that fail where a module runs without gradient on features
+that have one, which every target network does; its formulas are used here, its module tracking is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query.shape, key.shape, value.shape)
+
+
+def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape)
+
+
+# The CPU's attention kernel counts as nothing in older versions of torch.
+FORMULAS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+} | dict(flop_registry)
+
+
+class FlopCounter(TorchDispatchMode):
+    """Adds up the FLOPs of what runs while it is active in `total`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        formula = FORMULAS.get(func._overloadpacket)
+        if formula is None and func is not torch.ops.prim.device.default:
+            with self:  # an operator that is made of others (inference mode does not take it apart by itself)
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        result = func(*args, **kwargs)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=result)
+        return result
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """FLOPs of `run()`, a multiply-add counted as two; elementwise work, norms and the optimiser are not counted."""
+    with FlopCounter() as counter:
+        run()
+    return counter.total
