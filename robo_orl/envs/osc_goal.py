@@ -14,14 +14,8 @@ import robosuite.utils.transform_utils as T
 
 
 def set_goal(controller: Any, action: np.ndarray, base_pos: np.ndarray, base_mat: np.ndarray) -> None:
-    """Set the controller's goal and origin. action: (6,), base_pos: (3,), base_mat: (3, 3), world frame.
-
-    A pose that is not finite goes to robosuite's own code, with the error that it raises.
-    """
+    """Set the controller's goal and origin. action: (6,), base_pos: (3,), base_mat: (3, 3), world frame."""
     controller.update_origin(base_pos, base_mat)
-    if not np.isfinite(controller.ref_ori_mat).all():
-        controller.set_goal(action)
-        return
     delta = controller.scale_action(action)
     base_inverse = T.pose_inv(T.make_pose(base_pos, base_mat))
     position = np.eye(4)

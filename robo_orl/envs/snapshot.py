@@ -72,6 +72,7 @@ def restore(env: Any, entry: dict[str, np.ndarray]) -> None:
     _restore_model(env, entry["model"])
     data.qfrc_applied[:] = 0
     data.xfrc_applied[:] = 0
+    data.warning.number[:] = 0
     mujoco.mj_setState(model, data, entry["state"], STATE)
     mujoco.mj_forward(model, data)
     mujoco.mj_setState(model, data, entry["state"], STATE)  # mj_forward may move the solver's warm start

@@ -2,7 +2,8 @@
 
 robosuite keeps the model, the reset, goal setting, the gripper, sensors, reward, success and rendering; only the loop
 over physics substeps is replaced (osc_loop.py), on the environment's own memory. What the loop assumes is checked when
-it attaches (conditions.py); where something does not hold, robosuite's own step runs and one log line says why.
+it attaches (conditions.py), and a few steps are compared with robosuite's (self_check.py); where something does not
+hold, robosuite's own step runs and one log line says why.
 
 Not kept up to date by the native loop: robosuite's `robot.recent_*` buffers, which only its Wipe task reads.
 """
@@ -15,11 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from robo_orl.envs.conditions import obstacle
+from robo_orl.envs.self_check import TOLERANCE, difference
 from robo_orl.errors import UsageError
 
 log = logging.getLogger(__name__)
 Loop = Literal["exact", "fast", "stock"]
 LOOPS = ("exact", "fast", "stock")
+_differences: dict[tuple[type, str], float] = {}  # (kind of environment, loop) -> difference to stock on this machine
 VIEWS = {"ref_pos": "ref_pos", "ref_mat": "ref_ori_mat", "ref_pos_vel": "ref_pos_vel", "ref_ori_vel": "ref_ori_vel"}
 VIEWS |= {"jac_pos": "J_pos", "jac_ori": "J_ori", "jac": "J_full"}  # ours -> the controller's arrays, written in place
 
@@ -53,14 +56,33 @@ class Stepper:
         """
         if self.wanted == "stock" or self._holds():
             return
-        reason = obstacle(self.env)
         self._composites = [robot.composite_controller for robot in self.env.robots]
-        self.loop = "stock" if reason else self.wanted
+        self.loop = self.wanted
+        reason = obstacle(self.env)
         if reason is None:
             self._bind()
-        elif reason != self._said:
-            log.warning("Stepping with robosuite's own loop: %s", reason)
+            reason = self._disagreement()
+        if reason is not None:
+            self.loop = "stock"
+            if reason != self._said:
+                log.warning("Stepping with robosuite's own loop: %s", reason)
         self._said = reason
+
+    def _disagreement(self) -> str | None:
+        """Compare the loop with robosuite's own, once per process and kind of environment."""
+        key = (type(self.env), self.loop)
+        if key not in _differences:
+            _differences[key] = difference(self.env, self._physics)
+        if _differences[key] <= TOLERANCE[self.loop]:
+            return None
+        return f"on this machine the {self.loop} loop differs from it by {_differences[key]:.1e}"
+
+    def _physics(self, action: np.ndarray) -> None:
+        """One control step without observations and reward."""
+        self._begin()
+        self._set_goals(action)
+        self._native.advance(self._scene, self._state, self._command, self._substeps, True, self.loop == "exact")
+        self._show()
 
     def _holds(self) -> bool:
         robots = self.env.robots
@@ -80,8 +102,11 @@ class Stepper:
             return env.step(action)
         if env.done:
             raise ValueError("executing action in terminated episode")
-        assert len(action) == env.action_dim, f"expected an action of {env.action_dim} numbers, got {len(action)}"
         env.timestep += 1
+        if len(action) != env.action_dim:
+            raise AssertionError(
+                f"environment got invalid action dimension -- expected {env.action_dim}, got {len(action)}"
+            )
         self._begin()
         self._set_goals(action)
         self._advance()
@@ -160,6 +185,10 @@ class Stepper:
             if samples:
                 env._update_observables()
             done += count
+        self._show()
+
+    def _show(self) -> None:
+        """Leave the controllers as stock leaves them: with what they saw last, to be looked at anew."""
         for r, controller in enumerate(self._controllers):
             controller.mass_matrix = self._state.mass[r].T
             controller.joint_pos, controller.joint_vel = self._state.joint_pos[r], self._state.joint_vel[r]
