@@ -1,0 +1,100 @@
+"""Intervals and tests against scipy and closed forms."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from robo_orl.results.intervals import exponent_fit, mean_interval, paired_test, score, two_level_bootstrap, wilson
+
+
+@pytest.mark.parametrize("k, n", [(0, 5), (1, 7), (40, 50), (50, 50), (199, 200)])
+def test_wilson_is_scipys(k, n):
+    expected = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
+    assert wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_of_nothing_says_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 10)[0] == 0.0 and wilson(10, 10)[1] == 1.0
+
+
+def test_more_successes_than_episodes_are_refused():
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson(3, 2)
+
+
+def test_score_keeps_k_and_n():
+    s = score(40, 50)
+    assert (s.k, s.n, s.rate) == (40, 50, 0.8) and s.low < 0.8 < s.high
+
+
+@pytest.mark.parametrize("first, second", [(12, 3), (0, 9), (5, 5), (0, 0)])
+def test_paired_test_is_the_exact_sign_test_on_discordant_pairs(first, second):
+    a = [True] * first + [False] * second + [True] * 10 + [False] * 4
+    b = [False] * first + [True] * second + [True] * 10 + [False] * 4
+    result = paired_test(a, b)
+    expected = stats.binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
+    assert result["p"] == pytest.approx(expected, abs=1e-12)
+    assert (result["only_first"], result["only_second"], result["n"]) == (first, second, len(a))
+    assert result["difference"] == pytest.approx(np.mean(b) - np.mean(a))
+
+
+def test_pairs_need_equal_lengths():
+    with pytest.raises(ValueError, match="equal lengths"):
+        paired_test([True], [True, False])
+
+
+def test_bootstrap_of_one_seed_is_the_bootstrap_of_its_episodes():
+    outcomes = np.array([1.0] * 30 + [0.0] * 20)
+    mean, low, high = two_level_bootstrap([outcomes])
+    reference = stats.bootstrap((outcomes,), np.mean, n_resamples=9999, method="percentile", rng=1).confidence_interval
+    assert mean == pytest.approx(0.6)
+    assert (low, high) == pytest.approx((reference.low, reference.high), abs=0.021)  # one episode of 50
+
+
+def test_bootstrap_over_seeds_is_as_wide_as_its_closed_form():
+    """Var of a two-level mean of S seeds with n episodes each: between/S * (S-1)/S plus within/(S n), all plug-in."""
+    rng = np.random.default_rng(0)
+    groups = [rng.random(100) < p for p in np.linspace(0.2, 0.9, 20)]
+    mean, low, high = two_level_bootstrap(groups, resamples=20_000)
+    means = np.array([g.mean() for g in groups])
+    variance = means.var() / 20 + np.mean([g.var() for g in groups]) / (20 * 100)
+    assert mean == pytest.approx(means.mean())
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.05)
+
+
+def test_seeds_that_disagree_widen_the_interval_that_episodes_alone_would_give():
+    agree = two_level_bootstrap([[1, 0] * 50] * 3)
+    disagree = two_level_bootstrap([[1] * 100, [0] * 100, [1, 0] * 50])
+    assert disagree[2] - disagree[1] > 3 * (agree[2] - agree[1])
+
+
+def test_bootstrap_repeats_itself_and_refuses_a_seed_without_episodes():
+    assert two_level_bootstrap([[1, 0, 1]], seed=3) == two_level_bootstrap([[1, 0, 1]], seed=3)
+    with pytest.raises(ValueError, match="at least one episode"):
+        two_level_bootstrap([[1.0], []])
+
+
+def test_exponent_fit_finds_a_power_law_and_is_scipys_regression():
+    x = np.array([1, 2, 4, 8, 16.0])
+    exact = exponent_fit(x, 3 * x**1.7)
+    assert exact["exponent"] == pytest.approx(1.7) and exact["scale"] == pytest.approx(3.0)
+    assert exact["low"] == pytest.approx(1.7) and exact["high"] == pytest.approx(1.7) and exact["points"] == 5
+    noisy = 3 * x**1.7 * np.exp(np.random.default_rng(0).normal(0, 0.3, 5))
+    found = exponent_fit(x, noisy)
+    assert found["exponent"] == pytest.approx(stats.linregress(np.log(x), np.log(noisy)).slope)
+    assert found["low"] < found["exponent"] < found["high"]
+
+
+def test_two_points_carry_no_exponent_and_zero_has_no_logarithm():
+    assert exponent_fit([1, 2], [1, 2]) is None
+    assert exponent_fit([1, 2, 4], [0, 1, 2]) is None
+    assert exponent_fit([1, 1, 2, 4], [1, 1, 2, 4])["points"] == 4
+
+
+def test_mean_interval_is_scipys_bootstrap():
+    values = np.random.default_rng(0).exponential(size=60)
+    value, low, high = mean_interval(values, resamples=5000)
+    reference = stats.bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=2).confidence_interval
+    assert value == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((reference.low, reference.high), rel=0.05)

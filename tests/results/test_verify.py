@@ -1,0 +1,99 @@
+"""Verification believes the rows and nothing else."""
+
+import json
+
+import pytest
+from cell_examples import example_record, example_rows
+
+from robo_orl.errors import UsageError
+from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
+from robo_orl.results.store import rows_text, write_cell, write_manifest
+from robo_orl.results.verify import faults, verify
+
+
+@pytest.fixture
+def cell(tmp_path):
+    rows = example_rows()
+    record = example_record(rows)
+    folder = tmp_path / "cells" / f"chain2-mg-bc-tiny-s0-{record.cell[:10]}"
+    write_cell(folder, record, rows)
+    return folder
+
+
+def tamper(folder, *path, value):
+    record = json.loads((folder / "record.json").read_text())
+    place = record
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_a_consistent_record_has_no_fault(cell, tmp_path):
+    assert faults(cell) == []
+    assert verify(tmp_path) == {"cells": 1, "faults": {}, "missing": []}
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        (("evaluation", "success_once", "k"), 8),
+        (("evaluation", "success_once", "low"), 0.5),
+        (("evaluation", "stages", 1, "conditional", "n"), 14),
+        (("evaluation", "discounted_return"), 0.2),
+        (("evaluation", "success_length_median"), 1.0),
+        (("evaluation", "episodes"), 21),
+    ],
+)
+def test_every_score_that_was_improved_by_hand_is_found(cell, path, value):
+    tamper(cell, *path, value=value)
+    assert any(f"evaluation.{path[1]}" in fault for fault in faults(cell))
+
+
+def test_a_changed_row_breaks_hash_and_score(cell):
+    rows = example_rows()
+    rows[1] = rows[1].model_copy(update={"success_once": True, "stages": [True, True]})
+    (cell / "episodes.jsonl").write_text(rows_text(rows))
+    found = " ".join(faults(cell))
+    assert "sha256" in found and "success_once is 7/20" in found and "the rows give 8/20" in found
+
+
+def test_a_changed_policy_breaks_its_digest(cell):
+    tamper(cell, "policy", "config", "backbone", "size", value="l")
+    assert "policy.digest" in faults(cell)[0]
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"episode": 1}, "counted twice"),
+        ({"start": 1}, "more than once"),
+        ({"length": 999}, "longer (999) than the horizon (320)"),
+        ({"success_once": False}, "without ever having succeeded"),
+        ({"stages": [True, False]}, "the last stage and success disagree"),
+    ],
+)
+def test_rows_that_cannot_be_are_named(cell, change, sentence):
+    rows = example_rows()
+    rows[0] = rows[0].model_copy(update=change)
+    (cell / "episodes.jsonl").write_text(rows_text(rows))
+    assert any(sentence in fault for fault in faults(cell))
+
+
+def test_missing_rows_are_one_fault(cell):
+    (cell / "episodes.jsonl").unlink()
+    assert len(faults(cell)) == 1 and "Cannot read" in faults(cell)[0]
+
+
+def test_cells_that_the_suite_asked_for_and_nobody_ran_are_listed(cell, tmp_path):
+    asked = [
+        PlannedCell(cell=key * 32, task="chain2", regime="mg", policy="qc", size="tiny", seed=0) for key in ("ab", "cd")
+    ]
+    suite = SuiteRef(name="quick", version=1)
+    write_manifest(tmp_path, Manifest(suite=suite, description="", config={}, cells=asked))
+    assert verify(tmp_path)["missing"] == ["chain2 mg qc tiny seed 0"]
+
+
+def test_a_folder_without_records_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="holds no records"):
+        verify(tmp_path)
