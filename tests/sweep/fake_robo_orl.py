@@ -1,0 +1,97 @@
+"""Stands in for `python -m robo_orl ...` in tests of the bench: same options, same files, no learning.
+
+FAKE_BEHAVIOUR (JSON) changes it: {"fail": "text found in the command"}, {"sleep": seconds}, {"log": file of calls}.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+behaviour = json.loads(os.environ.get("FAKE_BEHAVIOUR", "{}"))
+words = sys.argv[1:]
+
+
+def option(name):
+    return words[words.index(f"--{name}") + 1]
+
+
+def tell(**call):
+    if "log" in behaviour:
+        with open(behaviour["log"], "a") as file:
+            file.write(json.dumps(call) + "\n")
+
+
+def data():
+    out = Path(option("out"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(f"{option('task')} {option('regime')} {option('seed')}")
+    return {"episodes": int(option("episodes"))}
+
+
+def train():
+    out = Path(option("out"))
+    out.mkdir(parents=True, exist_ok=True)
+    assert Path(option("data")).exists(), "training began before its data were there"
+    (out / "metrics.jsonl").write_text('{"step": 5}\n')
+    parameters = {"backbone": 10, "action_head": 2, "critic": 0, "target": 0}
+    return {
+        "steps": 10, "wall_s": 1.0, "step_s": 0.1, "samples_per_s": 1280.0, "peak_memory_bytes": 1000,
+        "peak_memory_of": "resident memory", "parameters": parameters, "finished": True,
+    }  # fmt: skip
+
+
+def evaluate():
+    from robo_orl.results.record import EpisodeRow
+    from robo_orl.results.store import file_sha256, rows_text
+    from robo_orl.results.summary import summarise
+
+    assert Path(words[1]).exists(), "evaluation began before its run was there"
+    out, n = Path(option("out")), int(option("episodes"))
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [
+        EpisodeRow(
+            episode=i, start=i, seed=0, success_once=i % 2 == 0, success_at_end=i % 2 == 0, stages=[True, i % 2 == 0],
+            length=50 + i, discounted_return=0.5 * (i % 2 == 0), wall_s=0.1,
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    (out / "episodes.jsonl").write_text(rows_text(rows))
+    scores = summarise(rows, ["first", "second"])
+    dumped = json.loads(json.dumps(scores, default=lambda value: value.model_dump()))
+    return dumped | {
+        "gamma": 0.99, "episodes_file": "episodes.jsonl", "episodes_sha256": file_sha256(out / "episodes.jsonl"),
+        "starts_sha256": hashlib.sha256(b"bank").hexdigest(), "loop": "exact", "seed": 0, "wall_s": 1.0, "speed": {},
+    }  # fmt: skip
+
+
+def value_error():
+    return {"n": 10, "mean_absolute": 0.1, "bias": -0.05, "correlation": 0.7, "gamma": 0.99, "more": 1}
+
+
+def cost():
+    request = json.loads(Path(words[1]).read_text())
+    return {
+        "rows": [
+            {
+                "policy": p["name"], "size": p["backbone"]["size"], "topology": (p["critic"] or {}).get("topology"),
+                "step_s": 0.1 * (i + 1), "step_relative": i + 1.0, "peak_memory_bytes": 1000, "memory_relative": 1.0,
+                "memory_kind": "resident memory", "flops_per_sample": 1e6, "flops_relative": 1.0,
+                "parameters": {"backbone": 10}, "steps": request["steps"],
+            }
+            for i, p in enumerate(request["policies"])
+        ]
+    }  # fmt: skip
+
+
+kind = words[0]
+tell(kind=kind, command=words, threads=os.environ.get("OMP_NUM_THREADS"), pid=os.getpid())
+time.sleep(behaviour.get("sleep", 0.0))
+if behaviour.get("fail") and behaviour["fail"] in " ".join(words):
+    print("Traceback (most recent call last):\nValueError: the fake was told to fail.", file=sys.stderr)
+    sys.exit(1)
+work = {"data": data, "train": train, "eval": evaluate, "value-error": value_error, "cost": cost}
+print("chatter that is not the answer")
+print(json.dumps(work[kind]()))

@@ -1,0 +1,154 @@
+"""A bench computes what is missing, once, and nothing else; fake commands stand in for data, training, evaluation."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from robo_orl.errors import UsageError
+from robo_orl.results.store import read_cells, read_costs, read_manifest
+from robo_orl.results.verify import verify
+from robo_orl.sweep.bench import bench
+from robo_orl.sweep.lock import LOCK, locked
+
+GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "control", "critic"]}
+
+
+def test_a_suite_becomes_verified_records(presets, fakes, tmp_path):
+    cost = {"task": "toy", "policies": ["flow", "critic"], "steps": 5}
+    summary = bench(presets(groups=[GROUP], cost=cost), tmp_path / "out", workers=2, progress=False)
+    assert (summary["cells"], summary["done"], summary["computed"], summary["failed"]) == (3, 3, 3, [])
+    # One data set for all, one training for two policies that only select differently.
+    assert fakes.kinds() == ["cost", "data", "eval", "eval", "eval", "train", "train", "value-error"]
+    assert verify(tmp_path / "out") == {"cells": 3, "faults": {}, "missing": []}
+    records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
+    assert records["critic"].value_errors.mean_absolute == 0.1 and records["control"].value_errors is None
+    assert records["flow"].train.run == records["control"].train.run
+    assert records["flow"].data.success.k == 2 and records["flow"].train.parameters["total"] == 12
+    (measured,) = read_costs(tmp_path / "out")
+    assert [row.policy for row in measured.rows] == ["flow", "critic"] and measured.batch_size == 128
+    assert all(cell.state == "done" for cell in read_manifest(tmp_path / "out").cells)
+
+
+def test_every_job_has_one_thread_and_the_selection_of_its_cell(presets, fakes, tmp_path):
+    bench(presets(groups=[GROUP]), tmp_path / "out", workers=2, progress=False)
+    assert {call["threads"] for call in fakes.calls()} == {"1"}
+    evaluations = [" ".join(call["command"]) for call in fakes.calls() if call["kind"] == "eval"]
+    assert sum("selection.untrained_critic=true" in command for command in evaluations) == 1
+
+
+def test_a_second_call_runs_nothing(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP], cost={"task": "toy", "policies": ["flow", "critic"], "steps": 5})
+    bench(suite, tmp_path / "out", workers=2, progress=False)
+    before = fakes.calls()
+    summary = bench(suite, tmp_path / "out", workers=2, progress=False)
+    assert fakes.calls() == before and summary["computed"] == 0 and summary["done"] == 3
+
+
+def test_records_alone_are_enough(presets, fakes, tmp_path):
+    import shutil
+
+    suite = presets(groups=[GROUP])
+    bench(suite, tmp_path / "out", workers=2, progress=False)
+    for folder in ("data", "runs", "evaluations", "steps", "logs", "requests"):
+        shutil.rmtree(tmp_path / "out" / folder)
+    before = fakes.calls()
+    assert bench(suite, tmp_path / "out", workers=2, progress=False)["done"] == 3
+    assert fakes.calls() == before
+
+
+def test_what_a_larger_suite_shares_with_a_smaller_one_is_not_computed_again(presets, fakes, tmp_path):
+    bench(presets(groups=[GROUP | {"policies": ["flow"]}]), tmp_path / "out", workers=1, progress=False)
+    assert fakes.kinds() == ["data", "eval", "train"]
+    bench(presets(groups=[GROUP | {"policies": ["flow", "control"]}]), tmp_path / "out", workers=1, progress=False)
+    assert fakes.kinds() == ["data", "eval", "eval", "train"]
+
+
+def test_a_failed_cell_is_reported_with_its_reason_and_the_others_go_on(presets, fakes, tmp_path):
+    fakes(fail="toy_long")
+    suite = presets(groups=[GROUP | {"tasks": ["toy_long", "toy"], "policies": ["bc"]}])
+    summary = bench(suite, tmp_path / "out", workers=1, progress=False)
+    assert summary["done"] == 1
+    (failure,) = summary["failed"]
+    assert failure["step"] == "data" and failure["reason"] == "ValueError: the fake was told to fail."
+    states = {cell.task: (cell.state, cell.reason) for cell in read_manifest(tmp_path / "out").cells}
+    assert states == {"toy": ("done", ""), "toy_long": ("failed", "ValueError: the fake was told to fail.")}
+    fakes()
+    summary = bench(suite, tmp_path / "out", workers=1, progress=False)
+    assert summary["failed"] == [] and summary["done"] == 2 and summary["computed"] == 1
+
+
+def test_a_killed_bench_takes_its_jobs_with_it_and_the_next_call_goes_on(presets, fakes, tmp_path):
+    fakes(sleep=0.4)
+    suite = presets(groups=[GROUP])
+    process = start_bench(suite, tmp_path / "out")
+    wait_until(lambda: len(fakes.calls()) >= 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(alive(call["pid"]) for call in fakes.calls()))
+    finished = len(list((tmp_path / "out" / "steps").glob("*.json")))
+    before = len(fakes.calls())
+    fakes()
+    summary = bench(suite, tmp_path / "out", workers=2, progress=False)
+    assert summary["done"] == 3 and finished >= 1
+    assert len(fakes.calls()) - before == 7 - finished  # what was finished before the kill is not run again
+    assert verify(tmp_path / "out")["faults"] == {}
+
+
+def test_an_interrupted_bench_stops_its_jobs(presets, fakes, tmp_path):
+    fakes(sleep=5)
+    process = start_bench(presets(groups=[GROUP]), tmp_path / "out")
+    wait_until(lambda: fakes.calls())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) != 0
+    assert not any(alive(call["pid"]) for call in fakes.calls())
+
+
+def test_two_benches_on_one_folder_are_told_apart(tmp_path):
+    sentence = f"Another bench is working in .* \\(process {os.getpid()}\\)"
+    with locked(tmp_path), pytest.raises(UsageError, match=sentence), locked(tmp_path, patience_s=0.2):
+        pass
+    with locked(tmp_path):
+        pass  # free again
+
+
+def test_the_lock_outlives_the_bench_while_one_of_its_jobs_is_alive(tmp_path):
+    with locked(tmp_path) as lock:
+        job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], pass_fds=(lock,))
+    with (tmp_path / LOCK).open("r+") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        job.kill()
+        job.wait()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def start_bench(suite, out):
+    """The same bench in a process of its own, with the fakes in place."""
+    code = (
+        "import sys, json; from robo_orl.sweep import bench, jobs\n"
+        f"jobs.ROBO_ORL = jobs.STEPS = (sys.executable, {str(Path(__file__).parent / 'fake_robo_orl.py')!r})\n"
+        "bench.describe_data = lambda f: {'sha256': 's', 'episodes': 5, 'frames': 50, 'success': {'k': 2, 'n': 5}}\n"
+        f"print(json.dumps(bench.bench({suite!r}, {str(out)!r}, workers=2, progress=False)))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+
+
+def wait_until(condition, seconds=20.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.02)
+
+
+def alive(pid):
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

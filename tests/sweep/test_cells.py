@@ -1,0 +1,142 @@
+"""A cell's address is what decides its result, and nothing else."""
+
+import pytest
+
+from robo_orl.config import PolicyChoice
+from robo_orl.errors import UsageError
+from robo_orl.presets import available
+from robo_orl.sweep.cells import expand, load_suite, policy_of
+
+GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["bc"]}
+
+
+def cells(presets, **changes):
+    return expand(load_suite(presets(**changes)))
+
+
+def test_a_suite_is_the_product_of_its_axes(presets):
+    group = {
+        "tasks": ["toy", "toy_long"], "regimes": ["mg", "ph"], "policies": ["bc", "critic"], "sizes": ["tiny", "xs"],
+        "seeds": [0, 1, 2],
+    }  # fmt: skip
+    found = cells(presets, groups=[group])
+    assert len(found) == 2 * 2 * 2 * 2 * 3
+    assert len({cell.data_key for cell in found}) == 4
+    # One whole comparison is complete before the next seed begins.
+    assert [cell.seed for cell in found] == [0] * 16 + [1] * 16 + [2] * 16
+
+
+def test_a_cell_that_two_groups_ask_for_is_there_once(presets):
+    assert len(cells(presets, groups=[GROUP, GROUP | {"policies": ["bc", "flow"]}])) == 2
+
+
+def test_settings_are_laid_on_in_order_suite_then_group_then_policy_then_size(presets):
+    group = GROUP | {
+        "policies": [{"use": "bc", "set": {"optim": {"lr": 3}}}],
+        "set": {"optim": {"lr": 2, "batch_size": 4}},
+        "sizes": ["xs"],
+    }
+    (cell,) = cells(presets, groups=[group], set={"optim": {"lr": 1, "batch_size": 8, "steps": 7}})
+    optim = cell.policy.optim
+    assert (optim.lr, optim.batch_size, optim.steps, cell.size) == (3, 4, 7, "xs")
+
+
+def test_equal_requests_have_equal_keys_whatever_the_suite_is_called(presets):
+    (one,) = cells(presets, name="one", groups=[GROUP], description="first")
+    (other,) = cells(presets, name="other", groups=[GROUP | {"seeds": [0]}])
+    assert (one.key, one.run_key, one.data_key) == (other.key, other.run_key, other.data_key)
+
+
+@pytest.mark.parametrize(
+    "change, data_changes, run_changes",
+    [
+        ({"groups": [GROUP | {"regimes": ["ph"]}]}, True, True),
+        ({"data": {"episodes": 6}}, True, True),
+        ({"data": {"episodes": 5, "seed": 1}}, True, True),
+        ({"groups": [GROUP | {"seeds": [1]}]}, False, True),
+        ({"set": {"optim": {"lr": 0.5}}}, False, True),
+        ({"evaluation": {"episodes": 7}}, False, False),
+        ({"set": {"selection": {"num_samples": 2}}}, False, False),
+    ],
+)
+def test_what_decides_a_result_changes_its_key_and_the_keys_that_it_decides(presets, change, data_changes, run_changes):
+    (base,) = cells(presets, groups=[GROUP])
+    (other,) = cells(presets, **({"groups": [GROUP]} | change))
+    assert other.key != base.key
+    assert (other.run_key != base.run_key) == run_changes
+    assert (other.data_key != base.data_key) == data_changes
+
+
+def test_policies_that_only_select_differently_share_a_training_but_not_a_record(presets):
+    flow, control = cells(presets, groups=[GROUP | {"policies": ["flow", "control"]}])
+    assert flow.run_key == control.run_key and flow.key != control.key
+    assert flow.run_name == control.run_name and flow.name != control.name
+    assert not control.has_trained_critic
+
+
+def test_a_description_is_not_part_of_any_key(presets):
+    (base,) = cells(presets, groups=[GROUP])
+    (other,) = cells(presets, groups=[GROUP], set={"description": "in other words"})
+    assert other.key == base.key
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"groups": [GROUP | {"tasks": ["toyy"]}]}, "Unknown task 'toyy'. Did you mean 'toy'"),
+        ({"groups": [GROUP | {"policies": ["critc"]}]}, "Unknown policy 'critc'. Did you mean 'critic'"),
+        ({"groups": [GROUP | {"regimes": ["stich"]}]}, "Unknown regime 'stich'. Did you mean 'stitch'"),
+        ({"groups": [GROUP | {"sizes": ["tin"]}]}, "Unknown size 'tin'. Did you mean 'tiny'"),
+        ({"groups": [GROUP | {"seed": [0]}]}, "Unknown key in groups.0 'seed'. Did you mean 'seeds'"),
+        ({"groups": [GROUP], "costs": {}}, "Unknown key 'costs'. Did you mean 'cost'"),
+        ({"groups": [GROUP], "set": {"optim": {"step": 1}}}, "Unknown key in optim 'step'. Did you mean 'steps'"),
+    ],
+)
+def test_unknown_names_suggest_the_nearest(presets, change, sentence):
+    with pytest.raises(UsageError) as error:
+        cells(presets, **change)
+    assert sentence in str(error.value)
+
+
+def test_two_cells_of_one_name_are_refused_until_one_is_renamed(presets):
+    slow = {"use": "bc", "set": {"optim": {"lr": 0.1}}}
+    with pytest.raises(UsageError, match="two different cells are called toy mg bc tiny 0"):
+        cells(presets, groups=[GROUP | {"policies": ["bc", slow]}])
+    assert len(cells(presets, groups=[GROUP | {"policies": ["bc", slow | {"name": "bc_slow"}]}])) == 2
+
+
+def test_an_unknown_suite_is_named():
+    with pytest.raises(UsageError, match="Unknown suite 'quik'. Did you mean 'quick'"):
+        load_suite("quik")
+
+
+def test_the_shipped_suites_ask_for_what_their_descriptions_promise():
+    grid = {name: expand(load_suite(name)) for name in ("quick", "standard", "horizon", "sizes")}
+    quick = grid["quick"]
+    assert {(c.task.name, c.regime) for c in quick} == {("chain1", "mg"), ("chain2", "mg")}
+    assert {c.policy.name for c in quick} == {"bc", "bc_flow", "filtered_bc", "qc", "qc_separate"}
+    assert all(c.evaluation.episodes >= 50 and c.data.episodes == 200 for c in quick)
+    standard = grid["standard"]
+    assert {c.policy.objective.name for c in standard} == {"bc", "filtered_bc", "mc_awr", "iql", "qc"}
+    assert len({c.policy.critic.topology for c in standard if c.policy.critic}) == 5
+    assert {c.regime for c in standard} == {"ph", "mg", "stitch"} and {c.seed for c in standard} == {0, 1, 2}
+    assert any(c.policy.selection.untrained_critic for c in standard)
+    assert {(len(c.task.stages), c.task.control_hz) for c in grid["horizon"]} == {
+        (1, 20), (2, 20), (4, 20), (8, 20), (2, 10), (2, 40),
+    }  # fmt: skip
+    assert {c.size for c in grid["sizes"]} == {"tiny", "xs", "s", "m"}
+    assert set(grid) <= set(available("tasks/suites"))
+
+
+def test_every_cost_measurement_that_ships_covers_all_topologies_beside_cloning():
+    for name in ("quick", "standard"):
+        suite = load_suite(name)
+        layers = suite.set, suite.cost.set
+        policies = [policy_of(choice, *layers, size=None, where=name) for choice in suite.cost.policies]
+        assert policies[0].critic is None and policies[0].objective.name == "bc"
+        assert len({p.critic.topology for p in policies if p.critic}) == 5
+
+
+def test_a_policy_can_be_named_by_its_path(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: bc\noptim: {lr: 0.5}")
+    assert policy_of(PolicyChoice(use=str(tmp_path / "mine.yaml")), size=None, where="suite").optim.lr == 0.5
