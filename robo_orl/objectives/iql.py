@@ -43,7 +43,7 @@ class IQL(Objective):
         window, valid = step.window, step.window.td_valid.float()
         v, q = step.v("now"), step.q("now")
         q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
-        v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0)  # (B,)
+        v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0).detach()  # (B,)
         q_bar_now = q_bar[: step.pairs]
 
         weight = expectile_weight(q_bar_now - v_now, self.params.expectile)

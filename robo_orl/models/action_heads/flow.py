@@ -40,9 +40,7 @@ class FlowHead(nn.Module):
         clean = self.expert(x_t.flatten(1).unsqueeze(1), t.squeeze(-1), self.expert.memory(tokens))
         return masked_mean((clean.squeeze(1).unflatten(-1, self.shape).float() - actions).square(), mask)
 
-    def sample(
-        self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None
-    ) -> Tensor:
+    def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens."""
         steps = steps or self.steps
         memory = self.expert.memory(tokens)

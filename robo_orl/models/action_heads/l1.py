@@ -34,9 +34,7 @@ class L1Head(nn.Module):
         """Mean absolute error of the valid steps of each chunk, (B,)."""
         return masked_mean((self.predict(tokens).float() - actions).abs(), mask)
 
-    def sample(
-        self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None
-    ) -> Tensor:
+    def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """The prediction, num_samples times: (B, N, h, A). It draws nothing and takes no steps."""
         chunk = self.predict(tokens).float().clamp(-1, 1)
         return chunk.unsqueeze(1).expand(-1, num_samples, -1, -1)

@@ -1,0 +1,54 @@
+import pytest
+import torch
+import toy_agents as toy
+
+from robo_orl.errors import UsageError
+from robo_orl.models.backbones import transformer
+from robo_orl.models.backbones.transformer import Transformer, parameters_of_size
+from robo_orl.types import Observation
+
+
+@pytest.mark.parametrize(("size", "millions"), [("tiny", 0.3), ("xs", 0.8), ("s", 6.3), ("m", 34), ("l", 98)])
+def test_a_size_has_the_parameters_that_its_name_promises(size, millions):
+    with torch.device("meta"):
+        counted = sum(p.numel() for p in Transformer(toy.SPEC, size).parameters())
+    assert counted == parameters_of_size(size, toy.SPEC)
+    assert counted == pytest.approx(millions * 1e6, rel=0.15)
+
+
+def test_the_dial_goes_on_to_7b(monkeypatch):
+    monkeypatch.setitem(transformer.SIZES, "7b", 84)
+    with torch.device("meta"):
+        model = Transformer(toy.SPEC, "7b")
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(7e9, rel=0.1)
+    assert model.blocks[0].attention.heads * 64 == model.width == 32 * 84
+
+
+def test_one_token_per_key_and_each_sees_every_key():
+    torch.manual_seed(0)
+    model, obs = Transformer(toy.SPEC, "tiny"), toy.observation(2)
+    tokens = model(obs)
+    assert tokens.shape == (2, len(toy.SPEC), 96)
+    for key in toy.SPEC:
+        moved = Observation({**obs.low_dim, key: obs.low_dim[key] + 1}, {})
+        assert ((model(moved) - tokens).abs().amax(-1) > 1e-4).all(), f"a token does not see {key}"
+
+
+def test_rows_of_a_batch_do_not_see_each_other():
+    torch.manual_seed(0)
+    model, obs = Transformer(toy.SPEC, "tiny"), toy.observation(4)
+    torch.testing.assert_close(model(obs)[:2], model(obs.map(lambda t: t[:2])), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"images": {"front": torch.zeros(2, 3, 8, 8)}}, {"instruction": torch.zeros(2, 4, dtype=torch.int64)}]
+)
+def test_what_it_cannot_read_is_refused(extra):
+    low_dim = toy.observation(2).low_dim
+    with pytest.raises(UsageError, match="reads low_dim only"):
+        Transformer(toy.SPEC, "tiny")(Observation(low_dim, extra.get("images", {}), extra.get("instruction")))
+
+
+def test_an_unknown_size_names_the_nearest():
+    with pytest.raises(UsageError, match="Did you mean 'tiny'"):
+        Transformer(toy.SPEC, "tinny")

@@ -1,0 +1,87 @@
+"""Small agents and synthetic windows of the right shapes, for the tests of models and objectives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from robo_orl.config import PolicyConfig, Topology, deep_merge
+from robo_orl.models.agent import Agent, build_agent
+from robo_orl.rng import Draws
+from robo_orl.types import Observation, PairedWindow
+
+SPEC = {"robot0_eef_pos": 3, "robot0_gripper_qpos": 2, "object": 9}
+CHUNK, ACTION_DIM = 4, 3
+TOPOLOGIES: tuple[Topology, ...] = ("shared", "shared_detached", "frozen", "separate_small", "separate")
+WITH_CRITIC = {  # objective -> the least that a policy file has to say
+    "iql": {},
+    "qc": {},
+    "mc_awr": {"critic": {"target": "none"}},
+}
+
+
+def policy(learns: str = "bc", head: str = "flow", topology: Topology = "shared", **over: Any) -> PolicyConfig:
+    """A debug-size policy; `over` is laid on top of it."""
+    values: dict[str, Any] = {
+        "name": f"{learns}_{topology}",
+        "action_head": {"kind": head, "chunk": CHUNK, "execute": 2, "flow_steps": 4},
+        "objective": {"name": learns},
+    }
+    if learns in WITH_CRITIC:
+        values = deep_merge(values, {"critic": {"topology": topology}})
+        values = deep_merge(values, WITH_CRITIC[learns])
+    return PolicyConfig.model_validate(deep_merge(values, over))
+
+
+def agent(config: PolicyConfig | None = None, seed: int = 0) -> Agent:
+    """A freshly initialised agent on SPEC."""
+    return build_agent(config or policy(), SPEC, ACTION_DIM, gamma=0.9, statistics=None, seed=seed)
+
+
+def observation(batch: int, seed: int = 0) -> Observation:
+    """Normal numbers under every key of SPEC."""
+    g = torch.Generator().manual_seed(seed)
+    return Observation({key: torch.randn(batch, size, generator=g) for key, size in SPEC.items()}, {})
+
+
+def window(pairs: int = 8, seed: int = 0) -> PairedWindow:
+    """Random content; the last pair is cut by a timeout, the one before ends in a terminal."""
+    g = torch.Generator().manual_seed(seed + 1000)
+    valid = torch.arange(pairs) < pairs - 1
+    terminal = torch.arange(pairs) == pairs - 2
+    mask = torch.ones(pairs, CHUNK, dtype=torch.bool)
+    mask[-2:, 2:] = False
+    return PairedWindow(
+        obs=observation(pairs, seed),
+        next_obs=observation(pairs, seed + 1),
+        actions=torch.rand(pairs, CHUNK, ACTION_DIM, generator=g) * 2 - 1,
+        action_mask=mask,
+        next_actions=torch.rand(pairs, CHUNK, ACTION_DIM, generator=g) * 2 - 1,
+        next_action_mask=mask.flip(0),
+        reward=torch.rand(pairs, generator=g),
+        discount=torch.where(terminal, 0.0, 0.9**CHUNK),
+        td_valid=valid,
+        return_to_go=torch.rand(pairs, generator=g),
+        next_return_to_go=torch.rand(pairs, generator=g),
+        steps_to_go=torch.arange(pairs, dtype=torch.float32),
+        success=torch.arange(pairs) % 2 == 0,
+        stage=torch.zeros(pairs, dtype=torch.int64),
+        episode=torch.arange(pairs),
+        frame=torch.zeros(pairs, dtype=torch.int64),
+    )
+
+
+def train(learner: Agent, steps: int, lr: float = 1e-3, pairs: int = 8, start: int = 0) -> list[float]:
+    """AdamW steps on a new window each; the losses."""
+    groups = [{"params": p, "lr": lr} for p in learner.parameter_groups().values()]
+    optimiser = torch.optim.AdamW(groups, foreach=True)
+    losses = []
+    for step in range(start, start + steps):
+        loss, _ = learner(window(pairs, seed=10 * step), Draws(0, step))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        learner.update_targets()
+        losses.append(loss.item())
+    return losses
