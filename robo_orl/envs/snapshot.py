@@ -21,14 +21,14 @@ _STATE = mujoco.mjtState
 # the integration state without applied forces, which robosuite never uses: six numbers per body, all zero
 STATE = int(_STATE.mjSTATE_INTEGRATION & ~(_STATE.mjSTATE_QFRC_APPLIED | _STATE.mjSTATE_XFRC_APPLIED))
 
-BODY_FIELDS = ("pos", "quat", "mass", "inertia", "subtreemass", "invweight0")
-GEOM_FIELDS = ("size", "rbound", "aabb")
+BODY_FIELDS = ("pos", "quat", "ipos", "iquat", "mass", "inertia", "subtreemass", "invweight0")
+GEOM_FIELDS = ("pos", "quat", "size", "rbound", "aabb", "friction")
 DOF_FIELDS = ("M0", "invweight0", "length")
 STATISTICS = ("meaninertia", "meanmass", "meansize", "extent", "center")
 OTHER_FIELDS = (
-    *("qpos0", "qpos_spring", "body_ipos", "body_iquat", "jnt_pos", "jnt_axis", "jnt_range", "jnt_stiffness"),
-    *("dof_armature", "dof_damping", "dof_frictionloss", "dof_solref", "dof_solimp", "geom_pos", "geom_quat"),
-    *("geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_contype", "geom_conaffinity", "site_pos"),
+    *("qpos0", "qpos_spring", "jnt_pos", "jnt_axis", "jnt_range", "jnt_stiffness"),
+    *("dof_armature", "dof_damping", "dof_frictionloss", "dof_solref", "dof_solimp"),
+    *("geom_solref", "geom_solimp", "geom_margin", "geom_contype", "geom_conaffinity", "site_pos"),
     *("site_quat", "actuator_gainprm", "actuator_biasprm", "actuator_ctrlrange", "actuator_forcerange"),
     *("actuator_gear", "eq_data", "eq_solref", "eq_solimp", "exclude_signature", "mesh_vert"),
 )
@@ -130,7 +130,8 @@ def _find_object_rows(env: Any) -> list[tuple[np.ndarray, Any]]:
     rows = [(getattr(model, f"body_{field}"), bodies) for field in BODY_FIELDS]
     rows += [(getattr(model, f"geom_{field}"), geoms) for field in GEOM_FIELDS]
     rows += [(getattr(model, f"dof_{field}"), dofs) for field in DOF_FIELDS]
-    return [*rows, (model.bvh_aabb, boxes), (model.body_subtreemass, [0])]
+    rows += [(getattr(model, f"bvh_{field}"), boxes) for field in ("aabb", "child", "nodeid")]
+    return [*rows, (model.body_subtreemass, [0])]
 
 
 def _is_below(model: Any, body: int, root: int) -> bool:
@@ -176,20 +177,24 @@ def _fingerprint_names() -> list[str]:
 
 
 def _check(env: Any, entry: dict[str, np.ndarray]) -> None:
-    here = _fingerprint(env)
-    there = entry["rest"]
+    here, there = _fingerprint(env), entry["rest"]
     if here.shape != there.shape:
         raise RunError("The start state was made by another version of this software: make it again.")
     differing = ~np.isclose(here, there, rtol=1e-9, atol=1e-12)
     if differing.any():
         name = _fingerprint_names()[int(np.flatnonzero(differing)[0])]
         raise RunError(f"The start state belongs to another scene than this environment: their '{name}' differ.")
+    if entry["model"].size != sum(int(np.prod(shape)) for shape in _model_shapes(env)):
+        raise RunError("The start state belongs to another scene than this environment: their objects differ.")
+
+
+def _model_shapes(env: Any) -> list[tuple[int, ...]]:
+    return [array[own].shape for array, own in _object_rows(env)] + [(_statistics(env.sim.model._model).size,)]
 
 
 def _restore_model(env: Any, flat: np.ndarray) -> None:
     model, rows = env.sim.model._model, _object_rows(env)
-    shapes = [array[own].shape for array, own in rows] + [(_statistics(model).size,)]
-    *values, statistics = _unflatten(flat, shapes)
+    *values, statistics = _unflatten(flat, _model_shapes(env))
     for (array, own), value in zip(rows, values, strict=True):
         array[own] = value
     model.stat.meaninertia, model.stat.meanmass, model.stat.meansize, model.stat.extent = statistics[:4]
