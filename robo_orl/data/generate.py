@@ -108,8 +108,8 @@ def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progr
         except KeyboardInterrupt:
             bar.stop()
             done = sum(shards.finished(item.index) for item in plans)
-            if progress:
-                console.print(f"{done} of {len(plans)} episodes are kept in {shards.folder}.")
+            kept_where = f"{done} of {len(plans)} episodes are kept in {shards.folder}"
+            console.print(f"Interrupted: {kept_where}, and the same command goes on from there.", soft_wrap=True)
             raise
     return len(missing), perf_counter() - began
 
