@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 from robo_orl.config import PolicyConfig, SelectionConfig, apply_overrides, parse
+from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
+from robo_orl.engine.run_folder import read_spec
 from robo_orl.errors import UsageError, unknown
 from robo_orl.evaluate.acting import Actor
 from robo_orl.evaluate.pool import cores
@@ -51,9 +53,6 @@ def evaluate(
             observation that the policy was not trained on.
         RunError: an episode crashed its simulator three times, the renderer is missing, the disk is full.
     """
-    from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
-    from robo_orl.engine.run_folder import read_spec
-
     run_dir = Path(run_dir)
     agent, run = load_agent(run_dir)
     checkpoint = checkpoints(run_dir)[-1]

@@ -20,6 +20,7 @@ from robo_orl.evaluate.pool import Simulator, SimulatorDied
 from robo_orl.evaluate.simulator import Hello, Outcome, Scene
 
 CRASHES_ALLOWED = 2  # an episode whose process dies once more than this fails the evaluation
+START_PATIENCE_S = 900.0  # a start may compile the physics loop, and draw the start states of a user's own task
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,11 @@ class Rollouts:
         for connection in ready:
             yield from self._take(by_connection[connection])
         for simulator in self._simulators:
+            patience_s = START_PATIENCE_S if simulator.hello is None else self.patience_s
             due = simulator.outstanding or simulator.hello is None
-            if due and perf_counter() - simulator.heard_at > self.patience_s:
+            if due and perf_counter() - simulator.heard_at > patience_s:
                 simulator.process.kill()
-                self._replace(simulator, f"silent for {self.patience_s:.0f} s")
+                self._replace(simulator, f"silent for {patience_s:.0f} s")
 
     def _take(self, simulator: Simulator) -> Iterator[Finished]:
         slot = simulator.outstanding[0] if simulator.outstanding else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from robo_orl.errors import RunError, UsageError
 
-CAMERA = "frontview"
+CAMERA = "agentview"
 SIZE = 384  # pixels; a multiple of 16, which is what video codecs want
 
 

@@ -35,7 +35,7 @@ class Bank:
 
 
 class Line:
-    """`position` moves by an eighth of the action; start i begins at -i/64."""
+    """`position` moves by an eighth of the action; start i begins at -i/3."""
 
     spec = {"position": 1}
     action_dim = 1
@@ -49,7 +49,7 @@ class Line:
 
     def reset(self, start):
         self.scene.fault("reset", start)
-        self.start, self.position, self.taken, self.reached = start, -start / 64, 0, np.zeros(2, bool)
+        self.start, self.position, self.taken, self.reached = start, -start / 3, 0, np.zeros(2, bool)
         return self._obs()
 
     def step(self, action):

@@ -1,0 +1,160 @@
+"""An evaluation is a function of checkpoint, task and seed; it continues where it stopped and says what it counted."""
+
+import json
+import shutil
+from functools import partial
+
+import pytest
+import toy_run
+from scripted_scene import TASK, LineScene
+
+from robo_orl.engine import run_folder
+from robo_orl.errors import RunError, UsageError
+from robo_orl.evaluate import evaluate as module
+from robo_orl.evaluate.evaluate import evaluate
+from robo_orl.results.intervals import wilson
+from robo_orl.results.record import Evaluation
+from robo_orl.results.store import parse_rows
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("trained")
+        patch.setenv("ROBO_ORL_CACHE", str(folder / "cache"))
+        return toy_run.trained(folder)
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A run folder of this test's own."""
+    return shutil.copytree(trained_run, tmp_path / "run")
+
+
+@pytest.fixture
+def on_the_line(monkeypatch, tmp_path):
+    """`evaluate` on the scripted scene instead of a simulator; returns a function that breaks the scene."""
+
+    def use(**faults):
+        monkeypatch.setattr(module, "TaskScene", lambda task, loop: LineScene(tmp_path, **faults))
+
+    use()
+    return use
+
+
+quick = partial(evaluate, workers=1, progress=False)
+
+
+def fingerprints(folder):
+    return [row.fingerprint for row in parse_rows(folder / "eval" / "episodes.jsonl")]
+
+
+def test_rows_and_scores_agree(run, on_the_line):
+    result = quick(run, 6)
+    rows = parse_rows(run / "eval" / "episodes.jsonl")
+    assert [row.start for row in rows] == list(range(6))
+    k = sum(row.success_once for row in rows)
+    assert 0 < k < 6, "a test of counting needs both outcomes"
+    score = result["success_once"]
+    assert (score["k"], score["n"], score["low"], score["high"]) == (k, 6, *wilson(k, 6))
+    goal = result["stages"][1]
+    assert goal["conditional"]["n"] == sum(row.stages[0] for row in rows) and goal["reached"]["n"] == 6
+    for row in rows:
+        assert row.discounted_return == pytest.approx(result["gamma"] ** (row.length - 1) if row.success_once else 0)
+        assert row.stages == [step is not None for step in row.stage_steps]
+        assert row.starts_sha256 == result["starts_sha256"] == "b" * 64
+    stored = json.loads((run / "eval" / "eval.json").read_text())
+    assert stored == result
+    Evaluation.model_validate({name: result[name] for name in Evaluation.model_fields})
+    assert result["speed"]["policy_share"] + result["speed"]["simulation_share"] == pytest.approx(1)
+    assert result["step"] == 4 and len(result["checkpoint_sha256"]) == 64
+
+
+def test_episodes_do_not_depend_on_the_number_of_workers(run, on_the_line, tmp_path):
+    quick(run, 8)
+    quick(run, 8, workers=3, out=tmp_path / "three")
+    one, three = parse_rows(run / "eval/episodes.jsonl"), parse_rows(tmp_path / "three/episodes.jsonl")
+    assert [row.fingerprint for row in one] == [row.fingerprint for row in three]
+
+
+def test_another_seed_gives_other_episodes(run, on_the_line):
+    quick(run, 3)
+    first = fingerprints(run)
+    quick(run, 3, seed=1)
+    assert all(a != b for a, b in zip(first, fingerprints(run), strict=True))
+
+
+def test_an_interrupted_evaluation_continues(run, on_the_line, tmp_path):
+    whole = quick(run, 6, out=tmp_path / "whole")
+    on_the_line(fault_at=("step", 4), kind="raise", times=3)
+    with pytest.raises(RunError, match="Episode 4 of line crashed 3 times"):
+        quick(run, 6)
+    assert not (run / "eval" / "eval.json").exists()
+    finished = run / "eval" / "finished.jsonl"
+    kept = len(finished.read_text().splitlines())
+    assert 0 < kept < 6
+    finished.write_text(finished.read_text() + '{"episode": 5, "start"')  # the line that a kill cut short
+    on_the_line()
+    again = quick(run, 6)
+    assert again["speed"]["episodes_reused"] == kept and again["speed"]["episodes_run"] == 6 - kept
+    assert fingerprints(run) == [row.fingerprint for row in parse_rows(tmp_path / "whole/episodes.jsonl")]
+    assert again["success_once"] == whole["success_once"]
+
+
+def test_a_second_call_runs_nothing_and_more_episodes_run_only_the_rest(run, on_the_line):
+    first = quick(run, 4)
+    assert quick(run, 4) == first
+    assert quick(run, 6)["speed"]["episodes_run"] == 2
+
+
+def test_restarts_are_counted(run, on_the_line):
+    on_the_line(fault_at=("step", 2), kind="exit")
+    result = quick(run, 4)
+    assert result["restarts"] >= 1
+    assert next(row for row in parse_rows(run / "eval/episodes.jsonl") if row.start == 2).restarts == 1
+
+
+def test_best_of_n_is_an_override_and_changes_the_episodes(run, on_the_line):
+    quick(run, 2)
+    plain = fingerprints(run)
+    result = quick(run, 2, overrides=["selection.num_samples=4", "selection.untrained_critic=true"])
+    assert result["selection"] == {"num_samples": 4, "untrained_critic": True}
+    assert fingerprints(run) != plain
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "selection.samples=4",
+            "Unknown key in selection 'samples'. Did you mean 'num_samples'",
+        ),
+        ("optim.steps=4", r"Unknown setting for an evaluation 'optim.steps'.*selection.num_samples"),
+        ("selection.num_samples=4", "set selection.untrained_critic"),
+    ],
+)
+def test_what_an_evaluation_cannot_change_is_refused(setting, message, run, on_the_line):
+    with pytest.raises(UsageError, match=message):
+        quick(run, 2, overrides=[setting])
+    assert not (run / "eval").exists()
+
+
+def test_another_observation_than_in_training_is_named(run, on_the_line, monkeypatch):
+    read = run_folder.read_spec
+    monkeypatch.setattr(
+        "robo_orl.evaluate.evaluate.read_spec", lambda folder: read(folder).model_copy(update={"obs": {"position": 2}})
+    )
+    with pytest.raises(UsageError, match="'position' has size 2 in the training data and 1 in the simulator"):
+        quick(run, 2)
+
+
+def test_a_folder_that_is_no_run_is_a_bad_request(tmp_path):
+    with pytest.raises(UsageError, match="is its folder that of a trained run"):
+        quick(tmp_path, 2)
+
+
+def test_the_return_is_discounted_per_second_of_simulated_time():
+    def gamma(hz):
+        return module.Request(None, TASK.model_copy(update={"control_hz": hz}), "", 0, 0).gamma
+
+    assert gamma(40) ** 40 == pytest.approx(gamma(20) ** 20) == pytest.approx(gamma(10) ** 10)
