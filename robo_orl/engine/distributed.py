@@ -10,6 +10,7 @@ import atexit
 import importlib.util
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -53,6 +54,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     if world > 1 and on_cpu():
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     accelerator = Accelerator(
+        cpu=on_cpu() and not deepspeed,  # told to use the CPU, accelerate drops DeepSpeed; untold, it skips DDP there
         # Under DeepSpeed the autocast is DeepSpeed's own (zero.py): accelerate would turn the weights to bf16.
         mixed_precision="no" if deepspeed else PRECISIONS[run.policy.optim.precision],
         deepspeed_plugin=deepspeed_plugin(run, world, on_cpu()) if deepspeed else None,
@@ -65,6 +67,15 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
         atexit.register(_leave_process_group)
     _check_environment(accelerator)
     return accelerator
+
+
+def prepare(
+    accelerator: Accelerator, agent: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """accelerate's wrappers around the agent and its optimiser."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers")  # renamed in newer torch, not yet in accelerate
+        return accelerator.prepare(agent, optimizer)
 
 
 def tracker_of(run: RunConfig) -> str | None:
@@ -142,6 +153,12 @@ def _device(offload: object | None) -> str:
 
 def _check_launch(run: RunConfig, world: int) -> None:
     """Refuse launch settings that would change the run behind its back."""
+    launched_on_cpu = _flag("ACCELERATE_USE_CPU") and "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched_on_cpu and "MASTER_ADDR" in os.environ and "LOCAL_RANK" not in os.environ:
+        raise RunError(
+            "Several CPU processes were asked for, but accelerate started one: distributed_type MULTI_CPU needs "
+            "mpirun, so use launch/cpu_ddp.yaml."
+        )
     pairs = run.policy.optim.batch_size // 2
     if pairs % world:
         raise UsageError(

@@ -1,6 +1,6 @@
 """The training loop: one Agent, one AdamW, one summed loss, one backward, whatever it runs on.
 
-Called by `robo-orl train` in one process and by the same command under `accelerate launch`. Deepspeed steps inside
+Called by `robo-orl train` in one process and by the same command under `accelerate launch`. DeepSpeed steps inside
 `accelerator.backward`; under every other engine the loop steps. Everything random is a function of (seed, step).
 """
 
@@ -20,7 +20,7 @@ from robo_orl.config import RunConfig
 from robo_orl.data.cache import check_task, open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
-from robo_orl.engine.distributed import check_resolved, open_accelerator, resolved
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.gradients import GradientWatch
 from robo_orl.engine.monitor import Monitor, peak_memory
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate, steps_taken
@@ -126,7 +126,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     agent = build_run_agent(run, spec)
     found = checkpoints(out)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
-    model, optimizer = accelerator.prepare(agent, make_optimizer(agent, run.policy.optim))
+    model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
     if found:
         restore_optimizer(found[-1], agent, optimizer, state["step"])
     engine = resolved(accelerator, model)
@@ -159,7 +159,7 @@ def _finish(training: Training, monitor: Monitor, step: int) -> dict:
         **monitor.summary(),
         "peak_memory_bytes": peak,
         "peak_memory_of": f"{measure}, the largest of {accelerator.num_processes} process(es)",
-        "parameters": _parameter_counts(training),
+        "parameters": training.agent.parameter_counts(),
         "finished": finished,
     }
     if finished and accelerator.is_main_process:
@@ -168,16 +168,6 @@ def _finish(training: Training, monitor: Monitor, step: int) -> dict:
     for tracker in accelerator.trackers:
         tracker.finish()
     return summary
-
-
-def _parameter_counts(training: Training) -> dict[str, int]:
-    """By component; counted on a fresh agent where ZeRO-3 has taken this one apart."""
-    whole = build_run_agent(training.run, training.spec) if _is_sharded(training.agent) else training.agent
-    return whole.parameter_counts()
-
-
-def _is_sharded(agent: nn.Module) -> bool:
-    return any(hasattr(p, "ds_id") for p in agent.parameters())
 
 
 def _wall_s(training: Training) -> float:

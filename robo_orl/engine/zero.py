@@ -99,18 +99,13 @@ def is_partitioned(parameter: torch.Tensor) -> bool:
 
 
 def gather(parameters: Iterable[nn.Parameter]) -> AbstractContextManager:
-    """Make parameters whole inside the block: a collective under ZeRO-3, nothing elsewhere.
-
-    Trainable parameters are for reading. Where a frozen one is among them (a target network) the block may write to
-    it, every process the same; the first one's values are kept.
-    """
-    parameters = list(parameters)
-    if not any(is_partitioned(p) for p in parameters):
+    """Make parameters whole inside the block, for reading: a collective under ZeRO-3, nothing elsewhere."""
+    partitioned = [p for p in parameters if is_partitioned(p)]
+    if not partitioned:
         return nullcontext()
     import deepspeed
 
-    writes = any(not p.requires_grad for p in parameters)
-    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0 if writes else None)
+    return deepspeed.zero.GatheredParameters(partitioned)
 
 
 def release(model: nn.Module) -> None:
