@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robo_orl.config import CriticConfig
 from robo_orl.models.hl_gauss import HLGauss
-from robo_orl.models.layers import Readout
+from robo_orl.models.layers import Readout, wide
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Estimate:
 
     @property
     def value(self) -> Tensor:
-        """(E, ...) float32."""
-        return self.raw.float().squeeze(-1) if self.support is None else self.support.mean(self.raw)
+        """(E, ...), at least float32."""
+        return wide(self.raw).squeeze(-1) if self.support is None else self.support.mean(self.raw)
 
     def loss(self, target: Tensor) -> Tensor:
         """target (...), without gradient -> (E, ...): squared error, or cross-entropy to the HL-Gauss histogram."""

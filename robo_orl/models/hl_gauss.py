@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from robo_orl.models.layers import wide
+
 SIGMA = 0.75  # standard deviations of the Gaussian in bin widths, the paper's choice
 MARGIN = 3  # bins beyond each end of the range: without them a target at the end would be pulled inwards
 
@@ -25,14 +27,15 @@ class HLGauss(nn.Module):
 
     def project(self, target: Tensor) -> Tensor:
         """target (...), cut to the range -> probabilities (..., K): the Gaussian's mass in every bin."""
-        target = target.float().clamp(self.low, self.high).unsqueeze(-1)
-        mass = torch.special.ndtr((self.edges - target) / (SIGMA * self.width))
+        target = wide(target).clamp(self.low, self.high).unsqueeze(-1)
+        mass = torch.special.ndtr((self.edges.to(target) - target) / (SIGMA * self.width))
         return mass.diff(dim=-1) / (mass[..., -1:] - mass[..., :1])
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """logits (..., K), target (...) -> (...)."""
-        return -(self.project(target) * logits.float().log_softmax(-1)).sum(-1)
+        return -(self.project(target) * wide(logits).log_softmax(-1)).sum(-1)
 
     def mean(self, logits: Tensor) -> Tensor:
         """logits (..., K) -> the expected value (...)."""
-        return logits.float().softmax(-1) @ self.centres
+        probabilities = wide(logits).softmax(-1)
+        return probabilities @ self.centres.to(probabilities)

@@ -27,9 +27,21 @@ def linear(inputs: int, outputs: int, bias: bool = False, scale: float = 1.0) ->
     return layer
 
 
-def norm(width: int) -> nn.RMSNorm:
-    """RMSNorm: no mean and no bias to compute."""
-    return nn.RMSNorm(width, eps=EPS)
+def wide(x: Tensor) -> Tensor:
+    """At least float32: losses, values and scales are never computed in less."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm: no mean and no bias to compute. The gain is cast to the input, which keeps the fused kernel in bf16."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.errors import UsageError
+from robo_orl.models.layers import wide
 from robo_orl.types import Observation
 
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ class Normaliser(nn.Module):
 
     def _standardise(self, key: str, value: Tensor) -> Tensor:
         mean, std = getattr(self, f"mean_{key}"), getattr(self, f"std_{key}")
-        return ((value.float() - mean) / std).clamp(-BOUND, BOUND)
+        return ((wide(value) - mean) / std).clamp(-BOUND, BOUND)
 
     def scale_actions(self, actions: Tensor) -> Tensor:
         """(..., A) raw -> (..., A) in [-1, 1] over the range of the data."""
-        return (actions.float() - self.action_centre) / self.action_half_range
+        return (wide(actions) - self.action_centre) / self.action_half_range
 
     def raw_actions(self, scaled: Tensor) -> Tensor:
         """(..., A) in [-1, 1] -> (..., A) raw."""
-        return scaled.float() * self.action_half_range + self.action_centre
+        return wide(scaled) * self.action_half_range + self.action_centre
 
 
 def _row(values: list[float]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robo_orl.config import CriticConfig
 from robo_orl.errors import RunError
+from robo_orl.models.layers import wide
 from robo_orl.types import Observation
 
 Gather = Callable[[list[nn.Parameter]], AbstractContextManager]
@@ -108,7 +109,7 @@ class Target(nn.Module):
 
     def features(self, obs: Observation, tokens: Tensor) -> Tensor:
         """(B, R, C) of normalised obs, whose online tokens (B, S, D) the critic reads otherwise."""
-        return self.critic.readout(self.backbone(obs) if self.full else tokens.float())
+        return self.critic.readout(self.backbone(obs) if self.full else wide(tokens))
 
     def update(self, critic: nn.Module, backbone: nn.Module, gather: Gather) -> None:
         """target <- target + tau (online - target)."""

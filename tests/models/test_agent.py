@@ -161,3 +161,29 @@ def test_a_monte_carlo_critic_values_states():
     obs, chunk = toy.observation(3), torch.zeros(3, toy.CHUNK, toy.ACTION_DIM)
     assert learner.value(obs, chunk).shape == (3,)
     assert torch.equal(learner.value(obs, chunk), learner.value(obs, chunk + 1))
+
+
+@every_policy
+def test_it_acts_in_float64_as_in_float32(config):
+    learner, obs = toy.agent(config), toy.observation(4)
+    single = learner.act(obs, Draws(0, 0))
+    torch.testing.assert_close(learner.double().act(obs, Draws(0, 0)).float(), single, rtol=1e-4, atol=1e-4)
+    if config.critic is not None:
+        assert learner.value(obs, single).shape == (4,)
+
+
+@every_policy
+def test_it_learns_in_bfloat16(config):
+    """Under autocast, and with bfloat16 parameters beside float32 buffers, as DeepSpeed keeps them."""
+    learner = toy.agent(config)
+    reference = learner(toy.window(), Draws(0, 0))[0].item()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = learner(toy.window(), Draws(0, 0))[0]
+    mixed.backward()
+    for p in learner.parameters():
+        p.data = p.data.bfloat16()
+        p.grad = None
+    pure = learner(toy.window(), Draws(0, 0))[0]
+    pure.backward()
+    learner.update_targets()
+    assert [mixed.item(), pure.item()] == pytest.approx([reference, reference], rel=0.1)

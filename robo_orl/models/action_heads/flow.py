@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.l1 import masked_mean
-from robo_orl.models.layers import SwiGLU, attend, heads_of, linear, norm, split_heads
+from robo_orl.models.layers import RMSNorm, SwiGLU, attend, heads_of, linear, split_heads, wide
 from robo_orl.rng import Draws
 
 TIME_FREQUENCIES = 16
@@ -38,7 +38,7 @@ class FlowHead(nn.Module):
         t = torch.cat([draws.uniform(stream, part) for stream in streams])[:, None, None]
         x_t = (1 - t) * noise + t * actions
         clean = self.expert(x_t.flatten(1).unsqueeze(1), t.squeeze(-1), self.expert.memory(tokens))
-        return masked_mean((clean.squeeze(1).unflatten(-1, self.shape).float() - actions).square(), mask)
+        return masked_mean((wide(clean.squeeze(1).unflatten(-1, self.shape)) - actions).square(), mask)
 
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens."""
@@ -47,7 +47,7 @@ class FlowHead(nn.Module):
         x = draws.normal(stream, len(tokens), num_samples, *self.shape).flatten(2)  # (B, N, h*A)
         for k in range(steps):
             t = k / steps
-            clean = self.expert(x, x.new_full(x.shape[:2], t), memory).float()
+            clean = wide(self.expert(x, x.new_full(x.shape[:2], t), memory))
             x = x + (clean - x) / ((1 - t) * steps)
         return x.unflatten(-1, self.shape).clamp(-1, 1)
 
@@ -66,7 +66,7 @@ class Expert(nn.Module):
         self.chunk_in = linear(numbers, width)
         self.time_in = linear(2 * TIME_FREQUENCIES, width, bias=True)
         self.blocks = nn.ModuleList(ExpertBlock(token_width, width) for _ in range(max(2, depth // 4)))
-        self.norm = norm(width)
+        self.norm = RMSNorm(width)
         self.out = linear(width, numbers, bias=True, scale=0.1)
 
     def memory(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -89,7 +89,7 @@ class ExpertBlock(nn.Module):
         super().__init__()
         self.heads = heads_of(width)
         self.key_value = linear(token_width, 2 * width)
-        self.attention_norm, self.mlp_norm = norm(width), norm(width)
+        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
         self.query, self.out = linear(width, width), linear(width, width)
         self.mlp = SwiGLU(width)
 

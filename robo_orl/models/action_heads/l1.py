@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from robo_orl.config import ActionHeadConfig
-from robo_orl.models.layers import Readout, SwiGLU, linear, norm
+from robo_orl.models.layers import Readout, RMSNorm, SwiGLU, linear, wide
 from robo_orl.rng import Draws
 
 
@@ -20,7 +20,7 @@ class L1Head(nn.Module):
         super().__init__()
         self.shape = (config.chunk, action_dim)
         self.readout = Readout(token_width, token_width, readouts=1)
-        self.mlp_norm, self.out_norm = norm(token_width), norm(token_width)
+        self.mlp_norm, self.out_norm = RMSNorm(token_width), RMSNorm(token_width)
         self.mlp = SwiGLU(token_width)
         self.out = linear(token_width, config.chunk * action_dim, bias=True, scale=0.1)
 
@@ -32,11 +32,11 @@ class L1Head(nn.Module):
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
         """Mean absolute error of the valid steps of each chunk, (B,)."""
-        return masked_mean((self.predict(tokens).float() - actions).abs(), mask)
+        return masked_mean((wide(self.predict(tokens)) - actions).abs(), mask)
 
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """The prediction, num_samples times: (B, N, h, A). It draws nothing and takes no steps."""
-        chunk = self.predict(tokens).float().clamp(-1, 1)
+        chunk = wide(self.predict(tokens)).clamp(-1, 1)
         return chunk.unsqueeze(1).expand(-1, num_samples, -1, -1)
 
 

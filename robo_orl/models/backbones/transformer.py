@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robo_orl.config import SIZES
 from robo_orl.errors import UsageError, unknown
-from robo_orl.models.layers import SelfAttention, SwiGLU, linear, norm, swiglu_hidden
+from robo_orl.models.layers import RMSNorm, SelfAttention, SwiGLU, linear, swiglu_hidden
 from robo_orl.types import Observation
 
 WIDTH_PER_DEPTH = 32
@@ -27,7 +27,7 @@ class Transformer(nn.Module):
         self.embedding = LowDimTokens(spec, self.width)
         residual = (2 * depth) ** -0.5  # 2L additions to the stream keep its variance near one
         self.blocks = nn.ModuleList(Block(self.width, residual) for _ in range(depth))
-        self.norm = norm(self.width)
+        self.norm = RMSNorm(self.width)
         counted = sum(getattr(p, "ds_numel", p.numel()) for p in self.parameters())
         expected = parameters_of_size(size, spec)
         assert counted == expected, f"{size}: {counted} parameters, the formula says {expected}"
@@ -62,7 +62,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, residual: float):
         super().__init__()
-        self.attention_norm, self.mlp_norm = norm(width), norm(width)
+        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
         self.attention = SelfAttention(width, scale=residual)
         self.mlp = SwiGLU(width, scale=residual)
 
