@@ -56,7 +56,7 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
         data=_data(cell, results[DATA]),
         train=_training(cell, results[TRAIN]),
         evaluation=_only(Evaluation, results[EVALUATE]),
-        value_errors=_only(ValueErrors, results[VALUE]) if VALUE in results else None,
+        value_errors=_value_errors(results.get(VALUE)),
         **_origin(),
     )
     write_cell(out / CELLS / cell.name, record, rows)
@@ -109,6 +109,11 @@ def _training(cell: Cell, result: dict[str, Any]) -> Training:
         peak_memory_kind=result["peak_memory_of"],
         parameters=parameters | {"total": result["parameters"].get("total", sum(parameters.values()))},
     )
+
+
+def _value_errors(result: dict[str, Any] | None) -> ValueErrors | None:
+    """None without a critic, and where no frame of the data has a return that a time-out did not cut."""
+    return _only(ValueErrors, result) if result and result["n"] else None
 
 
 def _only(schema: type, values: dict[str, Any]) -> Any:

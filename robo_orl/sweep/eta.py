@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE
 from robo_orl.sweep.schedule import DONE, RUNNING, WAITING, Progress
 
 MINIMUM_FRACTION = 0.03  # below it, start-up hides the speed
+# A kind that has not run yet is taken to go like one that does much the same in the same unit of work.
+LIKE = {EVALUATE: DATA, DATA: EVALUATE, COSTS: TRAIN}
+VALUE_FRAMES_PER_S = 5000.0  # seconds, whatever the size: not worth waiting for its speed
 
 
 def seconds_left(states: Iterable[Progress], cores: int) -> float | None:
-    """Seconds until the last job ends, None until every kind that is left has shown its speed.
+    """Seconds until the last job ends, None until every kind that is left, or one like it, has shown its speed.
 
     Work is divided evenly over the cores; no job takes less than its own remaining time on one core.
     """
@@ -38,7 +42,9 @@ def _speeds(states: list[Progress]) -> dict[str, float]:
         kind = progress.job.kind
         work[kind] = work.get(kind, 0.0) + progress.job.work * progress.fraction
         seconds[kind] = seconds.get(kind, 0.0) + progress.seconds
-    return {kind: work[kind] / seconds[kind] for kind in work if work[kind] > 0}
+    speeds = {kind: work[kind] / seconds[kind] for kind in work if work[kind] > 0}
+    alike = {kind: speeds[other] for kind, other in LIKE.items() if other in speeds}
+    return {VALUE: VALUE_FRAMES_PER_S} | alike | speeds
 
 
 def clock(seconds: float | None) -> str:

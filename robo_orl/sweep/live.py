@@ -98,8 +98,8 @@ class Display:
         done = sum(line.now(states)[0] == "done" for line in self.lines)
         for line in self.lines:
             state, _, note, _ = line.now(states)
-            title = " ".join(line.title)
-            if state == self._told.get(title, "waiting") or line.stored is not None:
+            title = " ".join(filter(None, line.title))
+            if state in ("waiting", self._told.get(title)) or line.stored is not None:
                 continue
             self._told[title] = state
             head = f"{clock(self._elapsed())} [{done}/{len(self.lines)}] {title}: {state}"

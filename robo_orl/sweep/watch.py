@@ -34,13 +34,13 @@ def _evaluation(job: Job) -> tuple[float, str]:
     """The rows written so far."""
     rows = [json.loads(line) for line in (job.output / "finished.jsonl").read_text().splitlines() if line]
     successes = sum(row["success_once"] for row in rows)
-    return min(1.0, len(rows) / job.total), f"{successes} of {len(rows)} episodes"
+    return min(1.0, len(rows) / job.total), f"{successes} of {len(rows)} so far" if rows else ""
 
 
 def _data(job: Job) -> tuple[float, str]:
-    """The size of the episodes' folder beside the file that is being made."""
-    done = sum(1 for _ in job.output.parent.glob(f".{job.output.name}.parts/*.npz"))
-    return min(1.0, done / job.total), f"episode {done} of {job.total}" if done else ""
+    """The finished episodes, which wait beside the file until all are there."""
+    done = sum(1 for _ in job.output.with_name(f".{job.output.name}.shards").glob("[0-9]*.hdf5"))
+    return min(1.0, done / job.total), f"{done} of {job.total} recorded" if done else ""
 
 
 def _tail(path: Path) -> list[str]:

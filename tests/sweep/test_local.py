@@ -1,0 +1,59 @@
+"""How a job ends becomes a result or one sentence."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from robo_orl.sweep.jobs import TRAIN, Job
+from robo_orl.sweep.local import LocalRunner
+
+
+@pytest.fixture
+def end(tmp_path):
+    """Run Python code as a job and return how it ended."""
+
+    def run(code, act=lambda running: None):
+        runner = LocalRunner(tmp_path)
+        running = runner.start(Job(TRAIN, "job", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), 1)
+        act(running)
+        while (ended := runner.ended(running)) is None:
+            time.sleep(0.01)
+        return ended
+
+    return run
+
+
+def test_the_last_line_is_the_result(end):
+    assert end("print('chatter'); print('{\"k\": 1}')").result == {"k": 1}
+
+
+def test_the_commands_own_sentence_is_the_reason(end):
+    code = "import sys; print('{\"error\": \"No such task.\"}'); print('robo-orl: noise', file=sys.stderr); sys.exit(2)"
+    assert end(code).reason == "No such task."
+
+
+def test_otherwise_it_is_the_last_line_of_the_log(end):
+    assert end("raise ValueError('this went wrong')").reason == "ValueError: this went wrong"
+
+
+def test_a_signal_is_named(end):
+    ended = end("import time; time.sleep(30)", lambda running: running.process.send_signal(signal.SIGKILL))
+    assert ended.result is None and "SIGKILL" in ended.reason and "memory" in ended.reason
+
+
+def test_silence_is_no_success(end):
+    assert end("pass").result is None
+    assert "said nothing" in end("import sys; sys.exit(3)").reason
+
+
+def test_a_job_that_ignores_the_request_to_end_is_ended(tmp_path):
+    runner = LocalRunner(tmp_path)
+    code = "import signal as s, time; s.signal(s.SIGINT, s.SIG_IGN); print('ready', flush=True); time.sleep(30)"
+    running = runner.start(Job(TRAIN, "deaf", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), 1)
+    while not (tmp_path / "deaf.json").read_text():
+        time.sleep(0.01)
+    runner.stop([running], patience_s=0.3)
+    assert running.process.poll() == -signal.SIGKILL
