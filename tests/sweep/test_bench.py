@@ -100,6 +100,17 @@ def test_a_killed_bench_takes_its_jobs_with_it_and_the_next_call_goes_on(presets
     assert verify(tmp_path / "out")["faults"] == {}
 
 
+def test_jobs_do_not_outlive_a_killed_bench(presets, fakes, tmp_path):
+    fakes(sleep=60)
+    process = start_bench(presets(groups=[GROUP]), tmp_path / "out")
+    wait_until(lambda: fakes.calls())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(alive(call["pid"]) for call in fakes.calls()), seconds=5)
+    with locked(tmp_path / "out"):
+        pass  # free for the next call
+
+
 def test_an_interrupted_bench_stops_its_jobs(presets, fakes, tmp_path):
     fakes(sleep=5)
     process = start_bench(presets(groups=[GROUP]), tmp_path / "out")
