@@ -57,9 +57,12 @@ class PairedWindows:
         return self.gather(draw[rank * pairs : (rank + 1) * pairs])
 
     def draw(self, seed: int, step: int, pairs: int) -> np.ndarray:
-        """(pairs,) int64 frames for one step, uniform with replacement, for all ranks together."""
-        generator = np.random.Generator(np.random.Philox(derive_seed(seed, step, "windows")))
-        return self.frames.take(generator.integers(0, len(self.frames), pairs))
+        """(pairs,) int64 frames for one step, uniform with replacement, for all ranks together.
+
+        Raw bits modulo the number of frames: numpy promises these bits for ever, but not what it makes of them.
+        """
+        bits = np.random.Philox(key=derive_seed(seed, step, "windows")).random_raw(pairs)
+        return self.frames.take((bits % np.uint64(len(self.frames))).astype(np.int64))
 
     def gather(self, at: np.ndarray) -> PairedWindow:
         """The windows that begin at the frames `at` (B,) of the whole data.

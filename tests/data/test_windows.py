@@ -15,7 +15,7 @@ from robo_orl.errors import UsageError
 from robo_orl.types import Observation
 
 LENGTHS = [1, 2, 7, 12, 30]
-GOLDEN = [60, 46, 82, 0, 7, 18]  # the first draw of seed 0 from 104 frames
+GOLDEN = [84, 90, 77, 59, 86, 63]  # the first draw of seed 0 from 104 frames
 
 
 @pytest.fixture(scope="module")
