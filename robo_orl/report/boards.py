@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import comb
 from statistics import fmean, median
 from typing import Any
 
 from robo_orl.report.cells import Cells, control_rank, has_critic, is_plain_bc, topology
-from robo_orl.results.intervals import mean_interval, score, two_level_bootstrap
+from robo_orl.results.intervals import score, two_level_bootstrap
 from robo_orl.results.record import EpisodeRow, Record
 
 BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
@@ -17,11 +18,15 @@ BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
 def group(cells: Cells) -> dict[BoardKey, dict[str, list[Record]]]:
     """The records of every board by policy name. Two digests of one task are two tasks, whatever they are called."""
     boards: dict[BoardKey, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    ordered = sorted(cells.records, key=lambda r: (r.task.horizon, r.task.name, r.regime, r.size, r.seed))
+    ordered = sorted(cells.records, key=lambda r: (r.task.horizon, r.task.name, r.regime, _backbone(r), r.size, r.seed))
     for record in ordered:
         key = (record.task.name, record.task.digest, record.regime, record.size)
         boards[key][record.policy.name].append(record)
     return {key: dict(policies) for key, policies in boards.items()}
+
+
+def _backbone(record: Record) -> int:
+    return record.train.parameters.get("backbone", 0)
 
 
 def control_of(policies: dict[str, list[Record]]) -> str | None:
@@ -53,7 +58,7 @@ def row(cells: Cells, name: str, records: list[Record], control: list[Record] | 
     config, episodes = records[0].policy.config, [cells.rows[record.cell] for record in records]
     pooled = [episode for rows in episodes for episode in rows]
     lengths = [episode.length for episode in pooled if episode.success_once]
-    middle, low, high = mean_interval(lengths, median) if lengths else (None, None, None)
+    low, high = median_interval(lengths)
     return {
         "policy": name,
         "critic": has_critic(config),
@@ -63,7 +68,7 @@ def row(cells: Cells, name: str, records: list[Record], control: list[Record] | 
         "success": success([[e.success_once for e in rows] for rows in episodes]),
         "at_end": success([[e.success_at_end for e in rows] for rows in episodes]),
         "stages": stages(pooled, records[0].task.stages),
-        "length": {"median": middle, "low": low, "high": high, "n": len(lengths)},
+        "length": {"median": float(median(lengths)) if lengths else None, "low": low, "high": high, "n": len(lengths)},
         "discounted_return": discounted_return(episodes),
         "parameters": records[0].train.parameters,
         "restarts": sum(episode.restarts for episode in pooled),
@@ -84,6 +89,19 @@ def success(seeds: Sequence[Sequence[bool]]) -> dict[str, Any]:
     return {"k": pooled.k, "n": pooled.n, "rate": pooled.rate or 0.0, "low": low, "high": high, "interval": kind}
 
 
+def median_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Distribution-free interval of the median, at least 95 %, from order statistics; None under six values.
+
+    The number of values below the median is Binomial(n, 1/2) (Conover, Practical Nonparametric Statistics, 3.2).
+    """
+    n, ordered = len(values), sorted(values)
+    below, rank = 0.0, 0
+    while rank < n and below + comb(n, rank) / 2**n <= 0.025:
+        below += comb(n, rank) / 2**n
+        rank += 1
+    return (float(ordered[rank - 1]), float(ordered[n - rank])) if rank else (None, None)
+
+
 def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[dict[str, Any]]:
     """Every stage: how often it was reached, and how often by the episodes that had reached the one before it."""
     result = []
@@ -91,7 +109,7 @@ def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[dict[str, A
         before = [row for row in rows if index == 0 or row.stages[index - 1]]
         k = sum(row.stages[index] for row in rows)
         given = score(sum(row.stages[index] for row in before), len(before))
-        result.append({"name": name, "k": k, "n": len(rows), "rate": k / len(rows) if rows else 0.0,
+        result.append({"name": name, "k": k, "n": len(rows),
                        "conditional": {**given.model_dump(), "rate": given.rate}})  # fmt: skip
     return result
 

@@ -102,7 +102,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """better or worse where Holm's p is under 0.05, otherwise undecided: overlap is not equality."""
-    if row["p_holm"] < 0.05:
+    """better or worse where Holm's p is under 0.05 and the interval excludes zero, otherwise undecided, not equal.
+
+    Both, because p pools the pairs of all training seeds while the interval also knows how far the seeds disagree.
+    """
+    if row["p_holm"] < 0.05 and (row["low"] > 0 or row["high"] < 0):
         return "better" if row["difference"] > 0 else "worse"
     return "undecided"

@@ -17,6 +17,7 @@ def cost_tables(costs: Sequence[CostRecord]) -> list[dict[str, Any]]:
             "task": record.task.name,
             "batch_size": record.batch_size,
             "reference": record.rows[0].policy,
+            "sizes": sorted({row.size for row in record.rows}),
             "memory_kinds": sorted({row.memory_kind for row in record.rows}),
             "hardware": record.hardware.accelerator or record.hardware.cpu,
             "rows": [_row(row) for row in record.rows],

@@ -23,7 +23,7 @@ def document(cells: Cells) -> dict[str, Any]:
     boards = [board(cells, key, policies) for key, policies in grouped.items()]
     for index, one in enumerate(boards):
         attach(one, cells.costs)
-        one["index"], one["pareto"] = index, pareto_front(one["rows"])
+        one["index"], one["pareto"], one["absent"] = index, pareto_front(one["rows"]), _absent(cells, one)
     comparisons = _comparisons(cells, boards, list(grouped.values()))
     errors = value_errors(cells)
     return rounded({
@@ -65,7 +65,14 @@ def _comparisons(cells: Cells, boards: list[dict], grouped: list[dict[str, list[
         for row, p in zip(same, holm([row["p"] for row in same]), strict=True):
             row["p_holm"], row["family"] = p, len(same)
             row["verdict"] = verdict(row)
-    return rows
+    return sorted(rows, key=lambda r: (r["board"], not r["against_control"], r["against"], -r["difference"]))
+
+
+def _absent(cells: Cells, board: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells that a board lacks."""
+    return [{"policy": cell.policy, "seed": cell.seed, "state": cell.state, "reason": cell.reason}
+            for cell in cells.absent
+            if (cell.task, cell.regime, cell.size) == (board["task"], board["regime"], board["size"])]  # fmt: skip
 
 
 def _suites(cells: Cells) -> list[dict[str, Any]]:

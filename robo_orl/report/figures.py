@@ -5,13 +5,26 @@ A policy keeps one shape everywhere; marks are filled where a trained critic dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from robo_orl.report.numbers import percent, points, ratio
 from robo_orl.report.svg import (
-    SHAPES, Scale, band, drawing, line, log_scale, log_ticks, marker, nice_ticks, path, spread, tag, text,
+    SHAPES,
+    Scale,
+    band,
+    drawing,
+    line,
+    log_scale,
+    log_ticks,
+    marker,
+    nice_ticks,
+    path,
+    spread,
+    tag,
+    text,
 )  # fmt: skip
 
 Styles = dict[str, tuple[str, str]]  # policy -> (shape, class)
@@ -33,10 +46,17 @@ def styles(document: dict[str, Any]) -> Styles:
     return result
 
 
+def symbols(look: Styles) -> Markup:
+    """Every policy's mark once, for `key_mark` to refer to: tables repeat them hundreds of times."""
+    drawn = [tag("symbol", marker(8, 8, *its), id=f"k{i}", viewBox="0 0 16 16") for i, its in enumerate(look.values())]
+    return tag("svg", *drawn, width=0, height=0, aria_hidden="true", style="position:absolute")
+
+
 def key_mark(policy: str, look: Styles) -> Markup:
-    """A policy's mark, to stand beside its name."""
-    shape, kind = look.get(policy, ("circle", "free"))
-    return tag("svg", marker(8, 8, shape, kind), viewBox="0 0 16 16", width=16, height=16, aria_hidden="true",
+    """A policy's mark, to stand beside its name; empty for one that no result speaks of."""
+    if policy not in look:
+        return Markup("")
+    return tag("svg", tag("use", href=f"#k{list(look).index(policy)}"), width=16, height=16, aria_hidden="true",
                class_="key")  # fmt: skip
 
 
@@ -57,7 +77,7 @@ def stage_bars(stages: Sequence[dict[str, Any]]) -> Markup:
     words = "; ".join(f"{s['name']} {s['k']} of {s['n']}" for s in stages)
     bars = [
         tag("rect", tag("title", f"{s['name']}: {s['k']}/{s['n']}"), x=float(1 + i * step), width=6.0,
-            y=20 - 18 * s["rate"], height=max(18 * s["rate"], 0.5), class_="stagebar")
+            y=20 - 18 * s["k"] / s["n"], height=max(18 * s["k"] / s["n"], 0.5), class_="stagebar")
         for i, s in enumerate(stages)
     ]  # fmt: skip
     return drawing(width, 22, words, line(0, 20.5, width, 20.5, "track"), *bars, class_="cellbar")
@@ -66,24 +86,24 @@ def stage_bars(stages: Sequence[dict[str, Any]]) -> Markup:
 def forest(comparisons: Sequence[dict[str, Any]], limit: float, look: Styles) -> Markup:
     """Differences in success from the control with 95 % intervals, one policy a row, on an axis of +-limit."""
     rows = sorted(comparisons, key=lambda c: -c["difference"])
-    left, right, top, step = 128, 352, 24, 27
+    left, right, top, step = 136, 356, 24, 27
     bottom = top + step * len(rows)
     x = Scale(-limit, limit, left, right)
     parts = [text(x(0) - 8, 12, "← worse", "tick", "end"), text(x(0) + 8, 12, "better →", "tick")]
     for value in nice_ticks(-limit, limit, 5):
         parts.append(line(x(value), top - 4, x(value), bottom, "zero" if value == 0 else "grid"))
-        parts.append(text(x(value), bottom + 15, f"{100 * value:+.0f}" if value else "0", "tick", "middle"))
+        parts.append(text(x(value), bottom + 15, points(value), "tick", "middle"))
     for i, row in enumerate(rows):
         y = top + step * (i + 0.5)
         shape, kind = look[row["policy"]]
-        tip = f"{row['policy']}: {100 * row['difference']:+.0f} points [{100 * row['low']:+.0f}, {100 * row['high']:+.0f}]"
+        tip = f"{row['policy']}: {points(row['difference'])} points [{points(row['low'])}, {points(row['high'])}]"
         strong = " decided" if row["verdict"] != "undecided" else ""
         parts += [
             text(left - 12, y + 4, row["policy"], f"label {kind}{strong}", "end"),
             line(x(row["low"]), y, x(row["high"]), y, f"interval {kind}{strong}"),
             marker(x(row["difference"]), y, shape, kind, tip),
         ]
-    words = "; ".join(f"{r['policy']} {100 * r['difference']:+.0f} points, n {r['n']}, {r['verdict']}" for r in rows)
+    words = "; ".join(f"{r['policy']} {points(r['difference'])} points, n {r['n']}, {r['verdict']}" for r in rows)
     parts.append(text((left + right) / 2, bottom + 32, "difference in success, percentage points", "tick", "middle"))
     return drawing(360, bottom + 38, f"Difference in success from {rows[0]['against']}: {words}", *parts)
 
@@ -98,12 +118,11 @@ def success_multiples(trend: dict[str, Any], control: str | None, look: Styles) 
 
 def _success_panel(trend: dict, series: dict, reference: dict | None, values: list[float], look: Styles) -> Markup:
     x, y = log_scale(values, 40, 250), Scale(0, 1, 140, 12)
-    parts = [part for v in (0, 0.5, 1) for part in
-             (line(36, y(v), 254, y(v), "grid"), text(30, y(v) + 4, f"{100 * v:.0f}", "tick", "end"))]  # fmt: skip
-    parts += _x_axis(x, sorted({(p["x"], p["label"]) for s in trend["series"] for p in s["points"]}), trend["axis"], 140)
+    parts = _y_axis(y, (0, 0.5, 1), 36, 254, percent)
+    parts += _x_axis(x, [p for s in trend["series"] for p in s["points"]], trend["axis"], 140)
     if reference and reference is not series:
-        points = [(x(p["x"]), y(p["low"]), y(p["high"])) for p in reference["points"]]
-        parts += [band(points, "band"), path([(x(p["x"]), y(p["value"])) for p in reference["points"]], "reference")]
+        edges = [(x(p["x"]), y(p["low"]), y(p["high"])) for p in reference["points"]]
+        parts += [band(edges, "band"), path([(x(p["x"]), y(p["value"])) for p in reference["points"]], "reference")]
     shape, kind = look[series["policy"]]
     parts.append(path([(x(p["x"]), y(p["value"])) for p in series["points"]], f"curve {kind}"))
     for p in series["points"]:
@@ -113,9 +132,17 @@ def _success_panel(trend: dict, series: dict, reference: dict | None, values: li
     return drawing(262, 178, f"Success of {series['policy']}: {words}", *parts)
 
 
-def _x_axis(x: Scale, points: list[tuple[float, str]], axis: str, bottom: float) -> list[Markup]:
+def _y_axis(y: Scale, ticks: Sequence[float], left: float, right: float, words: Callable) -> list[Markup]:
+    parts = []
+    for value in ticks:
+        parts.append(line(left, y(value), right, y(value), "grid"))
+        parts.append(text(left - 6, y(value) + 4, words(value), "tick", "end"))
+    return parts
+
+
+def _x_axis(x: Scale, points: Sequence[dict[str, Any]], axis: str, bottom: float) -> list[Markup]:
     parts, last = [], -100.0
-    for value, label in points:
+    for value, label in sorted({(p["x"], p["label"]) for p in points}):
         parts.append(line(x(value), bottom, x(value), bottom + 4, "track"))
         shown = f"{value:g}" if axis == "horizon" else label
         if x(value) - last > 7 * len(shown):
@@ -130,50 +157,60 @@ def curves(trend: dict[str, Any], look: Styles) -> Markup:
     left, right, top, bottom = 44, 226, 12, 196
     every = [p for s in trend["series"] for p in s["points"] if p["value"] > 0]
     x, y = log_scale([p["x"] for p in every], left, right, 1.1), log_scale([p["value"] for p in every], bottom, top)
-    parts = [part for v in log_ticks(y.low, y.high) for part in
-             (line(left, y(v), right, y(v), "grid"), text(left - 6, y(v) + 4, f"{v:g}", "tick", "end"))]  # fmt: skip
-    parts += _x_axis(x, sorted({(p["x"], p["label"]) for p in every}), trend["axis"], bottom)
+    parts = _y_axis(y, log_ticks(y.low, y.high), left, right, "{:g}".format)
+    parts += _x_axis(x, every, trend["axis"], bottom)
     shown = [s | {"points": [p for p in s["points"] if p["value"] > 0]} for s in trend["series"]]
     shown = [s for s in shown if s["points"]]
     ends = [y(s["points"][-1]["value"]) for s in shown]
     for series, end, label in zip(shown, ends, spread(ends, 14, top, bottom + 10), strict=True):
         shape, kind = look.get(series["policy"], ("circle", "free"))
-        points = [(x(p["x"]), y(p["value"])) for p in series["points"]]
-        parts += [path(points, f"curve {kind}"), path([(points[-1][0] + 7, end), (right + 8, label)], "leader")]
+        places = [(x(p["x"]), y(p["value"])) for p in series["points"]]
+        parts += [path(places, f"curve {kind}"), path([(places[-1][0] + 7, end), (right + 8, label)], "leader")]
         parts += [marker(*at, shape, kind, f"{p['label']}: {p['value']:.3g} (n {p['n']})")
-                  for at, p in zip(points, series["points"], strict=True)]  # fmt: skip
+                  for at, p in zip(places, series["points"], strict=True)]  # fmt: skip
         parts.append(text(right + 11, label + 4, series["policy"], f"label {kind}"))
-    words = "; ".join(f"{s['policy']} " + ", ".join(f"{p['label']} {p['value']:.3g}" for p in s["points"]) for s in shown)
-    return drawing(360, 236, f"{trend['title']}: {words}", *parts)
+    told = [f"{s['policy']} " + ", ".join(f"{p['label']} {p['value']:.3g}" for p in s["points"]) for s in shown]
+    return drawing(360, 236, f"{trend['title']}: {'; '.join(told)}", *parts)
 
 
-def tradeoff(board: dict[str, Any], look: Styles, farthest: float) -> Markup | None:
+def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Markup | None:
     """Success against training time relative to the control; the line joins what no other policy beats in both."""
     rows = [row for row in board["rows"] if row["time_relative"]]
     if len(rows) < 2:
         return None
     left, right, top, bottom = 36, 232, 12, 196
-    x, y = Scale(0, farthest * 1.06, left, right), Scale(0, 1, bottom, top)
-    parts = [part for v in (0, 0.25, 0.5, 0.75, 1) for part in
-             (line(left, y(v), right, y(v), "grid"), text(left - 6, y(v) + 4, f"{100 * v:.0f}", "tick", "end"))]  # fmt: skip
-    for value in nice_ticks(0, farthest * 1.06, 5):
+    x, y = log_scale([*span, 1.0], left + 8, right - 8, 1.06), Scale(0, 1, bottom, top)
+    parts = _y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
+    for value in log_ticks(x.low, x.high, 5):
         parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
                   text(x(value), bottom + 17, f"{value:g}×", "tick", "middle")]  # fmt: skip
-    parts.append(text((left + right) / 2, bottom + 33, f"training time relative to {board['control']}", "tick", "middle"))
+    title = f"training time relative to {board['control']}"
+    parts.append(text((left + right) / 2, bottom + 33, title, "tick", "middle"))
     best = sorted((row for row in rows if row["policy"] in board["pareto"]), key=lambda row: row["time_relative"])
     parts.append(path(_steps([(x(r["time_relative"]), y(r["success"]["rate"])) for r in best], right), "front"))
-    heights = [y(row["success"]["rate"]) for row in rows]
-    for row, height, label in zip(rows, heights, spread(heights, 14, top, bottom), strict=True):
-        shape, kind = look[row["policy"]]
-        at, s = x(row["time_relative"]), row["success"]
+    heights, across = [y(row["success"]["rate"]) for row in rows], _side_by_side([x(r["time_relative"]) for r in rows])
+    for row, at, height, label in zip(rows, across, heights, spread(heights, 14, top, bottom), strict=True):
+        (shape, kind), s = look[row["policy"]], row["success"]
         parts += [
             path([(at + 7, height), (right + 8, label)], "leader"),
             line(at, y(s["low"]), at, y(s["high"]), f"interval {kind}"),
             marker(at, height, shape, kind, f"{row['policy']}: {row['time_relative']:.2f}×, {s['k']}/{s['n']}"),
             text(right + 11, label + 4, row["policy"], f"label {kind}"),
         ]
-    words = "; ".join(f"{r['policy']} {r['time_relative']:.2f} times, {r['success']['k']} of {r['success']['n']}" for r in rows)
-    return drawing(360, 236, f"Success against training time on {board['task']}: {words}", *parts)
+    told = [f"{r['policy']} {ratio(r['time_relative'])}, {r['success']['k']} of {r['success']['n']}" for r in rows]
+    return drawing(360, 236, f"Success against training time on {board['task']}: {'; '.join(told)}", *parts)
+
+
+def _side_by_side(wanted: Sequence[float]) -> list[float]:
+    """Positions with those that coincide (within 3 pixels) drawn 7 pixels apart around where they belong."""
+    result = list(wanted)
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    while order:
+        crowd = [i for i in order if wanted[i] - wanted[order[0]] < 3]
+        for place, i in enumerate(sorted(crowd)):
+            result[i] = wanted[i] + 7 * (place - (len(crowd) - 1) / 2)
+        order = order[len(crowd):]
+    return result
 
 
 def _steps(points: list[tuple[float, float]], right: float) -> list[tuple[float, float]]:

@@ -9,16 +9,17 @@ QUESTION = "When does a critic pay?"
 
 
 def headline(boards: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The question, a short answer, and one to three sentences; never more than the comparisons carry."""
+    """The question, a short answer, and a few sentences; never more than the comparisons carry."""
     against_bc = [c for c in comparisons if c["critic"] and c["against_control"]]
-    if not against_bc:
-        return {"question": QUESTION, "short": "Not answered by these results.", "sentences": [_nothing(boards)],
-                "compared": 0, "better": 0, "worse": 0, "undecided": 0, "pays": 0}  # fmt: skip
     counts = {word: sum(c["verdict"] == word for c in against_bc) for word in ("better", "worse", "undecided")}
     pays = [c for c in against_bc if beats_every_free(c, comparisons)]
-    sentences = [_against_bc(against_bc, counts), _against_free(boards, pays, len(against_bc)), _price(boards)]
-    return {"question": QUESTION, "short": _short(pays, counts, len(against_bc)),
-            "sentences": [s for s in sentences if s], "compared": len(against_bc), **counts, "pays": len(pays)}  # fmt: skip
+    if against_bc:
+        short = _short(pays, counts, len(against_bc))
+        sentences = [_against_bc(against_bc, counts), _pays(pays, counts), *_best_of_boards(boards), _price(boards)]
+    else:
+        short, sentences = "These results do not say.", [_nothing(boards)]
+    return {"question": QUESTION, "short": short, "sentences": [s for s in sentences if s],
+            "compared": len(against_bc), **counts, "pays": len(pays)}  # fmt: skip
 
 
 def beats_every_free(comparison: dict[str, Any], comparisons: Sequence[dict[str, Any]]) -> bool:
@@ -28,53 +29,53 @@ def beats_every_free(comparison: dict[str, Any], comparisons: Sequence[dict[str,
 
 
 def _short(pays: list[dict], counts: dict[str, int], total: int) -> str:
-    if len(pays) == total:
-        return f"In {'every one' if total > 1 else 'the one'} of the comparisons made here."
     if pays:
-        places = sorted({place(c) for c in pays})
-        return f"In {len(pays)} of {total} comparisons: {'; '.join(places)}."
+        return f"In {len(pays)} of the {total} comparisons made here." if total > 1 else "In the one comparison here."
     if counts["better"]:
-        return "It beats plain cloning in places, but nowhere every policy without a critic."
+        return "Against plain cloning in places; nowhere against every policy without a critic."
     if counts["worse"]:
-        return f"Nowhere shown here; in {counts['worse']} of {total} comparisons it lowers success."
-    return "Nowhere shown here."
-
-
-def place(comparison: dict[str, Any]) -> str:
-    """The board of a comparison in words."""
-    return f"{comparison['task']} on {comparison['regime']} data"
+        return "Not shown in these results; in places it lowers success."
+    return "Not shown in these results."
 
 
 def _against_bc(rows: list[dict], counts: dict[str, int]) -> str:
-    n = sorted({c["n"] for c in rows})
-    pairs = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
-    parts = [f"raises success in {_of(counts['better'], len(rows))}", f"lowers it in {counts['worse']}"]
-    if counts["undecided"]:
-        parts.append(f"and in {counts['undecided']} the {pairs} paired episodes cannot tell the two apart")
+    sizes = sorted({c["n"] for c in rows})
+    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     control = " or ".join(sorted({c["against"] for c in rows}))
-    verb = ", ".join(parts) if counts["undecided"] else " and ".join(parts)
-    return f"Against {control} a trained critic {verb}."
+    total = f"{len(rows)} comparisons" if len(rows) > 1 else "the one comparison"
+    if not counts["better"] and not counts["worse"]:
+        none = f"In none of the {total}" if len(rows) > 1 else f"In {total}"
+        return f"{none} with {control}{' do' if len(rows) > 1 else ' no difference shows:'} " + (
+            f"the {n} paired episodes show that a trained critic changes success." if len(rows) > 1
+            else f"{n} paired episodes cannot tell a trained critic from it.")  # fmt: skip
+    told = (f"Against {control}, a trained critic succeeds more often in {counts['better']} of {total} "
+            f"and less often in {counts['worse']}")  # fmt: skip
+    rest = f"; in the other {counts['undecided']}, {n} paired episodes cannot tell" if counts["undecided"] else ""
+    return f"{told}{rest}."
 
 
-def _of(k: int, total: int) -> str:
-    return f"{k} of {total} comparisons" if total > 1 else f"{k} of 1 comparison"
+def _pays(pays: list[dict], counts: dict[str, int]) -> str:
+    if pays:
+        places = [f"{c['policy']} on {c['task']} ({c['regime']}, {c['size']})" for c in pays]
+        more = f" and {len(places) - 4} more" if len(places) > 4 else ""
+        return f"Better than every policy without a critic: {', '.join(places[:4])}{more}."
+    return "In none of them is it better than every policy without a critic." if counts["better"] else ""
 
 
-def _against_free(boards: Sequence[dict], pays: list[dict], total: int) -> str:
-    """The best critic of each board beside its best policy without one."""
-    parts = []
-    for board in boards:
-        critics, free = _split(board)
-        if critics and free:
-            parts.append(f"{board['task']} on {board['regime']}{_size(board, boards)}: best with a critic "
-                         f"{_result(critics[0])}, best without {_result(free[0])}{_overlap(critics[0], free[0])}")  # fmt: skip
-    shown = parts[:3]
-    more = f" The other {len(parts) - 3} boards are below." if len(parts) > 3 else ""
-    return f"{'; '.join(shown)}.{more}" if shown else ""
-
-
-def _size(board: dict, boards: Sequence[dict]) -> str:
-    return f", size {board['size']}" if len({b["size"] for b in boards}) > 1 else ""
+def _best_of_boards(boards: Sequence[dict]) -> list[str]:
+    """The best policy with a critic beside the best without: in words for two boards, counted for more."""
+    both = [(board, *_split(board)) for board in boards]
+    best = [(board, critics[0], free[0]) for board, critics, free in both if critics and free]
+    if len(best) <= 2:
+        return [f"On {board['task']} ({board['regime']} data) the best policy with a critic, {_result(critic)}, stands "
+                f"beside the best without, {_result(free)}: {_overlap(critic, free)}."
+                for board, critic, free in best]  # fmt: skip
+    gaps = [critic["success"]["rate"] - free["success"]["rate"] for _, critic, free in best]
+    apart = sum(_overlap(critic, free) == "the intervals are apart" for _, critic, free in best)
+    told = {"ahead of the best without one": sum(g > 0 for g in gaps), "behind it": sum(g < 0 for g in gaps),
+            "level with it": sum(g == 0 for g in gaps)}  # fmt: skip
+    words = ", ".join(f"{how} on {k}" for how, k in told.items())
+    return [f"Over {len(best)} boards the best policy with a critic is {words}; the intervals are apart on {apart}."]
 
 
 def _split(board: dict) -> tuple[list[dict], list[dict]]:
@@ -83,12 +84,12 @@ def _split(board: dict) -> tuple[list[dict], list[dict]]:
 
 def _result(row: dict) -> str:
     s = row["success"]
-    return f"{row['policy']} {s['k']}/{s['n']} [{100 * s['low']:.0f}, {100 * s['high']:.0f}] %"
+    return f"{row['policy']} with {s['k']}/{s['n']} [{100 * s['low']:.0f}, {100 * s['high']:.0f}] %"
 
 
 def _overlap(first: dict, second: dict) -> str:
     a, b = first["success"], second["success"]
-    return " (the intervals overlap)" if a["low"] <= b["high"] and b["low"] <= a["high"] else ""
+    return "the intervals overlap" if a["low"] <= b["high"] and b["low"] <= a["high"] else "the intervals are apart"
 
 
 def _price(boards: Sequence[dict]) -> str:
@@ -97,9 +98,9 @@ def _price(boards: Sequence[dict]) -> str:
         return ""
     times = [r["time_relative"] for r in rows]
     memory = [r["memory_relative"] for r in rows if r["memory_relative"]]
-    how = "measured in one interleaved run" if all(r["cost_source"] == "interleaved" for r in rows) else (
-        "partly from the cells' own clocks, so indicative")  # fmt: skip
-    text = f"The critics train in {_range(times)} the time of the control"
+    how = "interleaved measurement" if all(r["cost_source"] == "interleaved" for r in rows) else (
+        "partly by the cells' own clocks, so indicative")  # fmt: skip
+    text = f"Training with a critic takes {_range(times)} the time of the control"
     return f"{text}{f' and {_range(memory)} its peak memory' if memory else ''} ({how})."
 
 

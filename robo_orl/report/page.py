@@ -12,7 +12,7 @@ from markupsafe import Markup
 from robo_orl.report import figures
 from robo_orl.report.numbers import num, span
 
-FORESTS_SHOWN = 4  # boards whose comparisons open the page; the others follow in the table
+FORESTS_SHOWN = 12  # boards whose comparisons open the page; the others follow in the table
 
 
 def render(document: dict[str, Any]) -> str:
@@ -23,16 +23,19 @@ def render(document: dict[str, Any]) -> str:
         d=document,
         style=Markup(_read("style.css")),
         script=Markup(_read("page.js")),
+        symbols=figures.symbols(look),
         mark=lambda policy: figures.key_mark(policy, look),
         interval_bar=figures.interval_bar,
         stage_bars=figures.stage_bars,
         forests=_forests(document, look),
         multiples=[(trend, figures.success_multiples(trend, _control(document), look))
                    for trend in document["horizon"] + document["size"] if trend["metric"] == "success"],
-        curves=[(trend, figures.curves(trend, look))
-                for trend in document["horizon"] + document["size"] if trend["metric"] != "success"],
+        curves=[(trend, figures.curves(trend, look)) for trend in document["horizon"] + document["size"]
+                if trend["metric"] != "success" and not trend["metric"].startswith("cell_")],
+        clocks=[(trend, figures.curves(trend, look)) for trend in document["horizon"]
+                if trend["metric"].startswith("cell_")],
         tradeoffs=_tradeoffs(document, look),
-        critics={row["policy"]: row["critic"] for board in document["boards"] for row in board["rows"]},
+        many={name: len({c[name] for c in document["comparisons"]}) > 1 for name in ("size", "seeds")},
     )  # fmt: skip
 
 
@@ -43,7 +46,7 @@ def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[
         here = [c for c in rows if c["board"] == board["index"]]
         if here:
             shown.append((board, here))
-    shown = shown[:FORESTS_SHOWN] if len(shown) > FORESTS_SHOWN + 2 else shown
+    shown = shown[:FORESTS_SHOWN]
     ends = [abs(c[end]) for _, here in shown for c in here for end in ("low", "high")]
     limit = max([0.1, *ends])
     return [(board, figures.forest(here, limit, look)) for board, here in shown]
@@ -51,7 +54,7 @@ def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[
 
 def _tradeoffs(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
     times = [row["time_relative"] for board in document["boards"] for row in board["rows"] if row["time_relative"]]
-    drawn = [(board, figures.tradeoff(board, look, max(times, default=1.0))) for board in document["boards"]]
+    drawn = [(board, figures.tradeoff(board, look, times)) for board in document["boards"]]
     return [(board, figure) for board, figure in drawn if figure is not None]
 
 
@@ -70,4 +73,5 @@ def _environment() -> Environment:
     )
     environment.globals.update(num=num, span=span)
     environment.filters["words"] = lambda name: str(name).replace("_", " ")
+    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(str(name).split("_"))
     return environment

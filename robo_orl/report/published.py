@@ -18,8 +18,8 @@ def published() -> dict[str, Any]:
     """Success per source as a table of methods by (task, regime), and memory of critic topologies."""
     tables: dict[tuple[str, str], dict[str, Any]] = {}
     for row in _read("published.csv"):
-        table = tables.setdefault((row["source"], row["protocol"]), {
-            "source": row["source"], "kind": row["kind"], "protocol": row["protocol"], "methods": [], "rows": {}})  # fmt: skip
+        about = {key: row[key] for key in ("source", "kind", "protocol")}
+        table = tables.setdefault((row["source"], row["protocol"]), {**about, "methods": [], "rows": {}})
         if row["method"] not in table["methods"]:
             table["methods"].append(row["method"])
         table["rows"].setdefault((row["task"], row["regime"]), {})[row["method"]] = float(row["success_percent"])

@@ -57,13 +57,13 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round values within low..high for a logarithmic axis: decades, then 1-2-5 or finer where decades are too few."""
+def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round values within low..high for a logarithmic axis: as fine as fits; evenly spaced over a short span."""
     lowest, highest = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+    for mantissas in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [m * 10.0**e for e in range(lowest, highest + 1) for m in mantissas if low <= m * 10.0**e <= high]
         if len(ticks) <= most:
-            return ticks
+            return ticks if len(ticks) > 1 else nice_ticks(low, high, 4)
     return ticks[:: math.ceil(len(ticks) / most)]
 
 

@@ -13,7 +13,7 @@ from robo_orl.results.record import CostRecord, CostRow, Record
 
 METRICS = {
     "success": "Success",
-    "value_error": "Value error: mean |value − Monte-Carlo return|",
+    "value_error": "Value error, mean |value − return|",
     "cell_time_relative": "Training time relative to the control, by the cells' own clocks",
     "cell_memory_relative": "Peak memory relative to the control, in the cells",
 }
@@ -32,7 +32,7 @@ def value_errors(cells: Cells) -> list[dict[str, Any]]:
             rows.append({"task": record.task.name, "horizon": record.task.horizon, "regime": record.regime,
                          "policy": record.policy.name, "size": record.size, "seed": record.seed,
                          **record.value_errors.model_dump()})  # fmt: skip
-    return rows
+    return sorted(rows, key=lambda r: (r["horizon"], r["task"], r["regime"], r["size"], r["policy"], r["seed"]))
 
 
 def horizon_trends(boards: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -44,9 +44,10 @@ def horizon_trends(boards: Sequence[dict[str, Any]], errors: Sequence[dict[str, 
     for board in boards:
         data, stages = (board["regime"], board["size"]), tuple(board["stages"])
         name, rate, dead = family(board["task"]), board["control_hz"], board["padding"]
-        groups[f"{name}: more stages ({rate} Hz{f', {dead:g} s dead time' if dead else ''})", *data].append(board)
-        groups[f"{name}, {len(stages)} stages: control rate{f' ({dead:g} s dead time)' if dead else ''}", *data].append(board)
-        groups[f"{name}, {len(stages)} stages: dead time ({rate} Hz)", *data].append(board)
+        waits = f", {dead:g} s dead time" if dead else ""
+        groups[f"{name}: more stages at {rate} Hz{waits}", *data].append(board)
+        groups[f"{name}, {len(stages)} stages: control rate{waits}", *data].append(board)
+        groups[f"{name}, {len(stages)} stages: dead time at {rate} Hz", *data].append(board)
     return _trends("horizon", groups, errors, lambda board: board["horizon"], lambda board: board["task"], METRICS)
 
 
@@ -160,5 +161,5 @@ def cell_speeds(records: Sequence[Record]) -> list[dict[str, Any]]:
          "samples_per_s": r.train.samples_per_s, "peak_memory_bytes": r.train.peak_memory_bytes,
          "peak_memory_kind": r.train.peak_memory_kind, "episodes": r.evaluation.episodes,
          "restarts": r.evaluation.restarts, "loop": r.evaluation.loop}
-        for r in records
+        for r in sorted(records, key=lambda r: (r.task.horizon, r.task.name, r.regime, r.size, r.policy.name, r.seed))
     ]  # fmt: skip
