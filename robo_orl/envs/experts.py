@@ -17,9 +17,9 @@ from robo_orl.envs.scene import Scene
 STEP, TURN = 0.05, 0.5  # metres and radians that an action of 1 asks for (robosuite's OSC_POSE)
 GAIN, TURN_GAIN = 1.6, 1.0  # of the distance to the waypoint that is asked for in one decision
 OPEN, CLOSE = -1.0, 1.0
-CLOSED_GAP, WIDE_GAP = 0.62, 0.85  # of the object's width, of the widest opening
+CLOSED_GAP, HOLDING_GAP, WIDE_GAP = 0.62, 1.4, 0.85  # of the object's width; the last: of the widest opening
 WIDEST = 0.08  # metres between the pads of the open gripper
-NEAR, LOW = 0.012, 0.012  # metres: over the object, down at the object
+NEAR, LOW = 0.015, 0.012  # metres: over the object, down at the object
 HOVER = 0.07  # metres above the grasp from which the gripper comes down
 
 
@@ -29,8 +29,8 @@ class Job:
 
     index: of the object. grasp: (3,) where the grip site takes it. axes: headings of the fingers that fit, radians.
     width: metres between the fingers once it is held. goal: (3,) where the object belongs. height: metres, of the
-    object's centre, at which it travels. heading: of the object at the goal modulo pi/2, or None where it does not
-    matter. delivered: it lies where it belongs and is only to be let go.
+    object's centre, at which it travels. tolerance: metres aside at which it may come down. headings: of the object,
+    that fit at the goal; none where any does. delivered: it lies where it belongs and is only to be let go.
     """
 
     index: int
@@ -39,7 +39,8 @@ class Job:
     width: float
     goal: np.ndarray
     height: float
-    heading: float | None = None
+    tolerance: float
+    headings: tuple[float, ...] = ()
     delivered: bool = False
 
 
@@ -56,9 +57,12 @@ def waypoint(scene: Scene, job: Job) -> Waypoint:
     """The next waypoint of a pick-and-place job."""
     if job.delivered:
         return _let_go(scene)
-    if scene.held()[job.index]:
-        return _carry(scene, job)
-    return _reach(scene, job)
+    return _carry(scene, job) if holds(scene, job) else _reach(scene, job)
+
+
+def holds(scene: Scene, job: Job) -> bool:
+    """Whether the object is between the pads: both touch it, no wider apart than it is."""
+    return bool(scene.held()[job.index]) and gap(scene) < HOLDING_GAP * job.width
 
 
 def _let_go(scene: Scene) -> Waypoint:
@@ -76,7 +80,7 @@ def _reach(scene: Scene, job: Job) -> Waypoint:
     offset, height = np.linalg.norm(job.grasp[:2] - grip[:2]), grip[2] - job.grasp[2]
     turned = abs(turn_to(scene, axis)) < 0.12 + 2.0 * max(height, 0.0)
     empty = gap(scene) < CLOSED_GAP * job.width
-    if offset > NEAR + 0.2 * max(height, 0.0) or not turned or empty:
+    if offset > NEAR + 0.25 * max(height, 0.0) or not turned or empty:
         rising = height < HOVER - 0.02
         return Waypoint(np.array([*(grip if rising else above)[:2], above[2]]), axis, OPEN)
     if height > LOW:
@@ -89,8 +93,8 @@ def _carry(scene: Scene, job: Job) -> Waypoint:
     """Up, across, down, open; the object, not the gripper, is led to the goal."""
     grip, position = scene.grip_position, scene.position(job.index)
     shift = job.goal - position
-    axis = None if job.heading is None else _axis_for_heading(scene, job)
-    far = np.linalg.norm(shift[:2]) > NEAR + 0.1 * max(-shift[2], 0.0)
+    axis = _axis_for_heading(scene, job) if job.headings else None
+    far = np.linalg.norm(shift[:2]) > job.tolerance + 0.1 * max(-shift[2], 0.0)
     turned = axis is None or abs(turn_to(scene, axis)) < 0.05
     if far or not turned:
         rising = position[2] < job.height - 0.03
@@ -127,8 +131,9 @@ def nearest_axis(scene: Scene, axes: tuple[float, ...]) -> float:
 
 
 def _axis_for_heading(scene: Scene, job: Job) -> float:
-    """The fingers' heading at which the held object has its heading."""
-    turn = _wrap(job.heading - scene.yaw(job.index), np.pi / 2)
+    """The fingers' heading at which the held object has the nearest of its headings."""
+    yaw = scene.yaw(job.index)
+    turn = min((_wrap(heading - yaw, 2 * np.pi) for heading in job.headings), key=abs)
     return _heading(scene.finger_vector) + turn
 
 

@@ -8,13 +8,14 @@ from robo_orl.envs.chain_layout import HALF, PLACE_SLOTS, TABLE_Z
 from robo_orl.envs.experts import Job, JobOf
 from robo_orl.envs.scene import Scene
 
+AWAY_FROM_REACH = (np.pi / 2, np.pi, -np.pi / 2)  # of the nut's handle: straight ahead is too far for the arm
 FREE = 0.055  # metres between a place and the nearest cube that keeps it free
 
 
 def lift_job(scene: Scene) -> Job:
     """The cube, 10 cm up."""
     position, yaw = scene.position(0).copy(), scene.yaw(0)
-    return Job(0, position, (yaw, yaw + np.pi / 2), 0.04, position + [0, 0, 0.1], position[2] + 0.1)
+    return Job(0, position, (yaw, yaw + np.pi / 2), 0.04, position + [0, 0, 0.1], position[2] + 0.1, 0.05)
 
 
 def stack_job(scene: Scene) -> Job:
@@ -24,7 +25,7 @@ def stack_job(scene: Scene) -> Job:
     goal = base + [0, 0, 0.025 + 0.02 + 0.002]
     delivered = np.linalg.norm(goal[:2] - position[:2]) < 0.02 and abs(goal[2] - position[2]) < 0.006
     axes = _clear_axes((yaw, yaw + np.pi / 2), position, base, reach=0.06)
-    return Job(0, position, axes, 0.04, goal, base[2] + 0.12, delivered=bool(delivered))
+    return Job(0, position, axes, 0.04, goal, base[2] + 0.12, 0.01, delivered=bool(delivered))
 
 
 def _clear_axes(axes: tuple[float, ...], position: np.ndarray, other: np.ndarray, reach: float) -> tuple[float, ...]:
@@ -41,9 +42,10 @@ def _clear_axes(axes: tuple[float, ...], position: np.ndarray, other: np.ndarray
 def can_job(scene: Scene) -> Job:
     """The can into its compartment of the second bin."""
     env, position = scene.env, scene.position(0).copy()
-    goal = env.target_bin_placements[env.object_id] + [0, 0, 0.09]
+    near_half = [-0.04, -0.05, 0.09]  # the far corner is out of reach
+    goal = env.target_bin_placements[env.object_id] + near_half
     delivered = not env.not_in_bin(position, env.object_id)
-    return Job(0, position + [0, 0, 0.01], (np.pi / 2,), 0.05, goal, env.bin1_pos[2] + 0.24, delivered=delivered)
+    return Job(0, position + [0, 0, 0.01], (np.pi / 2,), 0.05, goal, env.bin1_pos[2] + 0.2, 0.03, delivered=delivered)
 
 
 def square_job(scene: Scene) -> Job:
@@ -52,7 +54,7 @@ def square_job(scene: Scene) -> Job:
     handle = position + 0.054 * np.array([np.cos(yaw), np.sin(yaw), 0.0])
     peg = env.sim.data.body_xpos[env.peg1_body_id]
     goal = np.array([*peg[:2], env.table_offset[2] + 0.03])
-    return Job(0, handle, (yaw + np.pi / 2,), 0.032, goal, peg[2] + 0.16, heading=0.0)
+    return Job(0, handle, (yaw + np.pi / 2,), 0.032, goal, peg[2] + 0.13, 0.005, AWAY_FROM_REACH)
 
 
 def chain_job(scene: Scene) -> Job | None:
@@ -65,7 +67,7 @@ def chain_job(scene: Scene) -> Job | None:
     position = scene.position(index).copy()
     goal = np.array([*_place(scene, index), TABLE_Z + HALF])
     delivered = bool(env.in_zone()[index])
-    return Job(index, position, (np.pi / 2,), 0.04, goal, TABLE_Z + 0.13, delivered=delivered)
+    return Job(index, position, (np.pi / 2,), 0.04, goal, TABLE_Z + 0.13, 0.02, delivered=delivered)
 
 
 def _place(scene: Scene, index: int) -> np.ndarray:

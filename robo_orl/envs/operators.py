@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robo_orl.envs.experts import CLOSE, HOVER, OPEN, Job, Waypoint, nearest_axis, steer, waypoint
+from robo_orl.envs.experts import CLOSE, HOVER, OPEN, Job, Waypoint, holds, nearest_axis, steer, waypoint
 from robo_orl.envs.jobs import JOBS
 from robo_orl.envs.task_env import TaskEnv
 
@@ -126,7 +126,7 @@ class Operator:
         if self._releasing > 0:
             self._releasing -= 1
             return Waypoint(scene.grip_position.copy(), None, OPEN)
-        carrying = bool(scene.held()[job.index])
+        carrying = holds(scene, job)
         if carrying != self._attempt.carrying:
             self._attempt = self._plan(job, carrying)
         attempt = self._attempt

@@ -25,11 +25,11 @@ EXPERT = OperatorStyle("expert", noise=0.1)
 
 HUMANS = (  # two of each grade, as in robomimic's multi-human sets
     OperatorStyle("better_1", "better", speed=0.95, noise=0.1),
-    OperatorStyle("better_2", "better", speed=0.85, noise=0.15, pause=0.1),
-    OperatorStyle("okay_1", "okay", speed=0.7, noise=0.15, detour=0.3, pause=0.2, miss=0.15),
-    OperatorStyle("okay_2", "okay", speed=0.6, noise=0.2, detour=0.2, pause=0.3, drop=0.15),
-    OperatorStyle("worse_1", "worse", speed=0.5, noise=0.2, detour=0.5, pause=0.5, miss=0.3, drop=0.2),
-    OperatorStyle("worse_2", "worse", speed=0.45, noise=0.25, detour=0.5, pause=0.5, miss=0.4, early_release=0.3),
+    OperatorStyle("better_2", "better", speed=0.9, noise=0.12, pause=0.1),
+    OperatorStyle("okay_1", "okay", speed=0.8, noise=0.12, detour=0.3, pause=0.2, miss=0.15),
+    OperatorStyle("okay_2", "okay", speed=0.75, noise=0.12, detour=0.2, pause=0.2, drop=0.15),
+    OperatorStyle("worse_1", "worse", speed=0.65, noise=0.15, detour=0.4, pause=0.3, miss=0.2, drop=0.1),
+    OperatorStyle("worse_2", "worse", speed=0.6, noise=0.15, detour=0.4, pause=0.3, miss=0.25, early_release=0.15),
 )
 
 MACHINES = (  # mixed competence: each fault is one operator's habit, so that it does not average out
@@ -41,7 +41,7 @@ MACHINES = (  # mixed competence: each fault is one operator's habit, so that it
 )
 
 COMPETENT = OperatorStyle("competent", speed=0.95, noise=0.1)
-FUMBLING = OperatorStyle("fumbling", speed=0.55, noise=0.15, miss=0.85, early_release=0.5, pause=0.5, give_up=0.1)
+FUMBLING = OperatorStyle("fumbling", speed=0.5, noise=0.12, miss=0.88, early_release=0.6, pause=0.4, give_up=0.2)
 MISPLACING = OperatorStyle("misplacing", speed=0.8, noise=0.15, miss=0.3, misplace=1.0)
 
 Casting = Callable[[EpisodePlan, int, np.random.Generator], EpisodePlan]

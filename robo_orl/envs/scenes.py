@@ -31,15 +31,17 @@ class ChainParams(Strict):
 
 @dataclass(frozen=True)
 class SceneEntry:
-    """robosuite's name of the environment, the schema of its parameters, its objects in the task's order."""
+    """robosuite's name of the environment, its objects in the task's order, the schema of its parameters, and whether
+    every new start draws the objects' sizes too (a new model, half a second)."""
 
     robosuite_name: str
     objects: tuple[str, ...] = ()
     params: type[Strict] = NoParams
+    draws_model: bool = False
 
 
 SCENES: dict[str, SceneEntry] = {
-    "lift": SceneEntry("Lift", ("cube",)),
+    "lift": SceneEntry("Lift", ("cube",), draws_model=True),
     "can": SceneEntry("PickPlaceCan", ("Can",)),
     "square": SceneEntry("NutAssemblySquare", ("SquareNut",)),
     "stack": SceneEntry("Stack", ("cubeA", "cubeB")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -168,14 +169,21 @@ class TaskEnv:
     # ------------------------------------------------------------------------------------------------------- the scene
 
     def _bind(self) -> None:
+        """Look the scene's indices up, which a new model may have changed."""
         self._scene = Scene(self._env, self._names)
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
     def draw_start(self, seed: int) -> StartState:
         """A new start state of the scene: the same for the same seed, in every process."""
         from robo_orl.envs.snapshot import capture
 
         self._env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        self._env.hard_reset = scene_entry(self.task).draws_model
         self._env.reset()
+        if self._env.hard_reset:
+            self._bind()
         return StartState(capture(self._env))
 
     def state(self) -> np.ndarray:
@@ -183,8 +191,13 @@ class TaskEnv:
         return self._env.sim.get_state().flatten()
 
     def model_xml(self) -> str:
-        """The scene as MuJoCo XML."""
-        return self._env.sim.model.get_xml()
+        """The scene as MuJoCo XML, with the objects' sizes of this episode."""
+        tree = ElementTree.fromstring(self._env.sim.model.get_xml())
+        for geom in tree.iter("geom"):
+            if geom.get("type") == "box" and geom.get("name", "").startswith(tuple(self._names)):
+                size = self._env.sim.model.geom_size[self._env.sim.model.geom_name2id(geom.get("name"))]
+                geom.set("size", " ".join(repr(float(value)) for value in size))
+        return ElementTree.tostring(tree, encoding="unicode")
 
     def env_args(self) -> dict[str, Any]:
         """robomimic's description of the environment, as JSON values."""
