@@ -44,16 +44,24 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
-def picture(source: Path, out: Path, width: int = 1200, height: int = 1500, theme: str = "light") -> None:
-    """Write a PNG of the top of a report (height 0: all of it). source: a results folder or a report.html."""
+def picture(source: Path, out: Path, **size: Any) -> None:
+    """Write a PNG of a report; `size` is that of `photograph`. source: a results folder or a report.html."""
     if not source.exists():
         raise UsageError(f"There is no {source}.")
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         html = source if source.suffix == ".html" else Path(build(source, Path(folder))["html"])
-        page = browser.new_page(viewport={"width": width, "height": height or 800}, color_scheme=theme)
-        page.goto(html.resolve().as_uri())
-        with atomic_file(out) as temporary:
-            temporary.write_bytes(page.screenshot(full_page=not height))
+        photograph(browser, html, out, **size)
+
+
+def photograph(
+    browser: Any, html: Path, out: Path, width: int = 1200, height: int = 1500, theme: str = "light"
+) -> None:
+    """Write a PNG of the top of a page, `width` x `height` pixels; height 0: all of the page."""
+    page = browser.new_page(viewport={"width": width, "height": height or 800}, color_scheme=theme)
+    page.goto(html.resolve().as_uri())
+    with atomic_file(out) as temporary:
+        temporary.write_bytes(page.screenshot(full_page=not height))
+    page.close()
 
 
 def main() -> int:
@@ -66,7 +74,7 @@ def main() -> int:
     parser.add_argument("--theme", choices=["light", "dark"], default="light")
     chosen = parser.parse_args()
     try:
-        picture(chosen.source, chosen.out, chosen.width, chosen.height, chosen.theme)
+        picture(chosen.source, chosen.out, width=chosen.width, height=chosen.height, theme=chosen.theme)
     except (UsageError, RunError) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -1,0 +1,167 @@
+"""A results folder becomes a page and a JSON file, finished or not."""
+
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from robo_orl.errors import UsageError
+from robo_orl.report.build import build
+from robo_orl.report.published import published
+from robo_orl.report.terminal import table
+from robo_orl.results import store
+
+INTERNAL = {"board", "index", "report_version"}  # places in lists and the version of the schema
+
+
+def numbers(value, key=""):
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from () if name in INTERNAL else numbers(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from numbers(item, key)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value
+
+
+def on_page(html: str) -> set[float]:
+    return {float(found) for found in re.findall(r'<data value="([^"]+)">', html)}
+
+
+@pytest.fixture(scope="module")
+def built(quick_results, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    summary = build(quick_results, out)
+    return summary, json.loads((out / "report.json").read_text()), (out / "report.html").read_text()
+
+
+def test_every_number_of_the_json_is_on_the_page(built):
+    _, made, html = built
+    shown = on_page(html)
+    absent = {key for key, value in numbers(made) if float(value) not in shown}
+    assert not absent
+
+
+def test_the_page_loads_nothing_and_stays_small(built):
+    html = built[2]
+    assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', html) and "url(" not in html and "@import" not in html
+    assert len(html) < 300_000
+
+
+def test_every_success_carries_its_k_and_n_recounted_from_the_rows(built, quick_results):
+    counted = {}
+    for record, rows in store.read_cells(quick_results):
+        counted[record.task.name, record.policy.name] = (sum(row.success_once for row in rows), len(rows))
+    told = {(board["task"], row["policy"]): (row["success"]["k"], row["success"]["n"])
+            for board in built[1]["boards"] for row in board["rows"]}  # fmt: skip
+    assert told == counted and len(told) == 12
+
+
+def test_costs_come_from_the_interleaved_run_where_it_has_the_policy(built):
+    rows = {row["policy"]: row for row in built[1]["boards"][0]["rows"]}
+    assert rows["qc_separate"]["cost_source"] == "interleaved"
+    assert rows["qc_separate"]["time_relative"] == pytest.approx(2.7 * 1.1)
+    assert rows["best_of_untrained"]["cost_source"] == "cells"
+    assert rows["bc"]["time_relative"] == 1.0
+    assert {row["topology"] for row in built[1]["cost"][0]["rows"]} >= {"shared", "shared_detached", "frozen"}
+
+
+def test_an_untrained_critic_is_a_control_and_not_a_critic(built):
+    rows = {row["policy"]: row for row in built[1]["boards"][0]["rows"]}
+    assert rows["qc_shared"]["critic"] and not rows["best_of_untrained"]["critic"]
+
+
+def test_missing_and_failed_cells_are_listed_in_the_page_and_their_board(make_results, results_plan, tmp_path):
+    plan = results_plan(fail=[("synthetic2", "qc_separate")], skip=[("synthetic1", "bc_flow")], episodes=20)
+    summary = build(make_results(tmp_path / "results", plan), tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert summary["absent"] == 2 and summary["cells"] == 10
+    assert "Out of memory." in html and "not run" in html and "Not in this report" in html
+    made = json.loads((tmp_path / "report.json").read_text())
+    assert [cell["policy"] for cell in made["boards"][1]["absent"]] == ["qc_separate"]
+
+
+@pytest.mark.parametrize("left", ["bc", "qc_shared"])
+def test_one_task_with_one_policy_and_no_costs_still_makes_a_report(left, make_results, results_plan, tmp_path):
+    policies = [policy for policy in results_plan().policies if policy.name == left]
+    plan = results_plan(tasks=("synthetic1",), policies=policies, cost=False, episodes=10)
+    summary = build(make_results(tmp_path / "results", plan), tmp_path)
+    assert summary["answer"] == "These results do not say." and summary["cells"] == 1
+    assert "not measured" in (tmp_path / "report.html").read_text() or left == "bc"
+
+
+def test_a_suite_of_which_nothing_has_run_says_so(make_results, results_plan, tmp_path):
+    everything = [(task, policy.name) for task in ("synthetic1", "synthetic2") for policy in results_plan().policies]
+    folder = make_results(tmp_path / "results", results_plan(skip=everything, cost=False))
+    summary = build(folder, tmp_path)
+    assert summary["cells"] == 0 and summary["absent"] == 12
+    assert "No cell has finished yet." in (tmp_path / "report.html").read_text()
+    Console(width=80).print(table(folder))
+
+
+def test_several_seeds_are_pooled_with_the_wider_interval(make_results, results_plan, tmp_path):
+    plan = results_plan(tasks=("synthetic1",), seeds=(0, 1, 2), episodes=30)
+    build(make_results(tmp_path / "results", plan), tmp_path)
+    made = json.loads((tmp_path / "report.json").read_text())
+    row = made["boards"][0]["rows"][0]
+    assert row["seeds"] == 3 and row["success"]["n"] == 90 and row["success"]["interval"] == "two-level"
+    assert {c["seeds"] for c in made["comparisons"]} == {3} and {c["n"] for c in made["comparisons"]} == {90}
+
+
+def test_horizon_and_size_become_curves_with_exponents(make_results, results_plan, tmp_path):
+    plan = results_plan(tasks=("synthetic1", "synthetic2"), sizes=("tiny", "xs", "s"), episodes=10)
+    build(make_results(tmp_path / "results", plan), tmp_path)
+    made = json.loads((tmp_path / "report.json").read_text())
+    assert {"success", "value_error"} <= {trend["metric"] for trend in made["horizon"]}
+    assert {"success", "value_error", "peak memory", "throughput"} <= {trend["metric"] for trend in made["size"]}
+    flops = next(trend for trend in made["size"] if trend["metric"] == "flops per sample")
+    fits = {series["policy"]: series["fit"] for series in flops["series"]}
+    assert fits["bc"]["points"] == 3 and fits["bc"]["exponent"] == pytest.approx(1.0)
+    labels = [point["label"] for point in flops["series"][0]["points"]]
+    assert labels == ["tiny", "xs", "s"]
+
+
+def test_published_numbers_stand_apart_with_source_and_kind(built):
+    html = built[2]
+    start = html.index('id="published"')
+    assert "robomimic study" not in html[:start] and "None of these was run here." in html[start:]
+    tables = published()["success"]
+    assert all(t["source"] and t["kind"] in published()["kinds"] for t in tables)
+    iql = next(t for t in tables if t["methods"] == ["IQL (single run)"])
+    assert iql["kind"] == "third-party"
+
+
+def test_a_folder_without_results_is_a_usage_error_and_writes_nothing(tmp_path):
+    with pytest.raises(UsageError, match="no results folder"):
+        build(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no results"):
+        build(tmp_path / "empty", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_must_be_a_folder(quick_results, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        build(quick_results, tmp_path / "file")
+
+
+def test_a_disk_that_fills_up_leaves_the_old_report_whole(quick_results, tmp_path, monkeypatch):
+    build(quick_results, tmp_path)
+    before = (tmp_path / "report.html").read_bytes()
+    monkeypatch.setattr("robo_orl.report.build.render", lambda made: (_ for _ in ()).throw(OSError("broken")))
+    with pytest.raises(OSError, match="broken"):
+        build(quick_results, tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_the_terminal_table_fits_80_columns_and_names_every_policy(quick_results):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(quick_results))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "When does a critic pay?" in text and text.count("/50") == 12 and "…" not in text
