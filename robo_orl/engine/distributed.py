@@ -74,7 +74,7 @@ def prepare(
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """accelerate's wrappers around the agent and its optimiser."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*broadcast_buffers")  # renamed in newer torch, not yet in accelerate
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers")  # torch's new name is not accelerate's yet
         return accelerator.prepare(agent, optimizer)
 
 
@@ -113,9 +113,7 @@ def check_resolved(found: dict, run: RunConfig, agent: nn.Module, model: nn.Modu
     asked = {"accumulation": 1, "precision": run.policy.optim.precision, "processes": _world()}
     if _flag("ACCELERATE_USE_DEEPSPEED"):
         asked |= {"engine": "deepspeed"} | {
-            key: type(found[key])(os.environ[variable])
-            for key, variable in LAUNCHED.items()
-            if variable in os.environ
+            key: type(found[key])(os.environ[variable]) for key, variable in LAUNCHED.items() if variable in os.environ
         }
     for key in run.expect:
         if key not in found:
@@ -161,9 +159,7 @@ def _check_launch(run: RunConfig, world: int) -> None:
         )
     pairs = run.policy.optim.batch_size // 2
     if pairs % world:
-        raise UsageError(
-            f"optim.batch_size {2 * pairs} is {pairs} pairs, which do not divide among {world} processes."
-        )
+        raise UsageError(f"optim.batch_size {2 * pairs} is {pairs} pairs, which do not divide among {world} processes.")
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision not in ("no", "", PRECISIONS[run.policy.optim.precision]):
         raise UsageError(

@@ -69,9 +69,7 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     if training is None:
         return read_json(out / "train.json")
     last = min(stop_at or run.policy.optim.steps, run.policy.optim.steps)
-    monitor = Monitor(
-        accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress
-    )
+    monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
     try:
         with _interruption_is_a_sentence(out):

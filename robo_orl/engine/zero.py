@@ -24,7 +24,7 @@ def deepspeed_plugin(run: RunConfig, world: int, cpu: bool) -> Any:
 
     if cpu:
         _without_shared_memory_collectives()
-    plugin = DeepSpeedPlugin(zero3_init_flag=False)  # given a whole configuration, it refuses launch files that name a stage
+    plugin = DeepSpeedPlugin(zero3_init_flag=False)  # given the configuration here, it would refuse zero_stage in YAML
     plugin.deepspeed_config.clear()
     plugin.deepspeed_config.update(deepspeed_config(run, world, cpu))
     plugin.hf_ds_config.set_stage_and_offload()
