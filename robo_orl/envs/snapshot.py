@@ -9,30 +9,18 @@ in the scene that it is put into: a fingerprint of the rest of the model says so
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from robo_orl.envs import scene_model
+from robo_orl.envs.scene_model import flatten, unflatten
 from robo_orl.errors import RunError
 
 _STATE = mujoco.mjtState
 # the integration state without applied forces, which robosuite never uses: six numbers per body, all zero
 STATE = int(_STATE.mjSTATE_INTEGRATION & ~(_STATE.mjSTATE_QFRC_APPLIED | _STATE.mjSTATE_XFRC_APPLIED))
-
-BODY_FIELDS = ("pos", "quat", "ipos", "iquat", "mass", "inertia", "subtreemass", "invweight0")
-GEOM_FIELDS = ("pos", "quat", "size", "rbound", "aabb", "friction")
-DOF_FIELDS = ("M0", "invweight0", "length")
-STATISTICS = ("meaninertia", "meanmass", "meansize", "extent", "center")
-OTHER_FIELDS = (
-    *("qpos0", "qpos_spring", "jnt_pos", "jnt_axis", "jnt_range", "jnt_stiffness"),
-    *("dof_armature", "dof_damping", "dof_frictionloss", "dof_solref", "dof_solimp"),
-    *("geom_solref", "geom_solimp", "geom_margin", "geom_contype", "geom_conaffinity", "site_pos"),
-    *("site_quat", "actuator_gainprm", "actuator_biasprm", "actuator_ctrlrange", "actuator_forcerange"),
-    *("actuator_gear", "eq_data", "eq_solref", "eq_solimp", "exclude_signature", "mesh_vert"),
-)
-OPTIONS = ("timestep", "gravity", "impratio", "tolerance", "integrator", "cone", "solver", "iterations", "disableflags")
 
 
 def capture(env: Any) -> dict[str, np.ndarray]:
@@ -50,14 +38,14 @@ def capture(env: Any) -> dict[str, np.ndarray]:
     mujoco.mj_getState(model, data, state, STATE)
     entry = {
         "state": state,
-        "model": _flat([array[rows] for array, rows in _object_rows(env)] + [_statistics(model)]),
-        "rest": _fingerprint(env),
-        "control": _flat([value for _, _, value in _memories(env)]),
-        "gripper": _flat([np.broadcast_to(g.current_action, c.control_dim) for g, c in _grippers(env)]),
+        "model": scene_model.objects(env),
+        "rest": scene_model.rest(env),
+        "control": flatten([value for _, _, value in _memories(env)]),
+        "gripper": flatten([np.broadcast_to(g.current_action, c.control_dim) for g, c in _grippers(env)]),
         "counters": np.array([env.timestep, env.cur_time, env.done, *_timer(env)], dtype=np.float64),
     }
     if env.timestep > 0:
-        entry["observed"] = _flat([env._obs_cache[name] for name in _cached_names(env)])
+        entry["observed"] = flatten([env._obs_cache[name] for name in _cached_names(env)])
     return entry
 
 
@@ -68,8 +56,8 @@ def restore(env: Any, entry: dict[str, np.ndarray]) -> None:
     Raises RunError where the entry belongs to another scene; the environment is then untouched.
     """
     model, data = env.sim.model._model, env.sim.data._data
-    _check(env, entry)
-    _restore_model(env, entry["model"])
+    scene_model.check(env, entry["model"], entry["rest"])
+    scene_model.restore(env, entry["model"])
     data.qfrc_applied[:] = 0
     data.xfrc_applied[:] = 0
     data.warning.number[:] = 0
@@ -86,119 +74,6 @@ def restore(env: Any, entry: dict[str, np.ndarray]) -> None:
 def size_of(entry: dict[str, np.ndarray]) -> int:
     """Bytes of an entry."""
     return sum(value.nbytes for value in entry.values())
-
-
-def _flat(parts: list[Any]) -> np.ndarray:
-    return np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts]) if parts else np.empty(0)
-
-
-def _unflatten(flat: np.ndarray, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape).copy() for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
-
-
-# ---------------------------------------------------------------------------------------------------------------- model
-
-_known_models: weakref.WeakKeyDictionary[Any, tuple[list, np.ndarray]] = weakref.WeakKeyDictionary()
-
-
-def _scene(env: Any) -> tuple[list[tuple[np.ndarray, Any]], np.ndarray]:
-    """(views of the model with the objects' rows, fingerprint of the rest), computed once per model."""
-    wrapper = env.sim.model
-    if wrapper not in _known_models:
-        rows = _find_object_rows(env)
-        _known_models[wrapper] = rows, _compute_fingerprint(wrapper._model, rows)
-    return _known_models[wrapper]
-
-
-def _object_rows(env: Any) -> list[tuple[np.ndarray, Any]]:
-    return _scene(env)[0]
-
-
-def _fingerprint(env: Any) -> np.ndarray:
-    return _scene(env)[1]
-
-
-def _find_object_rows(env: Any) -> list[tuple[np.ndarray, Any]]:
-    """[(array of the model, rows that belong to the task's objects)]."""
-    model = env.sim.model._model
-    roots = [env.sim.model.body_name2id(thing.root_body) for thing in env.model.mujoco_objects]
-    bodies = [b for b in range(model.nbody) if any(_is_below(model, b, root) for root in roots)]
-    geoms = np.flatnonzero(np.isin(model.geom_bodyid, bodies))
-    dofs = np.flatnonzero(np.isin(model.dof_bodyid, bodies))
-    boxes = [i for b in bodies for i in range(model.body_bvhadr[b], model.body_bvhadr[b] + model.body_bvhnum[b])]
-    rows = [(getattr(model, f"body_{field}"), bodies) for field in BODY_FIELDS]
-    rows += [(getattr(model, f"geom_{field}"), geoms) for field in GEOM_FIELDS]
-    rows += [(getattr(model, f"dof_{field}"), dofs) for field in DOF_FIELDS]
-    rows += [(getattr(model, f"bvh_{field}"), boxes) for field in ("aabb", "child", "nodeid")]
-    return [*rows, (model.body_subtreemass, [0])]
-
-
-def _is_below(model: Any, body: int, root: int) -> bool:
-    while body > 0:
-        if body == root:
-            return True
-        body = model.body_parentid[body]
-    return False
-
-
-def _statistics(model: Any) -> np.ndarray:
-    return _flat([getattr(model.stat, name) for name in STATISTICS])
-
-
-def _compute_fingerprint(model: Any, rows: list[tuple[np.ndarray, Any]]) -> np.ndarray:
-    """One weighted sum per field, over the rows that an entry does not hold; equal scenes agree to rounding."""
-    names = [f"{kind}_{f}" for kind, fields in _held().items() for f in fields]
-    rest = []
-    for name, (array, own) in zip(names, rows, strict=False):
-        other = np.array(array, dtype=np.float64)
-        other[own] = 0
-        if name == "body_subtreemass":
-            other[0] = 0
-        rest.append(other)
-    rest += [getattr(model, name) for name in OTHER_FIELDS]
-    rest += [np.atleast_1d(getattr(model.opt, name)) for name in OPTIONS]
-    sizes = [model.nq, model.nv, model.nu, model.nbody, model.ngeom, model.nsite]
-    return np.array([*sizes, *(_weighted_sum(values) for values in rest)], dtype=np.float64)
-
-
-def _held() -> dict[str, tuple[str, ...]]:
-    return {"body": BODY_FIELDS, "geom": GEOM_FIELDS, "dof": DOF_FIELDS}
-
-
-def _weighted_sum(values: np.ndarray) -> float:
-    flat = np.asarray(values, dtype=np.float64).ravel()
-    return float(flat @ (1.0 + np.arange(flat.size) % 97 / 97))
-
-
-def _fingerprint_names() -> list[str]:
-    held = [f"{kind}_{field}" for kind, fields in _held().items() for field in fields]
-    return ["nq", "nv", "nu", "nbody", "ngeom", "nsite", *held, *OTHER_FIELDS, *OPTIONS]
-
-
-def _check(env: Any, entry: dict[str, np.ndarray]) -> None:
-    here, there = _fingerprint(env), entry["rest"]
-    if here.shape != there.shape:
-        raise RunError("The start state was made by another version of this software: make it again.")
-    differing = ~np.isclose(here, there, rtol=1e-9, atol=1e-12)
-    if differing.any():
-        name = _fingerprint_names()[int(np.flatnonzero(differing)[0])]
-        raise RunError(f"The start state belongs to another scene than this environment: their '{name}' differ.")
-    if entry["model"].size != sum(int(np.prod(shape)) for shape in _model_shapes(env)):
-        raise RunError("The start state belongs to another scene than this environment: their objects differ.")
-
-
-def _model_shapes(env: Any) -> list[tuple[int, ...]]:
-    return [array[own].shape for array, own in _object_rows(env)] + [(_statistics(env.sim.model._model).size,)]
-
-
-def _restore_model(env: Any, flat: np.ndarray) -> None:
-    model, rows = env.sim.model._model, _object_rows(env)
-    *values, statistics = _unflatten(flat, _model_shapes(env))
-    for (array, own), value in zip(rows, values, strict=True):
-        array[own] = value
-    model.stat.meaninertia, model.stat.meanmass, model.stat.meansize, model.stat.extent = statistics[:4]
-    model.stat.center[:] = statistics[4:]
 
 
 # ---------------------------------------------------------------------------------------------------------- controllers
@@ -228,7 +103,7 @@ def _memories(env: Any) -> list[tuple[Any, str, Any]]:
 
 def _restore_controllers(env: Any, flat: np.ndarray) -> None:
     memories = _memories(env)
-    values = _unflatten(flat, [np.shape(value) for _, _, value in memories])
+    values = unflatten(flat, [np.shape(value) for _, _, value in memories])
     for (controller, name, _), value in zip(memories, values, strict=True):
         if name == "new_update":
             controller.new_update = bool(value)
@@ -246,7 +121,7 @@ def _restore_controllers(env: Any, flat: np.ndarray) -> None:
 
 def _restore_grippers(env: Any, flat: np.ndarray) -> None:
     pairs = _grippers(env)
-    values = _unflatten(flat, [(controller.control_dim,) for _, controller in pairs])
+    values = unflatten(flat, [(controller.control_dim,) for _, controller in pairs])
     for (gripper, controller), action in zip(pairs, values, strict=True):
         gripper.current_action = action
         controller.new_update = True
@@ -277,7 +152,7 @@ def _restore_observables(env: Any, entry: dict[str, np.ndarray], timer: list[flo
             observable._time_since_last_sample, observable._sampled = timer[0], bool(timer[1])
     if "observed" in entry:
         names = _cached_names(env)
-        values = _unflatten(entry["observed"], [np.shape(env._obs_cache[name]) for name in names])
+        values = unflatten(entry["observed"], [np.shape(env._obs_cache[name]) for name in names])
         env._obs_cache.update(zip(names, values, strict=True))
         for name in names:
             if name in env._observables and env._observables[name].is_enabled():
