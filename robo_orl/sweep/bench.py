@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.config import SuiteConfig
+from robo_orl.errors import RunError
 from robo_orl.presets import load_task
 from robo_orl.results.origin import cores
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
@@ -20,17 +21,19 @@ from robo_orl.sweep.local import LocalRunner
 from robo_orl.sweep.lock import locked
 from robo_orl.sweep.schedule import BLOCKED, FAILED, Progress, Runner, Schedule
 
-Failure = dict[str, str]  # cell, step, reason
+Failure = dict[str, str]  # cell, step, reason, log
 
 
 def bench(suite: str, out: Path, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
     """Run what is missing of a suite, given by name or path, into the folder `out`.
 
     workers: cores to use, default all. Returns suite, version, folder, cells, done, computed (cells finished by this
-    call), failed (cell, step, reason) and wall_s. A second call computes nothing; one after a kill goes on where that
-    one was. A failed cell does not raise: it is returned, and the others go on.
+    call), failed (cell, step, reason, log) and wall_s. A second call computes nothing; one after a kill goes on where
+    that one was. A failed cell does not raise: it is returned, and the others go on.
 
-    Raises UsageError for an unknown name in the suite, and where another bench is at work in the folder.
+    Raises:
+        UsageError: an unknown name in the suite, or another bench at work in the folder.
+        RunError: cells failed and not one of the suite is done.
     """
     config = load_suite(suite)
     cells = expand(config)
@@ -60,9 +63,14 @@ class Bench:
         needed = self.ledger.needed(self._cell_jobs()) + self.costs
         with Display(self._lines(), workers, show=progress and bool(needed)) as display:
             states = Schedule(needed, runner, workers, self._finished, display.update).run()
-        failed = self._failures(states)
+            failed = self._failures(states)
+            display.tell_failures(list(failed.values()))
         self._write_manifest(failed)
-        return self._summary(failed)
+        summary = self._summary(failed)
+        if failed and not summary["done"]:
+            first = summary["failed"][0]
+            raise RunError(f"No cell could be computed; {first['cell']} failed at {first['step']}: {first['reason']}")
+        return summary
 
     def _cell_jobs(self) -> list[Job]:
         return in_order(job for cell in self.todo if not self._has_record(cell) for job in self.jobs[cell.key])
@@ -115,11 +123,15 @@ class Bench:
         for cell in self.todo:
             first = next((broken[job.key] for job in self.jobs[cell.key] if job.key in broken), None)
             if first is not None:
-                failed[cell.key] = {"cell": cell.name, "step": first.job.kind, "reason": first.reason}
+                failed[cell.key] = self._failure(cell.name, first)
         for key, state in broken.items():
             if state.job.kind == COSTS:
-                failed[key] = {"cell": key, "step": COSTS, "reason": state.reason}
+                failed[key] = self._failure(key, state)
         return failed
+
+    def _failure(self, name: str, state: Progress) -> Failure:
+        log = self.out / "logs" / f"{state.culprit or state.job.key}.log"
+        return {"cell": name, "step": state.job.kind, "reason": state.reason, "log": str(log)}
 
     def _write_manifest(self, failed: dict[str, Failure]) -> None:
         manifest = Manifest(

@@ -93,6 +93,14 @@ class Display:
         else:
             self._tell(states)
 
+    def tell_failures(self, failures: Sequence[dict[str, str]]) -> None:
+        """One line per failed cell, below everything else."""
+        if self._live:
+            self._live.stop()
+        for failure in failures if self.show else ():
+            text = f"{failure['cell']} failed at {failure['step']}: {failure['reason']} (log: {failure['log']})"
+            self.console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+
     def _tell(self, states: dict[str, Progress]) -> None:
         """A line for every cell that has changed its state."""
         done = sum(line.now(states)[0] == "done" for line in self.lines)
@@ -103,7 +111,7 @@ class Display:
                 continue
             self._told[title] = state
             head = f"{clock(self._elapsed())} [{done}/{len(self.lines)}] {title}: {state}"
-            self.console.print(f"{head}{f', {note}' if note else ''}", highlight=False, soft_wrap=True)
+            self.console.print(f"{head}{f', {note}' if note else ''}", highlight=False, soft_wrap=True, markup=False)
 
     def _table(self, states: dict[str, Progress]) -> Group:
         now = [(line, *line.now(states)) for line in self.lines]

@@ -28,7 +28,8 @@ class Runner(Protocol):
 
 @dataclass
 class Progress:
-    """One job's state. fraction: 0 to 1 while it runs, as far as it can be seen."""
+    """One job's state. fraction: 0 to 1 while it runs, as far as it can be seen. culprit: key of the failed job that
+    blocks this one."""
 
     job: Job
     state: str = WAITING
@@ -39,6 +40,7 @@ class Progress:
     note: str = ""
     result: dict[str, Any] | None = None
     reason: str = ""
+    culprit: str = ""
     handle: Any = field(default=None, repr=False)
 
 
@@ -101,6 +103,7 @@ class Schedule:
             culprit = next((need for need in needs if need.state in (FAILED, BLOCKED)), None)
             if culprit:
                 progress.state, progress.reason = BLOCKED, culprit.reason
+                progress.culprit = culprit.culprit or culprit.job.key
             elif all(need.state == DONE for need in needs):
                 ready.append(progress)
         return sorted(ready, key=lambda progress: FIRST.get(progress.job.kind, 2))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.errors import UsageError
+from robo_orl.errors import RunError, UsageError
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
@@ -76,11 +76,18 @@ def test_a_failed_cell_is_reported_with_its_reason_and_the_others_go_on(presets,
     assert summary["done"] == 1
     (failure,) = summary["failed"]
     assert failure["step"] == "data" and failure["reason"] == "ValueError: the fake was told to fail."
+    assert "the fake was told to fail" in Path(failure["log"]).read_text()
     states = {cell.task: (cell.state, cell.reason) for cell in read_manifest(tmp_path / "out").cells}
     assert states == {"toy": ("done", ""), "toy_long": ("failed", "ValueError: the fake was told to fail.")}
     fakes()
     summary = bench(suite, tmp_path / "out", workers=1, progress=False)
     assert summary["failed"] == [] and summary["done"] == 2 and summary["computed"] == 1
+
+
+def test_a_suite_of_which_nothing_works_is_an_error_with_the_reason(presets, fakes, tmp_path):
+    fakes(fail="generate")
+    with pytest.raises(RunError, match="No cell could be computed; .* failed at data: ValueError: the fake was told"):
+        bench(presets(), tmp_path / "out", workers=1, progress=False)
 
 
 def test_a_killed_bench_takes_its_jobs_with_it_and_the_next_call_goes_on(presets, fakes, tmp_path):
