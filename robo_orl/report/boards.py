@@ -116,8 +116,17 @@ def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[dict[str, A
 
 def discounted_return(seeds: Sequence[Sequence[EpisodeRow]]) -> dict[str, Any]:
     """Its mean over the episodes with a 95 % bootstrap interval (seeds, then episodes)."""
-    mean, low, high = two_level_bootstrap([[row.discounted_return for row in rows] for rows in seeds], 2_000)
-    return {"mean": mean, "low": low, "high": high, "n": sum(map(len, seeds))}
+    return bootstrapped([[row.discounted_return for row in rows] for rows in seeds])
+
+
+def bootstrapped(seeds: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """A mean with its 95 % interval over seeds, then episodes; no interval where every resample is the same.
+
+    A bootstrap of equal values has no width, which says nothing about the next episode.
+    """
+    mean, low, high = two_level_bootstrap(seeds, 2_000)
+    ends = {"low": low, "high": high} if high > low else {"low": None, "high": None}
+    return {"mean": mean, **ends, "n": sum(map(len, seeds))}
 
 
 def relative_to(records: Sequence[Record], control: Sequence[Record] | None) -> dict[str, Any]:

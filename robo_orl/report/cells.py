@@ -50,9 +50,10 @@ def topology(config: dict[str, Any]) -> str | None:
 
 
 def is_plain_bc(config: dict[str, Any]) -> bool:
-    """Behaviour cloning on all the data, without selection by anything."""
+    """Behaviour cloning on all the data that acts as it samples: nothing ranks its candidates."""
     objective = (config.get("objective") or {}).get("name", "bc")
-    return objective == "bc" and config.get("critic") is None and _head(config) in ("l1", "flow")
+    samples = (config.get("selection") or {}).get("num_samples", 1)
+    return objective == "bc" and config.get("critic") is None and samples == 1
 
 
 def control_rank(config: dict[str, Any], name: str) -> tuple[bool, bool, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
+from robo_orl.report.boards import bootstrapped
 from robo_orl.report.cells import Cells
 from robo_orl.results.intervals import paired_test, two_level_bootstrap, wilson
 from robo_orl.results.record import EpisodeRow, Record
@@ -49,7 +50,6 @@ def compare(seeds: list[list[Pair]]) -> dict[str, Any] | None:
         )
         low, high = min(low, low_seeds), max(high, high_seeds)
     returns = [[b.discounted_return - a.discounted_return for a, b in pairs] for pairs in seeds]
-    mean, return_low, return_high = two_level_bootstrap(returns, RESAMPLES)
     return {
         "n": test["n"],
         "seeds": len(seeds),
@@ -59,7 +59,7 @@ def compare(seeds: list[list[Pair]]) -> dict[str, Any] | None:
         "low": low,
         "high": high,
         "p": test["p"],
-        "return_difference": {"mean": mean, "low": return_low, "high": return_high},
+        "return_difference": bootstrapped(returns),
     }
 
 

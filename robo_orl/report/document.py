@@ -25,16 +25,16 @@ def document(cells: Cells) -> dict[str, Any]:
         attach(one, cells.costs)
         one["index"], one["pareto"], one["absent"] = index, pareto_front(one["rows"]), _absent(cells, one)
     comparisons = _comparisons(cells, boards, list(grouped.values()))
-    errors = value_errors(cells)
+    errors, costs = value_errors(cells), cost_tables(cells.costs)
     return rounded({
         "report_version": REPORT_VERSION,
-        "headline": headline(boards, comparisons),
+        "headline": headline(boards, comparisons, costs),
         "suites": _suites(cells),
         "boards": boards,
         "comparisons": comparisons,
         "horizon": horizon_trends(boards, errors),
         "size": size_trends(boards, errors) + size_costs(cells.costs),
-        "cost": cost_tables(cells.costs),
+        "cost": costs,
         "value_errors": errors,
         "absent": [cell.model_dump() for cell in cells.absent],
         "cells": cell_speeds(cells.records),

@@ -5,7 +5,7 @@ A policy keeps one shape everywhere; marks are filled where a trained critic dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -22,6 +22,7 @@ from robo_orl.report.svg import (
     marker,
     nice_ticks,
     path,
+    shortened,
     spread,
     tag,
     text,
@@ -83,10 +84,15 @@ def stage_bars(stages: Sequence[dict[str, Any]]) -> Markup:
     return drawing(width, 22, words, line(0, 20.5, width, 20.5, "track"), *bars, class_="cellbar")
 
 
+def _room(names: Iterable[str]) -> float:
+    """Pixels that the longest of the names takes as a label."""
+    return 6.9 * max(len(shortened(name)) for name in names)
+
+
 def forest(comparisons: Sequence[dict[str, Any]], limit: float, look: Styles) -> Markup:
     """Differences in success from the control with 95 % intervals, one policy a row, on an axis of +-limit."""
     rows = sorted(comparisons, key=lambda c: -c["difference"])
-    left, right, top, step = 136, 356, 24, 27
+    left, right, top, step = 24 + _room(row["policy"] for row in rows), 356, 24, 27
     bottom = top + step * len(rows)
     x = Scale(-limit, limit, left, right)
     parts = [text(x(0) - 8, 12, "← worse", "tick", "end"), text(x(0) + 8, 12, "better →", "tick")]
@@ -99,7 +105,7 @@ def forest(comparisons: Sequence[dict[str, Any]], limit: float, look: Styles) ->
         tip = f"{row['policy']}: {points(row['difference'])} points [{points(row['low'])}, {points(row['high'])}]"
         strong = " decided" if row["verdict"] != "undecided" else ""
         parts += [
-            text(left - 12, y + 4, row["policy"], f"label {kind}{strong}", "end"),
+            text(left - 12, y + 4, shortened(row["policy"]), f"label {kind}{strong}", "end"),
             line(x(row["low"]), y, x(row["high"]), y, f"interval {kind}{strong}"),
             marker(x(row["difference"]), y, shape, kind, tip),
         ]
@@ -154,7 +160,8 @@ def _x_axis(x: Scale, points: Sequence[dict[str, Any]], axis: str, bottom: float
 
 def curves(trend: dict[str, Any], look: Styles) -> Markup:
     """Several policies on logarithmic axes in one panel, named at the right edge."""
-    left, right, top, bottom = 44, 226, 12, 196
+    names = [series["policy"] for series in trend["series"]]
+    left, right, top, bottom = 44, 345 - _room(names), 12, max(196, 14 * len(names))
     every = [p for s in trend["series"] for p in s["points"] if p["value"] > 0]
     x, y = log_scale([p["x"] for p in every], left, right, 1.1), log_scale([p["value"] for p in every], bottom, top)
     parts = _y_axis(y, log_ticks(y.low, y.high), left, right, "{:g}".format)
@@ -168,9 +175,9 @@ def curves(trend: dict[str, Any], look: Styles) -> Markup:
         parts += [path(places, f"curve {kind}"), path([(places[-1][0] + 7, end), (right + 8, label)], "leader")]
         parts += [marker(*at, shape, kind, f"{p['label']}: {p['value']:.3g} (n {p['n']})")
                   for at, p in zip(places, series["points"], strict=True)]  # fmt: skip
-        parts.append(text(right + 11, label + 4, series["policy"], f"label {kind}"))
+        parts.append(text(right + 11, label + 4, shortened(series["policy"]), f"label {kind}"))
     told = [f"{s['policy']} " + ", ".join(f"{p['label']} {p['value']:.3g}" for p in s["points"]) for s in shown]
-    return drawing(360, 236, f"{trend['title']}: {'; '.join(told)}", *parts)
+    return drawing(360, bottom + 40, f"{trend['title']}: {'; '.join(told)}", *parts)
 
 
 def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Markup | None:
@@ -178,7 +185,7 @@ def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Mark
     rows = [row for row in board["rows"] if row["time_relative"]]
     if len(rows) < 2:
         return None
-    left, right, top, bottom = 36, 232, 12, 196
+    left, right, top, bottom = 36, 345 - _room(row["policy"] for row in rows), 12, max(196, 14 * len(rows))
     x, y = log_scale([*span, 1.0], left + 8, right - 8, 1.06), Scale(0, 1, bottom, top)
     parts = _y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
     for value in log_ticks(x.low, x.high, 5):
@@ -195,10 +202,10 @@ def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Mark
             path([(at + 7, height), (right + 8, label)], "leader"),
             line(at, y(s["low"]), at, y(s["high"]), f"interval {kind}"),
             marker(at, height, shape, kind, f"{row['policy']}: {row['time_relative']:.2f}×, {s['k']}/{s['n']}"),
-            text(right + 11, label + 4, row["policy"], f"label {kind}"),
+            text(right + 11, label + 4, shortened(row["policy"]), f"label {kind}"),
         ]
     told = [f"{r['policy']} {ratio(r['time_relative'])}, {r['success']['k']} of {r['success']['n']}" for r in rows]
-    return drawing(360, 236, f"Success against training time on {board['task']}: {'; '.join(told)}", *parts)
+    return drawing(360, bottom + 40, f"Success against training time on {board['task']}: {'; '.join(told)}", *parts)
 
 
 def _side_by_side(wanted: Sequence[float]) -> list[float]:

@@ -8,14 +8,17 @@ from typing import Any
 QUESTION = "When does a critic pay?"
 
 
-def headline(boards: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def headline(
+    boards: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """The question, a short answer, and a few sentences; never more than the comparisons carry."""
     against_bc = [c for c in comparisons if c["critic"] and c["against_control"]]
     counts = {word: sum(c["verdict"] == word for c in against_bc) for word in ("better", "worse", "undecided")}
     pays = [c for c in against_bc if beats_every_free(c, comparisons)]
     if against_bc:
         short = _short(pays, counts, len(against_bc))
-        sentences = [_against_bc(against_bc, counts), _pays(pays, counts), *_best_of_boards(boards), _price(boards)]
+        told = [_against_bc(against_bc, counts), _pays(pays, counts)]
+        sentences = [*told, *_best_of_boards(boards), _price(costs, boards)]
     else:
         short, sentences = "These results do not say.", [_nothing(boards)]
     return {"question": QUESTION, "short": short, "sentences": [s for s in sentences if s],
@@ -67,15 +70,21 @@ def _best_of_boards(boards: Sequence[dict]) -> list[str]:
     both = [(board, *_split(board)) for board in boards]
     best = [(board, critics[0], free[0]) for board, critics, free in both if critics and free]
     if len(best) <= 2:
-        return [f"On {board['task']} ({board['regime']} data) the best policy with a critic, {_result(critic)}, stands "
-                f"beside the best without, {_result(free)}: {_overlap(critic, free)}."
-                for board, critic, free in best]  # fmt: skip
+        return [_side_by_side(*three) for three in best]
     gaps = [critic["success"]["rate"] - free["success"]["rate"] for _, critic, free in best]
     apart = sum(_overlap(critic, free) == "the intervals are apart" for _, critic, free in best)
     told = {"ahead of the best without one": sum(g > 0 for g in gaps), "behind it": sum(g < 0 for g in gaps),
             "level with it": sum(g == 0 for g in gaps)}  # fmt: skip
     words = ", ".join(f"{how} on {k}" for how, k in told.items())
     return [f"Over {len(best)} boards the best policy with a critic is {words}; the intervals are apart on {apart}."]
+
+
+def _side_by_side(board: dict, critic: dict, free: dict) -> str:
+    place = f"On {board['task']} ({board['regime']} data)"
+    if not critic["success"]["k"] and not free["success"]["k"]:
+        return f"{place} no policy solves a single one of its {critic['success']['n']} episodes."
+    return (f"{place} the best policy with a critic, {_result(critic)}, stands beside the best without, "
+            f"{_result(free)}: {_overlap(critic, free)}.")  # fmt: skip
 
 
 def _split(board: dict) -> tuple[list[dict], list[dict]]:
@@ -92,16 +101,24 @@ def _overlap(first: dict, second: dict) -> str:
     return "the intervals overlap" if a["low"] <= b["high"] and b["low"] <= a["high"] else "the intervals are apart"
 
 
-def _price(boards: Sequence[dict]) -> str:
-    rows = [r for b in boards for r in b["rows"] if r["critic"] and r["time_relative"]]
-    if not rows:
+def _price(costs: Sequence[dict], boards: Sequence[dict]) -> str:
+    """What a critic adds to a training step: from the interleaved measurements, else from the cells' own clocks."""
+    told = [_price_of(table) for table in costs if any(row["topology"] for row in table["rows"])]
+    if told:
+        return f"A training step with a critic takes {'; '.join(told)}."
+    times = [r["time_relative"] for b in boards for r in b["rows"] if r["critic"] and r["time_relative"]]
+    if not times:
         return ""
-    times = [r["time_relative"] for r in rows]
-    memory = [r["memory_relative"] for r in rows if r["memory_relative"]]
-    how = "interleaved measurement" if all(r["cost_source"] == "interleaved" for r in rows) else (
-        "partly by the cells' own clocks, so indicative")  # fmt: skip
-    text = f"Training with a critic takes {_range(times)} the time of the control"
-    return f"{text}{f' and {_range(memory)} its peak memory' if memory else ''} ({how})."
+    return f"Training with a critic took {_range(times)} the time of the control by the cells' own clocks: indicative."
+
+
+def _price_of(table: dict) -> str:
+    rows = [row for row in table["rows"] if row["topology"]]
+    memory = [row["memory_relative"] for row in rows if row["memory_relative"]]
+    peak = f" and {_range(memory)} the peak memory" if memory else ""
+    steps = min(row["steps"] for row in rows)
+    return (f"{_range([row['step_relative'] for row in rows])} the time{peak} of {table['reference']} at size "
+            f"{', '.join(table['sizes'])} (interleaved, n = {steps} steps a row)")  # fmt: skip
 
 
 def _range(values: list[float]) -> str:

@@ -88,6 +88,11 @@ def band(points: Sequence[tuple[float, float, float]], class_: str) -> Markup:
     return tag("polygon", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in edge), class_=class_)
 
 
+def shortened(name: str, most: int = 22) -> str:
+    """A name with its middle left out where it is longer than `most`: its ends tell policies apart."""
+    return name if len(name) <= most else f"{name[: most - 10]}…{name[-9:]}"
+
+
 SHAPES = {
     "circle": "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z",
     "square": "M-4 -4H4V4H-4Z",
@@ -96,7 +101,11 @@ SHAPES = {
     "down": "M0 5.2L5.2 -4H-5.2Z",
     "plus": "M-1.8 -5H1.8V-1.8H5V1.8H1.8V5H-1.8V1.8H-5V-1.8H-1.8Z",
     "hexagon": "M-5 0L-2.5 -4.4H2.5L5 0L2.5 4.4H-2.5Z",
-    "bar": "M-5 -2H5V2H-5Z",
+    "left": "M-5.2 0L4 5.2V-5.2Z",
+    "right": "M5.2 0L-4 5.2V-5.2Z",
+    "cross": "M-5 -3L-3 -5L0 -2L3 -5L5 -3L2 0L5 3L3 5L0 2L-3 5L-5 3L-2 0Z",
+    "bar": "M-5.5 -2H5.5V2H-5.5Z",
+    "pillar": "M-2 -5.5H2V5.5H-2Z",
 }
 
 

@@ -67,8 +67,8 @@ def test_text_keeps_a_contrast_of_at_least_four_and_a_half(open_page, theme):
     page = open_page(1280, theme)
     paper = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (paper < 0.1) == (theme == "dark")
-    for selector, kind in (("p.lead", "color"), (".note", "color"), (".answer", "color"), (".ci", "color"),
-                           ("svg .tick", "fill"), ("svg .label.critic", "fill"), ("svg .label.free", "fill")):  # fmt: skip
+    inks = {"color": ("p.lead", ".note", ".answer", ".ci"), "fill": ("svg .tick", ".label.critic", ".label.free")}
+    for kind, selector in ((kind, selector) for kind, selectors in inks.items() for selector in selectors):
         ink = luminance(page.eval_on_selector(selector, f"e => getComputedStyle(e).{kind}"))
         contrast = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
         assert contrast >= 4.5, f"{selector} in {theme}: {contrast:.1f}"
