@@ -1,6 +1,7 @@
 """Start states as values and as files: what every method starts from, never a seed alone.
 
 Training starts are drawn from the seed stream "train-start", evaluation starts from "eval-start": they never meet.
+Seeds depend on the kind of scene, not on its parameters: state i of chain1 and of chain8 share the robot and cube 1.
 """
 
 from __future__ import annotations
@@ -85,12 +86,12 @@ class StartBank:
 
 def training_seed(task: TaskConfig, seed: int, index: int) -> int:
     """The seed of training start `index` of a data set made with `seed`."""
-    return derive_seed("train-start", start_name(task), seed, index)
+    return derive_seed("train-start", task.env, seed, index)
 
 
 def evaluation_seed(task: TaskConfig, index: int) -> int:
     """The seed that the evaluation bank's state `index` was drawn with."""
-    return derive_seed("eval-start", start_name(task), index)
+    return derive_seed("eval-start", task.env, index)
 
 
 def draw_bank(env: TaskEnv, seeds: list[int]) -> StartBank:
