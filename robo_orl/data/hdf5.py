@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable
@@ -18,10 +19,21 @@ INSTALLED_ASSET = re.compile(r'file="[^"]*/(robosuite/models/assets/)')
 
 
 def write_file(path: Path | str, made: layout.Provenance, env_args: dict, episodes: Iterable[Episode]) -> None:
-    """Write `path` atomically; the same episodes give the same bytes. RunError when the disk is full."""
+    """Write `path` atomically; the same episodes give the same bytes. RunError when the disk is full.
+
+    The file is put together in memory and then written at once: HDF5 brings the process down when the disk fills up
+    under it. 200 episodes of chain8 are 170 MB.
+    """
+    image = io.BytesIO()
+    _fill(image, made, env_args, episodes)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+
+
+def _fill(image: io.BytesIO, made: layout.Provenance, env_args: dict, episodes: Iterable[Episode]) -> None:
     members: dict[str, list[str]] = {"success": []}  # written even when empty: then its absence is no riddle
     total = 0
-    with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with h5py.File(image, "w") as file:
         data = file.create_group("data")
         for number, episode in enumerate(episodes):
             name = f"demo_{number}"

@@ -16,9 +16,9 @@ from robo_orl.errors import UsageError
 def describe(path: Path | str) -> dict:
     """Episodes, success as k and n, lengths, masks, operators, keys with sizes, and who made the file. JSON-able."""
     with layout.open_hdf5(path) as file:
-        if not len(file.get("data", {})):
-            raise UsageError(f"{path} holds no demo; `robo-orl data validate` names its faults.")
         try:
+            if not len(file.get("data", {})):
+                raise UsageError(f"{path} holds no demo; `robo-orl data validate` names its faults.")
             return {"path": str(path), "bytes": Path(path).stat().st_size} | _contents(file) | _made(file)
         except layout.DAMAGE:
             raise UsageError(f"{path} is broken; `robo-orl data validate {path}` names its faults.") from None

@@ -17,7 +17,7 @@ from robo_orl.data.generate import generate
 from robo_orl.data.info import describe
 from robo_orl.data.replay import replay
 from robo_orl.data.validate import faults
-from robo_orl.errors import RunError, UsageError
+from robo_orl.errors import UsageError
 from robo_orl.presets import load_task
 
 pytest.importorskip("robosuite", reason="robosuite is not installed")
@@ -99,18 +99,6 @@ def test_an_unknown_regime_is_an_error_with_a_suggestion(tmp_path):
     with pytest.raises(UsageError, match="Did you mean"):
         generate(load_task("lift"), "mgg", 1, tmp_path / "a.hdf5", progress=False)
     assert list(tmp_path.glob("*.hdf5")) == []
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
-    import robo_orl.data.hdf5 as hdf5
-
-    def full(*_args):
-        raise OSError("Can't write data (errno = 28, error message = 'No space left on device')")
-
-    monkeypatch.setattr(hdf5, "write_episode", full)
-    with pytest.raises(RunError, match="The disk is full"):
-        write(tmp_path / "a.hdf5", [episode(5, True)])
-    assert list(tmp_path.iterdir()) == [] or [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
 def test_replay_meets_every_stored_state_bit_for_bit(recorded):
