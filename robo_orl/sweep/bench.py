@@ -50,7 +50,10 @@ class Bench:
         self.began = time.monotonic()
         self.todo = [cell for cell in cells if not self._has_record(cell)]
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
-        self.costs = [job for job in cost_jobs(suite, out) if not job.output.exists()]
+        costs = cost_jobs(suite, out)
+        self.costs = [job for job in costs if not job.output.exists()]
+        sizes = suite.cost.sizes if suite.cost else []
+        self.cost_sizes = dict(zip((job.key for job in costs), sizes or [""] * len(costs), strict=True))
         self.ledger = Ledger(out, self._cell_jobs())
         before = read_manifest(out)
         self.spent_before = before.wall_s if before and before.suite.name == suite.name else 0.0
@@ -110,7 +113,8 @@ class Bench:
             )
             for cell in self.cells
         ]
-        return cells + [Line((self.suite.cost.task, "", "cost", "", ""), (job.key,)) for job in self.costs]
+        costs = [Line((self.suite.cost.task, "", "cost", self.cost_sizes[c.key], ""), (c.key,)) for c in self.costs]
+        return cells + costs
 
     def _score(self, cell: Cell) -> str:
         score = read_record(self.out / CELLS / cell.name).evaluation.success_once

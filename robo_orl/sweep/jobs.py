@@ -48,6 +48,14 @@ class Job:
         return [*self.command, "--workers", str(cores)] if self.elastic else list(self.command)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: result is its JSON object, or reason says in one sentence why there is none."""
+
+    result: dict[str, Any] | None
+    reason: str = ""
+
+
 def jobs_of_cell(cell: Cell, out: Path, value_error: bool) -> list[Job]:
     """Data, training, evaluation (and value error) of one cell; equal steps of several cells have equal keys."""
     data = _data_job(cell, out)

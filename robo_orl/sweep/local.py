@@ -15,19 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robo_orl.sweep.jobs import Job
+from robo_orl.sweep.jobs import Ended, Job
 
 # A pool of processes with a thread per core each is slower than one process.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a job ended: result is its JSON object, or reason says in one sentence why there is none."""
-
-    result: dict[str, Any] | None
-    reason: str = ""
 
 
 class LocalRunner:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from robo_orl.sweep.jobs import EVALUATE, VALUE, Job
-from robo_orl.sweep.local import Ended
+from robo_orl.sweep.jobs import EVALUATE, VALUE, Ended, Job
 
 # What completes a cell comes first, so that results come early; the rest in the order of the suite.
 FIRST = {EVALUATE: 0, VALUE: 1}

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
-from robo_orl.sweep.local import Ended
+from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Ended, Job
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, Schedule
 
 
