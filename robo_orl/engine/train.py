@@ -52,6 +52,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     step: int
     wall_s: float  # of earlier processes of this run
+    memory_before: int  # bytes that the libraries took before there was an agent
     began: float = field(default_factory=time.perf_counter)
 
 
@@ -109,8 +110,7 @@ def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Te
 
 def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | None:
     """Data, agent and optimiser, continued from the newest checkpoint; None where the run is finished already."""
-    with accelerator.main_process_first():
-        arrays = open_cache(run.data)
+    arrays = open_cache(run.data)
     check_task(arrays, run.task)
     spec = make_spec(run, arrays)
     check_resumable(out, run, spec)
@@ -120,6 +120,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     if accelerator.is_main_process:
         write_run(out, run, spec)
         remove_partial(out)
+    memory_before, _ = peak_memory()
     windows = PairedWindows(arrays, run.policy.action_head.chunk, run.policy.n, spec.gamma, run.filter)
     agent = build_run_agent(run, spec)
     found = checkpoints(out)
@@ -133,7 +134,8 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
         write_json(out / "engine.json", engine)
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()
-    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, state["step"], state["wall_s"])
+    progress = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before}
+    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, **progress)
 
 
 def _save(training: Training, step: int) -> None:
@@ -156,6 +158,7 @@ def _finish(training: Training, monitor: Monitor, step: int) -> dict:
         "wall_s": _wall_s(training),
         **monitor.summary(),
         "peak_memory_bytes": peak,
+        "memory_before_bytes": training.memory_before,
         "peak_memory_of": f"{measure}, the largest of {accelerator.num_processes} process(es)",
         "parameters": training.agent.parameter_counts(),
         "finished": finished,

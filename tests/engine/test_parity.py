@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5
+AGENT, OPTIMISER = "agent.safetensors", "optimizer.safetensors"
 STEPS = 20
 JOBS = [
     *({"name": name, "policy": policy} for name, policy in tiny.CASES.items()),
@@ -94,7 +95,7 @@ def assert_close(found: dict, reference: dict) -> None:
 
 @pytest.mark.parametrize("case", tiny.CASES)
 def test_two_processes_end_with_the_parameters_targets_and_moments_of_one(job, alone, case):
-    for file in ("agent.safetensors", "optimizer.safetensors"):
+    for file in (AGENT, OPTIMISER):
         assert_close(job.newest(case, file), newest(alone / case, file))
 
 
@@ -112,13 +113,13 @@ def read_losses(run: Path) -> dict[int, float]:
 
 def test_what_one_process_began_two_continue(job, alone):
     assert job.outcomes["begun_by_one"]["summary"]["steps"] == STEPS
-    assert_close(job.newest("begun_by_one", "agent.safetensors"), newest(alone / "iql_separate", "agent.safetensors"))
+    assert_close(job.newest("begun_by_one", AGENT), newest(alone / "iql_separate", AGENT))
 
 
 def test_what_two_processes_began_one_continues(job, alone):
     ended = outcome(job.folder, {"name": "begun_by_two", "policy": tiny.CASES["iql_separate"]})
     assert ended["summary"]["steps"] == STEPS
-    for file in ("agent.safetensors", "optimizer.safetensors"):
+    for file in (AGENT, OPTIMISER):
         assert_close(job.newest("begun_by_two", file), newest(alone / "iql_separate", file))
 
 
@@ -136,7 +137,7 @@ def test_another_number_of_processes_than_asked_for_is_an_error(job):
 def test_bf16_trains_and_leaves_weights_and_targets_in_fp32(job):
     assert job.outcomes["bf16"]["summary"]["steps"] == 4
     assert json.loads((job.folder / "bf16" / "engine.json").read_text())["precision"] == "bf16"
-    assert all(t.dtype.itemsize == 4 for t in job.newest("bf16", "agent.safetensors").values() if t.is_floating_point())
+    assert all(t.dtype.itemsize == 4 for t in job.newest("bf16", AGENT).values() if t.is_floating_point())
 
 
 def test_a_parameter_without_gradient_is_an_error_on_every_engine(job):
@@ -153,3 +154,17 @@ def test_canary_zero3_still_repeats_stale_gradients_and_zero1_and_2_do_not(job):
     if job.engine == "ddp":
         pytest.skip("DeepSpeed only")
     assert job.outcomes["stale"]["moved"] == pytest.approx(1.0 if job.engine == "zero3" else 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "zero3"])
+def test_every_shipped_policy_is_the_same_on_two_processes(engine, alone, tmp_path):
+    jobs = [{"name": name, "policy": policy} for name, policy in tiny.shipped().items()]
+    shutil.copy(alone / "toy.hdf5", tmp_path)
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    done = launch(f"cpu_{engine}", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for job in jobs:
+        outcome(alone, job | {"name": f"shipped_{job['name']}"})
+        assert_close(newest(tmp_path / job["name"], OPTIMISER), newest(alone / f"shipped_{job['name']}", OPTIMISER))
+        assert_close(newest(tmp_path / job["name"], AGENT), newest(alone / f"shipped_{job['name']}", AGENT))

@@ -64,6 +64,11 @@ def test_training_lowers_the_loss(data, tmp_path):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize("name", tiny.shipped())
+def test_every_shipped_policy_trains_and_every_parameter_of_it_takes_part(data, tmp_path, name):
+    assert train(tiny.run_of(data, tiny.shipped()[name]), tmp_path / "run", progress=False, stop_at=2)["steps"] == 2
+
+
 @pytest.mark.parametrize("policy", [tiny.CASES["bc"], IQL], ids=["bc", "iql"])
 def test_two_steps_then_resume_to_four_equal_four(data, tmp_path, policy):
     run = tiny.run_of(data, policy | {"optim": {"steps": 4, "policy_ema": 0.9}})

@@ -12,10 +12,11 @@ sys.path.append(str(Path(__file__).parents[1] / "data"))
 import synthetic  # noqa: E402
 
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge  # noqa: E402
+from robo_orl.presets import available, preset_values  # noqa: E402
 
 POLICY = {
     "name": "tiny",
-    "action_head": {"kind": "l1", "chunk": 4, "execute": 2},
+    "action_head": {"chunk": 4, "execute": 2},
     "optim": {"steps": 20, "batch_size": 16, "warmup_steps": 4, "critic_lr": 2e-3},
 }
 
@@ -30,6 +31,12 @@ CASES = {
     "iql_shared": iql(topology="shared", target="head_ema"),
     "iql_separate": iql(topology="separate", target="full_ema", ensemble=3),
 }
+
+
+def shipped() -> dict[str, dict]:
+    """Every policy of policies/ at this size."""
+    small = POLICY | {"backbone": {"size": "tiny"}, "optim": POLICY["optim"] | {"steps": 4}}
+    return {name: deep_merge(preset_values("policies", name), small) for name in available("policies")}
 
 
 def write_data(path: Path, episodes: int = 6) -> Path:
