@@ -110,7 +110,7 @@ def forest(comparisons: Sequence[dict[str, Any]], limit: float, look: Styles) ->
             marker(x(row["difference"]), y, shape, kind, tip),
         ]
     words = "; ".join(f"{r['policy']} {points(r['difference'])} points, n {r['n']}, {r['verdict']}" for r in rows)
-    parts.append(text((left + right) / 2, bottom + 32, "difference in success, percentage points", "tick", "middle"))
+    parts.append(text((left + right) / 2, bottom + 32, "percentage points of success", "tick", "middle"))
     return drawing(360, bottom + 38, f"Difference in success from {rows[0]['against']}: {words}", *parts)
 
 

@@ -117,7 +117,9 @@ def _price_of(table: dict) -> str:
     memory = [row["memory_relative"] for row in rows if row["memory_relative"]]
     peak = f" and {_range(memory)} the peak memory" if memory else ""
     steps = min(row["steps"] for row in rows)
-    return (f"{_range([row['step_relative'] for row in rows])} the time{peak} of {table['reference']} at size "
+    cheap, dear = (end(rows, key=lambda row: row["step_relative"]) for end in (min, max))
+    time = f"{cheap['step_relative']:.2f}× ({cheap['policy']}) to {dear['step_relative']:.2f}× ({dear['policy']})"
+    return (f"{time if len(rows) > 1 else _range([cheap['step_relative']])} the time{peak} of {table['reference']} at size "
             f"{', '.join(table['sizes'])} (interleaved, n = {steps} steps a row)")  # fmt: skip
 
 

@@ -99,6 +99,12 @@ def test_the_switch_turns_the_page_dark(open_page):
     assert luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) < 0.1
 
 
+def test_paper_is_white_whatever_the_screen_shows(open_page):
+    page = open_page(760, "dark")
+    page.emulate_media(media="print")
+    assert luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) == 1.0
+
+
 def test_without_javascript_everything_but_sorting_and_the_switch_is_there(open_page):
     page = open_page(1280, javascript=False)
     assert page.locator("table tbody tr").count() > 20 and page.locator("figure svg").count() > 5

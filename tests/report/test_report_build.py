@@ -8,6 +8,7 @@ from rich.console import Console
 
 from robo_orl.errors import UsageError
 from robo_orl.report.build import build
+from robo_orl.report.cells import control_rank, has_critic, is_plain_bc
 from robo_orl.report.published import published
 from robo_orl.report.terminal import table
 from robo_orl.results import store
@@ -71,6 +72,15 @@ def test_costs_come_from_the_interleaved_run_where_it_has_the_policy(built):
 def test_an_untrained_critic_is_a_control_and_not_a_critic(built):
     rows = {row["policy"]: row for row in built[1]["boards"][0]["rows"]}
     assert rows["qc_shared"]["critic"] and not rows["best_of_untrained"]["critic"]
+
+
+def test_the_control_is_deterministic_cloning_and_never_a_policy_that_chooses_among_samples():
+    plain = {"action_head": {"kind": "flow"}, "objective": {"name": "bc"}, "critic": None}
+    chosen = plain | {"selection": {"num_samples": 4, "untrained_critic": True}}
+    assert is_plain_bc(plain) and not is_plain_bc(chosen) and not has_critic(chosen)
+    assert not is_plain_bc(plain | {"objective": {"name": "filtered_bc"}})
+    deterministic = plain | {"action_head": {"kind": "l1"}}
+    assert control_rank(deterministic, "z") < control_rank(plain, "bc")
 
 
 def test_missing_and_failed_cells_are_listed_in_the_page_and_their_board(make_results, results_plan, tmp_path):

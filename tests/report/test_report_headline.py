@@ -47,12 +47,12 @@ def test_harm_is_said():
 
 
 def test_the_price_of_the_critic_closes_the_answer():
-    rows = [{"topology": t, "step_relative": s, "memory_relative": 1.2, "steps": 20}
+    rows = [{"topology": t, "policy": f"qc_{t}", "step_relative": s, "memory_relative": 1.2, "steps": 20}
             for t, s in ((None, 1.0), ("shared", 1.04), ("separate", 2.7))]  # fmt: skip
     table = {"reference": "bc_flow", "sizes": ["s"], "rows": rows}
     made = headline([board(1, 48, 45)], [comparison(1, "undecided")], [table])
-    price = "A training step with a critic takes 1.04 to 2.70× the time and 1.20× the peak memory of bc_flow at size s"
-    assert made["sentences"][-1] == f"{price} (interleaved, n = 20 steps a row)."
+    price = "A training step with a critic takes 1.04× (qc_shared) to 2.70× (qc_separate) the time and 1.20× the peak"
+    assert made["sentences"][-1] == f"{price} memory of bc_flow at size s (interleaved, n = 20 steps a row)."
     assert "cells' own clocks" in headline([board(1, 48, 45)], [comparison(1, "undecided")])["sentences"][-1]
 
 
