@@ -93,7 +93,7 @@ def _split(board: dict) -> tuple[list[dict], list[dict]]:
 
 def _result(row: dict) -> str:
     s = row["success"]
-    return f"{row['policy']} with {s['k']}/{s['n']} [{100 * s['low']:.0f}, {100 * s['high']:.0f}] %"
+    return f"{row['policy']} with {s['k']}/{s['n']} [{100 * s['low']:.0f},\u00a0{100 * s['high']:.0f}]\u00a0%"
 
 
 def _overlap(first: dict, second: dict) -> str:
@@ -119,8 +119,10 @@ def _price_of(table: dict) -> str:
     steps = min(row["steps"] for row in rows)
     cheap, dear = (end(rows, key=lambda row: row["step_relative"]) for end in (min, max))
     time = f"{cheap['step_relative']:.2f}× ({cheap['policy']}) to {dear['step_relative']:.2f}× ({dear['policy']})"
-    return (f"{time if len(rows) > 1 else _range([cheap['step_relative']])} the time{peak} of {table['reference']} at size "
-            f"{', '.join(table['sizes'])} (interleaved, n = {steps} steps a row)")  # fmt: skip
+    if len(rows) == 1:
+        time = _range([cheap["step_relative"]])
+    size = f"{table['reference']} at size {', '.join(table['sizes'])}"
+    return f"{time} the time{peak} of {size} (interleaved, n = {steps} steps a row)"
 
 
 def _range(values: list[float]) -> str:
