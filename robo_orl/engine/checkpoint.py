@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -139,8 +140,9 @@ def _write_folder(folder: Path, files: dict[str, dict[str, Tensor]], state: dict
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(tensors, path)
-    except SafetensorError as error:  # hides the operating system's error in its message
-        raise OSError(str(error)) from None
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))  # it hides the operating system's error in its message
+        raise OSError(int(number[1]) if number else 0, str(error)) from None
 
 
 def _flush(path: Path) -> None:

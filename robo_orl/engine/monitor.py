@@ -31,8 +31,8 @@ class Monitor:
         self.accelerator, self.path, self.batch_size = accelerator, out / "metrics.jsonl", batch_size
         self.main = accelerator.is_main_process
         self._pending: list[dict[str, Tensor]] = []
-        self._step_s: list[float] = []
-        self._reading = self._total = 0.0
+        self._rows = 0
+        self._reading = 0.0
         self._since = time.perf_counter()
         self._bar = _ProgressBar(steps, start, enabled=progress and self.main)
         if self.main:
@@ -59,17 +59,25 @@ class Monitor:
         count = len(self._pending)
         self._pending = []
         self._check_finite(names, values, first=step - count + 1)
-        elapsed = time.perf_counter() - self._since
-        self._step_s.append(elapsed / count)
-        self._total += elapsed
         row = dict(zip(names, values.mean(0).tolist(), strict=True))
-        speed = {"samples_per_s": round(self.batch_size * count / elapsed, 1), "memory_gb": peak_memory()[0] / 2**30}
+        cost = self._cost(count)
         if self.main:
             with full_disk_is_a_sentence(self.path), open(self.path, "a") as stream:
-                stream.write(json.dumps({"step": step, **row, **speed}) + "\n")
-        self.accelerator.log(row | speed, step=step)
-        self._bar.show(step, row["loss"], **speed)
-        self._since = time.perf_counter()
+                stream.write(json.dumps({"step": step, **row, **cost, "warm_up": self._rows < WARM_UP}) + "\n")
+        self.accelerator.log(row | cost, step=step)
+        self._bar.show(step, row["loss"], cost["samples_per_s"], cost["memory_gb"])
+        self._rows += 1
+        self._reading, self._since = 0.0, time.perf_counter()
+
+    def _cost(self, steps: int) -> dict[str, float]:
+        """Time and memory of the last `steps` steps, on this process."""
+        elapsed = time.perf_counter() - self._since
+        return {
+            "step_s": elapsed / steps,
+            "samples_per_s": self.batch_size * steps / elapsed,
+            "data_share": self._reading / elapsed,
+            "memory_gb": peak_memory()[0] / 2**30,
+        }
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -79,18 +87,8 @@ class Monitor:
         self._since += time.perf_counter() - begin
 
     def close(self) -> None:
+        """Leave the progress bar as it is."""
         self._bar.close()
-
-    def summary(self) -> dict:
-        """Median step time over this process's rows, the first ones excluded, and the data's share of all time."""
-        counted = self._step_s[WARM_UP:] or self._step_s
-        step_s = statistics.median(counted) if counted else None
-        return {
-            "step_s": step_s,
-            "step_s_rows": len(counted),
-            "samples_per_s": self.batch_size / step_s if step_s else None,
-            "data_share": self._reading / self._total if self._total else None,
-        }
 
     def _mean_over_processes(self) -> Tensor:
         values = torch.stack([torch.stack([v.float().reshape(()) for v in row.values()]) for row in self._pending])
@@ -135,6 +133,22 @@ def peak_memory() -> tuple[int, str]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated(), "GPU memory allocated by torch"
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "resident memory of the process (RSS)"
+
+
+def speed(path: Path, batch_size: int) -> dict:
+    """Medians over a run's metrics.jsonl, earlier processes of the run included, the warm-up rows of each left out.
+
+    step_s: seconds per step; step_s_rows: how many rows that is the median of; data_share: of reading data in a step.
+    """
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    counted = [row for row in rows if not row["warm_up"]] or rows
+    step_s = statistics.median(row["step_s"] for row in counted)
+    return {
+        "step_s": step_s,
+        "step_s_rows": len(counted),
+        "samples_per_s": batch_size / step_s,
+        "data_share": statistics.median(row["data_share"] for row in counted),
+    }
 
 
 def drop_rows_after(path: Path, step: int) -> None:

@@ -22,7 +22,7 @@ from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.gradients import GradientWatch
-from robo_orl.engine.monitor import Monitor, peak_memory
+from robo_orl.engine.monitor import Monitor, peak_memory, speed
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate, steps_taken
 from robo_orl.engine.run_folder import (
     Spec,
@@ -69,7 +69,7 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     training = _start(run, out, accelerator)
     if training is None:
         return read_json(out / "train.json")
-    last = min(stop_at or run.policy.optim.steps, run.policy.optim.steps)
+    last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
     try:
@@ -81,7 +81,7 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
                     monitor.report(step + 1)
                     with monitor.pause():
                         _save(training, step + 1)
-        return _finish(training, monitor, last)
+        return _finish(training, last)
     finally:
         monitor.close()
         watch.close()
@@ -147,16 +147,17 @@ def _save(training: Training, step: int) -> None:
     training.accelerator.wait_for_everyone()
 
 
-def _finish(training: Training, monitor: Monitor, step: int) -> dict:
+def _finish(training: Training, step: int) -> dict:
     """The summary; train.json says that the run is complete."""
     accelerator = training.accelerator
+    accelerator.wait_for_everyone()  # the first process has written its last row
     used, measure = peak_memory()
     peak = accelerator.gather(torch.tensor([used], device=accelerator.device)).max().item()
     finished = step == training.run.policy.optim.steps
     summary = {
         "steps": step,
         "wall_s": _wall_s(training),
-        **monitor.summary(),
+        **speed(training.out / "metrics.jsonl", training.run.policy.optim.batch_size),
         "peak_memory_bytes": peak,
         "memory_before_bytes": training.memory_before,
         "peak_memory_of": f"{measure}, the largest of {accelerator.num_processes} process(es)",

@@ -38,8 +38,11 @@ def rows(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+COST = ("step_s", "samples_per_s", "data_share", "memory_gb", "warm_up")
+
+
 def timeless(rows: list[dict]) -> list[dict]:
-    return [{name: value for name, value in row.items() if name not in ("samples_per_s", "memory_gb")} for row in rows]
+    return [{name: value for name, value in row.items() if name not in COST} for row in rows]
 
 
 def test_the_run_folder_says_everything(data, tmp_path):
@@ -82,6 +85,14 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path):
     run = tiny.run_of(data, {"optim": {"steps": 2}})
     first = train(run, tmp_path / "run", progress=False)
     assert train(run, tmp_path / "run", progress=False) == first
+
+
+def test_killed_before_the_summary_it_is_written_from_what_there_is(data, tmp_path):
+    run = tiny.run_of(data)
+    first = train(run, tmp_path / "run", progress=False)
+    (tmp_path / "run" / "train.json").unlink()
+    again = train(run, tmp_path / "run", progress=False)
+    assert again["finished"] and again["step_s"] == first["step_s"]
 
 
 def test_the_last_two_checkpoints_are_kept(data, tmp_path):
