@@ -54,13 +54,16 @@ FLOAT64_PARAMETERS = 300_000_000  # larger policies act in the precision they we
 
 
 class Actor:
-    """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) per answer, within [-1, 1]."""
+    """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) per answer, within [-1, 1].
 
-    def __init__(self, agent: nn.Module, execute: int, seed: int):
+    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS.
+    """
+
+    def __init__(self, agent: nn.Module, execute: int, seed: int, dtype: torch.dtype | None = None):
         self.device = next(agent.parameters()).device
         small = sum(p.numel() for p in agent.parameters()) <= FLOAT64_PARAMETERS
-        self.dtype = torch.float64 if small else torch.float32
-        self.agent = (agent.double() if small else agent).eval()
+        self.dtype = dtype or (torch.float64 if small else torch.float32)
+        self.agent = agent.to(self.dtype).eval()
         self.execute, self.seed = execute, seed
 
     def __call__(self, asks: list[Ask]) -> np.ndarray:

@@ -92,18 +92,18 @@ def roll_out(
     progress: bool,
 ) -> dict[str, Any]:
     """The episodes of a request that `out` does not hold yet, then its two files; returns eval.json."""
-    if video is not None:
-        video.mkdir(parents=True, exist_ok=True)
     workers = min(workers or cores(), episodes)
-    videos = {i: video / f"episode_{i:03d}.mp4" for i in range(min(VIDEOS, episodes)) if video is not None}
     slots = min(SLOTS, -(-episodes // workers))
     began = perf_counter()
-    rollouts = Rollouts(scene, actor, workers, slots, request.gamma, videos)
-    with _one_thread(), rollouts:
+    with (
+        _one_thread(),
+        _video_files(video, request, episodes) as videos,
+        Rollouts(scene, actor, workers, slots, request.gamma, videos) as rollouts,
+    ):
         hello = rollouts.hello()
         _check_spec(spec, hello, request.task.name)
         rows = FinishedRows(out / "finished.jsonl", request.digest(hello))
-        todo = [i for i in range(episodes) if i not in rows or (i in videos and not videos[i].exists())]
+        todo = [i for i in range(episodes) if i not in rows or i in videos]
         ready = perf_counter()
         for finished in _shown(rollouts.run(todo), rows, episodes, request.task.name, progress):
             rows.add(row_of(finished, request, hello))
@@ -112,6 +112,21 @@ def roll_out(
         return json.loads((out / "eval.json").read_text())
     speed = speed_of(rollouts, len(todo), perf_counter() - ready, ready - began)
     return write_scores(request, hello, asked, out, speed | {"episodes_reused": episodes - len(todo)}, str(actor.dtype))
+
+
+@contextmanager
+def _video_files(folder: Path | None, request: Request, episodes: int) -> Iterator[dict[int, Path]]:
+    """Episode -> the mp4 it becomes; what a killed process left of one is removed."""
+    if folder is None:
+        yield {}
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{request.task.name}-{request.policy.name}"
+    try:
+        yield {i: folder / f"{stem}-episode_{i:03d}.mp4" for i in range(min(VIDEOS, episodes))}
+    finally:
+        for path in folder.glob(f".{stem}-*.partial.mp4"):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -116,6 +116,7 @@ def write_scores(
         "task_digest": request.task.digest(),
         "checkpoint_sha256": request.checkpoint_sha256,
         "step": request.step,
+        "training_finished": request.step == request.policy.optim.steps,
         "lengths": {"mean": fmean(row.length for row in rows), "median": median(row.length for row in rows)},
         "policy_dtype": dtype.removeprefix("torch."),
         "speed": speed,

@@ -212,7 +212,10 @@ def serve(connection: Connection, scene: Scene) -> None:
             connection.send(simulations.answer(message))
     except (UsageError, RunError) as error:
         connection.send(Refusal(type(error), str(error)))
-    except (EOFError, BrokenPipeError):
+    except ImportError as error:
+        text = f"The simulator cannot be imported ({error}); install it with: pip install 'robo-orl[sim]'."
+        connection.send(Refusal(RunError, text))
+    except (EOFError, ConnectionError):
         pass  # the policy's process is gone
 
 

@@ -67,7 +67,7 @@ def test_rows_and_scores_agree(run, on_the_line):
     assert stored == result
     Evaluation.model_validate({name: result[name] for name in Evaluation.model_fields})
     assert result["speed"]["policy_share"] + result["speed"]["simulation_share"] == pytest.approx(1)
-    assert result["step"] == 4 and len(result["checkpoint_sha256"]) == 64
+    assert result["step"] == 4 and result["training_finished"] and len(result["checkpoint_sha256"]) == 64
 
 
 def test_episodes_do_not_depend_on_the_number_of_workers(run, on_the_line, tmp_path):
@@ -120,6 +120,23 @@ def test_best_of_n_is_an_override_and_changes_the_episodes(run, on_the_line):
     result = quick(run, 2, overrides=["selection.num_samples=4", "selection.untrained_critic=true"])
     assert result["selection"] == {"num_samples": 4, "untrained_critic": True}
     assert fingerprints(run) != plain
+
+
+def test_videos_are_made_anew_and_leave_the_rows_as_they_are(run, on_the_line, tmp_path):
+    quick(run, 5)
+    before = fingerprints(run)
+    result = quick(run, 5, video=tmp_path / "videos")
+    names = sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert names == [f"line-tiny_flow-episode_{i:03d}.mp4" for i in range(4)]
+    assert fingerprints(run) == before and result["speed"]["episodes_reused"] == 1
+
+
+def test_a_crash_leaves_no_half_video(run, on_the_line, tmp_path):
+    on_the_line(fault_at=("step", 1), kind="exit", times=3)
+    with pytest.raises(RunError, match="Episode 1 of line crashed 3 times"):
+        quick(run, 2, video=tmp_path / "videos")
+    assert not list((tmp_path / "videos").glob("*episode_001*"))
+    assert not list((tmp_path / "videos").glob(".*"))
 
 
 @pytest.mark.parametrize(

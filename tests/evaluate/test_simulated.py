@@ -47,6 +47,6 @@ def test_a_video_of_a_real_episode(tmp_path):
         episodes(tmp_path / "out", 1, 1, video=tmp_path / "videos")
     except RunError as error:
         pytest.skip(f"no renderer on this machine: {error}")
-    reader = imageio_ffmpeg.read_frames(str(tmp_path / "videos" / "episode_000.mp4"))
+    reader = imageio_ffmpeg.read_frames(str(tmp_path / "videos" / "lift-untrained-episode_000.mp4"))
     next(reader)
     assert sum(1 for _ in reader) == 33
