@@ -18,6 +18,7 @@ STEP, TURN = 0.05, 0.5  # metres and radians that an action of 1 asks for (robos
 GAIN, TURN_GAIN = 1.6, 1.0  # of the distance to the waypoint that is asked for in one decision
 OPEN, CLOSE = -1.0, 1.0
 CLOSED_GAP, HOLDING_GAP, WIDE_GAP = 0.62, 1.4, 0.85  # of the object's width; the last: of the widest opening
+REST = np.pi / 2  # heading of the fingers, from left to right, with the wrist in the middle of its range
 WIDEST = 0.08  # metres between the pads of the open gripper
 NEAR, LOW = 0.015, 0.012  # metres: over the object, down at the object
 HOVER = 0.07  # metres above the grasp from which the gripper comes down
@@ -46,10 +47,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Waypoint:
-    """Where to go: (3,) metres, the fingers' heading modulo pi (None: as it is), the gripper's command."""
+    """Where to go: (3,) metres, radians to turn about the vertical, the gripper's command."""
 
     position: np.ndarray
-    axis: float | None
+    turn: float
     gripper: float
 
 
@@ -70,37 +71,36 @@ def _let_go(scene: Scene) -> Waypoint:
     grip = scene.grip_position.copy()
     if gap(scene) > WIDE_GAP * WIDEST:
         grip[2] += 0.05
-    return Waypoint(grip, None, OPEN)
+    return Waypoint(grip, 0.0, OPEN)
 
 
 def _reach(scene: Scene, job: Job) -> Waypoint:
     """Above the object with open fingers, straight down, close."""
     grip, above = scene.grip_position, job.grasp + [0, 0, HOVER]
-    axis = nearest_axis(scene, job.axes)
+    turn = turn_to(scene, nearest_axis(job.axes))
     offset, height = np.linalg.norm(job.grasp[:2] - grip[:2]), grip[2] - job.grasp[2]
-    turned = abs(turn_to(scene, axis)) < 0.12 + 2.0 * max(height, 0.0)
+    turned = abs(turn) < 0.12 + 2.0 * max(height, 0.0)
     empty = gap(scene) < CLOSED_GAP * job.width
     if offset > NEAR + 0.25 * max(height, 0.0) or not turned or empty:
         rising = height < HOVER - 0.02
-        return Waypoint(np.array([*(grip if rising else above)[:2], above[2]]), axis, OPEN)
+        return Waypoint(np.array([*(grip if rising else above)[:2], above[2]]), turn, OPEN)
     if height > LOW:
         open_enough = gap(scene) > WIDE_GAP * WIDEST or height < HOVER - 0.03
-        return Waypoint(job.grasp if open_enough else above, axis, OPEN)
-    return Waypoint(job.grasp, axis, CLOSE)
+        return Waypoint(job.grasp if open_enough else above, turn, OPEN)
+    return Waypoint(job.grasp, turn, CLOSE)
 
 
 def _carry(scene: Scene, job: Job) -> Waypoint:
     """Up, across, down, open; the object, not the gripper, is led to the goal."""
     grip, position = scene.grip_position, scene.position(job.index)
     shift = job.goal - position
-    axis = _axis_for_heading(scene, job) if job.headings else None
+    turn = _turn_of_held(scene, job) if job.headings else 0.0
     far = np.linalg.norm(shift[:2]) > job.tolerance + 0.1 * max(-shift[2], 0.0)
-    turned = axis is None or abs(turn_to(scene, axis)) < 0.05
-    if far or not turned:
+    if far or abs(turn) > 0.05:
         rising = position[2] < job.height - 0.03
         across = np.zeros(2) if rising else shift[:2]
-        return Waypoint(grip + [*across, job.height - position[2]], None if rising else axis, CLOSE)
-    return Waypoint(grip + shift, axis, OPEN if -shift[2] < 0.006 else CLOSE)
+        return Waypoint(grip + [*across, job.height - position[2]], 0.0 if rising else turn, CLOSE)
+    return Waypoint(grip + shift, turn, OPEN if -shift[2] < 0.006 else CLOSE)
 
 
 def gap(scene: Scene) -> float:
@@ -125,24 +125,23 @@ def turn_to(scene: Scene, axis: float) -> float:
     return _wrap(axis - _heading(scene.finger_vector), np.pi)
 
 
-def nearest_axis(scene: Scene, axes: tuple[float, ...]) -> float:
+def nearest_axis(axes: tuple[float, ...]) -> float:
     """The heading that needs the smallest turn from the hand's rest, where the fingers open along y."""
-    return min(axes, key=lambda axis: abs(_wrap(axis - np.pi / 2, np.pi)))
+    return min(axes, key=lambda axis: abs(_wrap(axis - REST, np.pi)))
 
 
-def _axis_for_heading(scene: Scene, job: Job) -> float:
-    """The fingers' heading at which the held object has the nearest of its headings."""
-    yaw = scene.yaw(job.index)
-    turn = min((_wrap(heading - yaw, 2 * np.pi) for heading in job.headings), key=abs)
-    return _heading(scene.finger_vector) + turn
+def _turn_of_held(scene: Scene, job: Job) -> float:
+    """Radians to one of the headings of the held object: the one that leaves the wrist least twisted."""
+    yaw, fingers = scene.yaw(job.index), _heading(scene.finger_vector)
+    turns = [_wrap(heading - yaw, 2 * np.pi) for heading in job.headings]
+    return min(turns, key=lambda turn: abs(_wrap(fingers + turn - REST, 2 * np.pi)) + 0.1 * abs(turn))
 
 
 def steer(scene: Scene, target: Waypoint, speed: float = 1.0) -> np.ndarray:
     """The action (7,) in [-1, 1] towards a waypoint: upright hand, at most `speed` of the fastest motion."""
     move = GAIN * (target.position - scene.grip_position) / STEP
     upright = np.cross(scene.tool_axis, [0.0, 0.0, -1.0])
-    twist = turn_to(scene, target.axis) if target.axis is not None else 0.0
-    turn = TURN_GAIN * (upright + [0.0, 0.0, twist]) / TURN
+    turn = TURN_GAIN * (upright + [0.0, 0.0, target.turn]) / TURN
     move *= speed / max(speed, np.abs(move).max())
     turn *= speed / max(speed, np.abs(turn).max())
     return np.array([*move, *turn, target.gripper])

@@ -51,10 +51,13 @@ def can_job(scene: Scene) -> Job:
 def square_job(scene: Scene) -> Job:
     """The square nut, by its handle, over the square peg."""
     env, position, yaw = scene.env, scene.position(0).copy(), scene.yaw(0)
-    handle = position + 0.054 * np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    handle = position + 0.062 * np.array([np.cos(yaw), np.sin(yaw), 0.0])
     peg = env.sim.data.body_xpos[env.peg1_body_id]
     goal = np.array([*peg[:2], env.table_offset[2] + 0.03])
-    return Job(0, handle, (yaw + np.pi / 2,), 0.032, goal, peg[2] + 0.13, 0.005, AWAY_FROM_REACH)
+    around = np.abs(position[:2] - peg[:2]).max() < 0.016 and position[2] < peg[2] + 0.1
+    tolerance, down = (0.023, position[2] < peg[2] + 0.045) if around else (0.005, False)
+    height = peg[2] + 0.13
+    return Job(0, handle, (yaw + np.pi / 2,), 0.032, goal, height, tolerance, AWAY_FROM_REACH, bool(down))
 
 
 def chain_job(scene: Scene) -> Job | None:

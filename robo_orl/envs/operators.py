@@ -125,7 +125,7 @@ class Operator:
         scene = env.scene
         if self._releasing > 0:
             self._releasing -= 1
-            return Waypoint(scene.grip_position.copy(), None, OPEN)
+            return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
         carrying = holds(scene, job)
         if carrying != self._attempt.carrying:
             self._attempt = self._plan(job, carrying)
@@ -149,7 +149,7 @@ class Operator:
         lifted = position[2] > job.height - 0.06
         if lifted and away < attempt.let_go_at:
             attempt.let_go_at, self._releasing = 0.0, self._decisions(0.5, 0.7)
-            return Waypoint(scene.grip_position.copy(), None, OPEN)
+            return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
         return self._by_way(env, target)
 
     def _by_way(self, env: TaskEnv, target: Waypoint) -> Waypoint:
@@ -164,7 +164,7 @@ class Operator:
     def _miss(self, env: TaskEnv, job: Job, style: OperatorStyle) -> Waypoint:
         """Reach beside the object, where the fingers pass it; close on nothing; rise; then try again."""
         scene, attempt = env.scene, self._attempt
-        axis = nearest_axis(scene, job.axes)
+        axis = nearest_axis(job.axes)
         side = style.miss_offset * np.array([np.sin(axis), -np.cos(axis), 0.0])
         aimed = replace(job, grasp=job.grasp + side, delivered=False, width=0.0)
         target = waypoint(scene, aimed)
