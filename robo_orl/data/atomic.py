@@ -11,6 +11,8 @@ from pathlib import Path
 from robo_orl.errors import RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# torch, safetensors and numpy put the reason, or "N requested and M written", into the message only.
+FULL_WORDS = ("No space left", "quota exceeded", "File too large", "requested and")
 
 
 @contextmanager
@@ -18,8 +20,8 @@ def full_disk_is_a_sentence(path: Path) -> Iterator[None]:
     """Turn "no space left" while writing `path` into a RunError; other errors pass."""
     try:
         yield
-    except OSError as error:
-        if error.errno in FULL or "requested and" in str(error):  # numpy's words for a short write
+    except Exception as error:
+        if getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS):
             raise RunError(f"The disk is full: {path} could not be written; free some space and repeat.") from None
         raise
 

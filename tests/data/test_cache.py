@@ -107,3 +107,21 @@ def test_a_broken_file_is_refused_before_anything_is_written(file):
     with pytest.raises(UsageError, match="demo_1/actions: holds NaN"):
         open_cache(file)
     assert not [path for path in (cache.cache_folder() / "data").iterdir() if path.is_dir()]
+
+
+def test_in_robomimics_own_files_a_timeout_with_done_is_no_terminal(file):
+    """They set done at the end of every episode and say neither success nor task: rewards tell."""
+    import h5py
+
+    with h5py.File(file, "r+") as opened:
+        for name in list(opened["data"].attrs):
+            if name not in ("total", "env_args"):
+                del opened["data"].attrs[name]
+        for demo in opened["data"].values():
+            demo["dones"][-1] = 1
+            del demo["stages"], demo.attrs["success"], demo.attrs["operator"], demo.attrs["grade"], demo.attrs["start"]
+    arrays = open_cache(file)
+    assert arrays.success.tolist() == arrays.terminal.tolist() == [True, False, True]
+    assert arrays.stages.shape == (19, 0) and arrays.start_state.tolist() == [-1, -1, -1]
+    with pytest.raises(UsageError, match="does not say which task"):
+        check_task(arrays, TASK)
