@@ -57,7 +57,7 @@ class Step:
     @torch.no_grad()
     def sample_next(self, num_samples: int, flow_steps: int) -> Tensor:
         """(B, N, c, A): the policy's chunks at s_{t+n}, as many actions as the critic values, without gradient."""
-        tokens = self.tokens[self.pairs :]
+        tokens = self.tokens[self.pairs :].detach()
         chunks = self.agent.action_head.sample(tokens, num_samples, self.draws, "critic", flow_steps)
         return chunks[:, :, : self.agent.valued_actions]
 
@@ -102,13 +102,12 @@ class Step:
         differentiated, and its activations are not kept.
         """
         if self.agent.objective.critic_frames == "both":
-            return self._read("both")
-        now = self._read("now")
+            return self._read("both", self.tokens)
+        now = self._read("now", self.tokens[: self.pairs])
         with torch.no_grad():
-            later = self._read("next")
+            later = self._read("next", self.tokens[self.pairs :].detach())
         return torch.cat((now[0], later[0])), torch.cat((now[1], later[1]))
 
-    def _read(self, frames: Frames) -> tuple[Tensor, Tensor]:
-        obs = self.obs.map(lambda t: self._part(t, frames))
-        tokens = self.agent.critic_tokens(obs, self._part(self.tokens, frames))
+    def _read(self, frames: Frames, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.agent.critic_tokens(self.obs.map(lambda t: self._part(t, frames)), policy_tokens)
         return tokens, self.agent.critic.readout(tokens)
