@@ -159,7 +159,7 @@ class TaskConfig(Strict):
     reward: Literal["success", "stages"] = Field(
         "success", description="success: 1 at success; stages: 1/len(stages) when each is first reached in order"
     )
-    control_hz: int = Field(20, description="decisions per second: 10, 20 or 40")
+    control_hz: int = Field(20, ge=1, le=100, description="decisions per second: 10, 20 or 40")
     padding: float = Field(0.0, ge=0, description="dead time in seconds at the start and after each stage")
     max_seconds: float = Field(gt=0, description="time-out, dead time excluded; the episode also ends at success")
     instruction: str = ""

@@ -1,7 +1,8 @@
 """Operators: an expert with a style. What a person at the controls adds to the right waypoint, good or bad.
 
 Noise averages out when many demonstrations are cloned; the faults here do not: an operator misses to the same side,
-lets go too early, wanders, waits, puts the object in the wrong place, gives up.
+lets go too early, wanders, waits, puts the object in the wrong place, gives up. Whoever gives up draws the arm back and
+stays there: a place where demonstrations show nothing but waiting, so that a policy which follows does not come back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from robo_orl.envs.experts import CLOSE, HOVER, OPEN, Job, Waypoint, holds, near
 from robo_orl.envs.jobs import JOBS
 from robo_orl.envs.task_env import TaskEnv
 
+PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back towards the base and up, out of the way
+
 
 @dataclass(frozen=True)
 class OperatorStyle:
@@ -22,8 +25,8 @@ class OperatorStyle:
     speed: of the fastest motion. noise: standard deviation of the arm's actions (1 = 5 cm or 0.5 rad per decision).
     detour: goes by way of a point 6 to 12 cm aside. miss: reaches `miss_offset` metres beside the object, closes,
     rises, tries again. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands still
-    for 0.3 to 1.5 s. misplace: brings the object to a wrong place and stops there. give_up: per object, stops within
-    4 s of work on it.
+    for 0.3 to 1.5 s. misplace: brings the object to a wrong place and gives up. give_up: per object, within 4 s of work
+    on it, lets go, draws the arm back, waits there, and leaves.
     """
 
     name: str
@@ -60,31 +63,38 @@ class Operator:
     def __init__(self, styles: tuple[OperatorStyle, ...], control_hz: int, rng: np.random.Generator):
         self.styles, self.hz, self.rng = styles, control_hz, rng
         self._object, self._attempt = -1, Attempt(False)
-        self._stop_at, self._age, self._idle = -1, 0, -1  # -1: never, not yet
+        self._stop_at, self._age, self._leaving = -1, 0, -1  # -1: never, not yet
+        self._park: np.ndarray | None = None  # (3,) where the arm waits once its operator has given up
         self._misplacing: np.ndarray | None = None
         self._releasing = 0
 
     def act(self, env: TaskEnv) -> np.ndarray | None:
         """The next action (7,) in [-1, 1], or None once the operator has left."""
         scene = env.scene
+        if self._park is None:
+            self._park = scene.grip_position + PARK
         job = JOBS[env.task.env](scene)
         if job is None or env.dead:
             return np.zeros(7)
         if job.index != self._object:
             self._begin_object(job)
         self._age += 1
-        if self._idle < 0 and self._age == self._stop_at:
-            self._idle = self._decisions(1.0, 2.5)
-        if self._idle >= 0:
-            self._idle -= 1
-            return np.zeros(7) if self._idle >= 0 else None
+        if self._leaving < 0 and self._age == self._stop_at:
+            self._give_up()
+        if self._leaving == 0:
+            return None
+        self._leaving -= self._leaving > 0
         style = self._style(job.index)
-        target = self._intend(env, job, style)
+        target = Waypoint(self._park, 0.0, OPEN) if self._leaving > 0 else self._intend(env, job, style)
         if target is None:
             return np.zeros(7)
         action = steer(scene, target, style.speed)
         action[:6] += style.noise * self.rng.standard_normal(6)
         return np.clip(action, -1.0, 1.0)
+
+    def _give_up(self) -> None:
+        """Set the time, in decisions, until the operator is gone."""
+        self._leaving = self._decisions(3.0, 5.0)
 
     def _style(self, index: int) -> OperatorStyle:
         return self.styles[min(index, len(self.styles) - 1)]
@@ -144,8 +154,8 @@ class Operator:
         target = waypoint(scene, job)
         position = scene.position(job.index)
         away = np.linalg.norm(job.goal - position)
-        if self._misplacing is not None and target.gripper == OPEN and self._idle < 0:
-            self._idle = self._decisions(1.0, 2.0)
+        if self._misplacing is not None and target.gripper == OPEN:
+            self._give_up()
         lifted = position[2] > job.height - 0.06
         if lifted and away < attempt.let_go_at:
             attempt.let_go_at, self._releasing = 0.0, self._decisions(0.5, 0.7)

@@ -38,6 +38,7 @@ MACHINES = (  # mixed competence: each fault is one operator's habit, so that it
     OperatorStyle("dropper", speed=0.8, noise=0.15, miss=0.2, early_release=0.7, pause=0.2, give_up=0.2),
     OperatorStyle("idler", speed=0.5, noise=0.15, miss=0.4, pause=0.8, detour=0.5, give_up=0.2),
     OperatorStyle("quitter", speed=0.8, noise=0.15, miss=0.4, early_release=0.3, give_up=0.6),
+    OperatorStyle("misplacer", speed=0.85, noise=0.15, miss=0.3, pause=0.2, misplace=0.6),
 )
 
 COMPETENT = OperatorStyle("competent", speed=0.95, noise=0.1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from robo_orl.config import TaskConfig
 from robo_orl.envs.scene import Scene
+from robo_orl.envs.scenes import scene_entry
 from robo_orl.errors import unknown
 
 Predicate = Callable[[Scene], bool]
@@ -59,8 +60,9 @@ def predicates(task: TaskConfig) -> list[Predicate]:
     """The predicates that the task names, in its order.
 
     Raises:
-        UsageError: a name that the scene does not have.
+        UsageError: a scene or a stage that does not exist.
     """
+    scene_entry(task)
     known = STAGES[task.env]
     for name in task.stages:
         if name not in known:

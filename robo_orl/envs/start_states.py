@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +82,7 @@ class StartBank:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return StartBank({key: file[key] for key in file.files})
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise RunError(f"Cannot read start states from {path}: {error}. Remove the file to make it anew.") from None
 
 
