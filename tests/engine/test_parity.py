@@ -3,11 +3,14 @@
 The toy episodes are as short as a few chunks, so that masks and window ends differ between the processes' batches.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,33 +60,52 @@ def launch(config: str, folder: Path, **environment: str) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory):
+def shared(tmp_path_factory) -> Iterator[Path]:
+    """A folder, with a data cache in it, that all workers of pytest-xdist see."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "parity"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROBO_ORL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+        patch.setenv("ROBO_ORL_CACHE", str(folder / "cache"))
+        yield folder
+
+
+@contextmanager
+def once(folder: Path) -> Iterator[bool]:
+    """Whether to fill `folder`; other workers wait until it is filled."""
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "done"
+        folder.mkdir(exist_ok=True)
+        yield not done.exists()
+        done.touch()
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, shared_cache) -> Path:
+def alone(shared) -> Path:
     """The same runs in one process: the reference."""
-    folder = tmp_path_factory.mktemp("alone")
-    tiny.write_data(folder / "toy.hdf5")
-    for job in JOBS[: len(tiny.CASES)]:
-        assert "summary" in outcome(folder, job)
-    assert "summary" in outcome(folder, {**JOBS[len(tiny.CASES)], "stop_at": STEPS // 2})
+    folder = shared / "alone"
+    with once(folder) as first:
+        if first:
+            tiny.write_data(folder / "toy.hdf5")
+            for job in JOBS[: len(tiny.CASES)]:
+                assert "summary" in outcome(folder, job)
+            assert "summary" in outcome(folder, {**JOBS[len(tiny.CASES)], "stop_at": STEPS // 2})
     return folder
 
 
 @pytest.fixture(scope="module", params=["ddp", "zero1", "zero2", "zero3"])
-def job(request, tmp_path_factory, alone) -> Job:
-    folder = tmp_path_factory.mktemp(request.param)
-    shutil.copy(alone / "toy.hdf5", folder)
-    shutil.copytree(alone / "begun_by_one", folder / "begun_by_one")
-    jobs = [*JOBS, {"name": "stale", "canary": True}] if request.param != "ddp" else JOBS
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    done = launch(f"cpu_{request.param}", folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "built successfully" not in done.stdout, "DeepSpeed compiled an extension"
+def job(request, shared, alone) -> Job:
+    folder = shared / request.param
+    with once(folder) as first:
+        if first:
+            shutil.copy(alone / "toy.hdf5", folder)
+            shutil.copytree(alone / "begun_by_one", folder / "begun_by_one", dirs_exist_ok=True)
+            jobs = [*JOBS, {"name": "stale", "canary": True}] if request.param != "ddp" else JOBS
+            (folder / "jobs.json").write_text(json.dumps(jobs))
+            done = launch(f"cpu_{request.param}", folder)
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert "built successfully" not in done.stdout, "DeepSpeed compiled an extension"
     return Job(request.param, folder, json.loads((folder / "outcome.json").read_text()))
 
 

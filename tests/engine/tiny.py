@@ -17,7 +17,7 @@ from robo_orl.presets import available, preset_values  # noqa: E402
 POLICY = {
     "name": "tiny",
     "action_head": {"chunk": 4, "execute": 2},
-    "optim": {"steps": 20, "batch_size": 16, "warmup_steps": 4, "critic_lr": 2e-3},
+    "optim": {"steps": 20, "batch_size": 16, "warmup_steps": 4, "lr": 3e-4, "critic_lr": 6e-4},
 }
 
 
