@@ -124,3 +124,36 @@ def write_scores(
     }
     write_text(out / "eval.json", json.dumps(result, indent=1) + "\n")
     return result
+
+
+def in_words(result: dict[str, Any]) -> dict[str, str]:
+    """eval.json as the few lines that a person wants on a terminal; no rate without its k, n and interval."""
+    speed = result["speed"]
+    lines = {
+        "policy": f"{result['policy']}, step {result['step']}"
+        + ("" if result["training_finished"] else " (training is not finished)"),
+        "task": f"{result['task']}, physics loop {result['loop']}",
+        "success": _score_in_words(result["success_once"]),
+        "success at the end": _score_in_words(result["success_at_end"]),
+    }
+    for stage in result["stages"]:
+        given = f"; {_score_in_words(stage['conditional'])} of those that reached the stage before"
+        lines[f"  {stage['name']}"] = _score_in_words(stage["reached"]) + given
+    if result["success_length_median"] is not None:
+        lines["length of a success"] = f"{result['success_length_median']:.0f} decisions (median)"
+    lines["discounted return"] = f"{result['discounted_return']:.3f} (mean, gamma {result['gamma']:.4g} per decision)"
+    if result["restarts"]:
+        lines["run again"] = f"{result['restarts']} times because a simulator died"
+    lines["speed"] = (
+        f"{speed['episodes_per_s']:.2f} episodes/s, policy {100 * (speed['policy_share'] or 0):.0f} % of the work"
+    )
+    return lines
+
+
+def _score_in_words(score: dict[str, Any]) -> str:
+    if not score["n"]:
+        return "none of none"
+    low, high = 100 * score["low"], 100 * score["high"]
+    return (
+        f"{score['k']} of {score['n']} ({100 * score['k'] / score['n']:.0f} %, 95 % interval {low:.0f} to {high:.0f})"
+    )

@@ -12,6 +12,7 @@ from robo_orl.engine import run_folder
 from robo_orl.errors import RunError, UsageError
 from robo_orl.evaluate import evaluate as module
 from robo_orl.evaluate.evaluate import evaluate
+from robo_orl.evaluate.scores import in_words
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
 from robo_orl.results.store import parse_rows
@@ -68,6 +69,15 @@ def test_rows_and_scores_agree(run, on_the_line):
     Evaluation.model_validate({name: result[name] for name in Evaluation.model_fields})
     assert result["speed"]["policy_share"] + result["speed"]["simulation_share"] == pytest.approx(1)
     assert result["step"] == 4 and result["training_finished"] and len(result["checkpoint_sha256"]) == 64
+
+
+def test_a_terminal_shows_every_rate_with_its_k_n_and_interval(run, on_the_line):
+    result = quick(run, 6)
+    lines = in_words(result)
+    k, low, high = result["success_once"]["k"], *(100 * bound for bound in wilson(result["success_once"]["k"], 6))
+    assert lines["success"] == f"{k} of 6 ({100 * k / 6:.0f} %, 95 % interval {low:.0f} to {high:.0f})"
+    assert lines["  goal"].endswith("of those that reached the stage before")
+    assert "not finished" not in lines["policy"] and "run again" not in lines
 
 
 def test_episodes_do_not_depend_on_the_number_of_workers(run, on_the_line, tmp_path):
