@@ -62,7 +62,7 @@ def test_the_run_folder_says_everything(data, tmp_path):
 
 
 def test_training_lowers_the_loss(data, tmp_path):
-    train(tiny.run_of(data, {"optim": {"steps": 60}}), tmp_path / "run", progress=False)
+    train(tiny.run_of(data, {"optim": {"steps": 60, "lr": 1e-3}}), tmp_path / "run", progress=False)
     losses = [row["loss"] for row in rows(tmp_path / "run")]
     assert losses[-1] < 0.8 * losses[0]
 
