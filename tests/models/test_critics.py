@@ -68,3 +68,12 @@ def test_the_mse_loss_does_not_reach_its_target():
     loss = Estimate(raw, None).loss(target)
     torch.testing.assert_close(loss, (raw.squeeze(-1) - target).square())
     assert torch.autograd.grad(loss.sum(), [raw, target], allow_unused=True)[1] is None
+
+
+def test_v_has_a_readout_of_its_own():
+    model = critic(ensemble=2)
+    features = model.readout(tokens())
+    for estimate, own in ((model.v(features), [2]), (model.q(features, actions()), [0, 1])):
+        (gradient,) = torch.autograd.grad(estimate.value.sum(), features, retain_graph=True)
+        reads = gradient.abs().sum((0, 2)).nonzero().flatten().tolist()
+        assert reads == own
