@@ -49,9 +49,7 @@ def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
 
 
 def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
-    """UsageError where `out` holds another run: settings or data changed."""
-    if not (out / "config.json").exists():
-        return
+    """UsageError where `out` holds the checkpoints of another run: settings or data changed."""
     ours, theirs = (r.model_dump(mode="json", exclude=set(FREE)) for r in (run, read_run(out)))
     changed = _first_difference(ours, theirs)
     if changed:

@@ -113,7 +113,9 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     arrays = open_cache(run.data)
     check_task(arrays, run.task)
     spec = make_spec(run, arrays)
-    check_resumable(out, run, spec)
+    found = checkpoints(out)
+    if found:
+        check_resumable(out, run, spec)
     accelerator.wait_for_everyone()
     if (out / "train.json").exists():
         return None
@@ -123,15 +125,14 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     memory_before, _ = peak_memory()
     windows = PairedWindows(arrays, run.policy.action_head.chunk, run.policy.n, spec.gamma, run.filter)
     agent = build_run_agent(run, spec)
-    found = checkpoints(out)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
     if found:
         restore_optimizer(found[-1], agent, optimizer, state["step"])
     engine = resolved(accelerator, model)
-    check_resolved(engine, run, agent, model)
     if accelerator.is_main_process:
         write_json(out / "engine.json", engine)
+    check_resolved(engine, run, agent, model)
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()
     progress = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before}

@@ -106,6 +106,12 @@ def test_settings_that_changed_are_named(data, tmp_path):
         train(tiny.run_of(data, {"optim": {"lr": 0.1}}), tmp_path / "run", progress=False)
 
 
+def test_a_run_that_never_reached_a_checkpoint_may_change(data, tmp_path):
+    with pytest.raises(RunError, match="zero_stage 2"):
+        train(tiny.run_of(data, expect={"zero_stage": 2}), tmp_path / "run", progress=False)
+    assert train(tiny.run_of(data, {"optim": {"steps": 2}}), tmp_path / "run", progress=False)["finished"]
+
+
 def test_data_that_changed_are_an_error(data, tmp_path):
     train(tiny.run_of(data), tmp_path / "run", progress=False, stop_at=2)
     tiny.write_data(data, episodes=7)
