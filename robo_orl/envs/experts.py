@@ -1,7 +1,7 @@
 """Waypoint experts: where the gripper should go next, as a function of the simulator's state alone.
 
 Nothing is remembered between two calls, so an expert recovers from whatever happened: a missed grasp, a dropped object,
-an object that was knocked away. `job_of` says which object is next and where it belongs (one function per scene);
+an object that was knocked away. A job says which object is next and where it belongs (jobs.py, one function a scene);
 `waypoint` says how to get it there; `steer` turns that into an action.
 """
 
@@ -19,7 +19,7 @@ GAIN, TURN_GAIN = 1.6, 1.0  # of the distance to the waypoint that is asked for 
 OPEN, CLOSE = -1.0, 1.0
 CLOSED_GAP, HOLDING_GAP, WIDE_GAP = 0.62, 1.4, 0.85  # of the object's width; the last: of the widest opening
 REST = np.pi / 2  # heading of the fingers, from left to right, with the wrist in the middle of its range
-WIDEST = 0.08  # metres between the pads of the open gripper
+WIDEST, PAD_THICKNESS = 0.08, 0.008  # metres: between the pads of the open gripper, of both pads together
 NEAR, LOW = 0.015, 0.012  # metres: over the object, down at the object
 HOVER = 0.07  # metres above the grasp from which the gripper comes down
 
@@ -43,6 +43,9 @@ class Job:
     tolerance: float
     headings: tuple[float, ...] = ()
     delivered: bool = False
+
+
+JobOf = Callable[[Scene], Job | None]  # None: nothing is left to be done
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,6 @@ def gap(scene: Scene) -> float:
     return float(np.linalg.norm(scene.finger_vector)) - PAD_THICKNESS
 
 
-PAD_THICKNESS = 0.008
-
-
 def _heading(vector: np.ndarray) -> float:
     return float(np.arctan2(vector[1], vector[0]))
 
@@ -145,6 +145,3 @@ def steer(scene: Scene, target: Waypoint, speed: float = 1.0) -> np.ndarray:
     move *= speed / max(speed, np.abs(move).max())
     turn *= speed / max(speed, np.abs(turn).max())
     return np.array([*move, *turn, target.gripper])
-
-
-JobOf = Callable[[Scene], Job | None]

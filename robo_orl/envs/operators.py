@@ -35,7 +35,7 @@ class OperatorStyle:
     noise: float = 0.1
     detour: float = 0.0
     miss: float = 0.0
-    miss_offset: float = 0.032
+    miss_offset: float = 0.036
     drop: float = 0.0
     early_release: float = 0.0
     pause: float = 0.0

@@ -34,7 +34,7 @@ HUMANS = (  # two of each grade, as in robomimic's multi-human sets
 
 MACHINES = (  # mixed competence: each fault is one operator's habit, so that it does not average out
     OperatorStyle("fair", speed=0.9, noise=0.15, miss=0.2, pause=0.2, give_up=0.05),
-    OperatorStyle("misser", speed=0.8, noise=0.15, miss=0.65, pause=0.2, give_up=0.25),
+    OperatorStyle("misser", speed=0.8, noise=0.15, miss=0.6, pause=0.2, give_up=0.25),
     OperatorStyle("dropper", speed=0.8, noise=0.15, miss=0.2, early_release=0.7, pause=0.2, give_up=0.2),
     OperatorStyle("idler", speed=0.5, noise=0.15, miss=0.4, pause=0.8, detour=0.5, give_up=0.2),
     OperatorStyle("quitter", speed=0.8, noise=0.15, miss=0.4, early_release=0.3, give_up=0.6),

@@ -98,7 +98,7 @@ def grips(episode) -> int:
 def test_faults_show_in_the_episode(chain1):
     clean = episode_of(chain1, CLEAN)
     slow = episode_of(chain1, OperatorStyle("slow", noise=0.0, speed=0.5))
-    assert slow.success and len(slow) > 1.4 * len(clean)
+    assert slow.success and len(slow) > 1.3 * len(clean)
     dropping = episode_of(chain1, OperatorStyle("dropping", noise=0.0, drop=1.0))
     assert grips(dropping) > grips(clean)
     pausing = episode_of(chain1, OperatorStyle("pausing", noise=0.0, pause=1.0))
@@ -106,7 +106,7 @@ def test_faults_show_in_the_episode(chain1):
     missing = episode_of(chain1, OperatorStyle("missing", noise=0.0, miss=1.0))
     assert not missing.success and grips(missing) >= 2
     assert np.ptp(missing.obs["object"][:, 2]) < 0.005, "a miss passes the cube and leaves it on the table"
-    quitting = episode_of(chain1, OperatorStyle("quitting", noise=0.0, give_up=1.0))
+    quitting = episode_of(chain1, OperatorStyle("quitting", noise=0.0, speed=0.4, give_up=1.0))
     assert not quitting.success and len(quitting) < 200 and not quitting.dones.any()
     misplacing = episode_of(chain1, OperatorStyle("misplacing", noise=0.0, misplace=1.0))
     assert not misplacing.success and np.ptp(misplacing.obs["object"][:, 2]) > 0.05
@@ -119,7 +119,7 @@ def test_misses_go_to_the_same_side(chain1):
         closing = np.flatnonzero(np.diff(episode.actions[:, 6]) > 0)[0] + 1
         cube = episode.obs["object"][closing]
         sides.append(cube[3:5])  # relative to the gripper
-    np.testing.assert_allclose(sides, [[-0.032, 0.0]] * 2, atol=0.013)
+    np.testing.assert_allclose(sides, [[-0.036, 0.0]] * 2, atol=0.013)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -135,7 +135,8 @@ def test_regimes_cast_operators_and_masks_as_they_promise():
     assert Counter(item.masks for item in humans) == {("better",): 20, ("okay",): 20, ("worse",): 20}
     assert all(item.masks == (item.grade,) for item in humans)
     assert {item.operator for item in plan(task, "ph", 5, 0)} == {"expert"}
-    assert len({item.operator for item in plan(task, "mg", 10, 0)}) == 5
+    machines = Counter(item.operator for item in plan(task, "mg", 60, 0))
+    assert len(machines) >= 5 and len(set(machines.values())) == 1, "equal shares of several habits"
     assert all(sorted(item.operator[7:]) == list("ccff") for item in plan(task, "stitch", 40, 0))
     assert len({item.operator for item in plan(task, "stitch", 40, 0)}) == 6, "every half of four"
     pairs = plan(task, "paired", 10, 0)
