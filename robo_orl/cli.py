@@ -30,6 +30,8 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
 Sets = Annotated[
     list[str],
@@ -288,8 +290,10 @@ def main() -> None:
         _end(str(error), 2)
     except RunError as error:
         _end(str(error), 1)
-    except KeyboardInterrupt:
-        _end("Interrupted. The same command continues where it stopped.", 130)
+    except SystemExit as end:
+        if end.code != INTERRUPTED:  # typer turns Ctrl-C into this code
+            raise
+        _end("Interrupted. The same command continues where it stopped.", INTERRUPTED)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -300,6 +304,8 @@ def main() -> None:
 
 
 def _end(sentence: str, code: int) -> None:
+    if code == 2 and int(os.environ.get("RANK", 0)) > 0:
+        sys.exit(code)  # every process of a launch sees the same bad request; one says so
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))
     print(f"robo-orl: {sentence}", file=sys.stderr)
