@@ -159,6 +159,8 @@ def evaluate(
 ) -> None:
     """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
     from robo_orl.evaluate.evaluate import evaluate as evaluate_run
+    from robo_orl.evaluate.scores import in_words
+    from robo_orl.terminal import key_values
 
     result = evaluate_run(
         run,
@@ -171,7 +173,7 @@ def evaluate(
         overrides=settings,
         out=out,
     )
-    _show(result, as_json)
+    _show(result, as_json, lambda scores: key_values(in_words(scores)))
 
 
 @app.command()

@@ -9,11 +9,25 @@ from rich.table import Table
 
 
 def key_values(result: dict[str, Any]) -> None:
-    """Print a result as `key  value` lines, nested keys joined by a dot."""
+    """Print a result as `key  value` lines; entries that hold dictionaries of equal keys become tables below them."""
+    console = Console()
+    groups = {key: value for key, value in result.items() if _is_group(value)}
     table = Table(show_header=False, box=None, pad_edge=False)
-    for key, value in _flat(result):
+    for key, value in _flat({k: v for k, v in result.items() if k not in groups}):
         table.add_row(f"[dim]{key}[/]", _text(value))
-    Console().print(table)
+    console.print(table)
+    for name, group in groups.items():
+        console.print()
+        listing({name: [{"name": key, **row} for key, row in group.items()]})
+
+
+def _is_group(value: Any) -> bool:
+    """Whether a value is a dictionary of flat dictionaries with the same keys."""
+    if not isinstance(value, dict) or not value or not all(isinstance(row, dict) for row in value.values()):
+        return False
+    rows = list(value.values())
+    flat = not any(isinstance(cell, dict) for row in rows for cell in row.values())
+    return flat and all(row.keys() == rows[0].keys() for row in rows)
 
 
 def listing(kinds: dict[str, list[dict[str, Any]]]) -> None:
@@ -22,11 +36,10 @@ def listing(kinds: dict[str, list[dict[str, Any]]]) -> None:
     for kind, rows in kinds.items():
         table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
         for column in rows[0] if rows else ():
-            table.add_column(column, justify="right" if isinstance(rows[0][column], int) else "left")
+            table.add_column(column.replace("_", " "), justify="right" if isinstance(rows[0][column], (int, float)) else "left")
         for row in rows:
-            table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+            table.add_row(*(f"{v:,}" if isinstance(v, int) else _text(v) for v in row.values()))
         console.print(table)
-        console.print()
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
