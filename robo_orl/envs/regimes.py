@@ -42,7 +42,7 @@ MACHINES = (  # mixed competence: each fault is one operator's habit, so that it
 )
 
 COMPETENT = OperatorStyle("competent", speed=0.95, noise=0.1)
-FUMBLING = OperatorStyle("fumbling", speed=0.5, noise=0.12, miss=0.88, early_release=0.6, pause=0.4, give_up=0.2)
+FUMBLING = OperatorStyle("fumbling", speed=0.42, noise=0.12, miss=0.91, early_release=0.5, pause=0.4, give_up=0.22)
 MISPLACING = OperatorStyle("misplacing", speed=0.8, noise=0.15, miss=0.3, misplace=1.0)
 
 Casting = Callable[[EpisodePlan, int, np.random.Generator], EpisodePlan]
