@@ -204,14 +204,20 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write report.html [default: the results folder].")] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn a results folder into report.html, report.json and a table."""
+    """Turn a results folder into report.html, report.json and a table; every score is computed again from its rows."""
     from rich.console import Console
 
     from robo_orl.report.build import build
     from robo_orl.report.terminal import table
+    from robo_orl.results.verify import verify
 
     summary = build(results, out or results)
+    summary["faults"] = verify(results)["faults"]
     _show(summary, as_json, lambda _: Console().print(table(results)))
+    for cell, sentences in summary["faults"].items():
+        print(f"robo-orl: {cell}: {' '.join(sentences)}", file=sys.stderr)
+    if summary["faults"]:
+        raise RunError(f"{len(summary['faults'])} record(s) contradict their rows; do not trust this report.")
 
 
 @data_app.command()
