@@ -44,25 +44,27 @@ MACHINES = (  # mixed competence: each fault is one operator's habit, so that it
 COMPETENT = OperatorStyle("competent", speed=0.95, noise=0.1)
 FUMBLING = OperatorStyle("fumbling", speed=0.42, noise=0.12, miss=0.91, early_release=0.5, pause=0.4, give_up=0.22)
 MISPLACING = OperatorStyle("misplacing", speed=0.8, noise=0.15, miss=0.3, misplace=1.0)
+QUITTING = OperatorStyle("quitting", speed=0.5, noise=0.15, miss=1.0, give_up=1.0)
 
-Casting = Callable[[EpisodePlan, int, np.random.Generator], EpisodePlan]
+Casting = Callable[[EpisodePlan, TaskConfig, np.random.Generator], EpisodePlan]
 
 
-def _ph(plan: EpisodePlan, objects: int, rng: np.random.Generator) -> EpisodePlan:
+def _ph(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
     return _with(plan, EXPERT)
 
 
-def _mh(plan: EpisodePlan, objects: int, rng: np.random.Generator) -> EpisodePlan:
+def _mh(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
     style = HUMANS[plan.index % len(HUMANS)]
     return replace(_with(plan, style), grade=style.grade, masks=(style.grade,))
 
 
-def _mg(plan: EpisodePlan, objects: int, rng: np.random.Generator) -> EpisodePlan:
+def _mg(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
     return _with(plan, MACHINES[plan.index % len(MACHINES)])
 
 
-def _stitch(plan: EpisodePlan, objects: int, rng: np.random.Generator) -> EpisodePlan:
+def _stitch(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
     """Competent at half of the objects, rounded down (one object: every other episode)."""
+    objects = len(object_names(task)) if task.env == "chain" else 1
     able = objects // 2 if objects > 1 else plan.index % 2
     chosen = set(rng.permutation(objects)[:able].tolist())
     styles = tuple(COMPETENT if i in chosen else FUMBLING for i in range(objects))
@@ -70,9 +72,11 @@ def _stitch(plan: EpisodePlan, objects: int, rng: np.random.Generator) -> Episod
     return replace(plan, styles=styles, operator=name)
 
 
-def _paired(plan: EpisodePlan, objects: int, rng: np.random.Generator) -> EpisodePlan:
-    good = plan.index % 2 == 0
-    return replace(_with(plan, EXPERT if good else MISPLACING), masks=("good" if good else "bad",))
+def _paired(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    """Two from each start: a good one, then one that fails (lift has no wrong place: its bad operator gives up)."""
+    if plan.index % 2 == 0:
+        return replace(_with(plan, EXPERT), masks=("good",))
+    return replace(_with(plan, QUITTING if task.env == "lift" else MISPLACING), masks=("bad",))
 
 
 def _with(plan: EpisodePlan, style: OperatorStyle) -> EpisodePlan:
@@ -92,11 +96,10 @@ def plan(task: TaskConfig, regime: str, episodes: int, seed: int = 0) -> list[Ep
         raise unknown("regime", regime, REGIMES)
     if episodes < 1:
         raise UsageError(f"A data set needs at least 1 episode, not {episodes}.")
-    objects = len(object_names(task)) if task.env == "chain" else 1
-    return [_item(task, regime, index, objects, seed) for index in range(episodes)]
+    return [_item(task, regime, index, seed) for index in range(episodes)]
 
 
-def _item(task: TaskConfig, regime: str, index: int, objects: int, seed: int) -> EpisodePlan:
+def _item(task: TaskConfig, regime: str, index: int, seed: int) -> EpisodePlan:
     start = index // 2 if regime == "paired" else index
     blank = EpisodePlan(
         index=index,
@@ -108,4 +111,4 @@ def _item(task: TaskConfig, regime: str, index: int, objects: int, seed: int) ->
         operator="",
     )
     rng = np.random.default_rng(derive_seed("casting", regime, seed, index))
-    return REGIMES[regime](blank, objects, rng)
+    return REGIMES[regime](blank, task, rng)
