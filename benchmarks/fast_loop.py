@@ -36,12 +36,16 @@ def main() -> None:
     for name in options.tasks:
         rows.append(compare(name, options.episodes))
         print(json.dumps(rows[-1]), flush=True)
+        _write(options.out, rows)  # after every task: the next one may take half an hour
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     result = {
         "command": " ".join(["python", "benchmarks/fast_loop.py", *sys.argv[1:]]),
         "versions": {name: version(name) for name in ("robosuite", "mujoco", "numba", "numpy", "scipy")},
         "rows": rows,
     }
-    with atomic_file(options.out) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(result, indent=1) + "\n")
 
 
