@@ -5,7 +5,8 @@ over physics substeps is replaced (osc_loop.py), on the environment's own memory
 it attaches (conditions.py), and a few steps are compared with robosuite's (self_check.py); where something does not
 hold, robosuite's own step runs and one log line says why.
 
-Not kept up to date by the native loop: robosuite's `robot.recent_*` buffers, which only its Wipe task reads.
+Differences that remain: robosuite's `robot.recent_*` buffers, which only its Wipe task reads, are not kept up to date;
+and a fatal engine error (out of memory, say) ends the process with its message instead of raising mujoco.FatalError.
 """
 
 from __future__ import annotations
