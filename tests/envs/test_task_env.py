@@ -81,6 +81,17 @@ def test_stages_pay_once_and_stay_counted(chain2):
     assert step.obs["object"][64:73].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0]
 
 
+def test_a_later_stage_needs_the_earlier_cubes_to_lie_still(chain2):
+    chain2.reset(chain2.draw_start(0))
+    put_cube(chain2, 0, *PLACE_SLOTS[0])
+    chain2.step(STILL)
+    put_cube(chain2, 0, -0.2, 0.0)
+    put_cube(chain2, 1, *PLACE_SLOTS[1])
+    assert chain2.step(STILL).stages.tolist() == [True, False]
+    put_cube(chain2, 0, *PLACE_SLOTS[0])
+    assert chain2.step(STILL).terminated
+
+
 def test_a_cube_outside_the_zone_is_not_placed(chain2):
     chain2.reset(chain2.draw_start(0))
     put_cube(chain2, 0, 0.0, 0.04)
@@ -147,10 +158,9 @@ def test_the_robot_holds_its_grip_through_dead_time():
     env.step(np.array([0, 0, 0, 0, 0, 0, 1.0]))
     put_cube(env, 0, *PLACE_SLOTS[0])
     env.step(np.array([0, 0, 0, 0, 0, 0, 1.0]))
-    wide = np.ptp(env.step(STILL).obs["robot0_gripper_qpos"])
-    for _ in range(8):
-        narrow = np.ptp(env.step(np.array([0, 0, 0, 0, 0, 0, -1.0])).obs["robot0_gripper_qpos"])
-    assert narrow < wide, "an open command in dead time does not stop the fingers from closing"
+    for _ in range(9):
+        step = env.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
+    assert np.ptp(step.obs["robot0_gripper_qpos"]) < 0.01, "an open command in dead time does not stop the closing"
     env.close()
 
 
