@@ -36,7 +36,9 @@ def listing(kinds: dict[str, list[dict[str, Any]]]) -> None:
     for kind, rows in kinds.items():
         table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
         for column in rows[0] if rows else ():
-            table.add_column(column.replace("_", " "), justify="right" if isinstance(rows[0][column], (int, float)) else "left")
+            table.add_column(
+                column.replace("_", " "), justify="right" if isinstance(rows[0][column], (int, float)) else "left"
+            )
         for row in rows:
             table.add_row(*(f"{v:,}" if isinstance(v, int) else _text(v) for v in row.values()))
         console.print(table)

@@ -20,7 +20,9 @@ def installed(tmp_path_factory) -> Path:
     subprocess.run(build, check=True)
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / "bin" / "python"
-    site = Path(subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip())
+    site = Path(
+        subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True).strip()
+    )
     (wheel,) = folder.glob("*.whl")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel]
     subprocess.run(install, check=True)
@@ -30,7 +32,9 @@ def installed(tmp_path_factory) -> Path:
 
 
 def test_presets_travel_with_the_wheel(installed, tmp_path):
-    where = subprocess.check_output([installed, "-c", "import robo_orl; print(robo_orl.__file__)"], text=True, cwd=tmp_path)
+    where = subprocess.check_output(
+        [installed, "-c", "import robo_orl; print(robo_orl.__file__)"], text=True, cwd=tmp_path
+    )
     assert str(ROOT) not in where
     listed = subprocess.check_output([installed, "-m", "robo_orl", "list", "--json"], text=True, cwd=tmp_path)
     here = subprocess.check_output([sys.executable, "-m", "robo_orl", "list", "--json"], text=True, cwd=ROOT)
