@@ -5,6 +5,7 @@ import json
 import pytest
 from cell_examples import example_record, example_rows
 
+from robo_orl.cli import main
 from robo_orl.errors import UsageError
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import rows_text, write_cell, write_manifest
@@ -97,3 +98,12 @@ def test_cells_that_the_suite_asked_for_and_nobody_ran_are_listed(cell, tmp_path
 def test_a_folder_without_records_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="holds no records"):
         verify(tmp_path)
+
+
+def test_the_report_command_names_a_tampered_record_and_fails(cell, tmp_path, capsys, monkeypatch):
+    tamper(cell, "evaluation", "success_once", "k", value=20)
+    monkeypatch.setattr("sys.argv", ["robo-orl", "report", str(tmp_path), "--json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert cell.name in capsys.readouterr().err
