@@ -184,16 +184,13 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Run a whole suite: data, training, evaluation, cost. Resumable; what is done is never done again."""
-    from rich.console import Console
-
-    from robo_orl.report.build import build
-    from robo_orl.report.terminal import table
     from robo_orl.sweep.bench import bench as run_bench
 
     folder = out or Path("runs") / Path(suite).stem
     summary = run_bench(suite, folder, workers=workers, progress=_progress(as_json))
-    summary["report"] = build(folder, folder)
-    _show(summary, as_json, lambda _: Console().print(table(folder)))
+    summary["report"] = _write_report(folder, folder, as_json)
+    if as_json:
+        print(json.dumps(summary))
     if summary.get("failed"):
         raise RunError(f"{len(summary['failed'])} cell(s) failed; run the same command again to retry them.")
 
@@ -205,19 +202,29 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Turn a results folder into report.html, report.json and a table; every score is computed again from its rows."""
-    from rich.console import Console
-
-    from robo_orl.report.build import build
-    from robo_orl.report.terminal import table
     from robo_orl.results.verify import verify
 
-    summary = build(results, out or results)
+    summary = _write_report(results, out or results, as_json)
     summary["faults"] = verify(results)["faults"]
-    _show(summary, as_json, lambda _: Console().print(table(results)))
+    if as_json:
+        print(json.dumps(summary))
     for cell, sentences in summary["faults"].items():
         print(f"robo-orl: {cell}: {' '.join(sentences)}", file=sys.stderr)
     if summary["faults"]:
         raise RunError(f"{len(summary['faults'])} record(s) contradict their rows; do not trust this report.")
+
+
+def _write_report(results: Path, out: Path, as_json: bool) -> dict[str, Any]:
+    from robo_orl.report.build import build
+    from robo_orl.report.terminal import table
+
+    summary = build(results, out)
+    if not as_json:
+        from rich.console import Console
+
+        Console().print(table(results))
+        print(f"Report: {summary['html']}")
+    return summary
 
 
 @data_app.command()
