@@ -143,6 +143,14 @@ def _row(subject: Subject, seconds: dict[str, list[float]], block: int, pool: Ro
     }
 
 
+def _command(options: argparse.Namespace) -> str:
+    """What to type; the folders of trained runs are told by their policies in the rows."""
+    what = (
+        " ".join("--run RUN" for _ in options.run) or f"--task {options.task} --policies {' '.join(options.policies)}"
+    )
+    return f"python benchmarks/evaluation.py {what} --rounds {options.rounds} --block {options.block}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run, print a line per policy, write the result; 1 where a ratio is below what is required."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,6 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, default=SLOTS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
+    load_before = os.getloadavg()[0]
     torch.set_num_threads(1)  # faster than two for batches of this size, in the plain loop too
     subjects = [trained(run) for run in options.run] or [fresh(p, load_task(options.task)) for p in options.policies]
     simulations = Simulations(TaskScene(subjects[0].task))
@@ -164,8 +173,9 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row)
         print("{policy:32} x{ratio_median} ({ratio_min} to {ratio_max}, n={n})".format(**row), file=sys.stderr)
     result = {
-        "command": "python benchmarks/evaluation.py " + " ".join(sys.argv[1:] if arguments is None else arguments),
+        "command": _command(options),
         "cores": cores(),
+        "load_average": {"before": round(load_before, 1), "after": round(os.getloadavg()[0], 1)},
         "workers": options.workers,
         "slots": options.slots,
         "loop": simulations.hello().loop,
