@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
+from interruptible import start_interruptible
 from synthetic import TASK, episode, write
 
 from robo_orl.data.generate import generate
@@ -48,7 +49,7 @@ def test_an_interrupted_and_a_killed_call_continue_to_the_same_bytes(recorded, t
     command = [sys.executable, "-m", "robo_orl", "data", "generate", "--task", "lift", "--regime", "mg", "--next-obs"]
     command += ["--episodes", str(EPISODES), "--workers", "1", "--out", str(out)]
     for stop, shards in ((signal.SIGINT, 1), (signal.SIGKILL, 2)):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        process = start_interruptible(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         workers = _stop_after(process, out, shards, stop)
         _, said = process.communicate(timeout=60)
         assert process.returncode == (-9 if stop == signal.SIGKILL else 130)

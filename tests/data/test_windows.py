@@ -133,4 +133,3 @@ def test_an_unknown_mask_is_an_error_with_a_suggestion(arrays):
 def test_a_batch_that_does_not_divide_is_an_error(arrays):
     with pytest.raises(UsageError, match="multiple of 8"):
         PairedWindows(arrays, 3, 3, 0.99).batch(0, 0, 0, 4, 12)
-

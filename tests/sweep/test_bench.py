@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from interruptible import start_interruptible
 
 from robo_orl.errors import RunError, UsageError
 from robo_orl.results.store import read_cells, read_costs, read_manifest
@@ -154,7 +155,7 @@ def start_bench(suite, out):
         "bench.describe_data = lambda f: {'sha256': 's', 'episodes': 5, 'frames': 50, 'success': {'k': 2, 'n': 5}}\n"
         f"print(json.dumps(bench.bench({suite!r}, {str(out)!r}, workers=2, progress=False)))"
     )
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    return start_interruptible([sys.executable, "-c", code], stderr=subprocess.PIPE)
 
 
 def wait_until(condition, seconds=20.0):
