@@ -33,7 +33,8 @@ def sha256_of(value: Any) -> str:
 # -------------------------------------------------------------------------------------------- policies
 
 Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "separate"]
-SIZES = {"tiny": 3, "xs": 4, "s": 8, "m": 14, "l": 20}  # the one dial: depth; width = 32 * depth (models/backbones)
+# The one dial: depth; width = 32 * depth (models/backbones). From l on depths are even: heads are then 64 wide.
+SIZES = {"tiny": 3, "xs": 4, "s": 8, "m": 14, "l": 20, "xl": 30, "1b": 44, "3b": 62, "7b": 84}
 
 
 class BackboneConfig(Strict):

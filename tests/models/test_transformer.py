@@ -2,26 +2,34 @@ import pytest
 import torch
 import toy_agents as toy
 
+from robo_orl.config import SIZES
 from robo_orl.errors import UsageError
-from robo_orl.models.backbones import transformer
 from robo_orl.models.backbones.transformer import Transformer, parameters_of_size
 from robo_orl.types import Observation
 
+MILLIONS = {"tiny": 0.3, "xs": 0.8, "s": 6.3, "m": 34, "l": 98, "xl": 332, "1b": 1050, "3b": 2930, "7b": 7280}
 
-@pytest.mark.parametrize(("size", "millions"), [("tiny", 0.3), ("xs", 0.8), ("s", 6.3), ("m", 34), ("l", 98)])
-def test_a_size_has_the_parameters_that_its_name_promises(size, millions):
-    with torch.device("meta"):
-        counted = sum(p.numel() for p in Transformer(toy.SPEC, size).parameters())
+
+@pytest.mark.parametrize("size", MILLIONS)
+def test_a_size_has_the_parameters_that_its_name_promises(size):
+    with torch.device("meta"):  # no memory: the largest is built in a second on any machine
+        model = Transformer(toy.SPEC, size)
+    counted = sum(p.numel() for p in model.parameters())
     assert counted == parameters_of_size(size, toy.SPEC)
-    assert counted == pytest.approx(millions * 1e6, rel=0.15)
+    assert counted == pytest.approx(MILLIONS[size] * 1e6, rel=0.15)
+    assert model.width == 32 * SIZES[size] == model.blocks[0].attention.heads * (64 if model.width >= 640 else 32)
 
 
-def test_the_dial_goes_on_to_7b(monkeypatch):
-    monkeypatch.setitem(transformer.SIZES, "7b", 84)
+def test_every_size_is_tested():
+    assert list(MILLIONS) == list(SIZES)
+
+
+def test_an_agent_of_7b_is_built_on_the_meta_device():
+    policy = toy.policy("iql", backbone={"size": "7b"})
     with torch.device("meta"):
-        model = Transformer(toy.SPEC, "7b")
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(7e9, rel=0.1)
-    assert model.blocks[0].attention.heads * 64 == model.width == 32 * 84
+        agent = toy.agent(policy)
+    assert {p.device.type for p in agent.parameters()} == {"meta"}
+    assert agent.parameter_counts()["backbone"] == parameters_of_size("7b", toy.SPEC)
 
 
 def test_one_token_per_key_and_each_sees_every_key():

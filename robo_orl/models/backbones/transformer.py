@@ -1,6 +1,7 @@
 """The native Transformer: one dial, the depth; width = 32 x depth, so that 12 D^2 per layer grow with the cube of it.
 
-tiny 0.3M ... l 100M, and on to 7b at depth 84. One token per low-dim key.
+tiny 0.3M, xs 0.8M, s 6M, m 34M, l 98M, xl 332M, 1b, 3b, 7b; `robo-orl list sizes` has the exact counts.
+One token per low-dim key.
 B batch, S tokens, D width, L depth.
 """
 
