@@ -8,17 +8,36 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from robo_orl.errors import UsageError, unknown
 
 T = TypeVar("T", bound="Strict")
 
 
+# The mark of a field that is younger than stored results, `Field(..., json_schema_extra=ADDED)`: it is left out of what
+# is printed and hashed while it has its default, so that configurations without it keep their digests.
+ADDED = {"added": True}
+
+
 class Strict(BaseModel):
     """A frozen schema that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _without_added_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        silent = {n for n, f in fields.items() if f.json_schema_extra == ADDED and getattr(self, n) == f.default}
+        return {name: value for name, value in serialize(self).items() if name not in silent}
 
     def digest(self) -> str:
         """The sha256 of the canonical JSON: equal configurations have equal digests."""
@@ -47,10 +66,14 @@ class BackboneConfig(Strict):
 class ActionHeadConfig(Strict):
     """What turns tokens into a chunk of h actions."""
 
-    kind: Literal["l1", "flow"] = "l1"
+    kind: Literal["l1", "flow", "gaussian"] = "l1"
     chunk: int = Field(10, ge=1, description="h: actions predicted at once")
     execute: int = Field(5, ge=1, description="actions executed before the policy is asked again")
     flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
+    acting: Literal["sample", "mode", "low_noise"] | None = Field(
+        None, description="how one action is chosen; default: the head's own way", json_schema_extra=ADDED
+    )
+    min_std: float | None = Field(None, gt=0, lt=1, description="least standard deviation", json_schema_extra=ADDED)
 
     @model_validator(mode="after")
     def _executes_what_it_predicts(self) -> ActionHeadConfig:

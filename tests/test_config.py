@@ -1,8 +1,23 @@
 """Configurations are values: validated with one sentence, merged, overridden, hashed."""
 
-import pytest
+import json
+from pathlib import Path
 
-from robo_orl.config import GammaConfig, PolicyConfig, TaskConfig, apply_overrides, deep_merge, parse, read_yaml
+import pytest
+from pydantic import Field
+
+from robo_orl.config import (
+    ADDED,
+    GammaConfig,
+    PolicyConfig,
+    Strict,
+    TaskConfig,
+    apply_overrides,
+    deep_merge,
+    parse,
+    read_yaml,
+    sha256_of,
+)
 from robo_orl.errors import UsageError
 
 POLICY = {"name": "p", "critic": {"topology": "shared"}}
@@ -76,3 +91,26 @@ def test_a_yaml_file_that_is_no_mapping_is_a_usage_error(tmp_path, text):
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="Cannot read"):
         read_yaml(tmp_path / "none.yaml")
+
+
+class Grown(Strict):
+    """A schema that got a field after results were stored."""
+
+    first: int = 1
+    second: int | None = Field(None, json_schema_extra=ADDED)
+
+
+def test_a_field_added_later_counts_only_where_it_is_set():
+    assert Grown().digest() == sha256_of({"first": 1})
+    assert Grown(second=2).digest() == sha256_of({"first": 1, "second": 2})
+    assert Grown(second=2).model_dump(exclude={"first"}) == {"second": 2}
+    assert Grown.model_validate(Grown(second=2).model_dump()) == Grown(second=2)
+
+
+RECORDS = Path(__file__).parents[1] / "benchmarks" / "suites" / "quick" / "cells"
+
+
+@pytest.mark.parametrize("record", sorted(RECORDS.glob("*/record.json")), ids=lambda path: path.parent.name)
+def test_stored_results_keep_their_digests(record):
+    policy = json.loads(record.read_text())["policy"]
+    assert PolicyConfig.model_validate(policy["config"]).digest() == policy["digest"]

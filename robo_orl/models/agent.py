@@ -66,7 +66,7 @@ class Agent(nn.Module):
         super().__init__()
         self.policy, self.spec, self.action_dim, self.gamma, self.seed = policy, dict(spec), action_dim, gamma, seed
         self.objective = OBJECTIVES[policy.objective.name](policy)
-        check_policy(policy, self.objective, ACTION_HEADS[policy.action_head.kind].stochastic)
+        check_policy(policy, self.objective, ACTION_HEADS[policy.action_head.kind])
         self.topology = policy.critic.topology if policy.critic else None
         self.valued_actions = min(policy.n, policy.action_head.chunk)  # c: what an n-step backup covers
         self.normaliser = Normaliser(spec, action_dim, statistics)
@@ -181,7 +181,7 @@ class Agent(nn.Module):
         policy = self.average or self
         tokens = policy.backbone(obs)
         n = self.selection.num_samples
-        chunks = policy.action_head.sample(tokens, n, draws, "act")  # (B, N, h, A)
+        chunks = policy.action_head.act(tokens, n, draws, "act")  # (B, N, h, A)
         best = self._values(obs, tokens, chunks).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
         rows = torch.arange(len(obs), device=chunks.device)
         return self.normaliser.raw_actions(chunks[rows, best.to(rows.device)])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from robo_orl.config import PolicyConfig, SelectionConfig
+from robo_orl.config import ADDED, ActionHeadConfig, PolicyConfig, SelectionConfig
 from robo_orl.errors import UsageError
+from robo_orl.models.action_heads import ACTION_HEADS, ActionHead
 from robo_orl.objectives import Objective
 
 
-def check_policy(policy: PolicyConfig, objective: Objective, stochastic: bool) -> None:
+def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
     """UsageError where objective, critic and action head cannot work together, or an option would do nothing."""
+    check_action_head(policy.action_head, head, policy.selection)
     name, critic = policy.objective.name, policy.critic
-    if objective.samples and not stochastic:
+    if objective.samples and not head.stochastic:
         raise UsageError(
             f"Objective '{name}' samples actions, and the action head '{policy.action_head.kind}' is deterministic: "
-            "set action_head.kind to flow."
+            f"set action_head.kind to {_one_of('stochastic')}."
         )
     if objective.heads and critic is None:
         raise UsageError(f"Objective '{name}' trains a critic: give the policy '{policy.name}' a 'critic' section.")
@@ -31,6 +33,30 @@ def check_policy(policy: PolicyConfig, objective: Objective, stochastic: bool) -
         raise UsageError("A frozen backbone is its own slow copy: set critic.target to head_ema.")
 
 
+def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selection: SelectionConfig) -> None:
+    """UsageError where a setting belongs to another head, or best-of-N would rank copies of one chunk."""
+    fields = ActionHeadConfig.model_fields
+    for name in (n for n in fields if fields[n].json_schema_extra == ADDED and getattr(config, n) is not None):
+        if name not in head.options:
+            raise UsageError(f"The action head '{config.kind}' has no '{name}': set action_head.{name} to null.")
+    if config.acting is not None and config.acting not in head.acting:
+        raise UsageError(
+            f"The action head '{config.kind}' cannot act by '{config.acting}': set action_head.acting to "
+            f"{' or '.join(head.acting)}."
+        )
+    if config.acting == "mode" and selection.num_samples > 1:
+        raise UsageError(
+            "selection.num_samples above 1 ranks samples, and action_head.acting 'mode' gives one chunk: set "
+            "action_head.acting to null."
+        )
+
+
+def _one_of(trait: str) -> str:
+    """The names of the heads that have a trait, as words."""
+    names = [name for name, head in ACTION_HEADS.items() if getattr(head, trait)]
+    return " or ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)
+
+
 def check_selection(selection: SelectionConfig, stochastic: bool, has_q: bool) -> None:
     """UsageError where best-of-N has nothing to choose from or nothing to choose by."""
     if selection.untrained_critic and selection.num_samples == 1:
@@ -38,7 +64,9 @@ def check_selection(selection: SelectionConfig, stochastic: bool, has_q: bool) -
     if selection.num_samples == 1:
         return
     if not stochastic:
-        raise UsageError("selection.num_samples above 1 needs an action head that samples: action_head.kind flow.")
+        raise UsageError(
+            f"selection.num_samples above 1 needs a head that samples: action_head.kind {_one_of('stochastic')}."
+        )
     if not has_q and not selection.untrained_critic:
         raise UsageError(
             "selection.num_samples above 1 needs a trained Q: choose an objective that has one, or set "

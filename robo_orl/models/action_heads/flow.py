@@ -13,17 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.config import ActionHeadConfig
-from robo_orl.models.action_heads.l1 import masked_mean
+from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
 from robo_orl.models.layers import RMSNorm, SwiGLU, attend, heads_of, linear, split_heads, wide
 from robo_orl.rng import Draws
 
 TIME_FREQUENCIES = 16
 
 
-class FlowHead(nn.Module):
+class FlowHead(ActionHead):
     """x_t = (1-t) x0 + t x1 with x0 normal; loss |x1_hat(x_t, t, tokens) - x1|^2; Euler steps from noise to chunk."""
-
-    stochastic = True
 
     def __init__(self, token_width: int, depth: int, action_dim: int, config: ActionHeadConfig):
         super().__init__()

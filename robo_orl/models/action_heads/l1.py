@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from robo_orl.config import ActionHeadConfig
+from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
 from robo_orl.models.layers import Readout, RMSNorm, SwiGLU, linear, wide
 from robo_orl.rng import Draws
 
 
-class L1Head(nn.Module):
+class L1Head(ActionHead):
     """One readout, one MLP, h x A numbers. The L1 loss makes it the conditional median: it samples no bad modes."""
 
     stochastic = False
@@ -38,12 +39,3 @@ class L1Head(nn.Module):
         """The prediction, num_samples times: (B, N, h, A). It draws nothing and takes no steps."""
         chunk = wide(self.predict(tokens)).clamp(-1, 1)
         return chunk.unsqueeze(1).expand(-1, num_samples, -1, -1)
-
-
-def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
-    """error (B, h, A), mask (B, h) -> (B,): the mean over the valid steps of each row.
-
-    The mean is taken per frame and not over the batch, so that the mean over processes is the mean over the batch.
-    """
-    valid = mask.to(error.dtype)
-    return (error.mean(-1) * valid).sum(-1) / valid.sum(-1).clamp(min=1)

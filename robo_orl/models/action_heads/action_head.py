@@ -1,0 +1,88 @@
+"""What every action head is: one reading of the tokens gives a loss, samples, and where it exists a density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from robo_orl.models.layers import Readout, RMSNorm, SwiGLU
+from robo_orl.rng import Draws
+
+
+class ActionHead(nn.Module):
+    """Built from (token_width, depth, action_dim, config). Actions are scaled to [-1, 1].
+
+    stochastic: whether two samples differ.
+    density: whether `log_prob` exists.
+    reparametrised: whether `sample_with_log_prob` exists, through which a gradient reaches the head.
+    acting: how it can act where one sample is asked for, its default first; see `act`.
+    options: the fields of ActionHeadConfig that this head reads and others do not.
+    """
+
+    stochastic: ClassVar[bool] = True
+    density: ClassVar[bool] = False
+    reparametrised: ClassVar[bool] = False
+    acting: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[frozenset[str]] = frozenset()
+
+    def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
+        """tokens (B, S, D), actions (B, h, A), mask (B, h) -> (B,): per number, over the valid steps of each frame.
+
+        streams: one stream of draws per equal part of the batch, so that a half of it draws what it would draw alone.
+        """
+        raise NotImplementedError
+
+    def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
+        """Chunks (B, N, h, A) in [-1, 1], at least float32. steps: of heads that integrate; others take none."""
+        raise NotImplementedError
+
+    def act(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str) -> Tensor:
+        """Candidates (B, N, h, A) for acting: samples, where the head has no other way of acting."""
+        return self.sample(tokens, num_samples, draws, stream)
+
+    def log_prob(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        """Joint log-density of the valid steps: actions (B, h, A) -> (B,), or (B, N, h, A) -> (B, N)."""
+        raise NotImplementedError
+
+    def sample_with_log_prob(
+        self, tokens: Tensor, num_samples: int, draws: Draws, stream: str
+    ) -> tuple[Tensor, Tensor]:
+        """Chunks (B, N, h, A) with gradient into head and tokens, and the log-density of each over all steps (B, N)."""
+        raise NotImplementedError
+
+
+class TokenReader(nn.Module):
+    """R learned queries read the tokens; a residual MLP on each, then a norm: what linear outputs stand on."""
+
+    def __init__(self, token_width: int, readouts: int = 1):
+        super().__init__()
+        self.readout = Readout(token_width, token_width, readouts)
+        self.mlp_norm, self.out_norm = RMSNorm(token_width), RMSNorm(token_width)
+        self.mlp = SwiGLU(token_width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, S, D) -> (B, R, D)."""
+        x = self.readout(tokens)
+        return self.out_norm(x + self.mlp(self.mlp_norm(x)))
+
+
+def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
+    """error (B, h, A), mask (B, h) -> (B,): the mean over the valid steps of each row.
+
+    The mean is taken per frame and not over the batch, so that the mean over processes is the mean over the batch.
+    """
+    valid = mask.to(error.dtype)
+    return (error.mean(-1) * valid).sum(-1) / valid.sum(-1).clamp(min=1)
+
+
+def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """values (B, ..., h, A), mask (B, h) -> (B, ...): the sum over the numbers of the valid steps."""
+    valid = mask.to(values.dtype).view(len(mask), *[1] * (values.dim() - 3), -1)
+    return (values.sum(-1) * valid).sum(-1)
+
+
+def per_number(log_prob: Tensor, mask: Tensor, action_dim: int) -> Tensor:
+    """log_prob (B,) of whole chunks -> minus its mean over the valid numbers (B,), the scale of the other losses."""
+    return -log_prob / (mask.sum(-1).clamp(min=1) * action_dim)
