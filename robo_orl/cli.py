@@ -37,7 +37,7 @@ Sets = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. policy.optim.steps=500. Repeatable."),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes [default: one per core].")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
 Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 
@@ -102,7 +102,7 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command("list")
 def list_presets(
-    kind: Annotated[str, typer.Argument(help="policies, tasks, suites, sizes or objectives [default: all]")] = "",
+    kind: Annotated[str, typer.Argument(help="policies, tasks, suites, sizes or objectives (default: all).")] = "",
     as_json: Json = False,
 ) -> None:
     """List what can be named: policies, tasks, suites, sizes, objectives."""
@@ -153,7 +153,7 @@ def evaluate(
     video: Annotated[
         Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder to write [default: RUN/eval].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write (default: RUN/eval).")] = None,
     settings: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -179,7 +179,7 @@ def evaluate(
 @app.command()
 def bench(
     suite: Annotated[str, typer.Option(help="Name of a file in tasks/suites/, or a path.")] = "quick",
-    out: Annotated[Path | None, typer.Option(help="Results folder [default: runs/SUITE].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/SUITE).")] = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -198,7 +198,7 @@ def bench(
 @app.command()
 def report(
     results: Annotated[Path, typer.Argument(help="A results folder written by `robo-orl bench`.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write report.html [default: the results folder].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write report.html (default: the results folder).")] = None,
     as_json: Json = False,
 ) -> None:
     """Turn a results folder into report.html, report.json and a table; every score is computed again from its rows."""
@@ -286,7 +286,7 @@ def info(file: Path, as_json: Json = False) -> None:
 @data_app.command()
 def replay(
     file: Path,
-    episodes: Annotated[int | None, typer.Option(min=1, help="Only the first N episodes [default: all].")] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Only the first N episodes (default: all).")] = None,
     workers: Workers = None,
     loop: Loop = "exact",
     as_json: Json = False,

@@ -35,6 +35,7 @@ def test_help_names_every_command():
 def test_every_command_explains_itself(command):
     done = robo_orl(*command, "--help")
     assert done.returncode == 0 and "--json" in done.stdout
+    assert " ." not in done.stdout, "a default in square brackets is taken for markup and vanishes"
 
 
 @pytest.mark.parametrize("kind", ["policies", "tasks", "suites", "sizes", "objectives"])
