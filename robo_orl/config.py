@@ -61,12 +61,63 @@ class BackboneConfig(Strict):
 
     kind: str = "transformer"
     size: str = Field("tiny", description="a name of `robo-orl list sizes`")
+    stem: Literal["conv", "patch"] = Field(
+        "conv",
+        description="how the native backbone reads pixels: stride-2 convolutions, or one linear map per patch",
+        json_schema_extra=ADDED,
+    )
+    patch: int = Field(32, ge=2, description="pixels per side and token of an image", json_schema_extra=ADDED)
+    checkpointing: bool = Field(
+        False,
+        description="keep only each block's input and compute the rest again in backward",
+        json_schema_extra=ADDED,
+    )
+    compile: bool = Field(False, description="torch.compile each block", json_schema_extra=ADDED)
+    entropy: Literal["off", "log", "control"] = Field(
+        "off",
+        description="of the attention, per layer: log it, or also hold it at entropy_target",
+        json_schema_extra=ADDED,
+    )
+    entropy_target: float = Field(
+        0.8, gt=0, lt=1, description="share of ln(tokens); 0 = one token, 1 = all alike", json_schema_extra=ADDED
+    )
+
+    @model_validator(mode="after")
+    def _has_a_target_to_hold(self) -> BackboneConfig:
+        if self.entropy != "control" and self.entropy_target != 0.8:
+            raise ValueError("entropy_target is held by entropy: control only")
+        return self
+
+
+class ObservationConfig(Strict):
+    """What a policy sees, whatever its backbone. Nothing else is loaded, rendered or sent."""
+
+    low_dim: list[str] | None = Field(
+        None, description="keys of vectors; default: all of the data, the true poses of objects ('object') included"
+    )
+    cameras: list[str] = Field([], description="e.g. [agentview, robot0_eye_in_hand]")
+    image_size: int = Field(84, ge=16, description="pixels per side, as in the data")
+    history: int = Field(1, ge=1, description="k: frames up to now, one decision apart")
+    instruction: bool = Field(False, description="whether it reads the task's instruction")
+    shift: int = Field(4, ge=0, description="augmentation: images move by up to so many pixels; 0 = off")
+    jitter: float = Field(0.0, ge=0, lt=1, description="augmentation: brightness, contrast and saturation by 1 +- this")
+
+    @model_validator(mode="after")
+    def _sees_something(self) -> ObservationConfig:
+        if len(set(self.cameras)) != len(self.cameras):
+            raise ValueError("cameras names one of them twice")
+        if self.low_dim == [] and not self.cameras:
+            raise ValueError("without low_dim keys and cameras there is nothing to see")
+        blind = [n for n in ("image_size", "shift", "jitter") if getattr(self, n) != type(self).model_fields[n].default]
+        if blind and not self.cameras:
+            raise ValueError(f"{blind[0]} does nothing without cameras")
+        return self
 
 
 class ActionHeadConfig(Strict):
     """What turns tokens into a chunk of h actions."""
 
-    kind: Literal["l1", "flow", "gaussian"] = "l1"
+    kind: Literal["l1", "flow", "gaussian", "gmm", "bins"] = "l1"
     chunk: int = Field(10, ge=1, description="h: actions predicted at once")
     execute: int = Field(5, ge=1, description="actions executed before the policy is asked again")
     flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
@@ -74,6 +125,8 @@ class ActionHeadConfig(Strict):
         None, description="how one action is chosen; default: the head's own way", json_schema_extra=ADDED
     )
     min_std: float | None = Field(None, gt=0, lt=1, description="least standard deviation", json_schema_extra=ADDED)
+    modes: int | None = Field(None, ge=1, description="components of the gmm head", json_schema_extra=ADDED)
+    bins: int | None = Field(None, ge=3, description="K: values of a number of the bins head", json_schema_extra=ADDED)
 
     @model_validator(mode="after")
     def _executes_what_it_predicts(self) -> ActionHeadConfig:
@@ -87,13 +140,25 @@ class CriticConfig(Strict):
 
     topology: Topology = "shared"
     target: Literal["head_ema", "full_ema", "none"] = "head_ema"
-    loss: Literal["mse", "hl_gauss"] = "mse"
+    loss: Literal["mse", "bce", "hl_gauss"] = "mse"
     ensemble: int = Field(2, ge=1)
     aggregate: Literal["mean", "min"] = "mean"
     tau: float = Field(0.005, gt=0, le=1, description="EMA rate of the target")
     bins: int = Field(101, ge=3, description="K: value bins of hl_gauss")
-    value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss")
+    value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss, bounds of bce")
     small_size: str = Field("tiny", description="the size of separate_small's own backbone")
+
+
+class ExtractionConfig(Strict):
+    """How the policy follows from the critic; a name alone stands for its defaults."""
+
+    kind: Literal["awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil"]
+    params: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
 
 class ObjectiveConfig(Strict):
@@ -101,6 +166,9 @@ class ObjectiveConfig(Strict):
 
     name: str = "bc"
     params: dict[str, Any] = {}
+    extraction: ExtractionConfig | None = Field(
+        None, description="default: the objective's own", json_schema_extra=ADDED
+    )
 
 
 class GammaConfig(Strict):
@@ -153,6 +221,7 @@ class PolicyConfig(Strict):
 
     name: str
     description: str = ""
+    observation: ObservationConfig = Field(ObservationConfig(), json_schema_extra=ADDED)
     backbone: BackboneConfig = BackboneConfig()
     action_head: ActionHeadConfig = ActionHeadConfig()
     critic: CriticConfig | None = None

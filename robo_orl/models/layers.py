@@ -6,6 +6,9 @@ B batch, S tokens, D width, H heads, d = D/H head dim, R readouts, N samples.
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,15 +52,32 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q (B, H, R, d), k and v (B, H, S, d) -> (B, R, D).
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """q (B, H, R, d), k and v (B, H, S, d), mask (B, 1, 1, S) bool, False where a key is padding -> (B, R, D).
 
     Queries and keys are normalised (QK-norm): attention logits stay bounded as the model grows, which keeps a value
     loss on a shared backbone from saturating the attention.
+
+    Observation tokens see each other and readouts see the observation: of that block mask, the two blocks that are not
+    empty are computed, each by one call here, and nothing is masked away. That is why plain SDPA serves and
+    FlexAttention, which has to be compiled for every shape, would have nothing to skip.
     """
-    d = q.shape[-1]
-    q, k = F.rms_norm(q, (d,), eps=EPS), F.rms_norm(k, (d,), eps=EPS)
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    q, k = _unit_scale(q), _unit_scale(k)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+def _unit_scale(x: Tensor) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], eps=EPS)
+
+
+def attention_entropy(q: Tensor, k: Tensor) -> Tensor:
+    """q (B, H, R, d), k (B, H, S, d), as `attend` takes them -> (): the mean entropy of the attention over ln S.
+
+    1: every token is looked at alike; 0: one token takes all. Computed beside SDPA, which does not give its weights.
+    """
+    q, k = wide(_unit_scale(q)), wide(_unit_scale(k))
+    log_weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).log_softmax(-1)  # (B, H, R, S)
+    return -(log_weights.exp() * log_weights).sum(-1).mean() / math.log(k.shape[-2])
 
 
 class SwiGLU(nn.Module):
@@ -84,6 +104,11 @@ def swiglu_hidden(width: int) -> int:
     return -(-8 * width // 96) * 32
 
 
+ENTROPY_ROWS = 16  # of a batch, where the entropy is only looked at
+
+Measure = Literal["off", "log", "control"]
+
+
 class SelfAttention(nn.Module):
     """Every token attends to every token."""
 
@@ -93,10 +118,36 @@ class SelfAttention(nn.Module):
         self.qkv = linear(width, 3 * width)
         self.out = linear(width, width, scale=scale)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, S, D) -> (B, S, D)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, measure: Measure = "off") -> tuple[Tensor, Tensor | None]:
+        """x (B, S, D), mask (B, 1, 1, S) -> (B, S, D), and the entropy of the attention where it is measured."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
-        return self.out(attend(q, k, v))
+        entropy = None
+        if measure == "log":
+            entropy = attention_entropy(q[:ENTROPY_ROWS].detach(), k[:ENTROPY_ROWS].detach())
+        elif measure == "control":
+            entropy = attention_entropy(q, k)
+        return self.out(attend(q, k, v, mask)), entropy
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, residual: float):
+        super().__init__()
+        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
+        self.attention = SelfAttention(width, scale=residual)
+        self.mlp = SwiGLU(width, scale=residual)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, measure: Measure = "off") -> tuple[Tensor, Tensor | None]:
+        """(B, S, D) -> (B, S, D), and the entropy of the attention where it is measured."""
+        attended, entropy = self.attention(self.attention_norm(x), mask, measure)
+        x = x + attended
+        return x + self.mlp(self.mlp_norm(x)), entropy
+
+
+def parameters_of_block(width: int) -> int:
+    """Parameters of a Block."""
+    return 4 * width**2 + 3 * width * swiglu_hidden(width) + 2 * width
 
 
 class Readout(nn.Module):
@@ -109,8 +160,13 @@ class Readout(nn.Module):
         self.key_value = linear(token_width, 2 * width)
         self.out = linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens (B, S, D) -> (B, R, width)."""
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """tokens (B, S, D), mask (B, 1, 1, S) bool, False where a token is padding -> (B, R, width)."""
         k, v = (split_heads(part, self.heads) for part in self.key_value(tokens).chunk(2, dim=-1))
         q = self.queries.to(k.dtype).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (H, R, d)
-        return self.out(attend(q.expand(len(tokens), -1, -1, -1), k, v))
+        return self.out(attend(q.expand(len(tokens), -1, -1, -1), k, v, mask))
+
+    @staticmethod
+    def parameters_for(token_width: int, width: int, readouts: int) -> int:
+        """Parameters held."""
+        return readouts * width + 2 * token_width * width + width**2

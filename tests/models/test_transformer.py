@@ -2,18 +2,19 @@ import pytest
 import torch
 import toy_agents as toy
 
-from robo_orl.config import SIZES
+from robo_orl.config import SIZES, BackboneConfig
 from robo_orl.errors import UsageError
 from robo_orl.models.backbones.transformer import Transformer, parameters_of_size
 from robo_orl.types import Observation
 
+TINY = BackboneConfig(size="tiny")
 MILLIONS = {"tiny": 0.3, "xs": 0.8, "s": 6.3, "m": 34, "l": 98, "xl": 332, "1b": 1050, "3b": 2930, "7b": 7280}
 
 
 @pytest.mark.parametrize("size", MILLIONS)
 def test_a_size_has_the_parameters_that_its_name_promises(size):
     with torch.device("meta"):  # no memory: the largest is built in a second on any machine
-        model = Transformer(toy.SPEC, size)
+        model = Transformer(toy.SPEC, BackboneConfig(size=size))
     counted = sum(p.numel() for p in model.parameters())
     assert counted == parameters_of_size(size, toy.SPEC)
     assert counted == pytest.approx(MILLIONS[size] * 1e6, rel=0.15)
@@ -34,7 +35,7 @@ def test_an_agent_of_7b_is_built_on_the_meta_device():
 
 def test_one_token_per_key_and_each_sees_every_key():
     torch.manual_seed(0)
-    model, obs = Transformer(toy.SPEC, "tiny"), toy.observation(2)
+    model, obs = Transformer(toy.SPEC, TINY), toy.observation(2)
     tokens = model(obs)
     assert tokens.shape == (2, len(toy.SPEC), 96)
     for key in toy.SPEC:
@@ -44,19 +45,23 @@ def test_one_token_per_key_and_each_sees_every_key():
 
 def test_rows_of_a_batch_do_not_see_each_other():
     torch.manual_seed(0)
-    model, obs = Transformer(toy.SPEC, "tiny"), toy.observation(4)
+    model, obs = Transformer(toy.SPEC, TINY), toy.observation(4)
     torch.testing.assert_close(model(obs)[:2], model(obs.map(lambda t: t[:2])), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "extra", [{"images": {"front": torch.zeros(2, 3, 8, 8)}}, {"instruction": torch.zeros(2, 4, dtype=torch.int64)}]
+    ("extra", "says"),
+    [
+        ({"images": {"front": torch.zeros(2, 3, 8, 8)}}, "not built for the camera 'front'"),
+        ({"instruction": torch.zeros(2, 4, dtype=torch.int64)}, "has an instruction"),
+    ],
 )
-def test_what_it_cannot_read_is_refused(extra):
+def test_what_it_was_not_built_for_is_refused(extra, says):
     low_dim = toy.observation(2).low_dim
-    with pytest.raises(UsageError, match="reads low_dim only"):
-        Transformer(toy.SPEC, "tiny")(Observation(low_dim, extra.get("images", {}), extra.get("instruction")))
+    with pytest.raises(UsageError, match=says):
+        Transformer(toy.SPEC, TINY)(Observation(low_dim, extra.get("images", {}), extra.get("instruction")))
 
 
 def test_an_unknown_size_names_the_nearest():
     with pytest.raises(UsageError, match="Did you mean 'tiny'"):
-        Transformer(toy.SPEC, "tinny")
+        Transformer(toy.SPEC, BackboneConfig(size="tinny"))

@@ -1,76 +1,147 @@
 """The native Transformer: one dial, the depth; width = 32 x depth, so that 12 D^2 per layer grow with the cube of it.
 
 tiny 0.3M, xs 0.8M, s 6M, m 34M, l 98M, xl 332M, 1b, 3b, 7b; `robo-orl list sizes` has the exact counts.
-One token per low-dim key.
-B batch, S tokens, D width, L depth.
+One token per low-dim key and frame, a few per picture, four for the instruction (embedding.py).
+B batch, k history, S tokens, D width, L depth.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from robo_orl.config import SIZES
+from robo_orl.config import SIZES, BackboneConfig, ObservationConfig
 from robo_orl.errors import UsageError, unknown
-from robo_orl.models.layers import RMSNorm, SelfAttention, SwiGLU, linear, swiglu_hidden
+from robo_orl.models.backbones.bytes import byte_tokens
+from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens, LowDimTokens
+from robo_orl.models.layers import Block, RMSNorm, parameters_of_block
 from robo_orl.types import Observation
 
 WIDTH_PER_DEPTH = 32
+LOW_DIM_ONLY = ObservationConfig()
 
 
 class Transformer(nn.Module):
-    """Observation -> tokens (B, S, D), pre-norm blocks without a causal mask, normalised at the end."""
+    """Observation -> tokens (B, S, D), pre-norm blocks without a causal mask, normalised at the end.
 
-    def __init__(self, spec: dict[str, int], size: str):
+    entropy: (L,) of the attention of the last pass in training, where `config.entropy` asks for it, until it is taken.
+    """
+
+    options = ("stem", "patch", "checkpointing", "compile", "entropy", "entropy_target")
+
+    def __init__(self, spec: dict[str, int], config: BackboneConfig, observation: ObservationConfig = LOW_DIM_ONLY):
         super().__init__()
-        depth = depth_of(size)
-        self.width = WIDTH_PER_DEPTH * depth
+        depth = depth_of(config.size)
+        self.width, self.config, self.observation = WIDTH_PER_DEPTH * depth, config, observation
+        _check_options(config, observation)
         self.embedding = LowDimTokens(spec, self.width)
         residual = (2 * depth) ** -0.5  # 2L additions to the stream keep its variance near one
         self.blocks = nn.ModuleList(Block(self.width, residual) for _ in range(depth))
         self.norm = RMSNorm(self.width)
+        self.images = ImageTokens(self.width, config, observation) if observation.cameras else None
+        self.instruction = InstructionTokens(self.width) if observation.instruction else None
+        self.ages = AgeEmbedding(observation.history, self.width) if observation.history > 1 else None
+        self.entropy: Tensor | None = None
         counted = sum(getattr(p, "ds_numel", p.numel()) for p in self.parameters())
-        expected = parameters_of_size(size, spec)
-        assert counted == expected, f"{size}: {counted} parameters, the formula says {expected}"
+        expected = parameters_of(config, spec, observation)
+        assert counted == expected, f"{config.size}: {counted} parameters, the formula says {expected}"
+
+    @staticmethod
+    def tokeniser(config: BackboneConfig):  # noqa: ANN205 (a function of sentences)
+        """The byte tokeniser: sentences -> ids (N, L), mask (N, L)."""
+        return byte_tokens
 
     def forward(self, obs: Observation) -> Tensor:
         """obs: normalised. Returns (B, S, D)."""
-        x = self.embedding(obs)
+        x = self._embed(obs)
+        measure = self.config.entropy if self.training else "off"
+        entropies = []
         for block in self.blocks:
-            x = block(x)
+            x, entropy = self._through(block, x, measure)
+            entropies.append(entropy)
+        if measure != "off":
+            self._note(torch.stack(entropies))
         return self.norm(x)
 
+    def _embed(self, obs: Observation) -> Tensor:
+        """(B, S, D): the tokens of each frame, oldest frame first, then those of the instruction."""
+        check_observation(obs, self.observation)
+        parts = [self.embedding(obs.low_dim)] if self.embedding.embed else []
+        if self.images is not None:
+            parts.append(self.images(obs.images))
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)  # (B, n, D), or (B, k, n, D)
+        if self.ages is not None:
+            x = self.ages(x)
+        if self.instruction is not None:
+            x = torch.cat((x, self.instruction(obs.instruction, obs.instruction_mask)), dim=1)
+        return x
 
-class LowDimTokens(nn.Module):
-    """One token per low-dim key: a linear map of its vector; the bias tells the keys apart."""
+    def _through(self, block: Block, x: Tensor, measure: str) -> tuple[Tensor, Tensor | None]:
+        run = _compiled() if self.config.compile and self.training else _run
+        if self.config.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(run, block, x, measure, use_reentrant=False)
+        return run(block, x, measure)
 
-    def __init__(self, spec: dict[str, int], width: int):
+    def _note(self, entropy: Tensor) -> None:
+        """Keep the pass that gradients flow through, where a step has several."""
+        if self.entropy is None or entropy.requires_grad or not self.entropy.requires_grad:
+            self.entropy = entropy
+
+    def take_entropy(self) -> Tensor | None:
+        """(L,) of the passes since the last call, None where none was measured."""
+        entropy, self.entropy = self.entropy, None
+        return entropy
+
+
+def _run(block: Block, x: Tensor, measure: str) -> tuple[Tensor, Tensor | None]:
+    return block(x, None, measure)
+
+
+@cache
+def _compiled():  # noqa: ANN202
+    """One block compiled once serves all L of them (regional compilation): minutes become seconds."""
+    return torch.compile(_run)
+
+
+class AgeEmbedding(nn.Module):
+    """Tells the frames of a history apart."""
+
+    def __init__(self, history: int, width: int):
         super().__init__()
-        self.embed = nn.ModuleDict({key: linear(size, width, bias=True) for key, size in spec.items()})
-        for layer in self.embed.values():
-            nn.init.normal_(layer.bias, std=0.5)
-
-    def forward(self, obs: Observation) -> Tensor:
-        """Returns (B, S, D), keys in the order of the specification."""
-        if obs.images or obs.instruction is not None:
-            raise UsageError("The backbone 'transformer' reads low_dim only: leave images and instruction out.")
-        tokens = [layer(obs.low_dim[key].to(layer.weight.dtype)) for key, layer in self.embed.items()]
-        return torch.stack(tokens, dim=1)
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
-
-    def __init__(self, width: int, residual: float):
-        super().__init__()
-        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
-        self.attention = SelfAttention(width, scale=residual)
-        self.mlp = SwiGLU(width, scale=residual)
+        self.age = nn.Parameter(torch.randn(history, width) * 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, S, D) -> (B, S, D)."""
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.mlp(self.mlp_norm(x))
+        """(B, k, n, D) -> (B, k * n, D)."""
+        return (x + self.age[:, None].to(x.dtype)).flatten(1, 2)
+
+
+def check_observation(obs: Observation, expected: ObservationConfig) -> None:
+    """UsageError where an observation is not what the policy was built for: cameras, resolution, instruction."""
+    for camera in expected.cameras:
+        if camera not in obs.images:
+            raise UsageError(f"The observation lacks the camera '{camera}', which this policy was built for.")
+        height, width = obs.images[camera].shape[-2:]
+        if (height, width) != (expected.image_size, expected.image_size):
+            raise UsageError(
+                f"The camera '{camera}' gives {width} x {height} pixels, and this policy was built for "
+                f"{expected.image_size} x {expected.image_size}: render the data again or set observation.image_size."
+            )
+    for camera in obs.images:
+        if camera not in expected.cameras:
+            raise UsageError(f"This policy was not built for the camera '{camera}': name it in observation.cameras.")
+    if (obs.instruction is not None) != expected.instruction:
+        said = "lacks the instruction that" if expected.instruction else "has an instruction, and not for that"
+        raise UsageError(f"The observation {said} this policy was built for; observation.instruction decides.")
+
+
+def _check_options(config: BackboneConfig, observation: ObservationConfig) -> None:
+    fields = BackboneConfig.model_fields
+    for name in ("stem", "patch"):
+        if not observation.cameras and getattr(config, name) != fields[name].default:
+            raise UsageError(f"backbone.{name} does nothing without cameras: leave it out or set observation.cameras.")
 
 
 def depth_of(size: str) -> int:
@@ -81,9 +152,19 @@ def depth_of(size: str) -> int:
 
 
 def parameters_of_size(size: str, spec: dict[str, int] | None = None) -> int:
-    """The exact number of parameters; without `spec`, those that do not depend on the observation."""
-    depth = depth_of(size)
+    """The exact number of parameters on low-dim keys; without `spec`, those that do not depend on the observation."""
+    return parameters_of(BackboneConfig(size=size), spec or {}, LOW_DIM_ONLY)
+
+
+def parameters_of(config: BackboneConfig, spec: dict[str, int], observation: ObservationConfig) -> int:
+    """The exact number of parameters."""
+    depth = depth_of(config.size)
     width = WIDTH_PER_DEPTH * depth
-    block = 4 * width**2 + 3 * width * swiglu_hidden(width) + 2 * width
-    embedding = sum((values + 1) * width for values in (spec or {}).values())
-    return embedding + depth * block + width
+    count = LowDimTokens.parameters_for(spec, width) + depth * parameters_of_block(width) + width
+    if observation.cameras:
+        count += ImageTokens.parameters_for(width, config, observation)
+    if observation.instruction:
+        count += InstructionTokens.parameters_for(width)
+    if observation.history > 1:
+        count += observation.history * width
+    return count

@@ -1,0 +1,183 @@
+"""What the native Transformer reads, as tokens: vectors, pictures and a sentence.
+
+On a CPU the price of an observation is the number of its tokens times the trunk's parameters. Each picture therefore
+becomes few tokens (3 x 3 of 84 pixels by default) after convolutions that do the fine work on small channels, and a
+sentence becomes four, however long it is.
+B batch, k history, C cameras, n tokens per picture, S tokens, D width, L bytes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.config import BackboneConfig, ObservationConfig
+from robo_orl.errors import UsageError
+from robo_orl.models.backbones.bytes import MAX_BYTES, VOCABULARY
+from robo_orl.models.layers import Block, Readout, RMSNorm, linear, parameters_of_block
+
+INSTRUCTION_TOKENS = 4
+KERNEL = 3
+
+
+class LowDimTokens(nn.Module):
+    """One token per low-dim key: a linear map of its vector; the bias tells the keys apart."""
+
+    def __init__(self, spec: dict[str, int], width: int):
+        super().__init__()
+        self.embed = nn.ModuleDict({key: linear(size, width, bias=True) for key, size in spec.items()})
+        for layer in self.embed.values():
+            nn.init.normal_(layer.bias, std=0.5)
+
+    def forward(self, low_dim: dict[str, Tensor]) -> Tensor:
+        """per key (..., D_key) -> (..., keys, D), keys in the order of the specification."""
+        tokens = [layer(low_dim[key].to(layer.weight.dtype)) for key, layer in self.embed.items()]
+        return torch.stack(tokens, dim=-2)
+
+    @staticmethod
+    def parameters_for(spec: dict[str, int], width: int) -> int:
+        """Parameters held."""
+        return sum((values + 1) * width for values in spec.values())
+
+
+class ImageTokens(nn.Module):
+    """A stem per camera; a learned place for each token of a picture, and one for each camera."""
+
+    def __init__(self, width: int, backbone: BackboneConfig, observation: ObservationConfig):
+        super().__init__()
+        self.size = observation.image_size
+        side = grid_side(backbone, self.size)
+        make = ConvStem if backbone.stem == "conv" else PatchStem
+        self.stems = nn.ModuleDict({camera: make(width, backbone.patch) for camera in observation.cameras})
+        self.place = nn.Parameter(torch.randn(side**2, width) * 0.5)
+        self.camera = nn.Parameter(torch.randn(len(observation.cameras), width) * 0.5)
+
+    def forward(self, images: dict[str, Tensor]) -> Tensor:
+        """per camera (..., 3, H, W) uint8 -> (..., C * n, D)."""
+        tokens = [self._tokens(stem, images[camera]) for camera, stem in self.stems.items()]
+        placed = torch.stack(tokens, dim=-3) + (self.place + self.camera[:, None]).to(tokens[0].dtype)  # (..., C, n, D)
+        return placed.flatten(-3, -2)
+
+    def _tokens(self, stem: nn.Module, pictures: Tensor) -> Tensor:
+        """(..., 3, H, W) -> (..., n, D)."""
+        x = pictures.reshape(-1, *pictures.shape[-3:])
+        x = x.to(next(stem.parameters()).dtype) / 127.5 - 1.0
+        return stem(x).unflatten(0, pictures.shape[:-3])
+
+    @staticmethod
+    def parameters_for(width: int, backbone: BackboneConfig, observation: ObservationConfig) -> int:
+        """Parameters held."""
+        cameras, places = len(observation.cameras), grid_side(backbone, observation.image_size) ** 2
+        make = ConvStem if backbone.stem == "conv" else PatchStem
+        return cameras * (make.parameters_for(width, backbone.patch) + width) + places * width
+
+
+def grid_side(backbone: BackboneConfig, size: int) -> int:
+    """Tokens per side of a picture; UsageError where the stem cannot make a whole grid of it."""
+    if backbone.stem == "conv" and backbone.patch & (backbone.patch - 1):
+        raise UsageError(f"The conv stem halves pictures: backbone.patch must be a power of two, not {backbone.patch}.")
+    if backbone.stem == "patch" and size % backbone.patch:
+        raise UsageError(
+            f"Pictures of {size} pixels do not divide into patches of {backbone.patch}: set backbone.patch to a "
+            "divisor, or backbone.stem to conv."
+        )
+    return -(-size // backbone.patch)
+
+
+class PatchStem(nn.Module):
+    """One linear map per patch (Dosovitskiy et al. 2021, ViT)."""
+
+    def __init__(self, width: int, patch: int):
+        super().__init__()
+        self.project = _conv(3, width, patch, stride=patch, padding=0, gain=1.0)
+        self.norm = RMSNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, 3, H, W) in [-1, 1] -> (M, n, D)."""
+        return self.norm(self.project(x).flatten(2).transpose(1, 2))
+
+    @staticmethod
+    def parameters_for(width: int, patch: int) -> int:
+        """Parameters held."""
+        return 3 * patch**2 * width + 2 * width
+
+
+class ConvStem(nn.Module):
+    """Stride-2 convolutions down to the grid of tokens (Xiao et al. 2021: early convolutions).
+
+    Most of the arithmetic is on 16 and 32 channels: 10 MFLOP for a picture of 84 pixels at width 96, a fifth of what a
+    patch of 14 pixels costs in the trunk (36 tokens). No batch statistics: rows of a batch do not see each other.
+    """
+
+    def __init__(self, width: int, patch: int):
+        super().__init__()
+        sizes = channels(width, patch)
+        pairs = list(zip((3, *sizes[:-1]), sizes, strict=True))
+        gains = [2.0] * (len(pairs) - 1) + [1.0]
+        self.convs = nn.ModuleList(
+            _conv(inputs, outputs, KERNEL, stride=2, padding=1, gain=gain)
+            for (inputs, outputs), gain in zip(pairs, gains, strict=True)
+        )
+        self.norm = RMSNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, 3, H, W) in [-1, 1] -> (M, n, D)."""
+        *first, last = self.convs
+        for conv in first:
+            x = nn.functional.relu(conv(x))
+        return self.norm(last(x).flatten(2).transpose(1, 2))
+
+    @staticmethod
+    def parameters_for(width: int, patch: int) -> int:
+        """Parameters held."""
+        sizes = channels(width, patch)
+        convs = sum((KERNEL**2 * i + 1) * o for i, o in zip((3, *sizes[:-1]), sizes, strict=True))
+        return convs + width
+
+
+def channels(width: int, patch: int) -> list[int]:
+    """Channels after each convolution: they double up to the width, from no less than 16 and then 32."""
+    layers = patch.bit_length() - 1
+    return [max(16 if i == 0 else 32, width >> (layers - 1 - i)) for i in range(layers - 1)] + [width]
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, gain: float) -> nn.Conv2d:
+    """A convolution with truncated-normal weights of variance gain / fan-in, and zero bias."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding)
+    nn.init.trunc_normal_(layer.weight, std=(gain / (inputs * kernel**2)) ** 0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class InstructionTokens(nn.Module):
+    """A sentence of bytes -> four tokens: one masked block over the bytes, then four readouts.
+
+    A batch holds few different sentences: each is read once, so that language costs next to nothing.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.bytes = nn.Embedding(VOCABULARY, width)
+        nn.init.normal_(self.bytes.weight, std=0.7)
+        self.place = nn.Parameter(torch.randn(MAX_BYTES, width) * 0.7)
+        self.block = Block(width, residual=0.5**0.5)
+        self.norm = RMSNorm(width)
+        self.readout = Readout(width, width, INSTRUCTION_TOKENS)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids (B, L) int64, mask (B, L) bool -> (B, 4, D)."""
+        different, row = torch.unique(torch.where(mask, ids, 0), dim=0, return_inverse=True)  # (U, L), (B,)
+        seen = (different != 0)[:, None, None]  # (U, 1, 1, L): padding is no key
+        x = self.bytes(different) + self.place[: ids.shape[1]]
+        x, _ = self.block(x, mask=seen)
+        return self.readout(self.norm(x), mask=seen)[row]
+
+    @staticmethod
+    def parameters_for(width: int) -> int:
+        """Parameters held."""
+        return (
+            (VOCABULARY + MAX_BYTES) * width
+            + parameters_of_block(width)
+            + width
+            + Readout.parameters_for(width, width, INSTRUCTION_TOKENS)
+        )
