@@ -56,6 +56,16 @@ Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "sep
 SIZES = {"tiny": 3, "xs": 4, "s": 8, "m": 14, "l": 20, "xl": 30, "1b": 44, "3b": 62, "7b": 84}
 
 
+class LoraConfig(Strict):
+    """Low-rank adapters on the language model of a vlm backbone; everything else of it stays as it is."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0, description="adapters are scaled by alpha / rank")
+    targets: list[str] = Field(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
+    )
+
+
 class BackboneConfig(Strict):
     """What turns an observation into tokens."""
 
@@ -80,6 +90,29 @@ class BackboneConfig(Strict):
     )
     entropy_target: float = Field(
         0.8, gt=0, lt=1, description="share of ln(tokens); 0 = one token, 1 = all alike", json_schema_extra=ADDED
+    )
+    weights: str | None = Field(
+        None, description="of a vlm: a folder or a name on Hugging Face's hub; default: random", json_schema_extra=ADDED
+    )
+    download: bool = Field(False, description="ask the network for weights that are not here", json_schema_extra=ADDED)
+    frozen: bool = Field(
+        False, description="the vlm is not trained; proprioception joins its tokens", json_schema_extra=ADDED
+    )
+    lora: LoraConfig | None = Field(None, description="train low-rank adapters of the vlm", json_schema_extra=ADDED)
+    layers: int = Field(
+        1,
+        ge=1,
+        description="layers of the vlm that the action head reads, the last one included",
+        json_schema_extra=ADDED,
+    )
+    action_queries: int = Field(
+        0,
+        ge=0,
+        description="tokens that the vlm decodes in parallel, one per step of the chunk",
+        json_schema_extra=ADDED,
+    )
+    stop_expert_gradient: bool = Field(
+        False, description="the action head's loss does not reach the vlm", json_schema_extra=ADDED
     )
 
     @model_validator(mode="after")
@@ -262,6 +295,17 @@ class TaskConfig(Strict):
         """Decisions until the time-out."""
         dead = self.padding * len(self.stages)
         return round((self.max_seconds + dead) * self.control_hz)
+
+
+# -------------------------------------------------------------------------------------------- pictures
+
+
+class View(Strict):
+    """What pictures are taken: of these cameras, size x size pixels, in the look of envs/rendering.py."""
+
+    cameras: tuple[str, ...] = Field(min_length=1)
+    size: int = Field(84, ge=16, le=1024, description="pixels per side")
+    look: Literal["plain", "full"] = Field("plain", description="full: robosuite's own shadows; plain: much faster")
 
 
 # -------------------------------------------------------------------------------------------- runs

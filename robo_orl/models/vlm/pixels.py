@@ -1,0 +1,132 @@
+"""Pixels as each model's own image processor makes them, computed on the device that the images are on.
+
+The published models were prepared with Pillow's resampling, which computes in 8-bit fixed point: one direction first,
+rounded and cut to bytes, then the other. The same arithmetic as two matrix products in float64 gives the same bytes on
+every device. torch's own kernels differ by a level or two, between CPU and GPU as well, and know Lanczos on the CPU
+only.
+N images, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from robo_orl.models.vlm.architectures import ImageFormat
+
+FIXED_POINT = 22  # bits behind the point of Pillow's weights: 32 - 8 - 2
+
+
+def _sinc(x: float) -> float:
+    return 1.0 if x == 0 else math.sin(math.pi * x) / (math.pi * x)
+
+
+def _lanczos(x: float) -> float:
+    return _sinc(x) * _sinc(x / 3) if -3 <= x < 3 else 0.0
+
+
+def _bilinear(x: float) -> float:
+    return max(0.0, 1 - abs(x))
+
+
+def _bicubic(x: float, a: float = -0.5) -> float:
+    x = abs(x)
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
+
+
+FILTERS: dict[int, tuple[Callable[[float], float], float]] = {1: (_lanczos, 3), 2: (_bilinear, 1), 3: (_bicubic, 2)}
+
+
+@lru_cache(maxsize=64)
+def weights(inputs: int, outputs: int, resample: int, device: torch.device) -> Tensor:
+    """(outputs, inputs) float64: Pillow's weights, integers in units of 2^-22."""
+    filter_of, support = FILTERS[resample]
+    scale = inputs / outputs
+    stretch = max(scale, 1.0)  # a smaller image averages over what a pixel covers
+    rows = torch.zeros(outputs, inputs, dtype=torch.float64)
+    for i in range(outputs):
+        centre = (i + 0.5) * scale
+        first = max(0, int(centre - support * stretch + 0.5))
+        last = min(inputs, int(centre + support * stretch + 0.5))
+        taps = [filter_of((j - centre + 0.5) / stretch) for j in range(first, last)]
+        total = sum(taps)
+        fixed = [tap / total * (1 << FIXED_POINT) for tap in taps]
+        rows[i, first:last] = torch.tensor([int(w + math.copysign(0.5, w)) for w in fixed], dtype=torch.float64)
+    return rows.to(device)
+
+
+def resize(images: Tensor, height: int, width: int, resample: int) -> Tensor:
+    """images (N, C, H, W) of values 0 to 255 -> (N, C, height, width) float32, whole numbers: Pillow's bytes."""
+    old_height, old_width = images.shape[-2:]
+    x = images.float()
+    passes = [(old_width, width, False), (old_height, height, True)]
+    if height < old_height and width > old_width:  # Pillow does first what leaves less for the other pass
+        passes.reverse()
+    for old, new, vertical in passes:
+        if old != new:
+            w = weights(old, new, resample, x.device)
+            x = _to_bytes(w @ x.double() if vertical else x.double() @ w.T)
+    return x
+
+
+def _to_bytes(fixed: Tensor) -> Tensor:
+    """Round half up and cut, as a shift of the fixed-point sum does."""
+    half = 1 << (FIXED_POINT - 1)
+    return ((fixed + half) / (1 << FIXED_POINT)).floor().clamp(0, 255).float()
+
+
+def normalise(images: Tensor, image: ImageFormat) -> Tensor:
+    """(N, 3, H, W) of 0 to 255 -> (x / 255 - mean) / std, float32."""
+    mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) * 255 for v in (image.mean, image.std))
+    return (images - mean) / std
+
+
+def square(images: Tensor, image: ImageFormat) -> Tensor:
+    """images (N, 3, H, W) uint8 -> (N, 3, edge, edge), normalised; the aspect ratio is not kept (SigLIP, SmolVLM).
+
+    SmolVLM's processor first brings the longer side to its size, the other one after it, and then squares the result;
+    it is told not to split images into tiles, as every policy that stands on it does (SmolVLA: arXiv:2506.01844).
+    """
+    if image.processor == "SmolVLMImageProcessor":
+        images = resize(images, *_longest_edge(*images.shape[-2:], image.edge), image.resample)
+    return normalise(resize(images, image.edge, image.edge, image.resample), image)
+
+
+def _longest_edge(height: int, width: int, edge: int) -> tuple[int, int]:
+    """The size with the longer side at `edge`, the other one even."""
+    if width >= height:
+        other = int(edge / (width / height))
+        return max(other + other % 2, 1), edge
+    other = int(edge * (width / height))
+    return edge, max(other + other % 2, 1)
+
+
+def whole_patches(height: int, width: int, image: ImageFormat, factor: int) -> tuple[int, int]:
+    """The nearest size of whole multiples of `factor` whose area is within the bounds (Qwen's "smart resize")."""
+    rows, columns = round(height / factor) * factor, round(width / factor) * factor
+    if rows * columns > image.max_pixels:
+        shrink = math.sqrt(height * width / image.max_pixels)
+        return tuple(max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width))
+    if rows * columns < image.min_pixels:
+        grow = math.sqrt(image.min_pixels / (height * width))
+        return tuple(math.ceil(side * grow / factor) * factor for side in (height, width))
+    return rows, columns
+
+
+def patches(images: Tensor, image: ImageFormat, merge: int, frames: int) -> tuple[Tensor, tuple[int, int]]:
+    """images (N, 3, H, W) uint8 -> (N * rows * columns, 3 * frames * P * P) patches, and (rows, columns) of the grid.
+
+    Patches that are merged into one token lie side by side; a still image is repeated over the `frames` of a patch.
+    """
+    size = whole_patches(*images.shape[-2:], image, image.patch_size * merge)
+    x = normalise(resize(images, *size, image.resample), image)
+    p, (rows, columns) = image.patch_size, (side // image.patch_size for side in size)
+    x = x.view(len(x), 3, rows // merge, merge, p, columns // merge, merge, p)
+    x = x.permute(0, 2, 5, 3, 6, 1, 4, 7).unsqueeze(6).expand(*[-1] * 6, frames, -1, -1)
+    return x.reshape(len(x) * rows * columns, -1), (rows, columns)

@@ -1,0 +1,149 @@
+"""The parts of each family of models under one interface: pixels to image tokens, positions, and the language model.
+
+The modules are those of `transformers`, called as its own forward passes call them (a test compares); only the words
+between are different, since a policy adds tokens of its own (proprioception, action queries) that are no words.
+B batch, N images (camera by camera, each B of them), P tokens per image, S all tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.models.vlm.architectures import Architecture
+from robo_orl.models.vlm.pixels import patches, square
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images as the language model gets them: tokens (N, P, D), the grid (rows, columns) of P where positions have one,
+    and what is added to the first layers at the same places (DeepStack; each (N, P, D))."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    deep: tuple[Tensor, ...] = ()
+
+
+class Family:
+    """One type of model in `transformers`. `two_way`: image and prompt tokens all see each other, as it was trained."""
+
+    two_way = False
+    first_position = 0
+
+    def __init__(self, architecture: Architecture):
+        self.architecture = architecture
+
+    def see(self, model: nn.Module, images: Tensor) -> Seen:
+        """images (N, 3, H, W) uint8, all of one size."""
+        raise NotImplementedError
+
+    def language(self, model: nn.Module) -> nn.Module:
+        """The language model: embedding, layers, norm."""
+        return model.language_model
+
+    def advance(self, seen: Seen) -> int:
+        """How far the position of what follows lies behind that of an image's first token."""
+        return seen.tokens.shape[1]
+
+    def places(self, seen: Seen) -> Tensor:
+        """(3, P) int64: positions of an image's tokens from its first on; three equal axes where there is one."""
+        return torch.arange(seen.tokens.shape[1]).expand(3, -1)
+
+    def positions(self, positions: Tensor) -> Tensor:
+        """(3, B, S) -> what the language model takes as position_ids."""
+        return positions[0] + self.first_position
+
+    def mask(self, allowed: Tensor) -> Tensor | dict[str, Tensor]:
+        """allowed (B, 1, S, S) bool -> what the language model takes as attention_mask."""
+        return allowed
+
+    def run(self, model: nn.Module, embeds: Tensor, positions: Tensor, allowed: Tensor, **more: object) -> object:
+        """The language model on embeds (B, S, D); returns what it returns."""
+        return self.language(model)(
+            inputs_embeds=embeds,
+            position_ids=self.positions(positions),
+            attention_mask=self.mask(allowed),
+            use_cache=False,
+            **more,
+        )
+
+
+class SmolVLM(Family):
+    """SmolVLM2: SigLIP at any resolution, pixel shuffle, a Llama (Marafioti et al. 2025, arXiv:2504.05299)."""
+
+    def see(self, model: nn.Module, images: Tensor) -> Seen:
+        """One square picture per image, no tiles."""
+        pixels = square(images, self.architecture.image).to(_dtype(model))
+        tokens = model.connector(model.vision_model(pixel_values=pixels).last_hidden_state)
+        return Seen(tokens, grid=(0, 0))
+
+    def language(self, model: nn.Module) -> nn.Module:
+        """SmolVLM calls it text_model."""
+        return model.text_model
+
+
+class PaliGemma(Family):
+    """PaliGemma 2: SigLIP and Gemma 2, a prefix that sees itself in both directions (Steiner et al. 2024,
+    arXiv:2412.03555)."""
+
+    two_way = True
+    first_position = 1
+
+    def see(self, model: nn.Module, images: Tensor) -> Seen:
+        """One square picture per image."""
+        pixels = square(images, self.architecture.image).to(_dtype(model))
+        return Seen(model.multi_modal_projector(model.vision_tower(pixels).last_hidden_state), grid=(0, 0))
+
+    def mask(self, allowed: Tensor) -> dict[str, Tensor]:
+        """Gemma 2's sliding layers look back 4,096 tokens, which is all of a prompt here. Its logits are capped, which
+        torch's fused attention cannot do: it runs the plain one, whose mask is added."""
+        added = torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, torch.finfo(torch.float32).min)
+        return {"full_attention": added, "sliding_attention": added}
+
+
+class Qwen(Family):
+    """Qwen2.5-VL and Qwen3-VL: pictures near their own resolution, positions with rows and columns (Bai et al. 2025,
+    arXiv:2502.13923 and arXiv:2511.21631)."""
+
+    def see(self, model: nn.Module, images: Tensor) -> Seen:
+        """As many tokens per image as its size asks for."""
+        vision = self.architecture.config["vision_config"]
+        merge = vision["spatial_merge_size"]
+        pixels, (rows, columns) = patches(images, self.architecture.image, merge, vision["temporal_patch_size"])
+        grid = torch.tensor([[1, rows, columns]]).expand(len(images), -1).to(images.device)
+        found = model.visual(pixels.to(_dtype(model)), grid_thw=grid)
+        deep = tuple(f.unflatten(0, (len(images), -1)) for f in getattr(found, "deepstack_features", None) or ())
+        return Seen(found.pooler_output.unflatten(0, (len(images), -1)), (rows // merge, columns // merge), deep)
+
+    def advance(self, seen: Seen) -> int:
+        """An image is as long as its longer side."""
+        return max(seen.grid)
+
+    def places(self, seen: Seen) -> Tensor:
+        """Time, row and column of every token."""
+        rows, columns = seen.grid
+        row = torch.arange(rows).repeat_interleave(columns)
+        return torch.stack((torch.zeros_like(row), row, torch.arange(columns).repeat(rows)))
+
+    def positions(self, positions: Tensor) -> Tensor:
+        """All three axes."""
+        return positions
+
+    def mask(self, allowed: Tensor) -> Tensor | dict[str, Tensor]:
+        """Qwen2.5-VL has a mask per kind of layer."""
+        return {"full_attention": allowed} if self.architecture.model_type == "qwen2_5_vl" else allowed
+
+
+FAMILIES: dict[str, type[Family]] = {"smolvlm": SmolVLM, "paligemma": PaliGemma, "qwen2_5_vl": Qwen, "qwen3_vl": Qwen}
+
+
+def family_of(architecture: Architecture) -> Family:
+    """The family that an architecture belongs to."""
+    return FAMILIES[architecture.model_type](architecture)
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    """What the weights are in. Not model.dtype, which an averaged copy (buffers, no parameters) does not have."""
+    return model.get_input_embeddings().weight.dtype
