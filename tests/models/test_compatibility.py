@@ -14,7 +14,10 @@ REFUSED = {
         toy.policy("qc", topology="frozen", critic={"target": "full_ema"}),
         "set critic.target to head_ema",
     ),
-    "best of identical samples": (toy.policy("bc", head="l1", selection={"num_samples": 4}), "head that samples: action_head.kind flow"),
+    "best of identical samples": (
+        toy.policy("bc", head="l1", selection={"num_samples": 4}),
+        "head that samples: action_head.kind flow, gaussian, gmm or bins",
+    ),
     "best of N by no critic": (toy.policy("bc", selection={"num_samples": 4}), "needs a trained Q"),
     "ranking one sample": (toy.policy("bc", selection={"untrained_critic": True}), "num_samples above 1"),
     "an unknown objective": (toy.policy("iqll"), "Did you mean 'iql'"),
