@@ -22,8 +22,8 @@ from robo_orl.models.critics import Critic
 from robo_orl.models.normaliser import Normaliser
 from robo_orl.models.policy_average import PolicyAverage
 from robo_orl.models.step import Step
-from robo_orl.models.targets import Gather, Target, buffer_copy, numbers
-from robo_orl.objectives import OBJECTIVES
+from robo_orl.models.targets import Gather, Target, average_buffers, buffer_copy, numbers
+from robo_orl.objectives import OBJECTIVES, Parts
 from robo_orl.rng import Draws, derive_seed
 from robo_orl.types import Observation, PairedWindow
 
@@ -67,7 +67,7 @@ class Agent(nn.Module):
         self.objective = OBJECTIVES[policy.objective.name](policy)
         check_policy(policy, self.objective, ACTION_HEADS[policy.action_head.kind])
         self.topology = policy.critic.topology if policy.critic else None
-        self.valued_actions = min(policy.n, policy.action_head.chunk)  # c: what an n-step backup covers
+        self.valued_actions = self.objective.valued_actions(policy)  # c
         self.normaliser = Normaliser(spec, action_dim, statistics)
         with _initialised_from(seed, "policy"):
             self.backbone = self._new_backbone(policy.backbone.size)
@@ -80,7 +80,10 @@ class Agent(nn.Module):
         if self.objective.heads:
             with _initialised_from(seed, "critic"):
                 self._build_critic(policy.critic)
-        self.average = PolicyAverage(self.backbone, self.action_head) if policy.optim.policy_ema else None
+        self.extra, self.slow_head = self._build_extra(), None
+        if self.objective.slow_policy:
+            self.slow_head = buffer_copy(self.action_head)
+        self.average = PolicyAverage(*self._acting()) if policy.optim.policy_ema else None
         self.untrained = None
         self.select_by(policy.selection)
 
@@ -98,7 +101,31 @@ class Agent(nn.Module):
 
     def _new_critic(self, heads: tuple[str, ...], config: CriticConfig) -> Critic:
         width = (self.critic_backbone or self.backbone).width
-        return Critic(width, self.valued_actions * self.action_dim, heads, config)
+        return Critic(width, self.objective.valued_numbers(self._parts()), heads, config)
+
+    def _parts(self) -> Parts:
+        return Parts(
+            policy=self.policy,
+            token_width=self.backbone.width,
+            depth=depth_of(self.policy.backbone.size),
+            critic_width=(self.critic_backbone or self.backbone).width,
+            action_dim=self.action_dim,
+            valued_actions=self.valued_actions,
+            obs_numbers=sum(self.spec.values()),
+        )
+
+    def _build_extra(self) -> nn.ModuleDict:
+        """The objective's own modules; each starts the same whatever else there is."""
+        built = nn.ModuleDict()
+        for name, build in self.objective.modules(self._parts()).items():
+            with _initialised_from(self.seed, f"extra {name}"):
+                built[name] = build()
+        return built
+
+    def _acting(self) -> tuple[nn.Module, nn.Module, nn.ModuleDict]:
+        """What acts: backbone, action head and the objective's own modules, those of the critic left out."""
+        policy = {name: module for name, module in self.extra.items() if not name.startswith("critic")}
+        return self.backbone, self.action_head, nn.ModuleDict(policy)
 
     # ------------------------------------------------------------------------------------------------------ training
 
@@ -131,6 +158,7 @@ class Agent(nn.Module):
             "action_head": self.action_head,
             "critic": self.critic,
             "critic_backbone": self.critic_backbone,
+            **self.extra,
         }
         groups = {n: [p for p in m.parameters() if p.requires_grad] for n, m in components.items() if m is not None}
         return {name: parameters for name, parameters in groups.items() if parameters}
@@ -142,18 +170,25 @@ class Agent(nn.Module):
         """
         if self.target is not None:
             self.target.update(self.critic, self.critic_backbone or self.backbone, gather)
+        if self.slow_head is not None:
+            average_buffers(self.slow_head, self.action_head, self.policy.critic.tau, gather)
         if self.average is not None:
-            self.average.update(self.backbone, self.action_head, self.policy.optim.policy_ema, gather)
+            self.average.update(*self._acting(), self.policy.optim.policy_ema, gather)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Numbers held per component, adding up to the total. target: every slow copy, the averaged policy included."""
+        """Numbers held per component, adding up to the total. target: every slow copy, the averaged policy included;
+        the objective's own modules count as action_head or, where they are the critic's, as critic."""
+        of = {name: numbers(module.parameters()) for name, module in self.extra.items()}
+        of_critic = sum(count for name, count in of.items() if name.startswith("critic"))
+        slow = numbers(self.slow_head.buffers()) if self.slow_head is not None else 0
         components = {
             "backbone": numbers(self.backbone.parameters()),
-            "action_head": numbers(self.action_head.parameters()),
-            "critic": sum(numbers(m.parameters()) for m in (self.critic, self.critic_backbone) if m is not None),
-            "target": sum(m.size() for m in (self.target, self.average) if m is not None),
+            "action_head": numbers(self.action_head.parameters()) + sum(of.values()) - of_critic,
+            "critic": sum(numbers(m.parameters()) for m in (self.critic, self.critic_backbone) if m is not None)
+            + of_critic,
+            "target": sum(m.size() for m in (self.target, self.average) if m is not None) + slow,
         }
-        buffers = sum(m.buffers_held() for m in (self.target, self.average) if m is not None)
+        buffers = sum(m.buffers_held() for m in (self.target, self.average) if m is not None) + slow
         total = numbers(self.parameters()) + buffers
         assert sum(components.values()) == total, f"{components} do not add up to {total}"
         return components | {"total": total}
@@ -166,12 +201,8 @@ class Agent(nn.Module):
         self.selection = selection
         if selection.untrained_critic and self.untrained is None:
             with _initialised_from(self.seed, "untrained critic"):
-                critic = Critic(
-                    self.backbone.width,
-                    self.valued_actions * self.action_dim,
-                    ("q",),
-                    self.policy.critic or CriticConfig(),
-                )
+                numbers_valued = self.objective.valued_numbers(self._parts())
+                critic = Critic(self.backbone.width, numbers_valued, ("q",), self.policy.critic or CriticConfig())
             self.untrained = buffer_copy(critic, persistent=False)
 
     @torch.no_grad()
@@ -181,14 +212,16 @@ class Agent(nn.Module):
         policy = self.average or self
         tokens = policy.backbone(obs)
         n = self.selection.num_samples
-        chunks = policy.action_head.act(tokens, n, draws, "act")  # (B, N, h, A)
-        best = self._values(obs, tokens, chunks).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
-        rows = torch.arange(len(obs), device=chunks.device)
-        return self.normaliser.raw_actions(chunks[rows, best.to(rows.device)])
+        found = self.objective.candidates(policy, tokens, n, draws)  # (B, N, h, A)
+        best = self._values(obs, tokens, found).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
+        rows = torch.arange(len(obs), device=found.device)
+        chosen = self.objective.realise(policy, tokens, found[rows, best.to(rows.device)], draws)
+        return self.normaliser.raw_actions(chosen)
 
     def _values(self, obs: Observation, tokens: Tensor, chunks: Tensor) -> Tensor:
         """(B, N): the critic's values. It reads the weights it was trained on, also where an averaged policy acts."""
-        chunks = chunks[:, :, : self.valued_actions]
+        if self.objective.values_actions:
+            chunks = chunks[:, :, : self.valued_actions]
         if self.selection.untrained_critic:
             tokens = tokens.to(self.untrained.readout.queries.dtype)
             q = self.untrained.q(self.untrained.readout(tokens), chunks).value
@@ -200,12 +233,13 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def value(self, obs: Observation, actions: Tensor) -> Tensor:
-        """obs: B raw observations, actions (B, h, A) raw -> (B,): Q of the chunk, or V where the critic has no Q."""
+        """obs: B raw observations, actions (B, h, A) raw -> (B,): Q of the chunk, or V where the critic has no Q of
+        chunks."""
         if self.critic is None:
             raise UsageError(f"Policy '{self.policy.name}' has no critic, and so no value.")
         obs = self.normaliser.observation(obs)
         features = self.critic.readout(self.critic_tokens(obs, self.policy_tokens(obs)))
-        if "q" not in self.objective.heads:
+        if "q" not in self.objective.heads or not self.objective.values_actions:
             return self.critic.v(features).value.squeeze(0)
         chunk = self.normaliser.scale_actions(actions)[:, : self.valued_actions]
         return self.aggregate(self.critic.q(features, chunk).value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robo_orl.config import ADDED, ActionHeadConfig, PolicyConfig, SelectionConfig
+from robo_orl.config import ADDED, ActionHeadConfig, CriticConfig, PolicyConfig, SelectionConfig
 from robo_orl.errors import UsageError
 from robo_orl.models.action_heads import ACTION_HEADS, ActionHead
 from robo_orl.objectives import Objective
@@ -12,7 +12,7 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
     """UsageError where objective, critic and action head cannot work together, or an option would do nothing."""
     check_action_head(policy.action_head, head, policy.selection)
     name, critic = policy.objective.name, policy.critic
-    if objective.samples and not head.stochastic:
+    if (objective.samples or objective.extraction.samples) and not head.stochastic:
         raise UsageError(
             f"Objective '{name}' samples actions, and the action head '{policy.action_head.kind}' is deterministic: "
             f"set action_head.kind to {_one_of('stochastic')}."
@@ -23,14 +23,45 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
         raise UsageError(
             f"Objective '{name}' trains no critic: remove the 'critic' section of the policy '{policy.name}'."
         )
+    objective.check(policy, head)
+    objective.extraction.check(policy, head)
     if not objective.heads:
         return
+    if objective.extraction.reads == "q" and "q" not in objective.heads:
+        raise UsageError(
+            f"Objective '{name}' trains no Q here, and extraction '{policy.objective.extraction.kind}' reads one: set "
+            "objective.extraction to awr or advantage_condition."
+        )
+    check_critic(critic, objective)
     if objective.bootstraps and critic.target == "none":
         raise UsageError(f"Objective '{name}' bootstraps: critic.target must be head_ema or full_ema, not none.")
     if not objective.bootstraps and critic.target != "none":
         raise UsageError(f"Objective '{name}' regresses to Monte-Carlo returns: critic.target must be none.")
     if critic.target == "full_ema" and critic.topology == "frozen":
         raise UsageError("A frozen backbone is its own slow copy: set critic.target to head_ema.")
+
+
+def check_critic(critic: CriticConfig, objective: Objective) -> None:
+    """UsageError where a setting of the critic would do nothing; settings at their default say nothing."""
+    idle = {
+        "ensemble": "q" not in objective.heads,
+        "aggregate": "q" not in objective.heads,
+        "tau": critic.target == "none" and not objective.slow_policy,
+        "bins": critic.loss != "hl_gauss",
+        "value_range": critic.loss == "mse",
+        "small_size": critic.topology != "separate_small",
+    }
+    why = {
+        "ensemble": "the objective trains no Q",
+        "aggregate": "the objective trains no Q",
+        "tau": "there is no slow copy",
+        "bins": f"loss is {critic.loss}",
+        "value_range": "loss is mse",
+        "small_size": f"topology is {critic.topology}",
+    }
+    for name in (n for n, unused in idle.items() if unused):
+        if getattr(critic, name) != type(critic).model_fields[name].default:
+            raise UsageError(f"critic.{name} does nothing here, {why[name]}: remove it.")
 
 
 def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selection: SelectionConfig) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robo_orl.config import CriticConfig
 from robo_orl.models.hl_gauss import HLGauss
 from robo_orl.models.layers import Readout, wide
+from robo_orl.models.logistic import Logistic
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Estimate:
     """What a critic says: raw (E, ..., K) numbers, and what they mean."""
 
     raw: Tensor
-    support: HLGauss | None
+    support: HLGauss | Logistic | None
 
     @property
     def value(self) -> Tensor:
@@ -30,11 +31,21 @@ class Estimate:
         return wide(self.raw).squeeze(-1) if self.support is None else self.support.mean(self.raw)
 
     def loss(self, target: Tensor) -> Tensor:
-        """target (...), without gradient -> (E, ...): squared error, or cross-entropy to the HL-Gauss histogram."""
+        """target (...), without gradient -> (E, ...): squared error, or cross-entropy (to the HL-Gauss histogram)."""
         target = target.detach().expand(self.raw.shape[:-1])
         if self.support is None:
             return (self.value - target).square()
         return self.support.cross_entropy(self.raw, target)
+
+    @property
+    def height(self) -> Tensor:
+        """(E, ...): what a policy climbs. With bce it is the logit, which does not flatten towards the bounds (Park et
+        al. 2025, arXiv:2506.04168, appendix E, call this crucial for long horizons); the value otherwise."""
+        return wide(self.raw).squeeze(-1) if isinstance(self.support, Logistic) else self.value
+
+    def height_of(self, value: Tensor) -> Tensor:
+        """A value (...) on the scale of `height`."""
+        return self.support.logit(value) if isinstance(self.support, Logistic) else value
 
 
 class Critic(nn.Module):
@@ -45,7 +56,7 @@ class Critic(nn.Module):
         super().__init__()
         width = critic_width(token_width)
         outputs = config.bins if config.loss == "hl_gauss" else 1
-        self.support = HLGauss(config.bins, config.value_range) if config.loss == "hl_gauss" else None
+        self.support = _support(config)
         self.members = config.ensemble if "q" in heads else 0
         self.readout = Readout(token_width, width, self.members + ("v" in heads))
         self.q_heads = Heads(self.members, width, action_numbers, outputs) if "q" in heads else None
@@ -60,6 +71,12 @@ class Critic(nn.Module):
     def v(self, features: Tensor) -> Estimate:
         """features (B, R, C) of the readout -> (1, B)."""
         return Estimate(self.v_head(features[:, self.members :]).squeeze(2), self.support)
+
+
+def _support(config: CriticConfig) -> HLGauss | Logistic | None:
+    if config.loss == "hl_gauss":
+        return HLGauss(config.bins, config.value_range)
+    return Logistic(config.value_range) if config.loss == "bce" else None
 
 
 def critic_width(token_width: int) -> int:

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robo_orl.models.critics import Estimate
+from robo_orl.models.layers import wide
 from robo_orl.rng import Draws
 from robo_orl.types import Observation, PairedWindow
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Frames = Literal["now", "next", "both"]
 POLICY_STREAMS = ("policy", "policy_next")  # a stream per frame: N processes draw what one would
+SAMPLE_STREAMS = {"now": "critic_now", "next": "critic"}
 
 
 class Step:
@@ -48,36 +50,116 @@ class Step:
         inside = self.window.next_action_mask[:, : self.agent.valued_actions].all(-1)
         return torch.cat((self.window.td_valid, inside | self.window.success)).float()
 
+    @property
+    def returns(self) -> Tensor:
+        """(2B,): the data's discounted return-to-go."""
+        return torch.cat((self.window.return_to_go, self.window.next_return_to_go))
+
+    def part(self, both: Tensor, frames: Frames) -> Tensor:
+        """The rows of `frames` of (2B, ...)."""
+        return {"now": both[: self.pairs], "next": both[self.pairs :], "both": both}[frames]
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """(2B, *shape) standard normal numbers, a stream per frame."""
+        return torch.cat([self.draws.normal(stream + frame, self.pairs, *shape) for frame in ("", "_next")])
+
+    def uniform(self, stream: str) -> Tensor:
+        """(2B,) uniform numbers in [0, 1), a stream per frame."""
+        return torch.cat([self.draws.uniform(stream + frame, self.pairs) for frame in ("", "_next")])
+
+    def batch_mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over the batches of all processes, 0-dim, without gradient."""
+        return mean_over_processes(values.detach().mean())
+
+    def module(self, name: str) -> nn.Module:
+        """One of the objective's own modules."""
+        return self.agent.extra[name]
+
     # ------------------------------------------------------------------------------------------------------- policy
 
-    def policy_loss(self) -> Tensor:
-        """(2B,): the action head's loss per frame, with gradient into head and backbone."""
-        return self.agent.action_head.loss(self.tokens, self.actions, self.mask, self.draws, POLICY_STREAMS)
+    def policy_loss(self, tokens: Tensor | None = None, frames: Frames = "both") -> Tensor:
+        """(2B,), or (B,) of one frame: the action head's loss, with gradient into head and backbone.
+
+        tokens: what the head reads of these frames instead of the backbone's own tokens.
+        """
+        tokens = self.part(self.tokens, frames) if tokens is None else tokens
+        streams = POLICY_STREAMS if frames == "both" else (POLICY_STREAMS[frames == "next"],)
+        actions, mask = self.part(self.actions, frames), self.part(self.mask, frames)
+        return self.agent.action_head.loss(tokens, actions, mask, self.draws, streams)
+
+    def policy_loss_of(self, chunks: Tensor) -> Tensor:
+        """chunks (2B, N, h, A) -> (2B, N): the action head's loss of other chunks than the data's."""
+        n = chunks.shape[1]
+        mask = torch.ones(chunks.shape[:3], dtype=torch.bool, device=chunks.device).flatten(0, 1)
+        streams = tuple(f"{stream}_of_{n}" for stream in POLICY_STREAMS)
+        tokens = self.tokens.repeat_interleave(n, dim=0)
+        loss = self.agent.action_head.loss(tokens, chunks.flatten(0, 1), mask, self.draws, streams)
+        return loss.unflatten(0, (-1, n))
+
+    def policy_chunk(self, frames: Frames, slow: bool = False) -> Tensor:
+        """(B, h, A): the one chunk in [-1, 1] of a head that has one, with gradient; or its slow copy's, without."""
+        head, tokens = self._acting_head(frames, slow)
+        chunk = wide(head.predict(tokens)) if hasattr(head, "predict") else head.mode(tokens)
+        return chunk.detach().clamp(-1, 1) if slow else chunk.clamp(-1, 1)
 
     @torch.no_grad()
-    def sample_next(self, num_samples: int, flow_steps: int) -> Tensor:
+    def sample(
+        self, frames: Literal["now", "next"], num_samples: int, steps: int | None = None, slow: bool = False
+    ) -> Tensor:
+        """(B, N, h, A): the policy's chunks, or its slow copy's, without gradient."""
+        head, tokens = self._acting_head(frames, slow)
+        return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps)
+
+    def sample_with_log_prob(self, frames: Literal["now", "next"], num_samples: int) -> tuple[Tensor, Tensor]:
+        """(B, N, h, A) with gradient into the policy, and their log-densities (B, N)."""
+        tokens = self.part(self.tokens, frames)
+        return self.agent.action_head.sample_with_log_prob(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames])
+
+    def _acting_head(self, frames: Frames, slow: bool) -> tuple[nn.Module, Tensor]:
+        tokens = self.part(self.tokens, frames)
+        return (self.agent.slow_head, wide(tokens.detach())) if slow else (self.agent.action_head, tokens)
+
+    def sample_next(self, num_samples: int, flow_steps: int | None = None) -> Tensor:
         """(B, N, c, A): the policy's chunks at s_{t+n}, as many actions as the critic values, without gradient."""
-        tokens = self.tokens[self.pairs :].detach()
-        chunks = self.agent.action_head.sample(tokens, num_samples, self.draws, "critic", flow_steps)
-        return chunks[:, :, : self.agent.valued_actions]
+        return self.valued(self.sample("next", num_samples, flow_steps))
+
+    def valued(self, chunks: Tensor) -> Tensor:
+        """(..., h, A) -> (..., c, A): the actions that the critic values."""
+        return chunks[..., : self.agent.valued_actions, :]
 
     # ------------------------------------------------------------------------------------------------------- values
 
     def q(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
         """Q of `actions` (default: the data's chunks); with gradient on frames that the objective trains."""
         with self._gradient(frames):
-            return self.agent.critic.q(self._part(self.features, frames), self._chunk(frames, actions))
+            return self.agent.critic.q(self.part(self.features, frames), self._chunk(frames, actions))
 
     def v(self, frames: Frames) -> Estimate:
         """V, with gradient on frames that the objective trains."""
         with self._gradient(frames):
-            return self.agent.critic.v(self._part(self.features, frames))
+            return self.agent.critic.v(self.part(self.features, frames))
+
+    def climb(self, frames: Frames, actions: Tensor, member: int | None = None) -> Tensor:
+        """(B,): the height of `actions` (B, c, A), whose gradient reaches the actions and nothing else.
+
+        member: of the ensemble; default its aggregate.
+
+        dQ/da is taken at a leaf and joined to the actions by hand: exact under every ZeRO stage, where switching
+        the critic's parameters off is not, and the critic's graph is gone before the backward.
+        """
+        leaf, features = actions.detach().requires_grad_(), self.part(self.features, frames).detach()
+        with torch.enable_grad():
+            heights = self.agent.critic.q(features, leaf).height  # (E, B)
+            height = self.aggregate(heights) if member is None else heights[member]
+            (slope,) = torch.autograd.grad(height.sum(), leaf)
+        path = (actions * slope).flatten(1).sum(1)
+        return height.detach() + (path - path.detach())
 
     @torch.no_grad()
     def q_target(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
         """Q of the slow copy, without gradient."""
-        tokens = self._part(self.critic_tokens, frames).detach()
-        features = self.agent.target.features(self.obs.map(lambda t: self._part(t, frames)), tokens)
+        tokens = self.part(self.critic_tokens, frames).detach()
+        features = self.agent.target.features(self.obs.map(lambda t: self.part(t, frames)), tokens)
         return self.agent.target.critic.q(features, self._chunk(frames, actions))
 
     def aggregate(self, values: Tensor) -> Tensor:
@@ -90,10 +172,7 @@ class Step:
     def _chunk(self, frames: Frames, actions: Tensor | None) -> Tensor:
         if actions is not None:
             return actions
-        return self._part(self.actions, frames)[:, : self.agent.valued_actions]
-
-    def _part(self, both: Tensor, frames: Frames) -> Tensor:
-        return {"now": both[: self.pairs], "next": both[self.pairs :], "both": both}[frames]
+        return self.part(self.actions, frames)[:, : self.agent.valued_actions]
 
     def _read_both(self) -> tuple[Tensor, Tensor]:
         """The critic's tokens (2B, S, D) and its readout (2B, R, C) of both frames.
@@ -109,5 +188,14 @@ class Step:
         return torch.cat((now[0], later[0])), torch.cat((now[1], later[1]))
 
     def _read(self, frames: Frames, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.agent.critic_tokens(self.obs.map(lambda t: self._part(t, frames)), policy_tokens)
+        tokens = self.agent.critic_tokens(self.obs.map(lambda t: self.part(t, frames)), policy_tokens)
         return tokens, self.agent.critic.readout(tokens)
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """A 0-dim value averaged over all processes; a collective."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+        value = value / torch.distributed.get_world_size()
+    return value

@@ -4,7 +4,7 @@ from robo_orl.objectives.bc import BC
 from robo_orl.objectives.filtered_bc import FilteredBC
 from robo_orl.objectives.iql import IQL
 from robo_orl.objectives.mc_awr import MonteCarloAWR
-from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.objective import Objective, Parts
 from robo_orl.objectives.qc import QChunking
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -15,4 +15,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "qc": QChunking,
 }
 
-__all__ = ["OBJECTIVES", "Objective"]
+__all__ = ["OBJECTIVES", "Objective", "Parts"]

@@ -6,7 +6,8 @@
 
 a is the chunk of the n actions that the backup covers, which makes the n-step backup exact in V's own semi-MDP. With
 hl_gauss the squares become cross-entropies and keep their weights. Frames whose backup a timeout cuts have no target:
-they train neither Q nor V, and are not imitated either, since nothing says how good they are.
+they train neither Q nor V, and are not imitated either, since nothing says how good they are. L_pi is the extraction
+`awr`; the others replace it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class IQL(Objective):
 
     heads = ("q", "v")
     bootstraps = True
-    routes = {"actor": "policy", "value": "critic", "critic": "critic"}
+    extractions = ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil")
+    routes = {"value": "critic", "critic": "critic"}
 
     class Params(Strict):
         """The paper's AntMaze values, the sparse-reward ones, are the defaults."""
@@ -39,7 +41,7 @@ class IQL(Objective):
         max_weight: float = Field(100.0, gt=0, description="weights are cut here")
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """actor over both frames of a pair; value and critic over the transitions t -> t+n."""
+        """value and critic over the transitions t -> t+n; the policy's terms over both frames of a pair."""
         window, valid = step.window, step.window.td_valid.float()
         v, q = step.v("now"), step.q("now")
         q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
@@ -53,16 +55,9 @@ class IQL(Objective):
         critic = (valid * q.loss(target).mean(0)).mean()
 
         advantage = q_bar - torch.cat((v_now, v_next))  # (2B,)
-        awr = (self.params.beta * advantage).exp().clamp(max=self.params.max_weight) * step.valid
-        actor = (awr * step.policy_loss()).mean()
-        metrics = {
-            "value/v": v_now.mean(),
-            "critic/q": q.value.mean(),
-            "critic/target": target.mean(),
-            "actor/advantage": advantage.mean(),
-            "actor/weight": awr.mean(),
-        }
-        return {"actor": actor, "value": value, "critic": critic}, metrics
+        policy, told = self.extraction.terms(step, advantage, step.valid)
+        metrics = {"value/v": v_now.mean(), "critic/q": q.value.mean(), "critic/target": target.mean()}
+        return policy | {"value": value, "critic": critic}, metrics | told
 
 
 def expectile_weight(u: Tensor, tau: float) -> Tensor:

@@ -27,7 +27,8 @@ class MonteCarloAWR(Objective):
 
     heads = ("v",)
     critic_frames = "both"
-    routes = {"actor": "policy", "value": "critic"}
+    extractions = ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil")
+    routes = {"value": "critic"}
 
     class Params(Strict):
         """beta 10 suits returns between 0 and 1."""
@@ -44,7 +45,7 @@ class MonteCarloAWR(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """Every term over both frames of a pair."""
-        returns = torch.cat((step.window.return_to_go, step.window.next_return_to_go))  # (2B,)
+        returns = step.returns  # (2B,)
         v = step.v("both")
         terms = {"value": v.loss(returns).mean()}
         estimate = returns
@@ -54,7 +55,5 @@ class MonteCarloAWR(Objective):
             estimate = step.aggregate(q.value.detach())
 
         advantage = estimate - v.value.squeeze(0).detach()
-        weight = (self.params.beta * advantage).exp().clamp(max=self.params.max_weight)
-        terms["actor"] = (weight * step.policy_loss()).mean()
-        metrics = {"value/v": v.value.mean(), "actor/advantage": advantage.mean(), "actor/weight": weight.mean()}
-        return terms, metrics
+        policy, told = self.extraction.terms(step, advantage, torch.ones_like(advantage))
+        return terms | policy, {"value/v": v.value.mean()} | told

@@ -1,18 +1,51 @@
-"""What every objective is: named loss terms over one paired window, each with a declared gradient route."""
+"""What every objective is: named loss terms over one paired window, each with a declared gradient route.
+
+A critic-based objective is a way of learning values and a way of extracting a policy from them. Where several ways of
+extracting fit, they are the axis `objective.extraction` (extraction.py); the others write their own policy term.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robo_orl.config import PolicyConfig, Strict, Topology, parse
+from robo_orl.errors import UsageError
+from robo_orl.objectives.conditioned import AdvantageCondition
+from robo_orl.objectives.distil import Distil
+from robo_orl.objectives.extraction import AWR, DDPGBC, BestOfN, Extraction
 
 if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
     from robo_orl.models.step import Step
+    from robo_orl.rng import Draws
 
+EXTRACTIONS: dict[str, type[Extraction]] = {
+    "awr": AWR,
+    "ddpg_bc": DDPGBC,
+    "best_of_n": BestOfN,
+    "advantage_condition": AdvantageCondition,
+    "distil": Distil,
+}
 Terms = dict[str, Tensor]
 Metrics = dict[str, Tensor]
+Modules = dict[str, Callable[[], nn.Module]]  # name -> how it is built; every one starts from a generator of its own
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an objective's own modules fit to: widths of the tokens of policy and critic, sizes of what they give."""
+
+    policy: PolicyConfig
+    token_width: int  # D of the policy's backbone
+    depth: int
+    critic_width: int  # D of the tokens that the critic reads
+    action_dim: int  # A
+    valued_actions: int  # c
+    obs_numbers: int  # numbers in a low-dim observation
 
 
 class Objective:
@@ -25,19 +58,96 @@ class Objective:
     bootstraps: ClassVar[bool] = False  # whether its targets use a slow copy of the critic
     critic_frames: ClassVar[Literal["now", "both"]] = "now"  # frames of the pair whose values it trains
     samples: ClassVar[bool] = False  # whether it draws actions from the policy: needs a stochastic action head
-    routes: ClassVar[dict[str, Literal["policy", "critic"]]] = {}  # loss term -> the network it trains
+    slow_policy: ClassVar[bool] = False  # whether it needs a slow copy of the action head
+    extractions: ClassVar[tuple[str, ...]] = ()  # ways of extracting the policy, its authors' first; () = its own
+    values_actions: ClassVar[bool] = True  # whether Q's second argument is an action chunk
+    # Loss term -> what it trains: "policy" (action head and backbone), "critic" (critic and the backbone it trains),
+    # or several of "policy", "trunk" (the policy's backbone alone), "critic_trunk" and names of `modules`.
+    routes: ClassVar[dict[str, str | tuple[str, ...]]] = {}
 
     def __init__(self, policy: PolicyConfig):
         where = f"objective {policy.objective.name} of policy {policy.name}"
         self.params = parse(self.Params, policy.objective.params, where)
+        self.extraction: Extraction = chosen(policy, self.extractions, self.params)
+        self.routes = {**self.routes, **self.extraction.routes}
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """The terms of `routes`, whose sum is minimised, and metrics; all 0-dim."""
         raise NotImplementedError
 
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """UsageError where the policy's parts do not fit this objective; what is common to all is checked elsewhere."""
+
+    # --------------------------------------------------------------------------------------------- what it is built of
+
+    def valued_actions(self, policy: PolicyConfig) -> int:
+        """c, the actions that Q values: those that an n-step backup covers."""
+        return min(policy.n, policy.action_head.chunk)
+
+    def valued_numbers(self, parts: Parts) -> int:
+        """Numbers in Q's second argument."""
+        return parts.valued_actions * parts.action_dim
+
+    def modules(self, parts: Parts) -> Modules:
+        """Networks of its own, trained beside action head and critic; names that begin with "critic" learn at
+        critic_lr and count as critic, others belong to the policy."""
+        return self.extraction.modules(parts)
+
+    # --------------------------------------------------------------------------------------------------------- acting
+
+    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+        """What the critic ranks at tokens (B, S, D): (B, N, h, A) chunks. policy: the acting backbone, action_head and
+        extra modules."""
+        return self.extraction.candidates(policy, tokens, num_samples, draws)
+
+    def realise(self, policy: Any, tokens: Tensor, best: Tensor, draws: Draws) -> Tensor:
+        """The chosen candidate as a chunk (B, h, A)."""
+        return best
+
+    # --------------------------------------------------------------------------------------------------------- routing
+
     def reaches(self, term: str, topology: Topology | None) -> set[str]:
         """The parameter groups that a term's gradient reaches, all of them and no other."""
-        if self.routes[term] == "policy":
-            return {"action_head"} if topology == "frozen" else {"action_head", "backbone"}
-        backbone = {"shared": {"backbone"}, "separate": {"critic_backbone"}, "separate_small": {"critic_backbone"}}
-        return {"critic"} | backbone.get(topology, set())
+        route = self.routes[term]
+        names = (route,) if isinstance(route, str) else route
+        return set().union(*(self._groups(name, topology) for name in names))
+
+    def _groups(self, name: str, topology: Topology | None) -> set[str]:
+        trunk = set() if topology == "frozen" else {"backbone"}
+        critic_trunk = {"shared": {"backbone"}, "separate": {"critic_backbone"}, "separate_small": {"critic_backbone"}}
+        reads = critic_trunk.get(topology, set())
+        known = {"policy": {"action_head"} | trunk, "trunk": trunk, "critic": {"critic"} | reads, "critic_trunk": reads}
+        return known.get(name, {name})
+
+
+def require_head(policy: PolicyConfig, kinds: tuple[str, ...], why: str) -> None:
+    """UsageError unless the action head is one of `kinds`."""
+    if policy.action_head.kind not in kinds:
+        raise UsageError(
+            f"Objective '{policy.objective.name}' {why}, which the action head '{policy.action_head.kind}' is not made "
+            f"for: set action_head.kind to {' or '.join(kinds)}."
+        )
+
+
+def chosen(policy: PolicyConfig, allowed: tuple[str, ...], params: Strict) -> Extraction:
+    """The extraction of a policy file, by default the first of `allowed`.
+
+    params: the objective's own. Where they hold the extraction's parameters (IQL's beta), these are taken.
+    """
+    asked, name = policy.objective.extraction, policy.objective.name
+    if not allowed:
+        if asked is not None:
+            raise UsageError(f"Objective '{name}' has a policy term of its own: remove objective.extraction.")
+        return Extraction(params)
+    kind = asked.kind if asked else allowed[0]
+    if kind not in allowed:
+        raise UsageError(f"Objective '{name}' takes objective.extraction {' or '.join(allowed)}, not {kind}.")
+    schema, given = EXTRACTIONS[kind].Params, asked.params if asked else {}
+    for key in policy.objective.params:
+        others = [k for k, e in EXTRACTIONS.items() if key in e.Params.model_fields]
+        if others and key not in schema.model_fields:
+            raise UsageError(f"objective.params.{key} belongs to extraction {others[0]}, not to {kind}: remove it.")
+    own = {key: getattr(params, key) for key in schema.model_fields if hasattr(params, key)}
+    if own and given:
+        raise UsageError(f"Objective '{name}' holds the parameters of {kind}: set objective.params instead.")
+    return EXTRACTIONS[kind](parse(schema, own | given, f"extraction {kind} of policy {policy.name}"))

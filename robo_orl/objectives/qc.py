@@ -29,7 +29,8 @@ class QChunking(Objective):
     heads = ("q",)
     bootstraps = True
     samples = True
-    routes = {"actor": "policy", "critic": "critic"}
+    extractions = ("best_of_n", "ddpg_bc", "distil")
+    routes = {"critic": "critic"}
 
     class Params(Strict):
         """The paper takes N = 32; with little data 4 does no worse and keeps the backup near the data."""
@@ -43,8 +44,8 @@ class QChunking(Objective):
         target = window.reward + window.discount * self.best_value(step)  # (B,)
         q = step.q("now")  # (E, B)
         critic = (window.td_valid * q.loss(target).mean(0)).mean()
-        metrics = {"critic/q": q.value.mean(), "critic/target": target.mean()}
-        return {"actor": step.policy_loss().mean(), "critic": critic}, metrics
+        policy, told = self.extraction.terms(step)
+        return policy | {"critic": critic}, told | {"critic/q": q.value.mean(), "critic/target": target.mean()}
 
     @torch.no_grad()
     def best_value(self, step: Step) -> Tensor:

@@ -40,14 +40,28 @@ class FlowHead(ActionHead):
 
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens."""
+        return self.integrate(tokens, draws.normal(stream, len(tokens), num_samples, *self.shape), steps).clamp(-1, 1)
+
+    def integrate(
+        self, tokens: Tensor, noise: Tensor, steps: int | None = None, guide: tuple[Tensor, float] | None = None
+    ) -> Tensor:
+        """Where the flow takes noise (B, N, h, A): chunks (B, N, h, A), not cut.
+
+        guide: tokens without the condition that `tokens` carry, and the weight of what the condition changes in the
+        velocity: 1 is none, above 1 exaggerates it (Ho and Salimans 2022, arXiv:2207.12598, equation 6).
+        """
         steps = steps or self.steps
         memory = self.expert.memory(tokens)
-        x = draws.normal(stream, len(tokens), num_samples, *self.shape).flatten(2)  # (B, N, h*A)
+        plain, weight = (self.expert.memory(guide[0]), guide[1]) if guide else (None, 1.0)
+        x = noise.flatten(2)  # (B, N, h*A)
         for k in range(steps):
             t = k / steps
-            clean = wide(self.expert(x, x.new_full(x.shape[:2], t), memory))
+            at = x.new_full(x.shape[:2], t)
+            clean = wide(self.expert(x, at, memory))
+            if plain is not None:
+                clean = clean.lerp(wide(self.expert(x, at, plain)), 1 - weight)
             x = x + (clean - x) / ((1 - t) * steps)
-        return x.unflatten(-1, self.shape).clamp(-1, 1)
+        return x.unflatten(-1, self.shape)
 
 
 def expert_width(token_width: int) -> int:

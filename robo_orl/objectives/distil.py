@@ -1,0 +1,69 @@
+"""Extraction by distillation: a one-step policy follows a cloned flow and climbs Q.
+
+Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, equations 7 and 8), without their separate networks: flow
+and one-step policy read the tokens of one backbone.
+
+    L_flow = E[ | v_theta(s, x_t, t) - (a - x_0) |^2 ]                       (cloning, the flow head's own loss)
+    L_mu   = E[ alpha | mu(s, z) - flow_theta(s, z) |^2 - Q(s, mu(s, z)) ]   (Q and the flow are not trained by it)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.errors import UsageError
+from robo_orl.models.one_step import OneStep
+from robo_orl.objectives.extraction import Extraction, Found
+
+if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
+    from robo_orl.models.step import Step
+    from robo_orl.objectives.objective import Modules, Parts
+    from robo_orl.rng import Draws
+
+
+class Distil(Extraction):
+    """A cloned flow, and a one-step policy between it and the critic's maximum."""
+
+    reads = "q"
+    routes = {"actor": "policy", "one_step": ("one_step", "trunk")}
+
+    class Params(Strict):
+        """alpha is tuned per task by the authors, from 10 to 1000 (cube and scene: 300); Q here is at most about 1."""
+
+        alpha: float = Field(10.0, ge=0, description="weight of the distance to the flow")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """The teacher is a flow."""
+        if policy.action_head.kind != "flow":
+            raise UsageError(
+                f"A one-step policy is distilled from a flow, and the action head is '{policy.action_head.kind}': set "
+                "action_head.kind to flow."
+            )
+
+    def modules(self, parts: Parts) -> Modules:
+        """mu."""
+        head = parts.policy.action_head
+        return {"one_step": lambda: OneStep(parts.token_width, parts.depth, head.chunk, parts.action_dim)}
+
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
+        """Both terms over both frames of a pair."""
+        actor = step.policy_loss().mean()
+        z = step.normal("one_step", 1, *step.agent.action_head.shape)  # (2B, 1, h, A)
+        mu = step.module("one_step")(step.tokens, z)
+        with torch.no_grad():
+            flow = step.agent.action_head.integrate(step.tokens, z).clamp(-1, 1)
+        distance = (mu - flow).square().mean()
+        q = step.climb("both", step.valued(mu.squeeze(1).clamp(-1, 1))).mean()
+        metrics = {"actor/q": q, "actor/distance": distance}
+        return {"actor": actor, "one_step": self.params.alpha * distance - q}, metrics
+
+    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+        """mu(s, z) acts."""
+        z = draws.normal("act", len(tokens), num_samples, *policy.action_head.shape)
+        return policy.extra["one_step"](tokens, z).clamp(-1, 1)
