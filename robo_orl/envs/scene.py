@@ -11,11 +11,17 @@ if TYPE_CHECKING:
 
 
 class Scene:
-    """The objects of a task, in the task's order, and the gripper. Holds indices only; every answer is read anew."""
+    """The objects of a task, in the task's order, and the gripper, in the simulation that `env` has now.
+
+    Holds indices and views of the engine's memory; every answer is read anew.
+    """
 
     def __init__(self, env: ManipulationEnv, object_names: list[str]):
         self.env, self.names = env, object_names
-        model, gripper = env.sim.model, env.robots[0].gripper["right"]
+        model, data, gripper = env.sim.model, env.sim.data._data, env.robots[0].gripper["right"]
+        self._data, self._geom_pos = data, data.geom_xpos
+        self._site_pos, self._site_mat = data.site_xpos, data.site_xmat
+        self._body_pos, self._body_mat = data.xpos, data.xmat
         objects = {obj.name: obj for obj in env.model.mujoco_objects}
         self._bodies = np.array([model.body_name2id(objects[name].root_body) for name in object_names])
         self._object_of_geom = np.full(model.ngeom, -1)
@@ -31,35 +37,35 @@ class Scene:
     @property
     def grip_position(self) -> np.ndarray:
         """(3,) metres: the point between the finger tips."""
-        return self.env.sim.data.site_xpos[self._grip_site]
+        return self._site_pos[self._grip_site]
 
     @property
     def tool_axis(self) -> np.ndarray:
         """(3,) unit vector along which the hand points."""
-        return self.env.sim.data.site_xmat[self._grip_site].reshape(3, 3)[:, 2]
+        return self._site_mat[self._grip_site].reshape(3, 3)[:, 2]
 
     @property
     def finger_vector(self) -> np.ndarray:
         """(3,) metres: from one finger pad to the other."""
-        left, right = (self.env.sim.data.geom_xpos[pad[0]] for pad in self._pads)
+        left, right = (self._geom_pos[pad[0]] for pad in self._pads)
         return right - left
 
     def position(self, index: int) -> np.ndarray:
         """(3,) metres: where object `index` is."""
-        return self.env.sim.data.body_xpos[self._bodies[index]]
+        return self._body_pos[self._bodies[index]]
 
     def positions(self) -> np.ndarray:
         """(n, 3) metres."""
-        return self.env.sim.data.body_xpos[self._bodies]
+        return self._body_pos[self._bodies]
 
     def yaw(self, index: int) -> float:
         """Radians: the heading of the object's x axis, seen from above."""
-        rotation = self.env.sim.data.body_xmat[self._bodies[index]].reshape(3, 3)
+        rotation = self._body_mat[self._bodies[index]].reshape(3, 3)
         return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
     def _contacts(self) -> tuple[np.ndarray, np.ndarray]:
         """Per contact between the gripper and an object: (object, part of the gripper)."""
-        pairs = self.env.sim.data._data.contact.geom[: self.env.sim.data.ncon]
+        pairs = self._data.contact.geom[: self._data.ncon]
         objects, parts = self._object_of_geom[pairs], self._finger_of_geom[pairs]
         first = (objects[:, 0] >= 0) & (parts[:, 1] > 0)
         second = (objects[:, 1] >= 0) & (parts[:, 0] > 0)

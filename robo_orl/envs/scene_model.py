@@ -8,6 +8,7 @@ it is the same scene.
 from __future__ import annotations
 
 import weakref
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ OTHER_FIELDS = (
 )
 OPTIONS = ("timestep", "gravity", "impratio", "tolerance", "integrator", "cone", "solver", "iterations", "disableflags")
 
-Rows = list[tuple[np.ndarray, Any]]  # (an array of the model, the rows that belong to the task's objects)
+Rows = list[tuple[np.ndarray, np.ndarray]]  # (an array of the model, the rows that belong to the task's objects)
 _known_rows: weakref.WeakKeyDictionary[Any, Rows] = weakref.WeakKeyDictionary()
 _known_fingerprints: weakref.WeakKeyDictionary[Any, np.ndarray] = weakref.WeakKeyDictionary()
 
@@ -39,8 +40,14 @@ def flatten(parts: list[Any]) -> np.ndarray:
 
 def unflatten(flat: np.ndarray, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     """The parts of `flat`, as arrays of the given shapes."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape).copy() for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
+    parts, start = [], 0
+    for shape in shapes:
+        stop = start + prod(shape)
+        parts.append(flat[start:stop].reshape(shape).copy())
+        start = stop
+    if start != flat.size:
+        raise ValueError(f"{flat.size} numbers for parts of {start}")
+    return parts
 
 
 def _object_rows(env: Any) -> Rows:
@@ -68,7 +75,8 @@ def _find_object_rows(env: Any) -> Rows:
     rows += [(getattr(model, f"geom_{field}"), geoms) for field in GEOM_FIELDS]
     rows += [(getattr(model, f"dof_{field}"), dofs) for field in DOF_FIELDS]
     rows += [(getattr(model, f"bvh_{field}"), boxes) for field in ("aabb", "child", "nodeid")]
-    return [*rows, (model.body_subtreemass, [0])]
+    rows.append((model.body_subtreemass, [0]))
+    return [(array, np.asarray(own, dtype=np.int64)) for array, own in rows]
 
 
 def _is_below(model: Any, body: int, root: int) -> bool:
@@ -129,16 +137,17 @@ def check(env: Any, objects: np.ndarray, rest: np.ndarray) -> None:
     here, there = _fingerprint(env), rest
     if here.shape != there.shape:
         raise RunError("The start state was made by another version of this software: make it again.")
-    differing = ~np.isclose(here, there, rtol=1e-9, atol=1e-12)
-    if differing.any():
+    differing = here != there
+    if differing.any() and (differing := ~np.isclose(here, there, rtol=1e-9, atol=1e-12)).any():
         name = _fingerprint_names()[int(np.flatnonzero(differing)[0])]
         raise RunError(f"The start state belongs to another scene than this environment: their '{name}' differ.")
-    if objects.size != sum(int(np.prod(shape)) for shape in _model_shapes(env)):
+    if objects.size != sum(map(prod, _model_shapes(env))):
         raise RunError("The start state belongs to another scene than this environment: their objects differ.")
 
 
 def _model_shapes(env: Any) -> list[tuple[int, ...]]:
-    return [array[own].shape for array, own in _object_rows(env)] + [(_statistics(env.sim.model._model).size,)]
+    shapes = [(len(own), *array.shape[1:]) for array, own in _object_rows(env)]
+    return [*shapes, (_statistics(env.sim.model._model).size,)]
 
 
 def restore(env: Any, flat: np.ndarray) -> None:

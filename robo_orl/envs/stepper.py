@@ -12,6 +12,7 @@ and a fatal engine error (out of memory, say) ends the process with its message 
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -210,7 +211,8 @@ def _quiet_substeps(observables: list[Any], dt: float, limit: int) -> int:
     return quiet
 
 
-def _quiet_run(time: float, sampled: bool, period: float, delay: float, dt: float, limit: int) -> list:
+@lru_cache(maxsize=4096)  # timers come round to the same few values
+def _quiet_run(time: float, sampled: bool, period: float, delay: float, dt: float, limit: int) -> tuple:
     """The timer's (time, sampled) after each substep without a sample, at most `limit` of them."""
     run = []
     while len(run) < limit:
@@ -220,7 +222,7 @@ def _quiet_run(time: float, sampled: bool, period: float, delay: float, dt: floa
         if time >= period:
             time, sampled = time % period, False
         run.append((time, sampled))
-    return run
+    return tuple(run)
 
 
 # ----------------------------------------------------------------------------------------------------- gathering arrays
