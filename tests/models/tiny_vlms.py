@@ -135,3 +135,41 @@ def image_processor(model: Architecture) -> object:
         return SiglipImageProcessorPil(size={"height": image.edge, "width": image.edge}, **common)
     bounds = {"shortest_edge": image.min_pixels, "longest_edge": image.max_pixels}
     return Qwen2VLImageProcessorPil(size=bounds, patch_size=image.patch_size, **common)
+
+
+PROMPTS = {  # what a user's turn with two images is, as the models' published chat templates write it
+    "smolvlm": "<|im_start|>User:<image><image>{}<end_of_utterance>\nAssistant:",
+    "paligemma": "<image><image>{}",  # its processor adds the rest
+    "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    + "<|vision_start|><|image_pad|><|vision_end|>" * 2
+    + "{}<|im_end|>\n<|im_start|>assistant\n",
+    "qwen3_vl": "<|im_start|>user\n"
+    + "<|vision_start|><|image_pad|><|vision_end|>" * 2
+    + "{}<|im_end|>\n<|im_start|>assistant\n",
+}
+
+
+def processed(model: Architecture, pictures: list[object], sentence: str) -> dict[str, torch.Tensor]:
+    """What the model's own processor makes of one observation: two Pillow images and a sentence."""
+    from transformers import PaliGemmaProcessor, Qwen2_5_VLProcessor, Qwen3VLProcessor, SmolVLMProcessor
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+    from transformers.models.smolvlm import processing_smolvlm
+    from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
+
+    parts = {"image_processor": image_processor(model), "tokenizer": tokenizer(model)}
+    if model.model_type == "smolvlm":
+        processing_smolvlm.num2words = processing_smolvlm.num2words or str  # spells out numbers of video frames
+        vision = model.config["vision_config"]
+        tokens = (vision["image_size"] // vision["patch_size"] // model.config["scale_factor"]) ** 2
+        processor = SmolVLMProcessor(**parts, video_processor=SmolVLMVideoProcessor(), image_seq_len=tokens)
+    elif model.model_type == "paligemma":
+        parts["image_processor"].image_seq_length = (model.image.edge // 14) ** 2
+        parts["tokenizer"].add_special_tokens({"bos_token": "<bos>"})
+        processor = PaliGemmaProcessor(**parts)
+    elif model.model_type == "qwen2_5_vl":
+        processor = Qwen2_5_VLProcessor(**parts, video_processor=Qwen2VLVideoProcessor())
+    else:
+        processor = Qwen3VLProcessor(**parts, video_processor=Qwen3VLVideoProcessor())
+    text = PROMPTS[model.model_type].format(sentence)
+    return dict(processor(text=[text], images=[pictures], return_tensors="pt"))

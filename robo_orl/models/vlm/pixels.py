@@ -1,7 +1,7 @@
 """Pixels as each model's own image processor makes them, computed on the device that the images are on.
 
-The published models were prepared with Pillow's resampling, which computes in 8-bit fixed point: one direction first,
-rounded and cut to bytes, then the other. The same arithmetic as two matrix products in float64 gives the same bytes on
+The published models were prepared with Pillow's resampling, which computes in 8-bit fixed point: rows first, rounded
+and cut to bytes, then columns. The same arithmetic as two matrix products in float64 gives the same bytes on
 every device. torch's own kernels differ by a level or two, between CPU and GPU as well, and know Lanczos on the CPU
 only.
 N images, C channels.
@@ -62,16 +62,16 @@ def weights(inputs: int, outputs: int, resample: int, device: torch.device) -> T
 
 
 def resize(images: Tensor, height: int, width: int, resample: int) -> Tensor:
-    """images (N, C, H, W) of values 0 to 255 -> (N, C, height, width) float32, whole numbers: Pillow's bytes."""
+    """images (N, C, H, W) of values 0 to 255 -> (N, C, height, width) float32, whole numbers: Pillow's bytes.
+
+    Exact for square images, as observations are. Of others, Pillow 13 sometimes takes the vertical direction first.
+    """
     old_height, old_width = images.shape[-2:]
     x = images.float()
-    passes = [(old_width, width, False), (old_height, height, True)]
-    if height < old_height and width > old_width:  # Pillow does first what leaves less for the other pass
-        passes.reverse()
-    for old, new, vertical in passes:
-        if old != new:
-            w = weights(old, new, resample, x.device)
-            x = _to_bytes(w @ x.double() if vertical else x.double() @ w.T)
+    if old_width != width:
+        x = _to_bytes(x.double() @ weights(old_width, width, resample, x.device).T)
+    if old_height != height:
+        x = _to_bytes(weights(old_height, height, resample, x.device) @ x.double())
     return x
 
 

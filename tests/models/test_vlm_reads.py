@@ -1,0 +1,70 @@
+"""What a vision-language model reads is what its own processor would have given it, pixel for pixel, word for word."""
+
+import numpy as np
+import pytest
+import tiny_vlms as tiny
+import torch
+from PIL import Image
+
+from robo_orl.models.vlm.pixels import patches, resize, square
+
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def model(request, tmp_path_factory):
+    """A backbone that reads images and instruction alone."""
+    return tiny.backbone(tiny.written(request.param, tmp_path_factory.mktemp("sizes")), spec={}).eval()
+
+
+def pictures(obs, row):
+    return [Image.fromarray(obs.images[camera][row].permute(1, 2, 0).numpy()) for camera in tiny.CAMERAS]
+
+
+@pytest.mark.parametrize("resample", [1, 2, 3], ids=["lanczos", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [48, 84, 100, 224])
+def test_resizing_gives_the_bytes_of_pillow(resample, size):
+    image = np.random.default_rng(0).integers(0, 256, (84, 84, 3), dtype=np.uint8)
+    theirs = np.array(Image.fromarray(image).resize((size, size), resample=resample))
+    ours = resize(torch.from_numpy(image).permute(2, 0, 1)[None], size, size, resample)
+    assert torch.equal(ours[0].permute(1, 2, 0), torch.from_numpy(theirs).float())
+
+
+@pytest.mark.parametrize("side", [24, 56, 84])
+def test_pixels_are_those_of_the_models_own_processor(model, side):
+    images = torch.randint(0, 256, (2, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    asked = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    theirs = tiny.image_processor(model.architecture)(asked, return_tensors="pt")
+    if "image_grid_thw" in theirs:
+        ours, grid = patches(images, model.architecture.image, merge=2, frames=2)
+        assert theirs["image_grid_thw"].tolist() == [[1, *grid]] * 2
+    else:
+        ours = square(images, model.architecture.image)
+    torch.testing.assert_close(ours, theirs["pixel_values"].reshape(ours.shape), rtol=0, atol=2e-6)
+
+
+def test_the_prompt_is_the_one_of_the_models_own_processor(model):
+    obs = tiny.observation(model)
+    p, row = model.prompt, tiny.SENTENCES[1]
+    theirs = tiny.processed(model.architecture, pictures(obs, 1), row)["input_ids"][0].tolist()
+    image = [model.architecture.config["image_token_id"]]
+    places = theirs.count(image[0]) // 2
+    said = obs.instruction[1][obs.instruction_mask[1]].tolist()
+    assert theirs == p.head + 2 * (p.before + places * image + p.after) + p.middle + said + p.tail
+
+
+def test_tokens_are_the_hidden_states_of_the_published_forward_pass(model):
+    """Rows of two lengths at once here, each alone there: padding changes nothing, nor do positions of images."""
+    obs = tiny.observation(model)
+    with torch.no_grad():
+        ours = model(obs)
+        for row, sentence in enumerate(tiny.SENTENCES):
+            asked = tiny.processed(model.architecture, pictures(obs, row), sentence)
+            hidden = model.model(**asked, use_cache=False).last_hidden_state[0]
+            image = asked["input_ids"][0] == model.architecture.config["image_token_id"]
+            said = int(obs.instruction_mask[row].sum())
+            after = len(model.prompt.tail)
+            words = hidden[-after - said : -after]
+            padded = words[-1:].expand(obs.instruction.shape[1] - said, -1)  # the last word again
+            theirs = torch.cat((hidden[image], words, padded, hidden[-after:]))
+            torch.testing.assert_close(ours[row], theirs, **TOLERANCE)
