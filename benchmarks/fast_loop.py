@@ -1,80 +1,81 @@
 """Does the fast substep loop change outcomes? The same operators from the same starts with both loops, in pairs.
 
-    python benchmarks/fast_loop.py [--tasks lift stack] [--episodes 500] [--out benchmarks/fast_loop.json]
+    python benchmarks/fast_loop.py [--tasks lift stack] [--episodes 500]
 
 The fast loop differs from the exact one by rounding, which contacts amplify; what matters is whether success differs.
 The operators are those of the mixed-competence data: they read the simulation at every step, so that a difference acts
 on itself, and they fail often enough for outcomes to be able to differ. The test is McNemar's, exact and two-sided.
+For trained policies: python benchmarks/closed_loop.py --loops exact fast.
+
+Tasks already in the result are kept; a killed call is started again with the same command.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from importlib.metadata import version
-from pathlib import Path
+import os
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
+from ledger import Ledger, parser, shown
 from scipy.stats import binomtest
 
-from robo_orl.data.atomic import atomic_file
+from robo_orl.config import TaskConfig
+from robo_orl.data.crew import work_through
 from robo_orl.envs.regimes import plan, record
 from robo_orl.envs.task_env import TaskEnv
 from robo_orl.presets import load_task
 
+LOOPS = ("exact", "fast")
+Pair = list[tuple[bool, int, np.ndarray]]  # per loop: success, length, last state
+
 
 def main() -> None:
     """Compare, print a line per task, write the JSON."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = parser(__doc__, __file__)
     arguments.add_argument("--tasks", nargs="+", default=["lift", "stack"])
     arguments.add_argument("--episodes", type=int, default=500)
-    arguments.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    arguments.add_argument("--workers", type=int, help="processes [default: one a core]")
     options = arguments.parse_args()
-    rows = []
-    for name in options.tasks:
-        rows.append(compare(name, options.episodes))
-        print(json.dumps(rows[-1]), flush=True)
-        _write(options.out, rows)  # after every task: the next one may take half an hour
+    ledger = Ledger(options, {"episodes": options.episodes, "regime": "mg"})
+    for name in ledger.missing(options.tasks):
+        ledger.keep(name, compare(load_task(name), options.episodes, options.workers))
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    result = {
-        "command": " ".join(["python", "benchmarks/fast_loop.py", *sys.argv[1:]]),
-        "versions": {name: version(name) for name in ("robosuite", "mujoco", "numba", "numpy", "scipy")},
-        "rows": rows,
-    }
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(result, indent=1) + "\n")
+def pairs_of(task: TaskConfig, episodes: int) -> Callable[[int], Pair]:
+    """What a worker does: one planned episode with each loop."""
+    envs, items = [TaskEnv(task, loop) for loop in LOOPS], plan(task, "mg", episodes, seed=0)
+
+    def work(index: int) -> Pair:
+        start = envs[0].draw_start(items[index].start_seed)
+        both = [record(env, start, items[index]) for env in envs]
+        return [(bool(episode.success), len(episode), episode.states[-1]) for episode in both]
+
+    return work
 
 
-def compare(name: str, episodes: int) -> dict[str, Any]:
+def compare(task: TaskConfig, episodes: int, workers: int | None) -> dict[str, Any]:
     """Outcomes of the same episodes with both loops."""
-    task = load_task(name)
-    exact, fast = TaskEnv(task, "exact"), TaskEnv(task, "fast")
-    pairs, lengths, drifts = [], [], []
-    for item in plan(task, "mg", episodes, seed=0):
-        start = exact.draw_start(item.start_seed)
-        one, other = record(exact, start, item), record(fast, start, item)
-        pairs.append((one.success, other.success))
-        lengths.append(len(one) == len(other))
-        if len(one) == len(other):
-            drifts.append(float(np.abs(one.states[-1] - other.states[-1]).max()))
-    counts = {f"{a}_{b}": pairs.count((a, b)) for a in (True, False) for b in (True, False)}
-    only_exact, only_fast = counts["True_False"], counts["False_True"]
-    discordant = only_exact + only_fast
+    began = perf_counter()
+    results = work_through(list(range(episodes)), partial(pairs_of, task, episodes), workers)
+    pairs = [pair for _, pair in shown(results, f"{task.name}: {' and '.join(LOOPS)}", episodes)]
+    only_exact, only_fast = sum(a[0] > b[0] for a, b in pairs), sum(b[0] > a[0] for a, b in pairs)
+    drifts = [float(np.abs(a[2] - b[2]).max()) for a, b in pairs if a[1] == b[1]]
     return {
-        "task": name,
         "n": len(pairs),
-        "exact_successes": sum(a for a, _ in pairs),
-        "fast_successes": sum(b for _, b in pairs),
+        "exact_successes": sum(a[0] for a, _ in pairs),
+        "fast_successes": sum(b[0] for _, b in pairs),
         "only_exact_succeeds": only_exact,
         "only_fast_succeeds": only_fast,
-        "mcnemar_p": binomtest(only_exact, discordant).pvalue if discordant else 1.0,
-        "equal_lengths": sum(lengths),
+        "mcnemar_p": binomtest(only_exact, only_exact + only_fast).pvalue if only_exact + only_fast else 1.0,
+        "equal_lengths": len(drifts),
         "final_state_difference_median": float(np.median(drifts)),
         "final_state_difference_largest": max(drifts),
+        "seconds": round(perf_counter() - began),
     }
 
 
