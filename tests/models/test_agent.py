@@ -1,10 +1,10 @@
 import pytest
 import torch
 import toy_agents as toy
+from policy_files import policy_files
 
 from robo_orl.config import SelectionConfig
 from robo_orl.errors import UsageError
-from robo_orl.presets import available, load_policy
 from robo_orl.rng import Draws
 
 POLICIES = {
@@ -83,14 +83,11 @@ def test_it_acts_in_chunks_of_raw_actions(config):
     assert ((acted >= 2.0) & (acted <= 4.0)).all()
 
 
-@pytest.mark.parametrize("name", available("policies"))
+@pytest.mark.parametrize("name", policy_files())
 def test_every_policy_file_builds_and_steps(name):
-    config = load_policy(name)
-    learner = toy.agent(config.model_copy(update={"action_head": toy.policy().action_head}))
-    if config.action_head.kind == "l1":
-        learner = toy.agent(config.model_copy(update={"action_head": toy.policy(head="l1").action_head}))
+    config = toy.shipped(name)
     assert config.description
-    assert all(torch.isfinite(torch.tensor(loss)) for loss in toy.train(learner, 1))
+    assert all(torch.isfinite(torch.tensor(loss)) for loss in toy.train(toy.agent(config), 2))
 
 
 # ------------------------------------------------------------------------------------------------------------ selection

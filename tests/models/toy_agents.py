@@ -8,6 +8,7 @@ import torch
 
 from robo_orl.config import PolicyConfig, Topology, deep_merge
 from robo_orl.models.agent import Agent, build_agent
+from robo_orl.presets import preset_values
 from robo_orl.rng import Draws
 from robo_orl.types import Observation, PairedWindow
 
@@ -32,6 +33,15 @@ def policy(learns: str = "bc", head: str = "flow", topology: Topology = "shared"
         values = deep_merge(values, {"critic": {"topology": topology}})
         values = deep_merge(values, WITH_CRITIC[learns])
     return PolicyConfig.model_validate(deep_merge(values, over))
+
+
+def shipped(name: str, **over: Any) -> PolicyConfig:
+    """A policy file at debug size; `over` is laid on top of it."""
+    small = {"action_head": {"chunk": CHUNK, "execute": 2}, "backbone": {"size": "tiny"}}
+    values = deep_merge(deep_merge(preset_values("policies", name), small), over)
+    if values["action_head"]["kind"] == "flow":
+        values["action_head"]["flow_steps"] = 4
+    return PolicyConfig.model_validate(values)
 
 
 def agent(config: PolicyConfig | None = None, seed: int = 0) -> Agent:

@@ -8,19 +8,47 @@ from robo_orl.models.step import Step
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.rng import Draws
 
-CASES = {"bc": toy.policy("bc"), "filtered_bc": toy.policy("filtered_bc")}
-for topology in toy.TOPOLOGIES:
-    CASES[f"mc_awr_{topology}"] = toy.policy("mc_awr", topology=topology)
-    CASES[f"mc_awr_q_{topology}"] = toy.policy("mc_awr", topology=topology, objective={"params": {"advantage": "q"}})
-    for name in ("iql", "qc"):
-        CASES[f"{name}_{topology}"] = toy.policy(name, topology=topology)
-        CASES[f"{name}_{topology}_hl_gauss"] = toy.policy(name, topology=topology, critic={"loss": "hl_gauss"})
-        if topology != "frozen":
-            full = {"target": "full_ema"}
-            CASES[f"{name}_{topology}_full_ema"] = toy.policy(name, topology=topology, critic=full)
+OTHERS = ("shared_detached", "frozen", "separate_small", "separate")
+EXTRACTIONS = {  # objective -> its extractions beside the default, with the action head that each takes
+    "iql": {"ddpg_bc": "gaussian", "best_of_n": "flow", "advantage_condition": "l1", "distil": "flow"},
+    "dqc": {"awr": "flow", "ddpg_bc": "l1", "advantage_condition": "flow", "distil": "flow"},
+    "qc": {"ddpg_bc": "gaussian", "distil": "flow"},
+    "sarsa_bon": {"ddpg_bc": "l1", "distil": "flow"},
+    "mc_awr": {"advantage_condition": "flow"},
+}
 
 
-@pytest.mark.parametrize("config", CASES.values(), ids=CASES)
+def cases() -> list:
+    """The policy file of every objective on a shared backbone and, the full product marked slow, on every other."""
+    found = []
+
+    def add(fast: bool, name: str, topology: str, tag: str = "", **over) -> None:
+        config = toy.shipped(name, **({"critic": {"topology": topology}} if topology else {}) | over)
+        marks = () if fast else pytest.mark.slow
+        found.append(pytest.param(config, id="_".join(filter(None, (name, topology, tag))), marks=marks))
+
+    for i, (name, objective) in enumerate(OBJECTIVES.items()):
+        if not toy.shipped(name).critic:
+            add(True, name, "")
+            continue
+        for topology in ("shared", *OTHERS):
+            add(topology in ("shared", OTHERS[i % 4]), name, topology)
+        for loss in ("bce", "hl_gauss", "mse"):
+            changed = {"topology": OTHERS[i % 4], "loss": loss, "bins": 101}
+            add(loss == "bce" and i % 4 == 0, name, "", loss, critic=changed)
+        if objective.bootstraps:
+            full = {"topology": "shared_detached", "target": "full_ema"}
+            add(i % 4 == 1, name, "", "full_ema", critic=full)
+    for name, kinds in EXTRACTIONS.items():
+        for i, (kind, head) in enumerate(kinds.items()):
+            over = {"objective": {"extraction": kind}, "action_head": {"kind": head}, "selection": {"num_samples": 1}}
+            add(name == "iql", name, ("shared", *OTHERS)[i], kind, **over)
+    add(True, "mc_awr", "shared", "q", objective={"params": {"advantage": "q"}})
+    add(True, "recap", "shared", "n_step", objective={"params": {"advantage": "n_step"}})
+    return found
+
+
+@pytest.mark.parametrize("config", cases())
 def test_every_term_reaches_what_it_declares(config):
     learner = toy.agent(config)
     groups = learner.parameter_groups()

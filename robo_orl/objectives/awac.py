@@ -1,0 +1,71 @@
+"""AWAC (Nair et al. 2020, arXiv:2006.09359, equations 5 and 13) on action chunks.
+
+    L_Q  = E[ ( r + gamma^n Qbar(s_{t+n}, a') - Q(s, a) )^2 ],  a' ~ pi(.|s_{t+n})
+    L_pi = E[ -exp( A(s, a) / lambda ) log pi(a|s) ],           A = Q(s, a) - mean_j Q(s, a_j),  a_j ~ pi(.|s)
+
+Unlike IQL, values are those of the policy that is being learned. Weights are cut instead of normalised over the batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.errors import UsageError
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
+    from robo_orl.models.step import Step
+
+
+class AWAC(Objective):
+    """AWAC: clone what the current policy's own critic finds better than the current policy."""
+
+    heads = ("q",)
+    bootstraps = True
+    routes = {"actor": "policy", "critic": "critic"}
+
+    class Params(Strict):
+        """lambda and one sample as in the paper, the cut as in CORL."""
+
+        temperature: float = Field(1.0, gt=0, description="lambda of the advantage weights")
+        max_weight: float = Field(100.0, gt=0, description="weights are cut here")
+        num_samples: int = Field(1, ge=1, description="samples of the policy in its value")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """Several samples of a deterministic policy are one."""
+        if self.params.num_samples > 1 and not head.stochastic:
+            raise UsageError(
+                f"objective.params.num_samples averages over samples, and the action head '{policy.action_head.kind}' "
+                "is deterministic: set it to 1."
+            )
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+        window, n = step.window, self.params.num_samples
+        own = [step.valued(step.sample(frames, n)) for frames in ("now", "next")]  # (B, N, c, A) each
+        target = window.reward + window.discount * step.aggregate(step.q_target("next", own[1]).value).mean(-1)
+        q = step.q("now")  # (E, B)
+        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+
+        advantage = self.advantage(step, torch.cat(own))  # (2B,)
+        weight = (advantage / self.params.temperature).exp().clamp(max=self.params.max_weight) * step.valid
+        actor = (weight * step.policy_loss()).mean()
+        metrics = {
+            "critic/q": q.value.mean(),
+            "critic/target": target.mean(),
+            "actor/advantage": advantage.mean(),
+            "actor/weight": weight.mean(),
+        }
+        return {"actor": actor, "critic": critic}, metrics
+
+    @staticmethod
+    @torch.no_grad()
+    def advantage(step: Step, own: Tensor) -> Tensor:
+        """own (2B, N, c, A), the policy's samples -> (2B,)."""
+        return step.aggregate(step.q("both").value) - step.aggregate(step.q("both", own).value).mean(-1)

@@ -1,0 +1,56 @@
+"""BCQ (Fujimoto, Meger and Precup 2019, arXiv:1812.02900, equations 12 and 13) on action chunks, as robomimic has it.
+
+    L_pi = BC of a generator: any action head that samples
+    L_Q  = E[ ( r + gamma^n max_j [ lambda min_e Qbar_e(s_{t+n}, a_j) + (1 - lambda) max_e Qbar_e(s_{t+n}, a_j) ]
+                - Q(s, a) )^2 ],   a_j ~ pi(.|s_{t+n}), N of them
+
+Acting takes the best of `selection.num_samples` samples. The perturbation network is left out, as in robomimic, whose
+study found it to hurt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robo_orl.config import Strict
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class BCQ(Objective):
+    """BCQ: the best of N samples of a cloned generator, backed up by a soft minimum of the ensemble."""
+
+    heads = ("q",)
+    bootstraps = True
+    samples = True
+    extractions = ("best_of_n",)
+    routes = {"critic": "critic"}
+
+    class Params(Strict):
+        """The authors' values."""
+
+        num_samples: int = Field(10, ge=1, description="N of the backup; acting has its own, selection.num_samples")
+        min_weight: float = Field(0.75, ge=0, le=1, description="lambda: share of the ensemble's minimum")
+        flow_steps: int | None = Field(None, ge=1, description="Euler steps in the backup; default: the head's")
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """actor over both frames of a pair; critic over the transitions t -> t+n."""
+        window = step.window
+        target = window.reward + window.discount * self.best_value(step)  # (B,)
+        q = step.q("now")  # (E, B)
+        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        policy, told = self.extraction.terms(step)
+        return policy | {"critic": critic}, told | {"critic/q": q.value.mean(), "critic/target": target.mean()}
+
+    @torch.no_grad()
+    def best_value(self, step: Step) -> Tensor:
+        """The soft minimum of the best sample (B,)."""
+        chunks = step.sample_next(self.params.num_samples, self.params.flow_steps)  # (B, N, c, A)
+        q = step.q_target("next", chunks).value  # (E, B, N)
+        return q.amax(0).lerp(q.amin(0), self.params.min_weight).amax(-1)

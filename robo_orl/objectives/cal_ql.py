@@ -1,0 +1,33 @@
+"""Calibrated Q-learning (Nakamoto et al. 2023, arXiv:2303.05479, equation 5 and section 6): CQL that knows a floor.
+
+    L_cons = w E[ T log sum_j exp( ( max( Q(s, a_j), G_t ) - log mu(a_j) ) / T ) - Q(s, a) ]
+
+G is the data's return-to-go: values of the policy's actions are not pushed below what the behaviour got (those of
+uniform actions are). Everything else is cql.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robo_orl.objectives.cql import CQL
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class CalQL(CQL):
+    """Calibrated Q-learning: CQL that pushes no value of the policy below the data's return."""
+
+    class Params(CQL.Params):
+        """The authors' values: CQL's, with the maximal backup."""
+
+        max_backup: bool = Field(True, description="back up the best of N samples instead of one")
+
+    def of_policy(self, step: Step, q: Tensor) -> Tensor:
+        """max(Q, G), without gradient where G is larger."""
+        return torch.maximum(q, step.window.return_to_go[:, None].to(q))

@@ -1,0 +1,113 @@
+"""Conservative Q-learning (Kumar et al. 2020, arXiv:2006.04779, equation 4: CQL(H)) with soft actor-critic, on chunks.
+
+    L_Q     = E[ ( r + gamma^n Qbar(s_{t+n}, a') - Q(s, a) )^2 ],  a' ~ pi, or the best of N samples (max_backup)
+    L_cons  = w E[ T log sum_j exp( ( Q(s, a_j) - log mu(a_j) ) / T ) - Q(s, a) ]
+              a_j: N uniform, N of pi(.|s), N of pi(.|s_{t+n}); mu the density that each was drawn from
+    L_pi    = E[ kappa log pi(a|s) - Q(s, a) ],  a ~ pi reparametrised
+    L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ]
+
+The last two are soft actor-critic's (Haarnoja et al. 2018, arXiv:1812.05905, sections 4 and 5). The policy learns
+from Q alone, so that Q has to value the whole chunk. Numbers: young-geng/CQL, nakamotoo/Cal-QL.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.errors import UsageError
+from robo_orl.objectives.objective import Metrics, Modules, Objective, Parts, Terms, require_head
+
+if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
+    from robo_orl.models.step import Step
+
+
+class Temperature(nn.Module):
+    """kappa > 0, the entropy's weight."""
+
+    def __init__(self, first: float):
+        super().__init__()
+        self.log = nn.Parameter(torch.full((1,), math.log(first)))
+
+    def forward(self) -> Tensor:
+        """log kappa, (1,)."""
+        return self.log * 1.0  # a parameter is read in its module alone (ZeRO-3)
+
+
+class CQL(Objective):
+    """Conservative Q-learning: soft actor-critic whose critic is pushed down where the data are not."""
+
+    heads = ("q",)
+    bootstraps = True
+    samples = True
+    routes = {"actor": "policy", "temperature": ("temperature",), "critic": "critic", "conservative": "critic"}
+
+    class Params(Strict):
+        """The authors' values; the target entropy is minus the number of action numbers."""
+
+        min_q_weight: float = Field(5.0, ge=0, description="w")
+        cql_temperature: float = Field(1.0, gt=0, description="T")
+        num_actions: int = Field(10, ge=1, description="N")
+        max_backup: bool = Field(False, description="back up the best of N samples instead of one")
+        first_kappa: float = Field(1.0, gt=0, description="kappa of an untrained policy")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """A density and a reparametrised sample, both of the chunk that Q values."""
+        require_head(policy, ("gaussian",), "needs the density of a reparametrised sample")
+        if policy.n < policy.action_head.chunk:
+            raise UsageError(
+                f"Objective '{policy.objective.name}' trains the policy by Q alone, and Q values {policy.n} of the "
+                f"{policy.action_head.chunk} actions of a chunk: set action_head.chunk to {policy.n} or remove n_step."
+            )
+
+    def modules(self, parts: Parts) -> Modules:
+        """kappa."""
+        return {"temperature": lambda: Temperature(self.params.first_kappa)}
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """critic and conservative over the transitions t -> t+n; actor and temperature over both frames of a pair."""
+        window, p = step.window, self.params
+        own = [step.sample_with_log_prob(frames, p.num_actions) for frames in ("now", "next")]
+        chunks, densities = [c for c, _ in own], [d.detach() for _, d in own]  # (B, N, h, A), (B, N)
+
+        backed_up = chunks[1].detach() if p.max_backup else chunks[1][:, :1].detach()
+        best = step.aggregate(step.q_target("next", backed_up).value).amax(-1)
+        target = window.reward + window.discount * best  # (B,)
+        q = step.q("now")  # (E, B)
+        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        high = self.soft_maximum(step, [c.detach() for c in chunks], densities)  # (E, B)
+        gap = p.min_q_weight * (high - q.value).mean(0)
+        conservative = (window.td_valid * gap).mean()
+
+        chunk = torch.cat([c[:, 0] for c in chunks])  # (2B, h, A)
+        log_pi = torch.cat([d[:, 0] for _, d in own])  # (2B,)
+        log_kappa = step.module("temperature")()
+        actor = (log_kappa.detach().exp() * log_pi - step.climb("both", chunk)).mean()
+        temperature = -(log_kappa * (log_pi.detach() - chunk[0].numel())).mean()
+        terms = {"actor": actor, "temperature": temperature, "critic": critic, "conservative": conservative}
+        metrics = {
+            "critic/q": q.value.mean(),
+            "critic/target": target.mean(),
+            "critic/gap": gap.mean(),
+            "actor/entropy": -log_pi.mean(),
+        }
+        return terms, metrics
+
+    def soft_maximum(self, step: Step, chunks: list[Tensor], densities: list[Tensor]) -> Tensor:
+        """T log sum exp over uniform chunks and the policy's (B, N, h, A) with log-densities (B, N) -> (E, B)."""
+        temperature = self.params.cql_temperature
+        uniform = 2 * step.draws.uniform("uniform", *chunks[0].shape) - 1
+        q = step.q("now", torch.cat((uniform, *chunks), 1)).value  # (E, B, 3N)
+        q = torch.cat((q[..., : uniform.shape[1]], self.of_policy(step, q[..., uniform.shape[1] :])), -1)
+        density = torch.full_like(densities[0], -math.log(2) * chunks[0][0, 0].numel())
+        return temperature * ((q - torch.cat((density, *densities), -1)) / temperature).logsumexp(-1)
+
+    def of_policy(self, step: Step, q: Tensor) -> Tensor:
+        """(E, B, 2N): the policy's values as they enter the soft maximum."""
+        return q

@@ -1,0 +1,68 @@
+"""Critic-regularised regression (Wang et al. 2020, arXiv:2006.15134, equations 1 to 3 and 5) on action chunks.
+
+    L_Q  = E[ ( r + gamma^n Qbar(s_{t+n}, a') - Q(s, a) )^2 ],  a' ~ pibar(.|s_{t+n})
+    L_pi = E[ -f(s, a) log pi(a|s) ],   f = 1( A > 0 )  or  exp( A / beta ), cut
+    A    = Q(s, a) - mean of Q(s, a_j) over m samples a_j ~ pi(.|s)
+
+Qbar and pibar are averages; the authors copy both every 100 steps. Their critic is a categorical one: set critic.loss
+to hl_gauss for that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from robo_orl.config import Strict
+from robo_orl.objectives.awac import AWAC
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class CRR(Objective):
+    """Critic-regularised regression: clone what beats the mean of the policy's own samples."""
+
+    heads = ("q",)
+    bootstraps = True
+    samples = True
+    slow_policy = True
+    routes = {"actor": "policy", "critic": "critic"}
+
+    class Params(Strict):
+        """The values of d3rlpy and of the paper's appendix: exp, beta 1, cut at 20, m = 4."""
+
+        weight: Literal["exp", "binary"] = Field("exp", description="f")
+        beta: float | None = Field(None, gt=0, description="temperature of exp; default 1")
+        max_weight: float | None = Field(None, gt=0, description="exp is cut here; default 20")
+        num_samples: int = Field(4, ge=1, description="m")
+
+        @model_validator(mode="after")
+        def _exp_alone_is_scaled(self) -> CRR.Params:
+            if self.weight == "binary" and (self.beta, self.max_weight) != (None, None):
+                raise ValueError("beta and max_weight belong to weight exp, and null removes them")
+            return self
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+        window, p = step.window, self.params
+        slow = step.valued(step.sample("next", 1, slow=True))  # (B, 1, c, A)
+        target = window.reward + window.discount * step.aggregate(step.q_target("next", slow).value).squeeze(-1)
+        q = step.q("now")  # (E, B)
+        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+
+        own = torch.cat([step.valued(step.sample(frames, p.num_samples)) for frames in ("now", "next")])
+        advantage = AWAC.advantage(step, own)  # (2B,)
+        exp = (advantage / (p.beta or 1.0)).exp().clamp(max=p.max_weight or 20.0)
+        weight = (exp if p.weight == "exp" else (advantage > 0).to(exp)) * step.valid
+        actor = (weight * step.policy_loss()).mean()
+        metrics = {
+            "critic/q": q.value.mean(),
+            "critic/target": target.mean(),
+            "actor/advantage": advantage.mean(),
+            "actor/weight": weight.mean(),
+        }
+        return {"actor": actor, "critic": critic}, metrics

@@ -1,0 +1,52 @@
+"""Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, section 4) on action chunks.
+
+    L_Q    = E[ ( r + gamma^n Qbar(s_{t+n}, mu(s_{t+n}, z)) - Q(s, a) )^2 ],  z normal
+    L_flow = BC of a flow policy                                              (both in distil.py)
+    L_mu   = E[ alpha | mu(s, z) - flow(s, z) |^2 - Q(s, mu(s, z)) ]
+
+The one-step policy mu acts and is backed up; the flow is its teacher.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robo_orl.config import Strict
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class FQL(Objective):
+    """Flow Q-learning: a one-step policy climbs Q and stays near a cloned flow."""
+
+    heads = ("q",)
+    bootstraps = True
+    extractions = ("distil",)
+    routes = {"critic": "critic"}
+
+    class Params(Strict):
+        """The official default; tuned per task there (10 to 1000), and the first thing to tune here."""
+
+        alpha: float = Field(10.0, ge=0, description="weight of the distance to the flow")
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """critic over the transitions t -> t+n; the policy's terms over both frames of a pair."""
+        window = step.window
+        target = window.reward + window.discount * step.aggregate(step.q_target("next", self.next_chunk(step)).value)
+        q = step.q("now")  # (E, B)
+        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        policy, told = self.extraction.terms(step)
+        return policy | {"critic": critic}, told | {"critic/q": q.value.mean(), "critic/target": target.mean()}
+
+    @staticmethod
+    @torch.no_grad()
+    def next_chunk(step: Step) -> Tensor:
+        """mu(s_{t+n}, z) (B, c, A)."""
+        z = step.draws.normal("critic", step.pairs, 1, *step.agent.action_head.shape)
+        return step.valued(step.module("one_step")(step.part(step.tokens, "next"), z).squeeze(1).clamp(-1, 1))

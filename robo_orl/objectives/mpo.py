@@ -1,0 +1,65 @@
+"""Offline MPO as in Perceiver-Actor-Critic (Springenberg et al. 2024, arXiv:2402.05546, section 3; MPO: Abdolmaleki et
+al. 2018, arXiv:1806.06920): one trunk, a policy and a critic on it.
+
+    L_pi = -(1 - alpha) E[ sum_j w_j log pi(a_j|s) ] - alpha E[ log pi(a|s) ],   a_j ~ pibar(.|s), M of them
+    w    = softmax_j( Qbar(s, a_j) / eta )
+    L_Q  = beta E[ ( r + gamma^n mean_j Qbar(s_{t+n}, a_j) - Q(s, a) )^2 ],      a_j ~ pibar(.|s_{t+n})
+
+alpha = 1 is behaviour cloning with the same networks. pibar is the slow copy of the action head on the online tokens,
+where the authors copy the whole network now and then; their critic is a categorical one (critic.loss hl_gauss). -log pi
+is the action head's own loss, whatever it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+
+from robo_orl.config import Strict
+from robo_orl.objectives.objective import Metrics, Objective, Terms
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class MPO(Objective):
+    """Offline MPO (Perceiver-Actor-Critic): clone the data, and reweighted samples of the slow policy."""
+
+    heads = ("q",)
+    bootstraps = True
+    samples = True
+    slow_policy = True
+    routes = {"actor": "policy", "critic": "critic"}
+
+    class Params(Strict):
+        """No official code; eta suits values between 0 and 1."""
+
+        alpha: float = Field(0.75, ge=0, le=1, description="share of cloning; 1 = cloning")
+        eta: float = Field(0.1, gt=0, description="temperature of the weights")
+        num_samples: int = Field(4, ge=2, description="M")
+        critic_weight: float = Field(1.0, gt=0, description="beta")
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+        window, p = step.window, self.params
+        slow = [step.sample(frames, p.num_samples, slow=True) for frames in ("now", "next")]  # (B, M, h, A) each
+        own = torch.cat(slow)  # (2B, M, h, A)
+        q_bar = step.aggregate(step.q_target("both", step.valued(own)).value)  # (2B, M)
+        target = window.reward + window.discount * step.part(q_bar, "next").mean(-1)  # (B,)
+        q = step.q("now")  # (E, B)
+        critic = p.critic_weight * (window.td_valid * q.loss(target).mean(0)).mean()
+
+        weight = (q_bar / p.eta).softmax(-1)  # (2B, M)
+        improve = (weight * step.policy_loss_of(own)).sum(-1).mean()
+        clone = step.policy_loss().mean()
+        actor = (1 - p.alpha) * improve + p.alpha * clone
+        metrics = {
+            "critic/q": q.value.mean(),
+            "critic/target": target.mean(),
+            "actor/improve": improve,
+            "actor/clone": clone,
+            "actor/effective_samples": 1 / weight.square().sum(-1).mean(),
+        }
+        return {"actor": actor, "critic": critic}, metrics

@@ -1,0 +1,35 @@
+"""QC-FQL (Li, Zhou and Levine 2025, arXiv:2507.07969, equations 11 and 12): flow Q-learning on executed chunks.
+
+The losses are those of fql.py; what makes it Q-chunking is that mu, the flow and Q all have the whole chunk of n
+actions that the backup covers, which makes the n-step backup unbiased.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.errors import UsageError
+from robo_orl.objectives.fql import FQL
+
+if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
+
+
+class QChunkingFQL(FQL):
+    """Q-chunking with a one-step policy distilled from a flow (QC-FQL)."""
+
+    class Params(Strict):
+        """The official default for chunks."""
+
+        alpha: float = Field(100.0, ge=0, description="weight of the distance to the flow")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """The backup covers the chunk and nothing else."""
+        if policy.n != policy.action_head.chunk:
+            raise UsageError(
+                f"Objective 'qc_fql' backs up over the chunk of {policy.action_head.chunk} actions, and n_step is "
+                f"{policy.n}: remove n_step, or use objective fql."
+            )

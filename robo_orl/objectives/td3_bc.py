@@ -1,0 +1,64 @@
+"""TD3+BC (Fujimoto and Gu 2021, arXiv:2106.06860, equations 3 and 5) on action chunks.
+
+    L_Q  = E[ ( r + gamma^n min_e Qbar_e(s_{t+n}, a') - Q(s, a) )^2 ],  a' = pibar(s_{t+n}) + cut( N(0, sigma^2) )
+    L_pi = E[ -lambda Q_1(s, pi(s)) + ( pi(s) - a )^2 ],                lambda = alpha / mean|Q_1(s, pi(s))|
+
+pibar is the slow copy of the action head, always on the online tokens. The authors update the policy at every second
+step; here it learns at every step: one optimiser steps every parameter, and an omitted gradient is none of its moves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
+from robo_orl.objectives.objective import Metrics, Objective, Terms, require_head
+
+if TYPE_CHECKING:
+    from robo_orl.models.step import Step
+
+
+class TD3BC(Objective):
+    """TD3+BC: a deterministic policy climbs Q and stays near the data."""
+
+    heads = ("q",)
+    bootstraps = True
+    slow_policy = True
+    routes = {"actor": "policy", "critic": "critic"}
+
+    class Params(Strict):
+        """The authors' values (sfujim/TD3_BC); actions lie in [-1, 1]."""
+
+        alpha: float = Field(2.5, gt=0, description="weight of Q against cloning")
+        policy_noise: float = Field(0.2, ge=0, description="sigma of the noise on the target's actions")
+        noise_clip: float = Field(0.5, ge=0, description="this noise is cut here")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """The policy is deterministic."""
+        require_head(policy, ("l1",), "trains a deterministic policy")
+
+    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+        window, p = step.window, self.params
+        next_chunk = step.valued(step.policy_chunk("next", slow=True))  # (B, c, A)
+        noise = p.policy_noise * step.draws.normal("smoothing", *next_chunk.shape)
+        next_chunk = (next_chunk + noise.clamp(-p.noise_clip, p.noise_clip)).clamp(-1, 1)
+        target = window.reward + window.discount * step.aggregate(step.q_target("next", next_chunk).value)  # (B,)
+        q = step.q("now")  # (E, B)
+        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+
+        chunk = step.policy_chunk("both")  # (2B, h, A)
+        q_pi = step.climb("both", step.valued(chunk), member=0)  # (2B,)
+        weight = p.alpha / step.batch_mean(q_pi.abs()).clamp(min=1e-6)
+        distance = masked_mean((chunk - step.actions).square(), step.mask)
+        actor = (distance - weight * q_pi).mean()
+        metrics = {
+            "critic/q": q.value.mean(),
+            "critic/target": target.mean(),
+            "actor/q": q_pi.mean(),
+            "actor/distance": distance.mean(),
+        }
+        return {"actor": actor, "critic": critic}, metrics
