@@ -32,18 +32,18 @@ import torch
 from ledger import Ledger, parser, shown
 from robomimic.algo import RolloutPolicy
 from robomimic.utils.train_utils import run_rollout
-from robomimic_side import ChunkPolicy, RobomimicEnv
 from small_policy import small_policy
 
 from robo_orl.config import TaskConfig
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.envs.start_states import eval_bank
 from robo_orl.evaluate.acting import Actor
 from robo_orl.evaluate.evaluate import SLOTS
 from robo_orl.evaluate.pool import cores
 from robo_orl.evaluate.rollouts import Rollouts
 from robo_orl.evaluate.simulator import TaskScene
 from robo_orl.presets import load_task
+from robo_orl.references.environment import RobomimicEnv
+from robo_orl.references.rollout import ChunkPolicy
 
 REQUIRED = 6.0
 TASKS = ("lift", "stack", "can", "square", "chain2")
@@ -55,7 +55,7 @@ class Serial:
 
     def __init__(self, task: TaskConfig, actor: Actor):
         self.task, self.policy, self.policy_s = task, ChunkPolicy(self._timed(actor)), 0.0
-        self.env = RobomimicEnv(task, eval_bank(task))
+        self.env = RobomimicEnv(task)
 
     def _timed(self, actor: Actor) -> Callable[..., Any]:
         def call(asks: list) -> Any:

@@ -25,6 +25,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,7 +35,6 @@ from ledger import Ledger, parser, shown
 from numba import njit
 
 from robo_orl.config import TaskConfig
-from robo_orl.envs.osc_loop import mj_step1, mj_step2
 from robo_orl.envs.regimes import plan, record
 from robo_orl.envs.scenes import scene_entry, scene_params
 from robo_orl.envs.simulator import env_kwargs, make_simulator
@@ -100,8 +100,8 @@ def _all_loops(envs: dict[str, TaskEnv], start: StartState, actions: np.ndarray,
     for loop in LOOPS:
         times[loop].append(_replay(envs[loop], start, actions) / len(actions))
         ends[loop] = envs[loop].state()
-    controls = _controls(envs["exact"], start, actions)
-    times["physics"].append(_physics(envs["exact"], start, controls) / len(actions))
+    controls = recorded_controls(envs["exact"], start, actions)
+    times["physics"].append(physics_s(envs["exact"], start, controls) / len(actions))
     times["stock reset"].append(_timed(envs["stock"]._env.reset))
     times["reset"].append(_timed(lambda: envs["exact"].reset(start)))
     return np.array_equal(ends["stock"], ends["exact"])
@@ -124,7 +124,7 @@ def _replay(env: TaskEnv, start: StartState, actions: np.ndarray) -> float:
     return _timed(run)
 
 
-def _controls(env: TaskEnv, start: StartState, actions: np.ndarray) -> np.ndarray:
+def recorded_controls(env: TaskEnv, start: StartState, actions: np.ndarray) -> np.ndarray:
     """(substeps of the episode, actuators): what the controller asked for at every substep."""
     env.reset(start)
     simulator, controls = env._env, []
@@ -145,21 +145,28 @@ def _controls(env: TaskEnv, start: StartState, actions: np.ndarray) -> np.ndarra
     return np.array(controls)
 
 
-def _physics(env: TaskEnv, start: StartState, controls: np.ndarray) -> float:
+def physics_s(env: TaskEnv, start: StartState, controls: np.ndarray) -> float:
     """Processor seconds of MuJoCo alone on the recorded controls."""
     env.reset(start)
     sim = env._env.sim
     model, data, ctrl = sim.model._model._address, sim.data._data._address, sim.data.ctrl
-    _steps(model, data, ctrl, controls[:0])  # compiles outside the clock
-    return _timed(lambda: _steps(model, data, ctrl, controls))
+    steps = _compiled_steps()
+    steps(model, data, ctrl, controls[:0])  # compiles outside the clock
+    return _timed(lambda: steps(model, data, ctrl, controls))
 
 
-@njit
-def _steps(model: int, data: int, ctrl: np.ndarray, controls: np.ndarray) -> None:
-    for substep in range(controls.shape[0]):
-        mj_step1(model, data)
-        ctrl[:] = controls[substep]
-        mj_step2(model, data)
+@cache
+def _compiled_steps() -> Callable:
+    from robo_orl.envs.osc_loop import mj_step1, mj_step2
+
+    @njit
+    def steps(model: int, data: int, ctrl: np.ndarray, controls: np.ndarray) -> None:
+        for substep in range(controls.shape[0]):
+            mj_step1(model, data)
+            ctrl[:] = controls[substep]
+            mj_step2(model, data)
+
+    return steps
 
 
 # -------------------------------------------------------------------------------------------------------- with cameras

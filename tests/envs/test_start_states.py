@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pytest
@@ -100,6 +101,17 @@ def test_a_bank_survives_its_file_and_its_hash_tells_content(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
     with pytest.raises(IndexError):
         bank[3]
+
+
+def test_a_reset_costs_less_than_a_millisecond(env):
+    bank = draw_bank(env, [5, 6])
+
+    def reset_s(index: int) -> float:
+        begun = process_time()
+        env.reset(bank[index])
+        return process_time() - begun
+
+    assert min(reset_s(i % 2) for i in range(20)) < 0.001
 
 
 def test_a_broken_bank_is_named_with_the_remedy(tmp_path):
