@@ -39,10 +39,12 @@ def _board(board: dict[str, Any]) -> Table:
             f"{percent(s['rate'])} [{percent(s['low'])}, {percent(s['high'])}]",
             _or_dash(row["length"]["median"], plain),
             _or_dash(row["discounted_return"]["mean"], short),
-            _or_dash(row["time_relative"], ratio),
+            ("~" if row["cost_source"] == "cells" else "") + _or_dash(row["time_relative"], ratio),
             _or_dash(row["memory_relative"], ratio),
         )
-    made.caption = f"◆ trained critic; length: median of successes; time, memory: relative to {board['control']}"
+    clocks = " (~ by its own cell's clock)" if any(row["cost_source"] == "cells" for row in board["rows"]) else ""
+    relative = f"time, memory: relative to {board['control']}{clocks}"
+    made.caption = f"◆ trained critic; length: median of successes; {relative}"
     made.caption_justify = "left"
     return made
 

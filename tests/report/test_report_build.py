@@ -175,3 +175,11 @@ def test_the_terminal_table_fits_80_columns_and_names_every_policy(quick_results
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "When does a critic pay?" in text and text.count("/50") == 12 and "…" not in text
+
+
+def test_the_terminal_table_marks_times_that_were_not_measured_side_by_side(quick_results):
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(quick_results))
+    lines = console.export_text().splitlines()
+    assert all("~" in line for line in lines if line.startswith("best_of_untrained"))
+    assert not any("~" in line for line in lines if line.startswith("qc_separate"))
