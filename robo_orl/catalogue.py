@@ -58,8 +58,12 @@ def _suites() -> list[dict[str, Any]]:
 
 def _sizes() -> list[dict[str, Any]]:
     from robo_orl.models.backbones.transformer import parameters_of_size
+    from robo_orl.models.vlm.architectures import architecture, architectures
 
-    return [{"name": name, "depth": depth, "parameters": parameters_of_size(name)} for name, depth in SIZES.items()]
+    native = [{"name": name, "depth": depth, "parameters": parameters_of_size(name)} for name, depth in SIZES.items()]
+    models = [architecture(name) for name in architectures()]
+    models = [{"name": m.name, "depth": m.depth, "parameters": m.parameters} for m in models]
+    return [row | {"kind": "transformer"} for row in native] + [row | {"kind": "vlm"} for row in models]
 
 
 def _objectives() -> list[dict[str, Any]]:

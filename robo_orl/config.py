@@ -150,7 +150,7 @@ class ObservationConfig(Strict):
 class ActionHeadConfig(Strict):
     """What turns tokens into a chunk of h actions."""
 
-    kind: Literal["l1", "flow", "gaussian", "gmm", "bins"] = "l1"
+    kind: Literal["l1", "flow", "gaussian", "gmm", "bins", "flow_expert", "parallel_l1", "parallel_bins"] = "l1"
     chunk: int = Field(10, ge=1, description="h: actions predicted at once")
     execute: int = Field(5, ge=1, description="actions executed before the policy is asked again")
     flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
@@ -160,6 +160,7 @@ class ActionHeadConfig(Strict):
     min_std: float | None = Field(None, gt=0, lt=1, description="least standard deviation", json_schema_extra=ADDED)
     modes: int | None = Field(None, ge=1, description="components of the gmm head", json_schema_extra=ADDED)
     bins: int | None = Field(None, ge=3, description="K: values of a number of the bins head", json_schema_extra=ADDED)
+    blocks: int | None = Field(None, ge=1, description="blocks of the flow_expert head", json_schema_extra=ADDED)
 
     @model_validator(mode="after")
     def _executes_what_it_predicts(self) -> ActionHeadConfig:

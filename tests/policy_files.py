@@ -11,8 +11,12 @@ COMPARED = ("iql", "qc")  # whose topologies the suites compare
 
 
 def policy_files() -> list:
-    """Names of policies/, those that only lay another topology on a third objective marked slow."""
-    return [pytest.param(name, marks=pytest.mark.slow) if _repeats(name) else name for name in available("policies")]
+    """Names of policies/, those that only lay another topology on a third objective marked slow.
+
+    Policies on a vision-language model have tests of their own (test_vlm_policies.py).
+    """
+    native = [name for name in available("policies") if not name.startswith("vla_")]
+    return [pytest.param(name, marks=pytest.mark.slow) if _repeats(name) else name for name in native]
 
 
 def _repeats(name: str) -> bool:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robo_orl.config import CriticConfig, PolicyConfig, SelectionConfig
+from robo_orl.config import BackboneConfig, CriticConfig, PolicyConfig, SelectionConfig
 from robo_orl.errors import UsageError, unknown
 from robo_orl.models.action_heads import ACTION_HEADS
-from robo_orl.models.backbones import BACKBONES, check_backbone
-from robo_orl.models.backbones.transformer import depth_of
+from robo_orl.models.backbones import BACKBONES, check_backbone, of_critic
 from robo_orl.models.compatibility import check_policy, check_selection
 from robo_orl.models.critics import Critic
+from robo_orl.models.layers import last_layer
 from robo_orl.models.normaliser import Normaliser
 from robo_orl.models.policy_average import PolicyAverage
 from robo_orl.models.step import Step
@@ -70,8 +70,8 @@ class Agent(nn.Module):
         self.valued_actions = self.objective.valued_actions(policy)  # c
         self.normaliser = Normaliser(spec, action_dim, statistics)
         with _initialised_from(seed, "policy"):
-            self.backbone = self._new_backbone(policy.backbone.size)
-            depth = depth_of(policy.backbone.size)
+            self.backbone = self._new_backbone(policy.backbone)
+            depth = BACKBONES[policy.backbone.kind].depth(policy.backbone)
             head = ACTION_HEADS[policy.action_head.kind]
             self.action_head = head(self.backbone.width, depth, action_dim, policy.action_head)
         if self.topology == "frozen":
@@ -87,14 +87,13 @@ class Agent(nn.Module):
         self.untrained = None
         self.select_by(policy.selection)
 
-    def _new_backbone(self, size: str) -> nn.Module:
-        config = self.policy.backbone.model_copy(update={"size": size})
+    def _new_backbone(self, config: BackboneConfig) -> nn.Module:
         return BACKBONES[config.kind](self.spec, config, self.policy.observation)
 
     def _build_critic(self, config: CriticConfig) -> None:
         sizes = {"separate": self.policy.backbone.size, "separate_small": config.small_size}
         if self.topology in sizes:
-            self.critic_backbone = self._new_backbone(sizes[self.topology])
+            self.critic_backbone = self._new_backbone(of_critic(self.policy.backbone, sizes[self.topology]))
         self.critic = self._new_critic(self.objective.heads, config)
         if self.objective.bootstraps:
             self.target = Target(self.critic, self.critic_backbone or self.backbone, config)
@@ -107,7 +106,7 @@ class Agent(nn.Module):
         return Parts(
             policy=self.policy,
             token_width=self.backbone.width,
-            depth=depth_of(self.policy.backbone.size),
+            depth=BACKBONES[self.policy.backbone.kind].depth(self.policy.backbone),
             critic_width=(self.critic_backbone or self.backbone).width,
             action_dim=self.action_dim,
             valued_actions=self.valued_actions,
@@ -141,10 +140,15 @@ class Agent(nn.Module):
         with torch.no_grad() if self.topology == "frozen" else nullcontext():
             return self.backbone(obs)
 
+    def head_tokens(self, policy_tokens: Tensor) -> Tensor:
+        """What the action head and other modules of the policy read in training: the gradient may end here."""
+        return policy_tokens.detach() if self.policy.backbone.stop_expert_gradient else policy_tokens
+
     def critic_tokens(self, obs: Observation, policy_tokens: Tensor) -> Tensor:
         """What the critic reads at normalised `obs`, whose policy tokens are given: the topology, in one place."""
         if self.critic_backbone is not None:
             return self.critic_backbone(obs)
+        policy_tokens = last_layer(policy_tokens)
         return policy_tokens if self.topology == "shared" else policy_tokens.detach()
 
     def aggregate(self, values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from robo_orl.objectives import Objective
 def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
     """UsageError where objective, critic and action head cannot work together, or an option would do nothing."""
     check_action_head(policy.action_head, head, policy.selection)
+    check_vlm(policy, head)
     name, critic = policy.objective.name, policy.critic
     if (objective.samples or objective.extraction.samples) and not head.stochastic:
         raise UsageError(
@@ -39,6 +40,34 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
         raise UsageError(f"Objective '{name}' regresses to Monte-Carlo returns: critic.target must be none.")
     if critic.target == "full_ema" and critic.topology == "frozen":
         raise UsageError("A frozen backbone is its own slow copy: set critic.target to head_ema.")
+
+
+def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:
+    """UsageError where a vlm backbone gives what the action head does not read, or is trained by nothing."""
+    backbone, kind, chunk = policy.backbone, policy.action_head.kind, policy.action_head.chunk
+    if head.reads_queries and backbone.action_queries != chunk:
+        raise UsageError(
+            f"The action head '{kind}' reads one action query per step of the chunk: set backbone.kind to vlm and "
+            f"backbone.action_queries to {chunk}."
+        )
+    if backbone.action_queries and not head.reads_queries:
+        raise UsageError(
+            f"The action head '{kind}' reads no action queries: set backbone.action_queries to 0, or action_head.kind "
+            f"to {_one_of('reads_queries')}."
+        )
+    if backbone.layers > 1 and not head.reads_layers:
+        raise UsageError(
+            f"The action head '{kind}' reads the last layer only: set backbone.layers to 1, or action_head.kind to "
+            f"{_one_of('reads_layers')}."
+        )
+    topology = policy.critic.topology if policy.critic else None
+    if backbone.stop_expert_gradient and topology != "shared":
+        raise UsageError(
+            "With backbone.stop_expert_gradient only a critic of topology 'shared' trains the vlm: choose it, or set "
+            "backbone.frozen to true instead."
+        )
+    if topology == "frozen" and (backbone.lora is not None or backbone.action_queries):
+        raise UsageError("Topology 'frozen' trains no backbone: leave backbone.lora and backbone.action_queries out.")
 
 
 def check_critic(critic: CriticConfig, objective: Objective) -> None:

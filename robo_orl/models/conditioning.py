@@ -21,6 +21,6 @@ class Condition(nn.Module):
         self.down = linear(token_width, token_width)
 
     def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
-        """tokens (B, S, D), condition (B, K) -> (B, S, D)."""
+        """tokens (B, S, D) or (B, L, S, D), condition (B, K) -> tokens of that shape."""
         embedding = self.down(F.silu(self.up(condition.to(self.up.weight.dtype))))
-        return tokens + embedding.unsqueeze(1).to(tokens.dtype)
+        return tokens + embedding.view(len(tokens), *[1] * (tokens.dim() - 2), -1).to(tokens.dtype)

@@ -47,6 +47,11 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)
 
 
+def last_layer(tokens: Tensor) -> Tensor:
+    """(B, S, D) as it is; of (B, L, S, D), tokens of L layers of a backbone, the last layer."""
+    return tokens if tokens.dim() == 3 else tokens[:, -1]
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, S, D) -> (B, H, S, d)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -162,6 +167,7 @@ class Readout(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """tokens (B, S, D), mask (B, 1, 1, S) bool, False where a token is padding -> (B, R, width)."""
+        tokens = last_layer(tokens)
         k, v = (split_heads(part, self.heads) for part in self.key_value(tokens).chunk(2, dim=-1))
         q = self.queries.to(k.dtype).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (H, R, d)
         return self.out(attend(q.expand(len(tokens), -1, -1, -1), k, v, mask))

@@ -35,10 +35,11 @@ class Step:
         self.obs = normaliser.observation(Observation.cat(window.obs, window.next_obs))
         self.actions = normaliser.scale_actions(torch.cat((window.actions, window.next_actions)))  # (2B, h, A)
         self.mask = torch.cat((window.action_mask, window.next_action_mask))  # (2B, h)
-        self.tokens = agent.policy_tokens(self.obs)  # (2B, S, D)
+        seen = agent.policy_tokens(self.obs)
+        self.tokens = agent.head_tokens(seen)  # (2B, S, D)
         self.trained: tuple[Frames, ...] = ("now", "both") if agent.objective.critic_frames == "now" else ("both",)
         if agent.objective.heads:
-            self.critic_tokens, self.features = self._read_both()
+            self.critic_tokens, self.features = self._read_both(seen)
 
     def both(self, per_pair: Tensor) -> Tensor:
         """(B,) -> (2B,): what holds for an episode holds for both frames of its pair."""
@@ -174,17 +175,17 @@ class Step:
             return actions
         return self.part(self.actions, frames)[:, : self.agent.valued_actions]
 
-    def _read_both(self) -> tuple[Tensor, Tensor]:
+    def _read_both(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """The critic's tokens (2B, S, D) and its readout (2B, R, C) of both frames.
 
         Where the objective trains values at s_t only, the second half is computed without a graph: a target is never
         differentiated, and its activations are not kept.
         """
         if self.agent.objective.critic_frames == "both":
-            return self._read("both", self.tokens)
-        now = self._read("now", self.tokens[: self.pairs])
+            return self._read("both", seen)
+        now = self._read("now", seen[: self.pairs])
         with torch.no_grad():
-            later = self._read("next", self.tokens[self.pairs :].detach())
+            later = self._read("next", seen[self.pairs :].detach())
         return torch.cat((now[0], later[0])), torch.cat((now[1], later[1]))
 
     def _read(self, frames: Frames, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from robo_orl.config import (
     sha256_of,
 )
 from robo_orl.errors import UsageError, unknown
+from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task, preset_values
 
 # Raise one when a change of the code changes what that step computes: results made before are then made again.
@@ -134,7 +135,9 @@ def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str)
         values = deep_merge(values, {"backbone": {"size": size}})
     name = choice.name or values["name"]
     policy = parse(PolicyConfig, values | {"name": name}, f"{where}, policy {name}")
-    if policy.backbone.size not in SIZES:
+    if policy.backbone.kind == "vlm":
+        architecture(policy.backbone.size)
+    elif policy.backbone.size not in SIZES:
         raise unknown("size", policy.backbone.size, SIZES)
     return policy
 

@@ -12,10 +12,12 @@ from typing import Any
 import yaml
 
 from robo_orl.config import SIZES, PolicyConfig, SuiteConfig, TaskConfig, sha256_of
+from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task
 from robo_orl.results.store import COST, write_text
 from robo_orl.sweep.cells import STEP_VERSIONS, Cell, policy_of
 
+PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
 STEPS = (sys.executable, "-m", "robo_orl.sweep.steps")
@@ -80,8 +82,10 @@ def in_order(jobs: Iterable[Job]) -> list[Job]:
 
 def training_work(policy: PolicyConfig) -> float:
     """A training in units that grow as its time does: observations times the depth cubed (width follows depth)."""
-    depth = SIZES.get(policy.backbone.size, 8)
-    return float(policy.optim.steps * policy.optim.batch_size * depth**3)
+    depth_cubed = SIZES.get(policy.backbone.size, 8) ** 3
+    if policy.backbone.kind == "vlm":
+        depth_cubed = architecture(policy.backbone.size).parameters / PARAMETERS_PER_DEPTH_CUBED
+    return float(policy.optim.steps * policy.optim.batch_size * depth_cubed)
 
 
 def _data_job(cell: Cell, out: Path) -> Job:

@@ -20,7 +20,7 @@ def head_of(kind: str, **over) -> nn.Module:
 
 
 def tokens(batch: int) -> Tensor:
-    return torch.randn(batch, 4, WIDTH, generator=torch.Generator().manual_seed(1))
+    return torch.randn(batch, H + 1, WIDTH, generator=torch.Generator().manual_seed(1))
 
 
 def chunks(batch: int) -> Tensor:
@@ -45,7 +45,7 @@ def test_masked_steps_neither_cost_nor_teach(kind):
     outputs = []
     for error in (0.0, 5.0):
         wrong = chunks(4)
-        wrong[:, 2:] += error * (kind != "flow")  # a flow reads its noisy chunk, the padded steps included
+        wrong[:, 2:] += error * ("flow" not in kind)  # a flow reads its noisy chunk, the padded steps included
         loss = head.loss(tokens(4), wrong, mask, Draws(0, 0), ("a",)).sum()
         outputs.append((loss, *torch.autograd.grad(loss, list(head.parameters()))))
     for first, second in zip(*outputs, strict=True):
@@ -100,7 +100,7 @@ def test_another_step_draws_other_numbers_and_another_stream_too(kind):
     assert not torch.equal(one, step) and not torch.equal(one, stream)
 
 
-@pytest.mark.parametrize("kind", ACTION_HEADS)
+@pytest.mark.parametrize("kind", [k for k, head in ACTION_HEADS.items() if not head.reads_queries])
 def test_many_samples_cost_one_backbone_pass_and_one_reading_of_the_tokens(kind):
     learner, obs = toy.agent(toy.policy("bc", head=kind)), toy.observation(2)
     normalised = learner.normaliser.observation(obs)
@@ -116,7 +116,7 @@ def test_many_samples_cost_one_backbone_pass_and_one_reading_of_the_tokens(kind)
     one, two, five = (cost(n) for n in (1, 2, 5))
     assert one > backbone > 0
     assert five - one == 4 * (two - one)  # every further sample costs the same ...
-    if kind == "flow":
+    if "flow" in kind:
         assert 0 < two - one < one - backbone  # ... and none reads the tokens again: keys and values serve all
     else:
         assert two == one  # ... nothing, where the tokens are read into a distribution
@@ -187,7 +187,7 @@ NEAR_ZERO = {  # per number: errors, or what a likelihood has with the right ans
 }
 
 
-@pytest.mark.parametrize("kind", ACTION_HEADS)
+@pytest.mark.parametrize("kind", NEAR_ZERO)  # heads made for a vlm: test_vlm_agent.py
 def test_an_agent_overfits_32_windows(kind):
     learner = toy.agent(toy.policy("bc", head=kind, action_head={"bins": 32} if kind == "bins" else {}))
     window, optimiser = toy.window(16), torch.optim.AdamW(learner.parameters(), lr=2e-3, weight_decay=0.0, fused=True)

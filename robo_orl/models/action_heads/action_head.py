@@ -19,6 +19,8 @@ class ActionHead(nn.Module):
     reparametrised: whether `sample_with_log_prob` exists, through which a gradient reaches the head.
     acting: how it can act where one sample is asked for, its default first; see `act`.
     options: the fields of ActionHeadConfig that this head reads and others do not.
+    reads_queries: whether it reads the backbone's action queries, its last tokens, one per step of the chunk.
+    reads_layers: whether it reads tokens (B, L, S, D) of several layers of the backbone, where there are.
     """
 
     stochastic: ClassVar[bool] = True
@@ -26,6 +28,8 @@ class ActionHead(nn.Module):
     reparametrised: ClassVar[bool] = False
     acting: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[frozenset[str]] = frozenset()
+    reads_queries: ClassVar[bool] = False
+    reads_layers: ClassVar[bool] = False
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
         """tokens (B, S, D), actions (B, h, A), mask (B, h) -> (B,): per number, over the valid steps of each frame.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
-from robo_orl.models.layers import RMSNorm, SwiGLU, attend, heads_of, linear, split_heads, wide
+from robo_orl.models.layers import RMSNorm, SwiGLU, attend, heads_of, last_layer, linear, split_heads, wide
 from robo_orl.rng import Draws
 
 TIME_FREQUENCIES = 16
@@ -83,6 +83,7 @@ class Expert(nn.Module):
 
     def memory(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the tokens for every block, computed once for any number of samples and steps."""
+        tokens = last_layer(tokens)
         return [block.memory(tokens) for block in self.blocks]
 
     def forward(self, x: Tensor, t: Tensor, memory: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -3,6 +3,7 @@
 Each is built from (spec, backbone config, observation config), has a `width`, maps a normalised Observation to tokens
 (B, S, D), and has as class attributes
     options: the fields of BackboneConfig that it reads, besides kind and size
+    depth(config): its layers
     tokeniser(config): what turns N sentences into ids (N, L) int64 and mask (N, L) bool.
 """
 
@@ -11,8 +12,9 @@ from __future__ import annotations
 from robo_orl.config import BackboneConfig
 from robo_orl.errors import UsageError, unknown
 from robo_orl.models.backbones.transformer import Transformer
+from robo_orl.models.backbones.vlm import VLM
 
-BACKBONES = {"transformer": Transformer}
+BACKBONES = {"transformer": Transformer, "vlm": VLM}
 
 
 def check_backbone(config: BackboneConfig) -> None:
@@ -23,3 +25,14 @@ def check_backbone(config: BackboneConfig) -> None:
     for name, field in BackboneConfig.model_fields.items():
         if name not in read and getattr(config, name) != field.default:
             raise UsageError(f"The backbone '{config.kind}' has no '{name}': leave backbone.{name} out.")
+
+
+def of_critic(config: BackboneConfig, size: str) -> BackboneConfig:
+    """The backbone that a critic has for itself, trained, of `size`: what concerns the action head is left out.
+
+    A smaller one has no weights to start from: those of the policy are of another size.
+    """
+    plain = {"layers": 1, "action_queries": 0, "stop_expert_gradient": False, "frozen": False}
+    if size != config.size:
+        plain |= {"weights": None, "download": False}
+    return config.model_copy(update={"size": size, **plain})

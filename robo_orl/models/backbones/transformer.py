@@ -54,6 +54,11 @@ class Transformer(nn.Module):
         """The byte tokeniser: sentences -> ids (N, L), mask (N, L)."""
         return byte_tokens
 
+    @staticmethod
+    def depth(config: BackboneConfig) -> int:
+        """Layers."""
+        return depth_of(config.size)
+
     def forward(self, obs: Observation) -> Tensor:
         """obs: normalised. Returns (B, S, D)."""
         x = self._embed(obs)
