@@ -69,4 +69,12 @@ def _sizes() -> list[dict[str, Any]]:
 def _objectives() -> list[dict[str, Any]]:
     from robo_orl.objectives import OBJECTIVES
 
-    return [{"name": name, "description": (o.__doc__ or "").strip().splitlines()[0]} for name, o in OBJECTIVES.items()]
+    return [
+        {
+            "name": name,
+            "values": " ".join(objective.heads) or "-",
+            "extraction": " ".join(objective.extractions) or "its own",
+            "description": (objective.__doc__ or "").strip().splitlines()[0],
+        }
+        for name, objective in OBJECTIVES.items()
+    ]

@@ -11,12 +11,14 @@ COMPARED = ("iql", "qc")  # whose topologies the suites compare
 
 
 def policy_files() -> list:
-    """Names of policies/, those that only lay another topology on a third objective marked slow.
+    """Names of policies/, those that are not `distinct` marked slow."""
+    fast = distinct()
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in available("policies")]
 
-    Policies on a vision-language model have tests of their own (test_vlm_policies.py).
-    """
-    native = [name for name in available("policies") if not name.startswith("vla_")]
-    return [pytest.param(name, marks=pytest.mark.slow) if _repeats(name) else name for name in native]
+
+def distinct() -> list[str]:
+    """Names of policies/ without those that only lay another topology on one more objective."""
+    return [name for name in available("policies") if not _repeats(name)]
 
 
 def _repeats(name: str) -> bool:

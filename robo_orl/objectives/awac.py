@@ -1,4 +1,4 @@
-"""AWAC (Nair et al. 2020, arXiv:2006.09359, equations 5 and 13) on action chunks.
+"""AWAC (Nair et al. 2020, arXiv:2006.09359, equation 13 and algorithm 1) on action chunks.
 
     L_Q  = E[ ( r + gamma^n Qbar(s_{t+n}, a') - Q(s, a) )^2 ],  a' ~ pi(.|s_{t+n})
     L_pi = E[ -exp( A(s, a) / lambda ) log pi(a|s) ],           A = Q(s, a) - mean_j Q(s, a_j),  a_j ~ pi(.|s)

@@ -1,4 +1,4 @@
-"""BCQ (Fujimoto, Meger and Precup 2019, arXiv:1812.02900, equations 12 and 13) on action chunks, as robomimic has it.
+"""BCQ (Fujimoto, Meger and Precup 2019, arXiv:1812.02900, equation 13 and algorithm 1) on chunks, as robomimic has it.
 
     L_pi = BC of a generator: any action head that samples
     L_Q  = E[ ( r + gamma^n max_j [ lambda min_e Qbar_e(s_{t+n}, a_j) + (1 - lambda) max_e Qbar_e(s_{t+n}, a_j) ]

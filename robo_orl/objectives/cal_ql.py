@@ -1,4 +1,4 @@
-"""Calibrated Q-learning (Nakamoto et al. 2023, arXiv:2303.05479, equation 5 and section 6): CQL that knows a floor.
+"""Calibrated Q-learning (Nakamoto et al. 2023, arXiv:2303.05479, section 5): CQL that knows a floor.
 
     L_cons = w E[ T log sum_j exp( ( max( Q(s, a_j), G_t ) - log mu(a_j) ) / T ) - Q(s, a) ]
 

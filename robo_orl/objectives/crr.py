@@ -1,4 +1,4 @@
-"""Critic-regularised regression (Wang et al. 2020, arXiv:2006.15134, equations 1 to 3 and 5) on action chunks.
+"""Critic-regularised regression (Wang et al. 2020, arXiv:2006.15134, equation 1 and algorithm 1) on action chunks.
 
     L_Q  = E[ ( r + gamma^n Qbar(s_{t+n}, a') - Q(s, a) )^2 ],  a' ~ pibar(.|s_{t+n})
     L_pi = E[ -f(s, a) log pi(a|s) ],   f = 1( A > 0 )  or  exp( A / beta ), cut

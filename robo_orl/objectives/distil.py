@@ -1,7 +1,7 @@
 """Extraction by distillation: a one-step policy follows a cloned flow and climbs Q.
 
-Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, equations 7 and 8), without their separate networks: flow
-and one-step policy read the tokens of one backbone.
+Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, algorithm 1), without their separate networks: flow and
+one-step policy read the tokens of one backbone.
 
     L_flow = E[ | v_theta(s, x_t, t) - (a - x_0) |^2 ]                       (cloning, the flow head's own loss)
     L_mu   = E[ alpha | mu(s, z) - flow_theta(s, z) |^2 - Q(s, mu(s, z)) ]   (Q and the flow are not trained by it)

@@ -85,7 +85,7 @@ class AWR(Extraction):
 
 
 class DDPGBC(Extraction):
-    """DDPG+BC (Fujimoto and Gu 2021, arXiv:2106.06860, equation 5; Park et al. 2024, arXiv:2406.09329, equation 5).
+    """DDPG+BC (Fujimoto and Gu 2021, arXiv:2106.06860, equations 3 and 5; Park et al. 2024, arXiv:2406.09329).
 
     L_pi = E[ -Q(s, pi(s)) ] / mean|Q(s, pi(s))| + alpha E[ -log pi(a|s) ], pi(s) the mode. Q is not trained by it.
     """

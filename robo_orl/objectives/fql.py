@@ -1,4 +1,4 @@
-"""Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, section 4) on action chunks.
+"""Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, algorithm 1) on action chunks.
 
     L_Q    = E[ ( r + gamma^n Qbar(s_{t+n}, mu(s_{t+n}, z)) - Q(s, a) )^2 ],  z normal
     L_flow = BC of a flow policy                                              (both in distil.py)

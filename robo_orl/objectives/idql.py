@@ -1,4 +1,4 @@
-"""IDQL (Hansen-Estruch et al. 2023, arXiv:2304.10573, equations 9, 10 and algorithms 1 and 2) on action chunks.
+"""IDQL (Hansen-Estruch et al. 2023, arXiv:2304.10573, algorithms 1 and 2) on action chunks.
 
     L_V, L_Q  as IQL (iql.py)
     L_pi    = E[ -log pi(a|s) ], unweighted: a diffusion there, a flow here (IFQL in Park et al. 2025, arXiv:2502.02538)

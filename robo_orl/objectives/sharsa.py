@@ -1,4 +1,4 @@
-"""SHARSA (Park et al. 2025, arXiv:2506.04168, section 6.2 and appendix E): two levels, and n-step SARSA above.
+"""SHARSA (Park et al. 2025, arXiv:2506.04168, section 6 and appendix E): two levels, and n-step SARSA above.
 
     w        = the observation at t+n, a subgoal
     L_V      = E[ D( V(s), Qbar(s, w) ) ]
