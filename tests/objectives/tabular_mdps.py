@@ -1,0 +1,250 @@
+"""Small decision processes, data recorded in them, and what offline methods must make of these data: numpy alone.
+
+Nothing here uses the package. Backups are plain sums over the recorded frames; fixed points are found by repeating
+them. Letters: S states, A = 2 actions, T frames of an episode, n frames of a backup, c actions that a value covers. A
+chunk of c actions is numbered by its bits, the first action the highest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+SWEEPS = 400
+Summary = Callable[[np.ndarray], np.ndarray | float]
+
+
+@dataclass(frozen=True)
+class MDP:
+    """moves: (S, 2, S) probabilities; pay: (S, 2, S) rewards; ends: (S,) bool. Episodes start in state 0."""
+
+    moves: np.ndarray
+    pay: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def states(self) -> int:
+        return len(self.ends)
+
+    def optimal(self, gamma: float) -> np.ndarray:
+        """Q* (S, 2), zero in states that end."""
+        q = np.zeros((self.states, 2))
+        for _ in range(SWEEPS):
+            q = self._backup(q.max(1), gamma)
+        return q
+
+    def of_policy(self, right: np.ndarray, gamma: float) -> np.ndarray:
+        """Q (S, 2) of the policy that takes action 1 with probability right (S,): a linear solve."""
+        chosen = np.stack((1 - right, right), 1)
+        alive = ~self.ends
+        step = np.einsum("sa,sat->st", chosen, self.moves) * alive[:, None] * alive[None]
+        reward = np.einsum("sa,sat,sat->s", chosen, self.moves, self.pay) * alive
+        return self._backup(np.linalg.solve(np.eye(self.states) - gamma * step, reward), gamma)
+
+    def _backup(self, v: np.ndarray, gamma: float) -> np.ndarray:
+        q = np.einsum("sat,sat->sa", self.moves, self.pay + gamma * (v * ~self.ends))
+        return q * ~self.ends[:, None]
+
+    def record(self, right: float | np.ndarray, episodes: int, limit: int, seed: int = 0) -> list[Episode]:
+        """Episodes of a behaviour that takes action 1 with probability right; a timeout after `limit` frames."""
+        draw, right = np.random.default_rng(seed), np.broadcast_to(right, self.states)
+        return [self._episode(draw, right, limit) for _ in range(episodes)]
+
+    def _episode(self, draw: np.random.Generator, right: np.ndarray, limit: int) -> Episode:
+        s, rows = 0, []
+        while len(rows) < limit and not self.ends[s]:
+            a = int(draw.random() < right[s])
+            after = int(draw.choice(self.states, p=self.moves[s, a]))
+            rows.append((s, a, self.pay[s, a, after]))
+            s = after
+        states, actions, rewards = (np.array(column) for column in zip(*rows, strict=True))
+        return Episode(states, actions, rewards.astype(float), bool(self.ends[s]))
+
+
+@dataclass(frozen=True)
+class Episode:
+    """states, actions, rewards: (T,). terminal: it ended in a state that ends, not in a timeout."""
+
+    states: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminal: bool
+
+
+def chain(states: int = 5, slip: float = 0.25) -> MDP:
+    """Action 1 moves right, with probability slip it stays; action 0 stays. Reaching the last state pays 1 and ends."""
+    moves, pay = np.zeros((states, 2, states)), np.zeros((states, 2, states))
+    for s in range(states - 1):
+        moves[s, 0, s] = 1.0
+        moves[s, 1, s], moves[s, 1, s + 1] = slip, 1 - slip
+    moves[-1, :, -1] = 1.0
+    pay[states - 2, 1, states - 1] = 1.0
+    return MDP(moves, pay, np.arange(states) == states - 1)
+
+
+def lock(states: int = 5, slip: float = 0.0, seed: int = 3) -> MDP:
+    """A combination lock: in each state one action, drawn beforehand, moves on, and the other goes back to the start.
+
+    With probability slip the right action does too. Every step costs 1, the one that opens costs nothing.
+    """
+    code = np.random.default_rng(seed).integers(0, 2, states)
+    moves, pay = np.zeros((states, 2, states)), np.full((states, 2, states), -1.0)
+    for s in range(states - 1):
+        moves[s, 1 - code[s], 0] = 1.0
+        moves[s, code[s], s + 1] = 1 - slip
+        moves[s, code[s], 0] += slip
+    moves[-1, :, -1] = 1.0
+    pay[states - 2, code[states - 2], states - 1] = 0.0
+    return MDP(moves, pay, np.arange(states) == states - 1)
+
+
+# ----------------------------------------------------------------------------------------------------- what is recorded
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One row per recorded frame: (s, k) with k the chunk of c actions, the n-step backup from it, and its return.
+
+    reward: discounted sum over the frames until s2 or the end; discount: gamma^n, 0 where the episode ended before;
+    valid: no timeout cuts the backup. s2, k2: state and chunk n frames on. known2: k2 ends in the episode or its
+    terminal. end: the backup reaches a terminal.
+    """
+
+    s: np.ndarray
+    k: np.ndarray
+    reward: np.ndarray
+    discount: np.ndarray
+    valid: np.ndarray
+    s2: np.ndarray
+    k2: np.ndarray
+    known2: np.ndarray
+    returns: np.ndarray
+
+    def only(self, chosen: np.ndarray) -> Rows:
+        return Rows(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+def rows(episodes: list[Episode], n: int, c: int, gamma: float) -> Rows:
+    """The backups of every frame, in the order of the data."""
+    found = [_row(e, t, n, c, gamma) for e in episodes for t in range(len(e.states))]
+    return Rows(*(np.array(column) for column in zip(*found, strict=True)))
+
+
+def _row(e: Episode, t: int, n: int, c: int, gamma: float) -> tuple:
+    length = len(e.states)
+    inside, after = t + n < length, (t + n) % length
+    reward = sum(gamma**i * e.rewards[t + i] for i in range(min(n, length - t)))
+    ahead = sum(gamma ** (i - t) * e.rewards[i] for i in range(t, length))
+    known2 = e.terminal or after + c <= length
+    return (
+        e.states[t], chunk_of(e, t, c), reward, gamma**n if inside else 0.0, inside or e.terminal,
+        e.states[after], chunk_of(e, after, c), known2, ahead,
+    )  # fmt: skip
+
+
+def chunk_of(e: Episode, t: int, c: int) -> int:
+    """The number of the chunk from frame t; the last action is repeated past the end."""
+    actions = [int(e.actions[min(t + i, len(e.actions) - 1)]) for i in range(c)]
+    return sum(a << (c - 1 - i) for i, a in enumerate(actions))
+
+
+# --------------------------------------------------------------------------------------------------------- fixed points
+
+
+def mean_by(keys: tuple[np.ndarray, ...], values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The mean of the values of each cell; 0 where there is none."""
+    total, count = np.zeros(shape), np.zeros(shape)
+    np.add.at(total, keys, values)
+    np.add.at(count, keys, 1)
+    return np.divide(total, count, out=np.zeros(shape), where=count > 0)
+
+
+def sarsa(data: Rows, shape: tuple[int, int]) -> np.ndarray:
+    """Q(s, k) = mean of R + discount Q(s2, k2) over the rows whose next chunk is known."""
+    data, q = data.only(data.valid & (data.known2 | (data.discount == 0))), np.zeros(shape)
+    for _ in range(SWEEPS):
+        q = mean_by((data.s, data.k), data.reward + data.discount * q[data.s2, data.k2], shape)
+    return q
+
+
+def of_choice(data: Rows, shape: tuple[int, int], value: Summary) -> np.ndarray:
+    """Q(s, k) = mean of R + discount value(Q)(s2); value: (S, K) -> (S,)."""
+    data, q = data.only(data.valid), np.zeros(shape)
+    for _ in range(SWEEPS):
+        q = mean_by((data.s, data.k), data.reward + data.discount * value(q)[data.s2], shape)
+    return q
+
+
+def implicit(data: Rows, shape: tuple[int, int], summary: Summary) -> tuple[np.ndarray, np.ndarray]:
+    """Q(s, k) = mean of R + discount V(s2), V(s) = summary of Q(s, k) over the rows at s; Q (S, K) and V (S,)."""
+    data, v = data.only(data.valid), np.zeros(shape[0])
+    for _ in range(SWEEPS):
+        q = mean_by((data.s, data.k), data.reward + data.discount * v[data.s2], shape)
+        v = by_state(data.s, q[data.s, data.k], shape[0], summary)
+    return q, v
+
+
+def decoupled(long: Rows, short: np.ndarray, shape: tuple[int, int], kappa_d: float, kappa_b: float) -> tuple:
+    """DQC: Q_h of whole chunks backs up V; Q(s, k) is the kappa_d-expectile of Q_h over the rows with k = short (F,);
+    V(s) is the kappa_b-quantile of Q over the rows at s. Returns Q_h, Q and V."""
+    short, data, v = short[long.valid], long.only(long.valid), np.zeros(shape[0])
+    for _ in range(SWEEPS // 4):
+        q_h = mean_by((data.s, data.k), data.reward + data.discount * v[data.s2], (shape[0], 1 + data.k.max()))
+        seen, cell = q_h[data.s, data.k], data.s * shape[1] + short
+        q = by_state(cell, seen, shape[0] * shape[1], lambda x: expectile(x, kappa_d)).reshape(shape)
+        v = by_state(data.s, q[data.s, short], shape[0], lambda x: np.quantile(x, kappa_b, method="inverted_cdf"))
+    return q_h, q, v
+
+
+def two_levels(data: Rows, states: int) -> tuple[np.ndarray, np.ndarray]:
+    """SHARSA: Q(s, w) = mean of R + discount V(s2) with w = s2, or the end; V(s) = mean of Q(s, w)."""
+    data, v = data.only(data.valid), np.zeros(states)
+    w = np.where(data.discount == 0, states, data.s2)
+    for _ in range(SWEEPS):
+        q = mean_by((data.s, w), data.reward + data.discount * v[data.s2], (states, states + 1))
+        v = mean_by((data.s,), q[data.s, w], (states,))
+    return q, v
+
+
+def by_state(state: np.ndarray, values: np.ndarray, states: int, summary: Summary) -> np.ndarray:
+    """summary of the values at each state (S,); 0 where there is none."""
+    return np.array([summary(values[state == s]) if (state == s).any() else 0.0 for s in range(states)])
+
+
+def expectile(values: np.ndarray, tau: float) -> float:
+    """The root of E[ |tau - 1(x < m)| (x - m) ], by bisection."""
+    if np.ptp(values) < 1e-12:
+        return float(values[0])
+    return optimize.brentq(
+        lambda m: np.sum(np.where(values < m, 1 - tau, tau) * (values - m)), values.min(), values.max()
+    )
+
+
+def conservative(data: Rows, states: int, weight: float, value: Summary, floor: np.ndarray | None = None) -> np.ndarray:
+    """CQL on two actions: Q minimises the mean over rows of (Q(s,a) - y)^2 + weight (log sum_a exp Q(s,a) - Q(s,a)),
+    y = R + discount value(Q)(s2). The soft maximum counts every action three times: uniform, and the policy's twice.
+
+    floor: (F,), Cal-QL: the policy's count as max(Q, floor of the row). Solved state by state with scipy.
+    """
+    floor = None if floor is None else floor[data.valid]
+    data, q = data.only(data.valid), np.zeros((states, 2))
+    for _ in range(60):
+        y, old = data.reward + data.discount * value(q)[data.s2], q
+        q = np.zeros_like(q)
+        for s in np.unique(data.s):
+            here = data.s == s
+            low = None if floor is None else floor[here]
+            q[s] = optimize.minimize(_penalised, old[s], (data.k[here], y[here], weight, low), method="Nelder-Mead",
+                                     options={"xatol": 1e-7, "fatol": 1e-12}).x  # fmt: skip
+        if np.abs(q - old).max() < 1e-6:
+            break
+    return q
+
+
+def _penalised(q: np.ndarray, a: np.ndarray, y: np.ndarray, weight: float, floor: np.ndarray | None) -> float:
+    own = q[None] if floor is None else np.maximum(q[None], floor[:, None])
+    soft = np.log(np.exp(q).sum() + 2 * np.exp(own).sum(1))
+    return float(np.mean((q[a] - y) ** 2 + weight * (soft - q[a])))
