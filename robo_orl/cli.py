@@ -143,9 +143,29 @@ def train(
         _show(summary, as_json)
 
 
+@app.command()
+def reference(
+    algo: Annotated[str, typer.Option(help="bc_rnn_gmm, bc_transformer, iql, cql, bcq, td3_bc, hbc or iris.")],
+    task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
+    data: Annotated[Path, typer.Option(help="robomimic HDF5 file of that task; all but bc_* need next_obs in it.")],
+    out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
+    seed: Seed = 0,
+    settings: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Train an algorithm of robomimic, with its own classes and defaults, as a reference; `eval` takes its folder."""
+    from robo_orl.presets import load_task
+    from robo_orl.references.algorithms import resolve
+
+    wanted = resolve(algo, settings), load_task(task)
+    from robo_orl.references.training import train_reference  # torch from here on
+
+    _show(train_reference(*wanted, data, out, seed, progress=_progress(as_json)), as_json)
+
+
 @app.command("eval")
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run or reference, or a checkpoint of robomimic.")],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes; 500 or more for a leaderboard.")] = 200,
     workers: Workers = None,
     seed: Seed = 0,
@@ -155,25 +175,39 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write (default: RUN/eval).")] = None,
     settings: Sets = [],  # noqa: B006
+    task: Annotated[str, typer.Option(help="Of a robomimic checkpoint: the task to evaluate it on.")] = "",
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Load a robomimic checkpoint even if it executes code.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
-    from robo_orl.evaluate.evaluate import evaluate as evaluate_run
     from robo_orl.evaluate.scores import in_words
+    from robo_orl.references.run import is_reference
     from robo_orl.terminal import key_values
 
-    result = evaluate_run(
-        run,
-        episodes,
-        workers=workers,
-        seed=seed,
-        loop=_check_loop(loop),
-        video=video,
-        progress=_progress(as_json),
-        overrides=settings,
-        out=out,
-    )
+    common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": _check_loop(loop), "video": video, "out": out}
+    common |= {"progress": _progress(as_json)}
+    if is_reference(run):
+        result = _evaluate_reference(run, episodes, settings, task, trust_pickle, common)
+    else:
+        from robo_orl.evaluate.evaluate import evaluate as evaluate_run
+
+        if task or trust_pickle:
+            raise UsageError("--task and --trust-pickle are for checkpoints of robomimic; a run knows its task.")
+        result = evaluate_run(run, episodes, overrides=settings, **common)
     _show(result, as_json, lambda scores: key_values(in_words(scores)))
+
+
+def _evaluate_reference(
+    run: Path, episodes: int, settings: list[str], task: str, trust_pickle: bool, common: dict[str, Any]
+) -> dict[str, Any]:
+    from robo_orl.presets import load_task
+    from robo_orl.references.evaluate import evaluate_reference
+
+    if settings:
+        raise UsageError("--set changes how a policy of ours selects among its samples; a reference acts as it does.")
+    return evaluate_reference(run, episodes, load_task(task) if task else None, trust_pickle=trust_pickle, **common)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from robo_orl.engine.run_folder import read_spec
 from robo_orl.errors import UsageError, unknown
 from robo_orl.evaluate.acting import Actor
 from robo_orl.evaluate.pool import cores
-from robo_orl.evaluate.rollouts import Finished, Rollouts
+from robo_orl.evaluate.rollouts import Finished, Policy, Rollouts
 from robo_orl.evaluate.rows import FinishedRows
 from robo_orl.evaluate.scores import Request, is_current, row_of, speed_of, write_scores
 from robo_orl.evaluate.simulator import Hello, Scene, TaskScene
@@ -82,7 +82,7 @@ def _selection_keys() -> list[str]:
 
 def roll_out(
     request: Request,
-    actor: Actor,
+    actor: Policy,
     scene: Scene,
     spec: dict[str, int],
     episodes: int,
@@ -141,10 +141,11 @@ def _one_thread() -> Iterator[None]:
 
 
 def _check_spec(spec: dict[str, int], hello: Hello, task: str) -> None:
-    if spec != hello.spec:
-        wrong = next(key for key in [*spec, *hello.spec] if spec.get(key) != hello.spec.get(key))
+    """UsageError where the simulator gives something else for a key that the policy sees; it need not see them all."""
+    wrong = next((key for key in spec if spec[key] != hello.spec.get(key)), None)
+    if wrong is not None:
         raise UsageError(
-            f"The policy was trained on other observations than {task} gives: '{wrong}' has size {spec.get(wrong, 0)} "
+            f"The policy was trained on other observations than {task} gives: '{wrong}' has size {spec[wrong]} "
             f"in the training data and {hello.spec.get(wrong, 0)} in the simulator; generate the data again and train."
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from robo_orl.config import PolicyConfig, TaskConfig, sha256_of
+from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig, sha256_of
 from robo_orl.engine.run_folder import versions
 from robo_orl.evaluate.rollouts import Finished, Rollouts
 from robo_orl.evaluate.simulator import Hello
@@ -21,7 +21,7 @@ from robo_orl.results.summary import summarise
 class Request:
     """What is evaluated. Two equal requests have equal episodes, however they are carried out."""
 
-    policy: PolicyConfig
+    policy: PolicyConfig | ReferenceConfig
     task: TaskConfig
     checkpoint_sha256: str
     step: int
@@ -116,7 +116,7 @@ def write_scores(
         "task_digest": request.task.digest(),
         "checkpoint_sha256": request.checkpoint_sha256,
         "step": request.step,
-        "training_finished": request.step == request.policy.optim.steps,
+        "training_finished": request.step == request.policy.steps,
         "lengths": {"mean": fmean(row.length for row in rows), "median": median(row.length for row in rows)},
         "policy_dtype": dtype.removeprefix("torch."),
         "speed": speed,

@@ -1,7 +1,8 @@
-"""Our environment and our policy behind robomimic's interfaces, for robomimic's own rollout function to drive.
+"""Our tasks behind robomimic's interface of an environment.
 
-robomimic 0.3.0's wrapper of robosuite cannot be imported beside robosuite 1.5; this one does for our scenes what it
-does: robosuite's own stepping, an observation dictionary per step, success asked for after every step.
+robomimic 0.3.0's own wrapper of robosuite cannot be imported beside robosuite 1.5 (it asks for mujoco_py). This one
+does for our tasks what that one does for robosuite's: an observation dictionary per step, success asked for after
+every step.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from typing import Any
 import numpy as np
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.envs.env_base import EnvBase, EnvType
-from torch import Tensor
 
 from robo_orl.config import TaskConfig
+from robo_orl.envs.start_states import eval_bank
 from robo_orl.envs.task_env import Step, TaskEnv
-from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.rollouts import Ask
 
 
 class RobomimicEnv(EnvBase):
-    """A task with robosuite's own stepping; `reset` takes the start states of a bank in turn, from `episode` on."""
+    """A task for robomimic's rollouts; `reset` takes the task's stored start states in turn, from `episode` on.
 
-    def __init__(self, task: TaskConfig, bank: Any, loop: str = "stock"):
-        self._env, self._bank, self.episode = TaskEnv(task, loop), bank, 0
+    loop: how the simulator is stepped; stock is robosuite's own stepping. bank: other start states than the task's own.
+    """
+
+    def __init__(self, task: TaskConfig, bank: Any = None, loop: str = "stock"):
+        self._env, self.episode = TaskEnv(task, loop), 0
+        self._bank = eval_bank(task) if bank is None else bank
         self._step: Step | None = None
         self._obs: dict[str, np.ndarray] = {}
         obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": list(self._env.spec)}})
@@ -40,8 +43,13 @@ class RobomimicEnv(EnvBase):
         self.episode += 1
         return self.get_observation()
 
+    def reset_to(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Begin at a start state of a bank: {"start": bank[i]}."""
+        self._step, self._obs = None, self._env.reset(state["start"])
+        return self.get_observation()
+
     def get_observation(self) -> dict[str, np.ndarray]:
-        """Copies, as robomimic's wrapper makes them."""
+        """Per key (D,): copies, as robomimic's wrapper makes them."""
         return {key: np.array(value) for key, value in self._obs.items()}
 
     def get_reward(self) -> float:
@@ -53,20 +61,16 @@ class RobomimicEnv(EnvBase):
         return self._step is not None and (self._step.terminated or self._step.truncated)
 
     def is_success(self) -> dict[str, bool]:
-        """Whether the task is solved now."""
-        return {"task": bool(self._step is not None and self._step.stages[-1])}
+        """Whether the task is solved now, and each of its stages."""
+        reached = self._env.completed()
+        return {"task": bool(reached[-1])} | dict(zip(self._env.stages, map(bool, reached), strict=True))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """robosuite's flattened state."""
         return {"states": self._env.state()}
 
-    def reset_to(self, state: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Begin at a start state."""
-        self._step, self._obs = None, self._env.reset(state["start"])
-        return self.get_observation()
-
     def render(self, mode: str = "human", height: int = 512, width: int = 512, camera_name: str = "agentview") -> Any:
-        """A picture."""
+        """A picture of `height` pixels per side, whatever the mode: there is no window."""
         return self._env.render(camera_name, height)
 
     def get_goal(self) -> None:
@@ -96,38 +100,10 @@ class RobomimicEnv(EnvBase):
 
     @classmethod
     def create_for_data_processing(cls, *_: Any, **__: Any) -> EnvBase:
-        """Data come from elsewhere."""
-        raise NotImplementedError("This environment is for rollouts only.")
+        """Data come from `robo-orl data generate`."""
+        raise NotImplementedError("This environment is for rollouts; `robo-orl data generate` records data.")
 
     @property
     def rollout_exceptions(self) -> tuple[type[BaseException], ...]:
         """None is passed over in silence: an unstable simulation is an outcome here."""
         return ()
-
-
-class ChunkPolicy:
-    """What robomimic's RolloutPolicy asks of an algorithm: our agent, a chunk's actions handed out in turn."""
-
-    def __init__(self, actor: Actor):
-        self.actor, self.device, self.episode = actor, actor.device, -1
-        self.policy_calls = 0
-        self._queue: list[np.ndarray] = []
-        self._decision = 0
-
-    def set_eval(self) -> None:
-        """It always acts as in evaluation."""
-
-    def reset(self) -> None:
-        """The next episode."""
-        self.episode, self._decision, self._queue = self.episode + 1, 0, []
-
-    def get_action(self, obs_dict: dict[str, Tensor], goal_dict: None = None) -> Tensor:
-        """obs_dict: key -> (1, D). Returns (1, A)."""
-        import torch
-
-        if not self._queue:
-            obs = {key: value[0].cpu().numpy() for key, value in obs_dict.items()}
-            self._queue = list(self.actor([Ask(self.episode, self._decision, obs)])[0])
-            self._decision += 1
-            self.policy_calls += 1
-        return torch.from_numpy(self._queue.pop(0)[None])

@@ -1,0 +1,182 @@
+"""robomimic's algorithms by the names of our command line, and what can be set about them.
+
+Settings are those of robomimic's own configuration classes. What its trainer does beside learning (rollouts on its own
+environments, the best of many checkpoints, folders, trackers) is done by this package and cannot be set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from robo_orl.config import ReferenceConfig, apply_overrides, deep_merge
+from robo_orl.errors import RunError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from robomimic.config import Config
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """name: robomimic's. settings: what robomimic itself lays on the class's defaults to get this variant."""
+
+    name: str
+    description: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+RNN_GMM = {"train": {"seq_length": 10}, "algo": {"rnn": {"enabled": True}, "gmm": {"enabled": True}, "actor_layer_dims": []}}  # fmt: skip # noqa: E501
+TRANSFORMER = {
+    "train": {"frame_stack": 10},
+    "algo": {
+        "transformer": {"enabled": True, "supervise_all_steps": True},
+        "gmm": {"enabled": True},
+        "optim_params": {"policy": {"optimizer_type": "adamw", "regularization": {"L2": 0.01}}},
+    },
+}
+ALGORITHMS = {
+    # its study's settings for human data: scripts/generate_paper_configs.py
+    "bc_rnn_gmm": Algorithm("bc", "Cloning by an LSTM with a Gaussian mixture.", RNN_GMM),
+    # its template for transformers: exps/templates/bc_transformer.json
+    "bc_transformer": Algorithm("bc", "Cloning by a Transformer over ten frames with a Gaussian mixture.", TRANSFORMER),
+    "iql": Algorithm("iql", "Implicit Q-learning, expectile 0.9, advantage-weighted Gaussian policy."),
+    "cql": Algorithm("cql", "Conservative Q-learning with Lagrange weight and entropy tuning."),
+    "bcq": Algorithm("bcq", "Batch-constrained Q-learning: best of 100 samples of a VAE."),
+    "td3_bc": Algorithm("td3_bc", "TD3 with a cloning term, normalised observations."),
+    "hbc": Algorithm("hbc", "Hierarchical cloning: a VAE proposes subgoals, an LSTM follows them."),
+    "iris": Algorithm("iris", "Hierarchical cloning whose subgoals a BCQ critic chooses."),
+}
+# Ours to decide: the file, the seed, the folder, the device, and what else is judged while it trains.
+NOT_SET = ("data", "output_dir", "seed", "cuda", "goal_mode", "hdf5_validation_filter_key")
+
+
+def resolve(name: str, settings: Sequence[str] = (), row: str = "", changes: dict | None = None) -> ReferenceConfig:
+    """The reference `name` with `settings` ("algo.discount=0.95") laid on robomimic's defaults.
+
+    row: how its rows are called, default robomimic_NAME. changes: the same as settings, nested, laid on first.
+
+    Raises:
+        UsageError: an unknown algorithm or setting, a value of the wrong kind.
+        RunError: robomimic is not installed.
+    """
+    if name not in ALGORITHMS:
+        raise unknown("algorithm", name, ALGORITHMS)
+    known = deep_merge(_settable(ALGORITHMS[name].name), ALGORITHMS[name].settings)
+    asked = apply_overrides(dict(changes or {}), list(settings))
+    low_dim = asked.pop("low_dim", None)
+    _check(known, asked, name)
+    try:
+        return ReferenceConfig(
+            name=row or f"robomimic_{name}",
+            description=ALGORITHMS[name].description,
+            algorithm=name,
+            library=installed(),
+            settings=deep_merge(known, asked),
+            low_dim=low_dim,
+        )
+    except ValueError:
+        raise UsageError(f"--set low_dim takes a list of observation keys, got {low_dim!r}.") from None
+
+
+def _settable(algo_name: str) -> dict[str, Any]:
+    """The defaults of a configuration class, as far as they are the user's to change."""
+    values = json.loads(_config(algo_name).dump())
+    train = {key: value for key, value in values["train"].items() if key not in NOT_SET}
+    experiment = {"epoch_every_n_steps": values["experiment"]["epoch_every_n_steps"]}
+    return {"algo": values["algo"], "train": train, "experiment": experiment}
+
+
+def _check(known: dict, asked: dict, name: str, at: str = "") -> None:
+    """UsageError for the first key that robomimic does not know and for the first value of another kind."""
+    for key, value in asked.items():
+        path = f"{at}.{key}" if at else str(key)
+        if key not in known:
+            raise unknown(f"setting of {name} in {at}" if at else f"setting of {name}", str(key), known)
+        default = known[key]
+        if isinstance(default, dict) != isinstance(value, dict):
+            raise UsageError(
+                f"--set {path}: this is {'a group of settings' if isinstance(default, dict) else 'a value'}."
+            )
+        if isinstance(default, dict):
+            _check(default, value, name, path)
+        elif not _alike(default, value):
+            raise UsageError(f"--set {path}: expected a value like {default!r}, got {value!r}.")
+
+
+def _alike(default: Any, value: Any) -> bool:
+    """Whether a value is of the default's kind; None is the default of optional numbers, names and lists."""
+    if default is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return type(default) is type(value)
+    if isinstance(default, int) and isinstance(value, int):
+        return value >= 1 or default < 1  # counts stay counts; an epoch of -1 means never
+    return isinstance(value, int | float if isinstance(default, float) else type(default))
+
+
+# ---------------------------------------------------------------------------------------------- robomimic's own objects
+
+
+def _config(algo_name: str, values: dict | None = None) -> Config:
+    try:
+        from robomimic.config import config_factory
+    except ImportError as error:
+        raise RunError(f"robomimic cannot be imported ({error}); install it: pip install 'robo-orl[sim]'.") from None
+    return config_factory(algo_name, dic=values)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """robomimic prints to stdout, which belongs to our results."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def import_robomimic() -> None:
+    """Import its algorithms, which takes seconds and prints a warning about macros; RunError where it cannot be."""
+    try:
+        with quiet():
+            import robomimic.algo
+            import robomimic.utils.train_utils  # noqa: F401
+    except ImportError as error:
+        raise RunError(f"robomimic cannot be imported ({error}); install it: pip install 'robo-orl[sim]'.") from None
+
+
+def installed() -> str:
+    """The library and its version; RunError where it is not installed."""
+    try:
+        return f"robomimic {version('robomimic')}"
+    except PackageNotFoundError:
+        raise RunError("robomimic is not installed; pip install 'robo-orl[sim]' brings it.") from None
+
+
+def robomimic_config(reference: ReferenceConfig, keys: Sequence[str], data: str, seed: int) -> Config:
+    """robomimic's locked configuration for a training on `data` that sees the low-dim `keys`."""
+    algo_name = ALGORITHMS[reference.algorithm].name
+    values = json.loads(_config(algo_name).dump())
+    for section, changed in reference.settings.items():
+        values[section] = deep_merge(values[section], changed)
+    values["train"] |= {"data": data, "seed": seed}
+    values["experiment"] |= {"name": reference.name, "validate": False, "render_video": False}
+    values["experiment"]["rollout"]["enabled"] = False
+    _see(values["observation"], list(keys))
+    config = _config(algo_name, values)
+    config.lock()
+    return config
+
+
+def _see(observation: dict, keys: list[str]) -> None:
+    """Make every network of an algorithm, and its subgoals, read the low-dim `keys` and nothing else."""
+    for name, part in observation.items():
+        if name != "modalities":
+            if isinstance(part, dict):
+                _see(part, keys)
+            continue
+        for role, modalities in part.items():
+            for modality in modalities:
+                modalities[modality] = list(keys) if modality == "low_dim" and role in ("obs", "subgoal") else []

@@ -1,0 +1,124 @@
+"""The steps of a reference's training: robomimic's `run_epoch`, with rows of metrics.jsonl and a progress bar.
+
+Random numbers are a function of (seed, epoch), so that a continued run is the run that was not interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from robo_orl.data.atomic import full_disk_is_a_sentence
+from robo_orl.engine.monitor import EVERY, WARM_UP
+from robo_orl.errors import RunError
+from robo_orl.references.run import ReferenceRun
+from robo_orl.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from robomimic.algo import Algo
+    from robomimic.config import Config
+
+
+@dataclass
+class Training:
+    """One run in motion.
+
+    stats: key -> mean and std of the observations, where they are normalised. epoch: epochs done. wall_s: seconds of
+    earlier processes.
+    """
+
+    run: ReferenceRun
+    out: Path
+    config: Config
+    algo: Algo
+    loader: DataLoader
+    stats: dict | None
+    epoch: int
+    wall_s: float
+    rows: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Gradient steps."""
+        return self.run.reference.settings["experiment"]["epoch_every_n_steps"]
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this run so far, by all its processes."""
+        return self.wall_s + time.perf_counter() - self.began
+
+
+def seed_all(*parts: int | str) -> None:
+    """robomimic draws from the global generators."""
+    seed = derive_seed("reference", *parts)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def train_epoch(training: Training, bar: Progress) -> None:
+    """The next epoch."""
+    algo, steps, epoch = training.algo, training.steps_per_epoch, training.epoch + 1
+    seed_all(training.run.seed, epoch)
+    algo.set_train()
+    batches = _batches(training.loader)
+    logs: list[dict[str, float]] = []
+    reading, since = 0.0, time.perf_counter()
+    for index in range(1, steps + 1):
+        begin = time.perf_counter()
+        batch = next(batches)
+        reading += time.perf_counter() - begin
+        batch = algo.process_batch_for_training(batch)
+        # Its dataset has normalised already; its trainer does so again, which fails for every batch of more than one.
+        batch = algo.postprocess_batch_for_training(batch, obs_normalization_stats=None)
+        logs.append(algo.log_info(algo.train_on_batch(batch, epoch)))
+        if index % EVERY == 0 or index == steps:
+            step = training.epoch * steps + index
+            _note(training, step, logs, time.perf_counter() - since, reading)
+            bar.update(bar.task_ids[0], completed=step)
+            logs, reading, since = [], 0.0, time.perf_counter()
+    algo.on_epoch_end(epoch)
+    training.epoch = epoch
+
+
+def _batches(loader: DataLoader) -> Iterator[dict]:
+    """Passes over the data, each shuffled anew, without end."""
+    while True:
+        yield from loader
+
+
+def _note(training: Training, step: int, logs: list[dict], elapsed: float, reading: float) -> None:
+    """One row of metrics.jsonl: the mean of robomimic's log over the steps since the last one."""
+    means = {key: float(np.mean([float(log[key]) for log in logs])) for key in logs[0]}
+    bad = [key for key, value in means.items() if "loss" in key.lower() and not math.isfinite(value)]
+    if bad:
+        raise RunError(f"{bad[0]} became {means[bad[0]]} by step {step}; the checkpoints before it are kept.")
+    path = training.out / "metrics.jsonl"
+    cost = {"step_s": elapsed / len(logs), "data_share": reading / elapsed, "warm_up": training.rows < WARM_UP}
+    with full_disk_is_a_sentence(path), path.open("a") as stream:
+        stream.write(json.dumps({"step": step, **means, **cost}) + "\n")
+    training.rows += 1
+
+
+def progress_bar(training: Training, shown: bool) -> Progress:
+    """A bar over gradient steps on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), disable=not shown)
+    reference, done = training.run.reference, training.epoch * training.steps_per_epoch
+    bar.add_task(f"training {reference.name}", total=reference.steps, completed=done)
+    return bar

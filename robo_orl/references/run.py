@@ -1,0 +1,100 @@
+"""A reference run's folder: what was asked, its checkpoints, and whether it may be continued.
+
+RUN/reference.json           what was asked and what was seen of the data (ReferenceRun)
+RUN/versions.json            Python and packages
+RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
+RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters)
+RUN/train.json               the summary, written when the run is finished
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from robo_orl.config import ReferenceConfig, Strict, TaskConfig
+from robo_orl.data.atomic import full_disk_is_a_sentence
+from robo_orl.engine.run_folder import read_json, versions, write_json
+from robo_orl.errors import RunError, UsageError
+
+RUN, MODEL, LEARNING = "reference.json", "model.pth", "learning.pt"
+KEEP = 2
+
+
+class ReferenceRun(Strict):
+    """One training of a reference, fully resolved. obs: the keys that it sees and their sizes."""
+
+    reference: ReferenceConfig
+    task: TaskConfig
+    data: str
+    data_sha256: str
+    seed: int
+    obs: dict[str, int]
+    action_dim: int
+
+
+def is_reference(path: Path) -> bool:
+    """Whether `path` is the folder of a reference run or a checkpoint of robomimic."""
+    return (path / RUN).exists() or path.suffix == ".pth"
+
+
+def write_run(out: Path, run: ReferenceRun) -> None:
+    """reference.json and versions.json."""
+    write_json(out / RUN, {"digest": run.digest(), "run": run.model_dump(mode="json")})
+    write_json(out / "versions.json", versions())
+
+
+def read_run(out: Path) -> ReferenceRun:
+    """What a run's folder says; UsageError where there is none, RunError where it is damaged."""
+    values = read_json(out / RUN)
+    try:
+        return ReferenceRun.model_validate(values["run"])
+    except (KeyError, TypeError, ValidationError):
+        raise RunError(f"{out / RUN} was written by another version of robo_orl and cannot be read.") from None
+
+
+def check_resumable(out: Path, run: ReferenceRun) -> None:
+    """UsageError where `out` holds another run; the same data may lie elsewhere."""
+    if not (out / RUN).exists():
+        return
+    ours, theirs = (r.model_dump(mode="json", exclude={"data"}) for r in (run, read_run(out)))
+    changed = next((key for key in ours if ours[key] != theirs[key]), None)
+    if changed == "reference":
+        changed = next(key for key in ours["reference"] if ours["reference"][key] != theirs["reference"].get(key))
+    if changed:
+        raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
+
+
+# ---------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted(path for path in (out / "checkpoints").glob("epoch_*") if path.is_dir())
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """Epochs trained."""
+    return int(checkpoint.name.removeprefix("epoch_"))
+
+
+def save_checkpoint(out: Path, epoch: int, model: dict, learning: dict) -> None:
+    """Write checkpoints/epoch_<epoch> so that it is complete or absent, then drop all but the last two."""
+    folder = out / "checkpoints" / f"epoch_{epoch:05d}"
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with full_disk_is_a_sentence(folder):
+        try:
+            partial.mkdir(parents=True)
+            for name, values in ((MODEL, model), (LEARNING, learning)):
+                torch.save(values, partial / name)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    for old in checkpoints(out)[:-KEEP]:
+        shutil.rmtree(old)

@@ -1,0 +1,133 @@
+"""References are judged as policies are: each episode alone, from the same start states, one row each."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scripted_scene import TASK, LineScene
+
+from robo_orl.errors import UsageError
+from robo_orl.evaluate.rollouts import Ask
+from robo_orl.references.algorithms import ALGORITHMS
+from robo_orl.references.evaluate import _actor, _run, evaluate_reference
+from robo_orl.references.run import checkpoints
+
+pytest.importorskip("robomimic", reason="robomimic is not installed")
+
+
+def asks(decision, *episodes):
+    draw = np.random.default_rng(decision)
+    return [Ask(e, decision, {"position": draw.normal(size=1).astype(np.float32) + e}) for e in episodes]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_episode_does_not_depend_on_its_neighbours(name, trained):
+    """Hidden states, subgoals, stacked frames and random draws belong to one episode."""
+    judged = _run(trained(name), None)
+    crowd, alone = _actor(judged, seed=0), _actor(judged, seed=0)
+    together = [crowd([*asks(t, 0), *asks(t, 1)]) for t in range(12)]
+    lonely = [alone(asks(t, 1)) for t in range(12)]
+    for both, one in zip(together, lonely, strict=True):
+        np.testing.assert_array_equal(both[1], one[0])
+    assert together[0].shape == (2, 1, 1)
+
+
+def test_a_restarted_episode_forgets(trained):
+    actor = _actor(_run(trained("bc_rnn_gmm"), None), seed=0)
+    first = [actor(asks(t, 0)) for t in range(4)]
+    np.testing.assert_array_equal([actor(asks(t, 0)) for t in range(4)], first)
+
+
+def test_past_frames_are_stacked_as_robomimic_stacks_them():
+    """Its FrameStackWrapper repeats the first frame until there are enough."""
+    from robomimic.algo import RolloutPolicy
+    from robomimic.envs.env_base import EnvBase
+    from robomimic.envs.wrappers import FrameStackWrapper
+
+    from robo_orl.references.acting import ReferenceActor
+
+    EnvBase.register(Playback)
+
+    seen = []
+    actor = ReferenceActor(RolloutPolicy(Spy(seen)), ["position"], frame_stack=10, seed=0)
+    frames = [asks(t, 0)[0] for t in range(4)]
+    for ask in frames:
+        actor([ask])
+    wrapper = FrameStackWrapper(Playback([ask.obs for ask in frames]), num_frames=10)
+    expected = [wrapper.reset()] + [wrapper.step(np.zeros(1))[0] for _ in frames[1:]]
+    for got, want in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(got["position"], want["position"])
+
+
+class Spy:
+    """An algorithm that notes what it is shown."""
+
+    device = "cpu"
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def get_action(self, obs_dict, goal_dict=None):
+        self.seen.append({key: value[0].numpy() for key, value in obs_dict.items()})
+        return torch.zeros(1, 1)
+
+    def set_eval(self): ...
+
+    def reset(self): ...
+
+
+class Playback:
+    """An environment that plays observations back."""
+
+    action_dimension = 1
+
+    def __init__(self, frames):
+        self.frames = iter([dict(frame) for frame in frames])
+
+    def reset(self):
+        return next(self.frames)
+
+    def step(self, action):
+        return next(self.frames), 0.0, False, {}
+
+
+def test_the_run_is_evaluated_row_by_row(trained, scene):
+    run = trained("iql")
+    result = evaluate_reference(run, 3, workers=1, progress=False)
+    rows = [json.loads(line) for line in (run / "eval" / "episodes.jsonl").read_text().splitlines()]
+    assert [row["episode"] for row in rows] == [row["start"] for row in rows] == [0, 1, 2]
+    assert (result["policy"], result["step"], result["training_finished"]) == ("robomimic_iql", 2, True)
+    assert evaluate_reference(run, 3, workers=1, progress=False) == result, "a second call repeats nothing"
+
+
+def test_a_checkpoint_of_its_own_trainer_is_evaluated_like_the_run(trained, scene, tmp_path):
+    run = trained("td3_bc")
+    ours = evaluate_reference(run, 2, workers=1, progress=False)
+    file = tmp_path / "model_epoch_2.pth"
+    file.write_bytes((checkpoints(run)[-1] / "model.pth").read_bytes())
+    theirs = evaluate_reference(file, 2, task=TASK, workers=1, progress=False)
+    assert theirs["step"] == 2
+    for name in ("episodes", "discounted_return", "success_once"):
+        assert theirs[name] == ours[name]
+    prints = [
+        [json.loads(line)["fingerprint"] for line in (folder / "episodes.jsonl").read_text().splitlines()]
+        for folder in (run / "eval", tmp_path / "model_epoch_2" / "eval")
+    ]
+    assert prints[0] == prints[1], "the same observations and actions, bit by bit"
+
+
+def test_a_checkpoint_needs_a_task(trained):
+    with pytest.raises(UsageError, match="--task"):
+        evaluate_reference(checkpoints(trained("iql"))[-1] / "model.pth", 2)
+
+
+def test_observations_that_the_task_does_not_give_are_refused(trained, scene, monkeypatch):
+    run = trained("iql")
+    monkeypatch.setattr(LineScene, "environment", lambda self: pytest.fail("never in this process"), raising=False)
+    path = checkpoints(run)[-1] / "model.pth"
+    values = torch.load(path, weights_only=True)
+    values["shape_metadata"]["all_shapes"] = {"position": [2]}
+    torch.save(values, path)
+    with pytest.raises(UsageError, match="cannot build the policy|other observations"):
+        evaluate_reference(run, 2, workers=1, progress=False)

@@ -1,0 +1,93 @@
+"""On a real simulator robomimic's own rollout function and our pool play the same episodes, whoever's policy it is."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+pytest.importorskip("robosuite", reason="needs the simulator")
+pytest.importorskip("robomimic", reason="robomimic is not installed")
+
+import synthetic  # noqa: E402
+from tiny_references import settings  # noqa: E402
+
+from robo_orl.config import PolicyConfig, RunConfig  # noqa: E402
+from robo_orl.engine.train import train  # noqa: E402
+from robo_orl.evaluate.evaluate import evaluate  # noqa: E402
+from robo_orl.measure.synthetic import task_spec  # noqa: E402
+from robo_orl.presets import load_task  # noqa: E402
+from robo_orl.references.algorithms import resolve  # noqa: E402
+from robo_orl.references.evaluate import evaluate_reference  # noqa: E402
+from robo_orl.references.run import checkpoints  # noqa: E402
+from robo_orl.references.training import train_reference  # noqa: E402
+from robo_orl.results.store import parse_rows  # noqa: E402
+
+pytestmark = pytest.mark.slow
+TASK = load_task("lift").model_copy(update={"max_seconds": 0.6})
+EPISODES = 2
+FLOW = PolicyConfig.model_validate(
+    {
+        "name": "tiny_flow",
+        "action_head": {"kind": "flow", "chunk": 4, "execute": 3, "flow_steps": 2},
+        "optim": {"steps": 2, "batch_size": 8, "warmup_steps": 1},
+    }
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Noise in the shape of the task's observations."""
+
+    def episode(index):
+        draw = np.random.default_rng(index)
+        seen = {k: draw.normal(size=(21, d)).astype(np.float32) for k, d in task_spec(TASK).items()}
+        first, then = ({k: v[part] for k, v in seen.items()} for part in (slice(0, 20), slice(1, 21)))
+        return synthetic.episode(20, True, index, obs=first, next_obs=then, stages=np.ones((20, 2), np.uint8))
+
+    return synthetic.write(tmp_path / "lift.hdf5", [episode(i) for i in range(3)], next_obs=True, task=TASK)
+
+
+def fingerprints(policy):
+    """Of the episodes that robomimic's run_rollout plays with `policy`: hashes as `evaluate` takes them."""
+    from robomimic.utils.train_utils import run_rollout
+
+    from robo_orl.references.environment import RobomimicEnv
+
+    class Hashing(RobomimicEnv):
+        def reset(self):
+            self.trace = hashlib.blake2b(digest_size=8)
+            return super().reset()
+
+        def step(self, action):
+            result = super().step(action)
+            for values in (np.asarray(action, np.float64), *result[0].values()):
+                self.trace.update(np.ascontiguousarray(values).tobytes())
+            return result
+
+    env, found = Hashing(TASK, loop="exact"), []
+    for _ in range(EPISODES):
+        run_rollout(policy, env, horizon=TASK.horizon, terminate_on_success=True)
+        found.append(env.trace.hexdigest())
+    return found
+
+
+def test_our_policy_acts_in_its_rollouts_as_in_ours(data, tmp_path):
+    from robo_orl.references.rollout import rollout_policy
+
+    train(RunConfig(policy=FLOW, task=TASK, data=str(data), tracker="none"), tmp_path / "run", progress=False)
+    evaluate(tmp_path / "run", EPISODES, workers=1, progress=False)
+    ours = [row.fingerprint for row in parse_rows(tmp_path / "run" / "eval" / "episodes.jsonl")]
+    assert fingerprints(rollout_policy(tmp_path / "run")) == ours
+    assert len(set(ours)) == EPISODES
+
+
+def test_its_checkpoint_acts_in_our_pool_as_in_its_rollouts(data, tmp_path):
+    from robomimic.utils.file_utils import policy_from_checkpoint
+
+    from robo_orl.references.weights import read_weights
+
+    train_reference(resolve("td3_bc", settings("td3_bc")), TASK, data, tmp_path / "run", progress=False)
+    evaluate_reference(tmp_path / "run", EPISODES, workers=1, progress=False)
+    ours = [row.fingerprint for row in parse_rows(tmp_path / "run" / "eval" / "episodes.jsonl")]
+    policy, _ = policy_from_checkpoint(ckpt_dict=read_weights(checkpoints(tmp_path / "run")[-1] / "model.pth"))
+    assert fingerprints(policy) == ours

@@ -1,0 +1,112 @@
+"""robomimic's algorithms learn from our files, continue where they stopped, and refuse what they cannot do."""
+
+import json
+
+import pytest
+import synthetic
+import torch
+from scripted_scene import TASK
+from tiny_references import settings
+from toy_run import episode
+
+from robo_orl.errors import UsageError
+from robo_orl.references.algorithms import ALGORITHMS, resolve
+from robo_orl.references.run import checkpoints
+from robo_orl.references.training import train_reference
+from robo_orl.references.weights import read_weights
+
+pytest.importorskip("robomimic", reason="robomimic is not installed")
+
+
+def tensors(values, at=""):
+    """Dotted name -> tensor of nested state dictionaries."""
+    if isinstance(values, torch.Tensor):
+        return {at: values}
+    return {k: v for name, item in values.items() for k, v in tensors(item, f"{at}.{name}").items()}
+
+
+def weights(run):
+    return tensors(read_weights(checkpoints(run)[-1] / "model.pth")["model"])
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_interrupted_run_ends_as_the_one_that_was_not(name, trained):
+    whole = trained(name, folder="whole")
+    trained(name, folder="cut", stop_at=1)
+    first, cut = weights(whole.parent / "cut"), trained(name, folder="cut")
+    ours, theirs = weights(whole), weights(cut)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert any(not torch.equal(ours[key], first[key]) for key in ours), "the second step learned nothing"
+
+
+def test_the_summary_counts_steps_and_parameters(trained):
+    summary = json.loads((trained("iql") / "train.json").read_text())
+    assert (summary["steps"], summary["finished"]) == (2, True)
+    parts = {name: count for name, count in summary["parameters"].items() if name != "total"}
+    assert set(parts) == {"critic", "critic_target", "vf", "actor"}
+    assert sum(parts.values()) == summary["parameters"]["total"]
+
+
+def test_a_finished_run_is_not_trained_again(trained):
+    before = weights(trained("iql"))
+    assert all(torch.equal(value, before[key]) for key, value in weights(trained("iql")).items())
+
+
+def test_the_seed_decides_the_weights(trained):
+    first, second = weights(trained("iql", folder="a", seed=0)), weights(trained("iql", folder="b", seed=1))
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def test_another_run_in_the_folder_is_refused(trained):
+    trained("iql")
+    with pytest.raises(UsageError, match="another settings"):
+        trained("iql", "algo.discount=0.5")
+
+
+@pytest.mark.parametrize("name", ["iql", "hbc"])
+def test_a_file_without_next_obs_is_refused_with_the_remedy(name, tmp_path):
+    bare = synthetic.write(tmp_path / "bare.hdf5", [episode(0)], task=TASK)
+    with pytest.raises(UsageError, match="data generate --task line .*--next-obs"):
+        train_reference(resolve(name), TASK, bare, tmp_path / "run", progress=False)
+
+
+def test_cloning_needs_no_next_obs(tmp_path):
+    bare = synthetic.write(tmp_path / "bare.hdf5", [episode(0)], task=TASK)
+    reference = resolve("bc_rnn_gmm", settings("bc_rnn_gmm"))
+    assert train_reference(reference, TASK, bare, tmp_path / "run", progress=False)["finished"]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["algo.discont=1"], "Did you mean 'discount'"),
+        (["algo.discount=much"], "expected a value like 0.99"),
+        (["train.seed=3"], "Unknown setting of iql in train 'seed'"),
+        (["experiment.rollout.n=3"], "'rollout'"),
+        (["algo=3"], "a group of settings"),
+        (["low_dim=object"], "list of observation keys"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(more, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        resolve("iql", more)
+
+
+def test_an_unknown_algorithm_names_the_nearest():
+    with pytest.raises(UsageError, match="Did you mean 'td3_bc'"):
+        resolve("td3bc")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["low_dim=[positoin]"], "Did you mean 'position'"),
+        (["train.hdf5_filter_key=succes"], "Did you mean 'success'"),
+        (["train.batch_size=1000"], "fewer than one batch"),
+        (["algo.actor.net.type=magic"], "robomimic cannot build"),
+    ],
+)
+def test_a_setting_that_the_data_or_robomimic_cannot_serve_is_refused(trained, more, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        trained("iql", *more)
