@@ -17,6 +17,7 @@ import typer
 
 from robo_orl import __version__
 from robo_orl.errors import RunError, UsageError, unknown
+from robo_orl.measure.command import profile
 
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
@@ -227,6 +228,9 @@ def bench(
         print(json.dumps(summary))
     if summary.get("failed"):
         raise RunError(f"{len(summary['failed'])} cell(s) failed; run the same command again to retry them.")
+
+
+app.command()(profile)
 
 
 @app.command()

@@ -120,15 +120,15 @@ def _times(own: list[dict[str, float]], base: list[dict[str, float]]) -> dict[st
     ratios = [total / sum(phases.values()) for total, phases in zip(totals, base, strict=True)]
     return {
         "step_s": median(totals),
-        "step_s_quartiles": _quartiles(totals),
+        "step_s_quartiles": quartiles(totals),
         "step_relative": median(ratios),
-        "step_relative_quartiles": _quartiles(ratios),
+        "step_relative_quartiles": quartiles(ratios),
         "phases_s": {phase: median(phases[phase] for phases in own) for phase in PHASES},
         "steps": len(own),
     }
 
 
-def _quartiles(values: list[float]) -> list[float]:
+def quartiles(values: list[float]) -> list[float]:
     """[25 %, 75 %] of at least two values; one value is its own quartile."""
     if len(values) < 2:
         return [values[0], values[0]]

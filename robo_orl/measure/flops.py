@@ -29,17 +29,31 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 } | dict(flop_registry)
 
 
-class FlopCounter(TorchDispatchMode):
-    """Adds up the FLOPs of what runs while it is active in `total`."""
+def _attention_backward_once(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Four products instead of five: the backward kernels compute the scores again, which the model does not need."""
+    return 2 * sdpa_flop_count(query.shape, key.shape, value.shape)
 
-    def __init__(self) -> None:
+
+def _recomputes(operator: Any) -> bool:
+    name = str(operator)
+    return "scaled_dot_product" in name and "backward" in name
+
+
+MODEL_FORMULAS = {op: _attention_backward_once if _recomputes(op) else formula for op, formula in FORMULAS.items()}
+
+
+class FlopCounter(TorchDispatchMode):
+    """Adds up the FLOPs of what runs while it is active in `total`; model: what is computed twice counts once."""
+
+    def __init__(self, model: bool = False) -> None:
         super().__init__()
         self.total = 0
+        self.formulas = MODEL_FORMULAS if model else FORMULAS
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        formula = FORMULAS.get(func._overloadpacket)
-        if formula is None and func is not torch.ops.prim.device.default:
+        formula = self.formulas.get(func._overloadpacket)
+        if formula is None and torch.is_inference_mode_enabled() and func is not torch.ops.prim.device.default:
             with self:  # an operator that is made of others (inference mode does not take it apart by itself)
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
@@ -50,8 +64,11 @@ class FlopCounter(TorchDispatchMode):
         return result
 
 
-def count_flops(run: Callable[[], object]) -> int:
-    """FLOPs of `run()`, a multiply-add counted as two; elementwise work, norms and the optimiser are not counted."""
-    with FlopCounter() as counter:
+def count_flops(run: Callable[[], object], model: bool = False) -> int:
+    """FLOPs of `run()`, a multiply-add counted as two; elementwise work, norms and the optimiser are not counted.
+
+    model: leave out what attention's backward kernels compute again; for model FLOPs also run without checkpointing.
+    """
+    with FlopCounter(model) as counter:
         run()
     return counter.total

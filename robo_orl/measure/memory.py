@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,13 +16,17 @@ class TensorBytes(TorchDispatchMode):
     """Counts the bytes of every tensor storage that lives while the mode is active; views count once.
 
     held: tensors that exist already and belong to what is measured. current, peak: bytes now, and the most so far.
+    label: what storages that appear from now on are called; by_label and at_peak split current and peak by it.
     Memory inside an operator (workspaces of a matrix product) is not seen; the allocator's rounding is not added.
     """
 
     def __init__(self, held: Iterable[Tensor] = ()):
         super().__init__()
         self.current = self.peak = 0
-        self._known: dict[int, int] = {}
+        self.label = "held"
+        self.by_label: Counter[str] = Counter()
+        self.at_peak: dict[str, int] = {}
+        self._known: dict[int, tuple[int, str]] = {}
         for tensor in held:
             self._add(tensor)
 
@@ -32,18 +37,36 @@ class TensorBytes(TorchDispatchMode):
                 self._add(leaf)
         return result
 
+    def relabel(self, tensor: Tensor, label: str) -> None:
+        """Call the storage behind `tensor` something else from now on."""
+        key = tensor.untyped_storage()._cdata
+        size, old = self._known.get(key, (0, label))
+        if old != label:
+            self._known[key] = size, label
+            self.by_label[old] -= size
+            self.by_label[label] += size
+
+    def restart_peak(self) -> None:
+        """Forget the peak so far: the next phase has its own."""
+        self.peak, self.at_peak = self.current, dict(self.by_label)
+
     def _add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
             return
-        self._known[key] = storage.nbytes()
-        self.current += storage.nbytes()
-        self.peak = max(self.peak, self.current)
+        size = storage.nbytes()
+        self._known[key] = size, self.label
+        self.current += size
+        self.by_label[self.label] += size
+        if self.current > self.peak:
+            self.peak, self.at_peak = self.current, dict(self.by_label)
         weakref.finalize(storage, self._remove, key).atexit = False
 
     def _remove(self, key: int) -> None:
-        self.current -= self._known.pop(key, 0)
+        size, label = self._known.pop(key, (0, self.label))
+        self.current -= size
+        self.by_label[label] -= size
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robo_orl.config import PolicyConfig
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
@@ -34,28 +34,43 @@ class TrainingStep:
         seed: int = 0,
     ):
         self.policy, self.device, self.seed, self.steps = policy, torch.device(device), seed, 0
-        self.agent = build_agent(policy, spec, action_dim, gamma, None, seed).to(self.device)
+        self.spec, self.action_dim, self.gamma = dict(spec), action_dim, gamma
+        self.agent = self._build()
         self.optimizer = make_optimizer(self.agent, policy.optim)
         pairs = policy.optim.batch_size // 2
-        window = synthetic_window(pairs, spec, action_dim, policy.action_head.chunk, gamma**policy.n, seed)
+        chunk, discount = policy.action_head.chunk, gamma**policy.n
+        window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
         self.window = window.to(self.device)
+
+    def _build(self) -> nn.Module:
+        agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
+        return agent.to(self.device)
 
     def run(self, phase: Callable[[str], AbstractContextManager] = lambda name: nullcontext()) -> Tensor:
         """One step; returns the loss. `phase(name)` wraps each of PHASES."""
-        optim = self.policy.optim
-        set_learning_rate(self.optimizer, self.steps, optim)
+        loss = self.gradients(phase)
+        with phase("optimizer"):
+            self.update()
+        with phase("target"):
+            self.agent.update_targets()
+        self.steps += 1
+        return loss
+
+    def gradients(self, phase: Callable[[str], AbstractContextManager] = lambda name: nullcontext()) -> Tensor:
+        """Forward and backward; returns the loss."""
         with phase("forward"), self._autocast():
             loss, _ = self.agent(self.window, Draws(self.seed, self.steps, device=self.device))
         with phase("backward"):
             loss.backward()
-        with phase("optimizer"):
-            torch.nn.utils.clip_grad_norm_(self.agent.parameters(), optim.clip_norm or float("inf"))
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        with phase("target"):
-            self.agent.update_targets()
-        self.steps += 1
         return loss.detach()
+
+    def update(self) -> None:
+        """Clip, step, and drop the gradients."""
+        optim = self.policy.optim
+        set_learning_rate(self.optimizer, self.steps, optim)
+        torch.nn.utils.clip_grad_norm_(self.agent.parameters(), optim.clip_norm or float("inf"))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def timed(self) -> dict[str, float]:
         """Seconds of each phase of one step, the device waited for at every boundary."""

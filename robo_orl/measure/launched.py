@@ -1,0 +1,153 @@
+"""One policy's training step under accelerate, on however many processes the launcher starts: time, memory, traffic.
+
+    accelerate launch --config_file launch/cpu_zero2.yaml -m robo_orl.measure.launched REQUEST.json ANSWER.json
+
+The engine's own set-up (engine/distributed.py) around synthetic windows. REQUEST is a list of {"policy": resolved
+PolicyConfig, "task": resolved TaskConfig, "steps"}; process 0 writes one answer for each.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
+from robo_orl.data.atomic import atomic_file
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
+from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
+from robo_orl.engine.zero import gather, release
+from robo_orl.measure.memory import TensorBytes, storage_bytes
+from robo_orl.measure.synthetic import ACTION_DIM, policy_spec, synthetic_window
+from robo_orl.measure.wire import bytes_sent
+from robo_orl.models.agent import build_agent
+from robo_orl.rng import Draws
+
+WARM_UP = 3
+
+
+class LaunchedStep:
+    """A prepared agent with its optimiser and this process's share of the pairs."""
+
+    def __init__(self, policy: PolicyConfig, task: TaskConfig, folder: Path, seed: int = 0):
+        run = RunConfig(policy=policy, task=task, data="synthetic windows", tracker="none")
+        self.accelerator = open_accelerator(run, folder)
+        self.policy, self.seed, self.steps = policy, seed, 0
+        gamma, spec = policy.gamma.value(task.horizon), policy_spec(policy, task)
+        self.agent = build_agent(policy, spec, ACTION_DIM, gamma, None, seed)
+        self.model, self.optimizer = prepare(self.accelerator, self.agent, make_optimizer(self.agent, policy.optim))
+        self.engine = resolved(self.accelerator, self.model)
+        check_resolved(self.engine, run, self.agent, self.model)
+        pairs = policy.optim.batch_size // 2 // self.accelerator.num_processes
+        chunk, discount = policy.action_head.chunk, gamma**policy.n
+        window = synthetic_window(pairs, spec, ACTION_DIM, chunk, discount, seed, policy.observation)
+        self.window = window.to(self.accelerator.device)
+
+    def run(self) -> None:
+        """One step, in the calls and the order of engine/train.py."""
+        accelerator, optim = self.accelerator, self.policy.optim
+        set_learning_rate(self.optimizer, self.steps, optim)
+        rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        loss, _ = self.model(self.window, Draws(self.seed, self.steps, rank, world, device))
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(self.agent.parameters(), optim.clip_norm or float("inf"))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.agent.update_targets(gather)
+        self.steps += 1
+
+    def timed(self) -> float:
+        """Seconds of one step, all processes and the device waited for."""
+        self._wait()
+        began = perf_counter()
+        self.run()
+        self._wait()
+        return perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.accelerator.wait_for_everyone()
+
+    def peak_bytes(self) -> tuple[int, int]:
+        """(held between steps, at the step's peak) on this process."""
+        gc.collect()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()
+            self.run()
+            return held, torch.cuda.max_memory_allocated()
+        alive = tensors_alive()
+        held = storage_bytes(alive)
+        with TensorBytes(alive) as counter:
+            del alive
+            self.run()
+        return held, counter.peak
+
+    def sent_per_step(self, steps: int = 4) -> float:
+        """Bytes that this process sends in a step."""
+        self._wait()
+        before = bytes_sent()
+        for _ in range(steps):
+            self.run()
+        after = bytes_sent()
+        self._wait()
+        return (after - before) / steps
+
+
+def tensors_alive() -> list[Tensor]:
+    """Every tensor with memory that Python knows of in this process, and the shards that ZeRO-3 hangs on parameters."""
+    found = [o for o in gc.get_objects() if isinstance(o, Tensor)]
+    found += [t.grad for t in found if t.is_leaf and t.grad is not None]
+    return [t for t in found if t.device.type != "meta" and t.layout == torch.strided]
+
+
+def measure(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The answer to one request; equal on all processes but for what each measures of itself."""
+    policy, task = PolicyConfig.model_validate(request["policy"]), TaskConfig.model_validate(request["task"])
+    step = LaunchedStep(policy, task, folder)
+    try:
+        for _ in range(WARM_UP):
+            step.run()
+        held, peak = step.peak_bytes()
+        sent = step.sent_per_step()
+        times = [step.timed() for _ in range(request["steps"])]
+        device = step.accelerator.device
+        mine = torch.tensor([[held, peak, sent]], dtype=torch.float64, device=device)
+        per_process = step.accelerator.gather(mine).tolist()
+    finally:
+        release(step.model)
+    return {
+        "policy": policy.name,
+        "size": policy.backbone.size,
+        "engine": step.engine,
+        "step_s": median(times),
+        "times_s": times,
+        "held_bytes": [int(row[0]) for row in per_process],
+        "peak_bytes": [int(row[1]) for row in per_process],
+        "sent_bytes_per_step": [row[2] for row in per_process],
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """REQUEST.json ANSWER.json"""
+    request, answer = (Path(argument) for argument in arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [measure(one, Path(folder)) for one in json.loads(request.read_text())]
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        return 0
+    with atomic_file(answer) as temporary:
+        temporary.write_text(json.dumps(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

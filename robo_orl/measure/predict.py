@@ -1,0 +1,221 @@
+"""What a training step will need, before there is a device to ask: bytes per process, traffic, FLOPs, what fits where.
+
+States are arithmetic (states.py). Activations and temporaries come from one forward and backward pass of the whole
+actor-critic step on fake tensors (step_bytes.py), FLOPs from another. Nothing is allocated: 7b takes under two minutes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+
+from robo_orl.config import PolicyConfig, TaskConfig
+from robo_orl.measure.cards import CARDS, Card
+from robo_orl.measure.communication import LINKS, assumptions, sent, step_time
+from robo_orl.measure.flops import count_flops
+from robo_orl.measure.layout import Layout
+from robo_orl.measure.states import Weights, held, held_by_host, in_backward, in_forward, in_update, weights_of
+from robo_orl.measure.step_bytes import PhaseBytes, fake_step, step_bytes
+from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
+from robo_orl.models.agent import build_agent
+
+PARTS = ("parameters", "gradients", "optimizer", "master", "targets", "activations", "temporaries", "buckets", "inputs")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A policy on observations of `spec`, trained as `layout` says."""
+
+    policy: PolicyConfig
+    spec: dict[str, int]
+    gamma: float
+    layout: Layout
+    action_dim: int = ACTION_DIM
+
+    def but(self, batch: int | None = None, checkpointing: bool | None = None, **layout: Any) -> Workload:
+        """The same with another batch, with or without checkpointing, or in another layout."""
+        policy = self.policy if batch is None else with_batch(self.policy, batch)
+        policy = policy if checkpointing is None else with_checkpointing(policy, checkpointing)
+        return Workload(policy, self.spec, self.gamma, self.layout.but(**layout), self.action_dim)
+
+    @property
+    def batch(self) -> int:
+        """Observations per step, over all processes."""
+        return self.policy.optim.batch_size
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The agent's numbers."""
+        with torch.device("meta"):
+            return weights_of(build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, 0))
+
+    def phases(self, pairs: int) -> dict[str, PhaseBytes]:
+        """Forward and backward with `pairs` pairs on this process."""
+        alone = self.layout.world == 1 and not self.layout.deepspeed
+        return _phases(*self._key(pairs), alone)
+
+    def flops(self, model: bool) -> int:
+        """Of one process's step; model: what is computed twice counts once."""
+        workload = self.but(checkpointing=False) if model else self
+        return _flops(*workload._key(self.layout.pairs(self.batch)), model)
+
+    def _key(self, pairs: int) -> tuple:
+        policy = with_batch(self.policy, 2 * pairs).model_dump(mode="json") | {"name": "", "description": ""}
+        return json.dumps(policy, sort_keys=True), tuple(self.spec.items()), self.action_dim, self.gamma
+
+
+def workload_of(policy: PolicyConfig, task: TaskConfig, layout: Layout) -> Workload:
+    """A policy on a shipped task; UsageError where it cannot be built, or its batch does not divide."""
+    layout.pairs(policy.optim.batch_size)
+    return Workload(policy, policy_spec(policy, task), policy.gamma.value(task.horizon), layout)
+
+
+@lru_cache(maxsize=256)
+def _phases(policy: str, spec: tuple, action_dim: int, gamma: float, alone: bool) -> dict[str, PhaseBytes]:
+    config = PolicyConfig.model_validate(json.loads(policy))
+    with fake_step(config, dict(spec), action_dim, gamma) as step:
+        inputs = sum(t.numel() * t.element_size() for t in step.tensors()["window"])
+        return step_bytes(step, keep_gradients=alone) | {"inputs": PhaseBytes(0, inputs, 0)}
+
+
+@lru_cache(maxsize=256)
+def _flops(policy: str, spec: tuple, action_dim: int, gamma: float, model: bool) -> int:
+    config = PolicyConfig.model_validate(json.loads(policy))
+    with fake_step(config, dict(spec), action_dim, gamma) as step:
+        return count_flops(step.gradients, model)
+
+
+def with_batch(policy: PolicyConfig, batch: int) -> PolicyConfig:
+    """The policy with another batch size."""
+    return policy.model_copy(update={"optim": policy.optim.model_copy(update={"batch_size": batch})})
+
+
+def with_checkpointing(policy: PolicyConfig, on: bool) -> PolicyConfig:
+    """The policy with or without activation checkpointing of its backbones."""
+    return policy.model_copy(update={"backbone": policy.backbone.model_copy(update={"checkpointing": on})})
+
+
+# --------------------------------------------------------------------------------------------------------------- memory
+
+
+def memory(workload: Workload) -> dict[str, Any]:
+    """Bytes of one process at the step's peak by part (they add up), between steps, by phase, and on the host."""
+    weights, layout = workload.weights, workload.layout
+    pairs = layout.pairs(workload.batch)
+    between = held(weights, layout)
+    peaks = _peaks(weights, layout, workload.phases(pairs))
+    worst = max(peaks, key=lambda name: sum(peaks[name].values()))
+    inputs = between.pop("buffers") + workload.phases(pairs)["inputs"].activations
+    parts = {part: between.get(part, 0) + peaks[worst].get(part, 0) for part in PARTS} | {"inputs": inputs}
+    base = sum(between.values()) + inputs
+    return {
+        "parts": parts,
+        "peak_bytes": sum(parts.values()),
+        "peak_phase": worst,
+        "held_bytes": base,
+        "phase_bytes": {name: base + sum(extra.values()) for name, extra in peaks.items()},
+        "host_bytes": held_by_host(weights, layout),
+    }
+
+
+def _peaks(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -> dict[str, dict[str, int]]:
+    """What each phase adds at its peak to what is held between steps, by part."""
+    gradients, buckets = in_backward(weights, layout)
+    late, update = in_update(weights, layout)
+    forward, backward = phases["forward"], phases["backward"]
+    return {
+        "forward": {
+            "activations": forward.activations,
+            "temporaries": forward.temporaries,
+            "buckets": in_forward(weights, layout),
+        },
+        "backward": {
+            "gradients": backward.gradients + gradients,
+            "activations": backward.activations,
+            "temporaries": backward.temporaries,
+            "buckets": buckets,
+        },
+        "update": {"gradients": late, "temporaries": update},
+    }
+
+
+def largest_batch(workload: Workload, available: int, verify: bool = True) -> int:
+    """The largest batch whose predicted peak is within `available` bytes; 0 where not even one pair a process fits.
+
+    A line through two batches, for each phase; with `verify` the answer is run on fake tensors itself, and lowered
+    until it fits (a phase's peak is convex in the batch: a line promises too much, never too little).
+    """
+    unit, first = 2 * workload.layout.world, workload.layout.pairs(workload.batch)
+    low, high = (memory(workload.but(batch=pairs * unit))["phase_bytes"] for pairs in (first, 2 * first))
+    lines = [(low[phase], (high[phase] - low[phase]) / first) for phase in low]  # bytes at `first`, bytes per pair
+    pairs = min(_within(*line, first, available) for line in lines)
+    steepest = max(slope for _, slope in lines)
+    while verify and pairs > 0:
+        excess = memory(workload.but(batch=pairs * unit))["peak_bytes"] - available
+        if excess <= 0:
+            break
+        pairs -= max(1, int(excess / steepest))
+    return unit * max(0, pairs)
+
+
+def _within(at_first: int, slope: float, first: int, available: int) -> int:
+    """Pairs at which a phase reaches `available` bytes."""
+    if slope <= 0:
+        return 10**9 if at_first <= available else 0
+    return int(first + (available - at_first) / slope)
+
+
+# ------------------------------------------------------------------------------------------------------------ the whole
+
+
+def predict(workload: Workload, cards: Sequence[Card] = tuple(CARDS.values()), fit: bool = True) -> dict[str, Any]:
+    """Everything of a workload as one JSON value; `fit` also searches the largest batch of every card.
+
+    Of several cards the largest batch is read from a line through two batches; of a single one it is verified.
+    """
+    layout, policy = workload.layout, workload.policy
+    found = memory(workload)
+    model, hardware = workload.flops(model=True), workload.flops(model=False)
+    traffic = sent(workload.weights, layout)
+    return {
+        "policy": policy.name,
+        "size": policy.backbone.size,
+        "batch": workload.batch,
+        "world": layout.world,
+        "zero": layout.zero,
+        "offload": layout.offload,
+        "checkpointing": policy.backbone.checkpointing,
+        "precision": policy.optim.precision,
+        "layout": layout.describe(),
+        "parameters": workload.weights.trained + workload.weights.frozen,
+        "parameters_trained": workload.weights.trained,
+        "memory": found,
+        "communication": {"bytes_sent_per_step": traffic, "total": sum(traffic.values())},
+        "flops": {
+            "model_per_step": model * layout.world,
+            "hardware_per_step": hardware * layout.world,
+            "model_per_sample": model * layout.world / workload.batch,
+        },
+        "cards": [_fits(workload, found, card, fit, len(cards) == 1) for card in cards],
+        "step_time": _step_times(hardware, traffic, workload, cards),
+        "assumptions": assumptions(),
+    }
+
+
+def _fits(workload: Workload, found: dict[str, Any], card: Card, fit: bool, only: bool) -> dict[str, Any]:
+    row = {"card": card.name, "usable_bytes": card.usable, "fits": found["peak_bytes"] <= card.usable}
+    return row | ({"largest_batch": largest_batch(workload, card.usable, verify=only)} if fit else {})
+
+
+def _step_times(flops: int, traffic: dict, workload: Workload, cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """By the cost model, for the named card (of several: an H100) and every network; empty for one process."""
+    if workload.layout.world == 1:
+        return []
+    card = cards[0] if len(cards) == 1 else CARDS["h100-80gb"]
+    peak = card.bf16 if workload.policy.optim.precision == "bf16" else card.fp32
+    return [{"card": card.name} | step_time(flops, traffic, workload.layout, peak, link) for link in LINKS.values()]

@@ -1,0 +1,99 @@
+"""The bytes of one training step, phase by phase: of real tensors, measured, or of fake ones, for a prediction.
+
+A fake tensor has a shape, a type and a storage size, and no memory: a step of 7 billion parameters runs on a laptop.
+Fake CPU tensors are used, whose attention kernel keeps no S x S scores, as the GPU's; fake `meta` ones would keep them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.config import PolicyConfig
+from robo_orl.measure.memory import TensorBytes
+from robo_orl.measure.training_step import TrainingStep
+from robo_orl.models.agent import build_agent
+
+
+@dataclass(frozen=True)
+class PhaseBytes:
+    """What a phase of a step adds at its peak to what is held between steps: it adds up to `total`."""
+
+    gradients: int  # of the parameters, as far as the backward pass has come
+    activations: int  # what the forward pass left for the backward pass, as far as it lives at the peak
+    temporaries: int  # everything else
+
+    @property
+    def total(self) -> int:
+        """Bytes beyond what is held between steps."""
+        return self.gradients + self.activations + self.temporaries
+
+
+def step_bytes(step: TrainingStep, keep_gradients: bool = True) -> dict[str, PhaseBytes]:
+    """Run forward and backward of one step; what each adds at its peak.
+
+    keep_gradients: False where a parameter's gradient leaves as soon as it is there, into a bucket that is counted
+    elsewhere (DDP, ZeRO-2 and 3). The step's gradients are dropped, and nothing is updated.
+    """
+    found: dict[str, PhaseBytes] = {}
+    held = [tensor for tensors in step.tensors().values() for tensor in tensors]
+    with TensorBytes(held) as counter, _gradients_labelled(step.agent, counter, keep_gradients):
+
+        @contextmanager
+        def phase(name: str) -> Iterator[None]:
+            counter.label = {"forward": "activations", "backward": "temporaries"}[name]
+            counter.restart_peak()
+            yield
+            found[name] = _at_peak(counter, left=counter.by_label["activations"] if name == "forward" else None)
+
+        step.gradients(phase)
+    step.agent.zero_grad(set_to_none=True)
+    return found
+
+
+def _at_peak(counter: TensorBytes, left: int | None) -> PhaseBytes:
+    """left: bytes that the forward pass leaves behind; what it held beyond them at its peak was temporary."""
+    peak = counter.at_peak
+    activations = peak.get("activations", 0)
+    kept = activations if left is None else min(left, activations)
+    return PhaseBytes(peak.get("gradients", 0), kept, peak.get("temporaries", 0) + activations - kept)
+
+
+@contextmanager
+def _gradients_labelled(agent: nn.Module, counter: TensorBytes, keep: bool) -> Iterator[None]:
+    def arrived(parameter: Tensor) -> None:
+        if keep:
+            counter.relabel(parameter.grad, "gradients")
+        else:
+            parameter.grad = None
+
+    hooks = [p.register_post_accumulate_grad_hook(arrived) for p in agent.parameters() if p.requires_grad]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class FakeStep(TrainingStep):
+    """A training step without memory: `gradients` runs, `update` does not (AdamW reads its own step count)."""
+
+    def _build(self) -> nn.Module:
+        from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+        with unset_fake_temporarily(), torch.device("meta"):  # initialisation reads values, which a fake tensor lacks
+            agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
+        return agent.to_empty(device="cpu")
+
+
+@contextmanager
+def fake_step(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma: float) -> Iterator[FakeStep]:
+    """A step of `policy` on fake CPU tensors, usable inside the block."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield FakeStep(policy, spec, action_dim, gamma, "cpu")
