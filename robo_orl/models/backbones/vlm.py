@@ -52,8 +52,8 @@ class VLM(nn.Module):
         self.width, self.layers = self.architecture.width, config.layers
         check_config(config, observation)
         self.family = family_of(self.architecture)
-        self.prompt = prompt_ids(self.architecture.prompt, _encoder(config))
         self.model = build(self.architecture, config.weights, config.download)
+        self.prompt = prompt_ids(self.architecture.prompt, _encoder(config))
         scale = 1.0 if config.frozen else rms(self.model.get_input_embeddings().weight)
         self.state = StateTokens(spec, self.width, scale) if spec else None
         self.queries = ActionQueries(config.action_queries, self.width, scale) if config.action_queries else None

@@ -49,7 +49,7 @@ def pretrained_encoder(weights: str, download: bool, size: str) -> Encode:
         tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=not download)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"backbone.weights {weights} has no tokeniser that can be loaded ({reason}).") from None
+        raise UsageError(f"backbone.weights {weights} has no tokeniser here that can be loaded ({reason}).") from None
     for token, expected in expected_of.special_tokens.items():
         found = tokenizer.convert_tokens_to_ids(token)
         if found != expected:
