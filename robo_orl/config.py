@@ -98,6 +98,9 @@ class BackboneConfig(Strict):
     frozen: bool = Field(
         False, description="the vlm is not trained; proprioception joins its tokens", json_schema_extra=ADDED
     )
+    cache: bool = Field(
+        False, description="compute what a frozen vlm says about every frame once, on disk", json_schema_extra=ADDED
+    )
     lora: LoraConfig | None = Field(None, description="train low-rank adapters of the vlm", json_schema_extra=ADDED)
     layers: int = Field(
         1,

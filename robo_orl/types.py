@@ -20,15 +20,17 @@ class Observation:
     low_dim: per key (B, D_key) float32, raw units (metres, radians, quaternion xyzw); only the agent normalises.
     images: per camera (B, 3, H, W) uint8.
     instruction: (B, L) int64 token ids or None, with instruction_mask (B, L) bool.
+    features: (B, S, D) or (B, layers, S, D), what a frozen backbone said about images and instruction, or None.
     """
 
     low_dim: dict[str, Tensor]
     images: dict[str, Tensor]
     instruction: Tensor | None = None
     instruction_mask: Tensor | None = None
+    features: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(next(iter((self.low_dim or self.images).values())))
+        return len(next(iter((self.low_dim or self.images).values()), self.features))
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Observation:
         """Apply f to every tensor."""
@@ -37,6 +39,7 @@ class Observation:
             {k: f(v) for k, v in self.images.items()},
             None if self.instruction is None else f(self.instruction),
             None if self.instruction_mask is None else f(self.instruction_mask),
+            None if self.features is None else f(self.features),
         )
 
     def to(self, device: torch.device | str) -> Observation:
@@ -51,6 +54,7 @@ class Observation:
             {k: torch.cat((v, second.images[k])) for k, v in first.images.items()},
             None if first.instruction is None else torch.cat((first.instruction, second.instruction)),
             None if first.instruction_mask is None else torch.cat((first.instruction_mask, second.instruction_mask)),
+            None if first.features is None else torch.cat((first.features, second.features)),
         )
 
 

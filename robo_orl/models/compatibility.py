@@ -66,6 +66,8 @@ def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:
             "With backbone.stop_expert_gradient only a critic of topology 'shared' trains the vlm: choose it, or set "
             "backbone.frozen to true instead."
         )
+    if backbone.cache and topology in ("separate", "separate_small"):
+        raise UsageError("With backbone.cache there are no images for a critic's own vlm: choose another topology.")
     if topology == "frozen" and (backbone.lora is not None or backbone.action_queries):
         raise UsageError("Topology 'frozen' trains no backbone: leave backbone.lora and backbone.action_queries out.")
 

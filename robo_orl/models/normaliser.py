@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,7 +46,7 @@ class Normaliser(nn.Module):
         if missing:
             raise UsageError(f"The observation lacks {', '.join(sorted(missing))}, which this policy was built for.")
         low_dim = {key: self._standardise(key, obs.low_dim[key]) for key in self.spec}
-        return Observation(low_dim, obs.images, obs.instruction, obs.instruction_mask)
+        return replace(obs, low_dim=low_dim)
 
     def _standardise(self, key: str, value: Tensor) -> Tensor:
         mean, std = getattr(self, f"mean_{key}"), getattr(self, f"std_{key}")

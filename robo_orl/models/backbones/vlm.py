@@ -38,6 +38,7 @@ class VLM(nn.Module):
         "weights",
         "download",
         "frozen",
+        "cache",
         "lora",
         "layers",
         "action_queries",
@@ -79,7 +80,7 @@ class VLM(nn.Module):
         if not self.config.frozen:
             check_observation(obs, self.observation)
             return self._read(obs, self.state(obs.low_dim) if self.state is not None else None)
-        tokens = self.features(obs)
+        tokens = self.features(obs) if obs.features is None else obs.features
         if self.state is None:
             return tokens
         state = self.state(obs.low_dim).to(tokens.dtype)
@@ -184,6 +185,13 @@ def check_config(config: BackboneConfig, observation: ObservationConfig) -> None
         raise UsageError("A vlm backbone looks at images: name its observation.cameras.")
     if config.layers > depth:
         raise UsageError(f"backbone.layers is {config.layers}, and {config.size} has {depth} layers.")
+    if config.cache and not config.frozen:
+        raise UsageError("backbone.cache keeps what a frozen vlm says: set backbone.frozen to true, or cache to false.")
+    if config.cache and (observation.shift or observation.jitter):
+        raise UsageError(
+            "backbone.cache computes every frame once, and augmentation changes it in every step: set observation.shift "
+            "and observation.jitter to 0, or backbone.cache to false."
+        )
     if config.download and config.weights is None:
         raise UsageError("backbone.download does nothing without backbone.weights: name the weights to download.")
     for other, set_there in (
