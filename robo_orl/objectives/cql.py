@@ -4,7 +4,7 @@
     L_cons  = w E[ T log sum_j exp( ( Q(s, a_j) - log mu(a_j) ) / T ) - Q(s, a) ]
               a_j: N uniform, N of pi(.|s), N of pi(.|s_{t+n}); mu the density that each was drawn from
     L_pi    = E[ kappa log pi(a|s) - Q(s, a) ],  a ~ pi reparametrised
-    L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ]
+    L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ], per action number, since one norm clips all gradients
 
 The last two are soft actor-critic's (Haarnoja et al. 2018, arXiv:1812.05905, sections 4 and 5). The policy learns
 from Q alone, so that Q has to value the whole chunk. Numbers: young-geng/CQL, nakamotoo/Cal-QL.
@@ -89,7 +89,8 @@ class CQL(Objective):
         log_pi = torch.cat([d[:, 0] for _, d in own])  # (2B,)
         log_kappa = step.module("temperature")()
         actor = (log_kappa.detach().exp() * log_pi - step.climb("both", chunk)).mean()
-        temperature = -(log_kappa * (log_pi.detach() - chunk[0].numel())).mean()
+        surplus = (log_pi.detach() - chunk[0].numel()) / chunk[0].numel()
+        temperature = -(log_kappa * surplus).mean()
         terms = {"actor": actor, "temperature": temperature, "critic": critic, "conservative": conservative}
         metrics = {
             "critic/q": q.value.mean(),

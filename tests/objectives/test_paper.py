@@ -136,7 +136,7 @@ def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(step, na
         "critic": td(step, backed_up),
         "conservative": 0.7 * (x.ok * gap).mean(),
         "actor": (kappa * log_pi[:, 0] - climbed).mean(),
-        "temperature": -(np.log(kappa) * (log_pi[:, 0] - numbers)).mean(),
+        "temperature": -(np.log(kappa) * (log_pi[:, 0] - numbers)).mean() / numbers,
     }
     params = {"min_q_weight": 0.7, "cql_temperature": 2.0, "num_actions": n, "max_backup": max_backup}
     check(name, step, expected, **params)
