@@ -1,0 +1,165 @@
+"""What a frozen vision-language model says about the data, computed once and read from disk in every step after.
+
+The model is most of a step's time, and nothing about its tokens changes while it is frozen and images are not
+augmented. A file holds the tokens of every frame for every sentence that training says to it, and is named after all
+that they depend on: the weights, the data, what is seen, the words. Processes of a machine share it.
+F frames, N sentences, L layers read, S tokens, D width.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robo_orl.data.atomic import atomic_file
+from robo_orl.data.cache import cache_folder
+from robo_orl.data.windows import PairedWindows
+from robo_orl.errors import RunError
+from robo_orl.types import Observation
+
+if TYPE_CHECKING:
+    from robo_orl.models.agent import Agent
+
+BATCH = 32  # frames at once
+
+
+class FeatureWindows(PairedWindows):
+    """The same windows, with `features` in the place of images and instruction."""
+
+    def __init__(self, plain: PairedWindows, features: np.ndarray, dtype: torch.dtype):
+        """features: (N, F, ...) as `cached` stores them."""
+        self.__dict__ |= plain.__dict__
+        self.arrays, self.instructions = replace(plain.arrays, images={}), None
+        self.features, self.dtype, self.sentences = features, dtype, plain.instructions
+
+    def draw_sentences(self, seed: int, step: int, pairs: int) -> np.ndarray:
+        """As the windows draw them that have the sentences."""
+        told = PairedWindows.__new__(PairedWindows)
+        told.instructions = self.sentences
+        return told.draw_sentences(seed, step, pairs)
+
+    def _observation(self, at: np.ndarray, sentences: np.ndarray) -> Observation:
+        last = at if at.ndim == 1 else at[:, -1]  # a history was encoded with its newest frame
+        rows = self.features[np.concatenate((sentences, sentences)), last]
+        features = torch.from_numpy(rows).view(self.dtype)
+        return replace(super()._observation(at, sentences), features=features)
+
+
+def with_features(agent: Agent, windows: Any, device: torch.device, progress: bool = False) -> Any:
+    """PairedWindows or a TaskMixture, read from features where backbone.cache says so; as `cached` for every task."""
+    if not agent.policy.backbone.cache:
+        return windows
+    if isinstance(windows, PairedWindows):
+        return cached(agent, windows, device, progress)
+    windows.tasks = [cached(agent, task, device, progress) for task in windows.tasks]
+    return windows
+
+
+def cached(agent: Agent, plain: PairedWindows, device: torch.device, progress: bool = False) -> FeatureWindows:
+    """`plain` with the features of the agent's frozen backbone, computed on `device` where no file has them yet.
+
+    Call it before the agent is prepared, on every process: one computes, the others wait. Raises RunError where the
+    disk has no room.
+    """
+    dtype = torch.bfloat16 if agent.policy.optim.precision == "bf16" else torch.float32
+    path = cache_folder() / f"features-{key_of(agent, plain)[:20]}.npy"
+    with _alone(path):
+        if not path.exists():
+            with _on(agent.backbone, device):
+                _write(path, agent, plain, device, dtype, progress)
+    return FeatureWindows(plain, np.load(path, mmap_mode="r"), dtype)
+
+
+def key_of(agent: Agent, windows: PairedWindows) -> str:
+    """The sha256 of everything that the features depend on."""
+    backbone, words = agent.policy.backbone, windows.instructions
+    asked = {
+        "data": windows.arrays.sha256,
+        "size": backbone.size,
+        "layers": backbone.layers,
+        "precision": agent.policy.optim.precision,
+        "observation": agent.policy.observation.model_dump(mode="json", exclude={"low_dim"}),
+        "words": None if words is None else [ids[mask].tolist() for ids, mask in zip(*words, strict=True)],
+        "torch": torch.__version__,
+    }
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    for name, tensor in agent.backbone.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _write(
+    path: Path, agent: Agent, windows: PairedWindows, device: torch.device, dtype: torch.dtype, progress: bool
+) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    frames = len(windows.arrays.actions)
+    sentences = 1 if windows.instructions is None else len(windows.instructions[0])
+    first = _features(agent, windows, np.zeros(2, np.int64), 0, device).to(dtype)
+    shape = (sentences, frames, *first.shape[1:])
+    _check_room(path, prod(shape) * dtype.itemsize)
+    starts = [(sentence, at) for sentence in range(sentences) for at in range(0, frames, BATCH)]
+    shown = track(starts, "features of the frozen model", console=Console(stderr=True), disable=not progress)
+    with atomic_file(path) as temporary:
+        kept = np.int16 if dtype == torch.bfloat16 else np.float32  # numpy has no bfloat16: the same bits
+        stored = np.lib.format.open_memmap(temporary, "w+", kept, shape)
+        for sentence, at in shown:
+            wanted = np.arange(at, min(at + BATCH, frames))
+            both = np.concatenate((wanted, wanted[-1:])) if len(wanted) % 2 else wanted  # halves of pairs
+            found = _features(agent, windows, both, sentence, device)[: len(wanted)].to(dtype).cpu()
+            stored[sentence, wanted] = found.view(torch.int16).numpy() if kept == np.int16 else found.numpy()
+        stored.flush()
+        del stored
+
+
+def _features(agent: Agent, windows: PairedWindows, at: np.ndarray, sentence: int, device: torch.device) -> Tensor:
+    """(M, ...) of an even number of frames `at` (M,)."""
+    told = np.full(len(at) // 2, sentence, np.int64)
+    obs = windows._observation(windows._seen(at), told).to(device)
+    bf16 = agent.policy.optim.precision == "bf16"
+    with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+        return agent.backbone.features(obs)
+
+
+def _check_room(path: Path, needed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise RunError(
+            f"The features of the frozen model take {needed / 1e9:.1f} GB, and {path.parent} has {free / 1e9:.1f} GB: "
+            "set backbone.layers lower, backbone.cache to false, or ROBO_ORL_CACHE to another disk."
+        )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process of the machine at a time; the system lets go of the lock when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _on(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Have the module on `device` for the time of the block."""
+    before = next(module.parameters()).device
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(before)
