@@ -146,7 +146,7 @@ def train(
 
 @app.command()
 def reference(
-    algo: Annotated[str, typer.Option(help="bc_rnn_gmm, bc_transformer, iql, cql, bcq, td3_bc, hbc or iris.")],
+    algo: Annotated[str, typer.Option(help="bc_rnn_gmm, bc_transformer, iql, cql, bcq, td3_bc, hbc, iris, or a path.")],
     task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
     data: Annotated[Path, typer.Option(help="robomimic HDF5 file of that task; all but bc_* need next_obs in it.")],
     out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
@@ -156,9 +156,9 @@ def reference(
 ) -> None:
     """Train an algorithm of robomimic, with its own classes and defaults, as a reference; `eval` takes its folder."""
     from robo_orl.presets import load_task
-    from robo_orl.references.algorithms import resolve
+    from robo_orl.references.algorithms import load_reference
 
-    wanted = resolve(algo, settings), load_task(task)
+    wanted = load_reference(algo, settings), load_task(task)
     from robo_orl.references.training import train_reference  # torch from here on
 
     _show(train_reference(*wanted, data, out, seed, progress=_progress(as_json)), as_json)

@@ -396,6 +396,19 @@ class PolicyChoice(Strict):
         return {"use": value} if isinstance(value, str) else value
 
 
+class ReferenceChoice(Strict):
+    """An algorithm of another library as a row of a suite: a name alone, or with settings of that library's own."""
+
+    use: str = Field(description="a name of `robo-orl reference --algo`, or the path of a file")
+    name: str = Field("", description="how the row is called; default: robomimic_NAME")
+    set: dict[str, Any] = Field({}, description="e.g. {train: {num_epochs: 100}}; the suite's `set` is for policies")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+
 class GridConfig(Strict):
     """A product of tasks, regimes, policies, sizes and seeds; what it sets goes before the suite's own settings."""
 
@@ -404,6 +417,9 @@ class GridConfig(Strict):
     policies: list[PolicyChoice] = Field(min_length=1)
     sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
     seeds: list[int] = Field([0], min_length=1, description="training seeds")
+    references: list[ReferenceChoice] = Field(
+        [], description="algorithms of robomimic beside the policies", json_schema_extra=ADDED
+    )
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
 
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robo_orl.config import ReferenceConfig, apply_overrides, deep_merge
+from robo_orl.config import ReferenceConfig, apply_overrides, deep_merge, parse, read_yaml
 from robo_orl.errors import RunError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -81,6 +82,21 @@ def resolve(name: str, settings: Sequence[str] = (), row: str = "", changes: dic
         )
     except ValueError:
         raise UsageError(f"--set low_dim takes a list of observation keys, got {low_dim!r}.") from None
+
+
+def load_reference(
+    name: str, settings: Sequence[str] = (), changes: dict | None = None, row: str = ""
+) -> ReferenceConfig:
+    """A reference by its name, or by the path of a file that holds one; see `resolve`."""
+    if not name.endswith((".yaml", ".yml")):
+        return resolve(name, settings, row, changes)
+    held = parse(ReferenceConfig, read_yaml(Path(name)), name)
+    if held.library != installed():
+        raise UsageError(f"{name} is made for {held.library}; installed is {installed()}.")
+    laid = deep_merge(held.settings, changes or {})
+    if held.low_dim is not None:
+        laid = {"low_dim": held.low_dim} | laid
+    return resolve(held.algorithm, settings, row or held.name, laid)
 
 
 def _settable(algo_name: str) -> dict[str, Any]:

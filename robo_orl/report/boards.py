@@ -16,12 +16,17 @@ BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
 
 
 def group(cells: Cells) -> dict[BoardKey, dict[str, list[Record]]]:
-    """The records of every board by policy name. Two digests of one task are two tasks, whatever they are called."""
+    """The records of every board by policy name. Two digests of one task are two tasks, whatever they are called.
+
+    References, which have no size of ours, stand on every board of their task and regime.
+    """
     boards: dict[BoardKey, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     ordered = sorted(cells.records, key=lambda r: (r.task.horizon, r.task.name, r.regime, _backbone(r), r.size, r.seed))
-    for record in ordered:
-        key = (record.task.name, record.task.digest, record.regime, record.size)
-        boards[key][record.policy.name].append(record)
+    for record in sorted(ordered, key=lambda r: r.kind == "reference"):  # after those that make the boards
+        place = (record.task.name, record.task.digest, record.regime)
+        beside = [key for key in boards if key[:3] == place] if record.kind == "reference" else []
+        for key in beside or [(*place, record.size)]:
+            boards[key][record.policy.name].append(record)
     return {key: dict(policies) for key, policies in boards.items()}
 
 
@@ -61,19 +66,26 @@ def row(cells: Cells, name: str, records: list[Record], control: list[Record] | 
     low, high = median_interval(lengths)
     return {
         "policy": name,
+        "reference": config.get("library"),
         "critic": has_critic(config),
         "topology": topology(config),
-        "objective": (config.get("objective") or {}).get("name", "bc"),
+        "objective": config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
         "seeds": len(records),
         "success": success([[e.success_once for e in rows] for rows in episodes]),
         "at_end": success([[e.success_at_end for e in rows] for rows in episodes]),
         "stages": stages(pooled, records[0].task.stages),
         "length": {"median": float(median(lengths)) if lengths else None, "low": low, "high": high, "n": len(lengths)},
         "discounted_return": discounted_return(episodes),
-        "parameters": records[0].train.parameters,
+        "parameters": _parameters(records[0]),
         "restarts": sum(episode.restarts for episode in pooled),
         **relative_to(records, control),
     }
+
+
+def _parameters(record: Record) -> dict[str, int]:
+    """By component; of a reference, whose components are other ones, in total."""
+    counted = record.train.parameters
+    return {"total": counted["total"]} if record.kind == "reference" else counted
 
 
 def success(seeds: Sequence[Sequence[bool]]) -> dict[str, Any]:

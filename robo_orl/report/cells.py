@@ -50,7 +50,9 @@ def topology(config: dict[str, Any]) -> str | None:
 
 
 def is_plain_bc(config: dict[str, Any]) -> bool:
-    """Behaviour cloning on all the data that acts as it samples: nothing ranks its candidates."""
+    """Our behaviour cloning on all the data that acts as it samples: nothing ranks its candidates."""
+    if "library" in config:  # a reference, whatever it learns by
+        return False
     objective = (config.get("objective") or {}).get("name", "bc")
     samples = (config.get("selection") or {}).get("num_samples", 1)
     return objective == "bc" and config.get("critic") is None and samples == 1

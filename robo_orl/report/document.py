@@ -46,12 +46,15 @@ def document(cells: Cells) -> dict[str, Any]:
 def _comparisons(cells: Cells, boards: list[dict], grouped: list[dict[str, list[Record]]]) -> list[dict[str, Any]]:
     """Every policy against the board's control, and every trained critic against each policy without one.
 
+    References are compared with the control too, and are nobody's opponent.
+
     Holm's correction runs over the comparisons with the same opponent, across all boards of the report.
     """
     rows = []
     for one, policies in zip(boards, grouped, strict=True):
         critic = {row["policy"]: row["critic"] for row in one["rows"]}
-        for opponent in [name for name, learned in critic.items() if not learned]:
+        references = {row["policy"] for row in one["rows"] if row["reference"]}
+        for opponent in [name for name, learned in critic.items() if not learned and name not in references]:
             against_control = opponent == one["control"]
             for name in critic:
                 if name != opponent and (against_control or critic[name]):
@@ -72,7 +75,8 @@ def _absent(cells: Cells, board: dict[str, Any]) -> list[dict[str, Any]]:
     """The cells that a board lacks."""
     return [{"policy": cell.policy, "seed": cell.seed, "state": cell.state, "reason": cell.reason}
             for cell in cells.absent
-            if (cell.task, cell.regime, cell.size) == (board["task"], board["regime"], board["size"])]  # fmt: skip
+            if (cell.task, cell.regime) == (board["task"], board["regime"])
+            and cell.size in (board["size"], "reference")]  # fmt: skip
 
 
 def _suites(cells: Cells) -> list[dict[str, Any]]:

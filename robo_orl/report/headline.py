@@ -88,7 +88,8 @@ def _side_by_side(board: dict, critic: dict, free: dict) -> str:
 
 
 def _split(board: dict) -> tuple[list[dict], list[dict]]:
-    return [r for r in board["rows"] if r["critic"]], [r for r in board["rows"] if not r["critic"]]
+    ours = [r for r in board["rows"] if not r["reference"]]
+    return [r for r in ours if r["critic"]], [r for r in ours if not r["critic"]]
 
 
 def _result(row: dict) -> str:

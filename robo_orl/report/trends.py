@@ -61,7 +61,8 @@ def size_trends(boards: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any
 
 
 def _backbone(board: dict[str, Any]) -> int:
-    return min(row["parameters"]["backbone"] for row in board["rows"])
+    """The smallest of the board; 0 where there are references only."""
+    return min((row["parameters"]["backbone"] for row in board["rows"] if not row["reference"]), default=0)
 
 
 def _trends(
@@ -83,6 +84,8 @@ def _series(metric: str, boards: list[dict], errors: Sequence[dict], at: Callabl
     points, critic = defaultdict(list), {}
     for board in boards:
         for row in board["rows"]:
+            if row["reference"] and at is _backbone:
+                continue  # it has no size that could grow
             point = _point(metric, board, row, errors)
             if point is not None:
                 critic[row["policy"]] = row["critic"]

@@ -122,8 +122,8 @@ class PolicyRef(Stored):
     """The policy of a cell, with everything that was resolved for it."""
 
     name: str
-    digest: str = Field(description="PolicyConfig.digest()")
-    config: dict[str, Any] = Field(description="the resolved PolicyConfig")
+    digest: str = Field(description="PolicyConfig.digest(), of a reference ReferenceConfig.digest()")
+    config: dict[str, Any] = Field(description="the resolved PolicyConfig or ReferenceConfig")
 
 
 class DataRef(Stored):
@@ -149,7 +149,9 @@ class Training(Stored):
     step_s_median: float = Field(ge=0)
     peak_memory_bytes: int | None
     peak_memory_kind: str = Field(description="what peak_memory_bytes counts: cuda_allocated, process_rss ...")
-    parameters: dict[str, int] = Field(description="backbone, action_head, critic, target; they sum to 'total'")
+    parameters: dict[str, int] = Field(
+        description="backbone, action_head, critic, target (of a reference: its own networks); they sum to 'total'"
+    )
 
     @model_validator(mode="after")
     def _parameters_sum(self) -> Training:
@@ -211,6 +213,9 @@ class Record(Stored):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: str = Field(description="content address: sha256 of everything that decides the result")
+    kind: Literal["policy", "reference"] = Field(
+        "policy", description="reference: an algorithm of another library under the same protocol"
+    )
     suite: SuiteRef
     task: TaskRef
     regime: str

@@ -42,6 +42,8 @@ def faults(folder: Path) -> list[str]:
         found.append(f"{record.evaluation.episodes_file} has changed: its sha256 is not the record's {stated[:12]}...")
     if sha256_of(record.policy.config) != record.policy.digest:
         found.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
+    if ("library" in record.policy.config) != (record.kind == "reference"):
+        found.append(f"the record is of kind {record.kind}, its policy.config is not.")
     if not folder.name.endswith(record.cell[:10]):
         found.append(f"the folder is called {folder.name}, the record says cell {record.cell[:10]}.")
     return found + _row_faults(record, rows) + _score_faults(record, rows)

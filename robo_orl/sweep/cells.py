@@ -23,6 +23,8 @@ from robo_orl.config import (
     GridConfig,
     PolicyChoice,
     PolicyConfig,
+    ReferenceChoice,
+    ReferenceConfig,
     Regime,
     SuiteConfig,
     TaskConfig,
@@ -40,11 +42,11 @@ STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
 
 @dataclass(frozen=True)
 class Cell:
-    """One policy of one size, one task, one regime, one training seed."""
+    """One policy of one size (or one reference), one task, one regime, one training seed."""
 
     task: TaskConfig
     regime: str
-    policy: PolicyConfig
+    policy: PolicyConfig | ReferenceConfig
     seed: int
     data: DataRequest
     evaluation: EvaluationRequest
@@ -52,12 +54,24 @@ class Cell:
     @property
     def size(self) -> str:
         """The backbone's size."""
-        return self.policy.backbone.size
+        return self.policy.size
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is an algorithm of another library."""
+        return isinstance(self.policy, ReferenceConfig)
+
+    @property
+    def next_obs(self) -> bool:
+        """Whether its data must hold next_obs, which ours derive by index and robomimic's RL algorithms read."""
+        return self.is_reference and self.policy.settings["train"]["hdf5_load_next_obs"]
 
     @cached_property
     def data_key(self) -> str:
         """Address of the data set."""
         request = {"task": self.task.digest(), "regime": self.regime, **self.data.model_dump()}
+        if self.next_obs:  # the same episodes in another file
+            request["next_obs"] = True
         return sha256_of({"version": STEP_VERSIONS["data"], **request})
 
     @cached_property
@@ -120,8 +134,10 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
             raise unknown("regime", regime, get_args(Regime))
     tasks = [load_task(name) for name in group.tasks]
     where = f"suite {suite.name}"
+    references = [reference_of(choice) for choice in group.references]  # of no size: `expand` takes each once
     for seed, size in product(group.seeds, group.sizes or [None]):
         policies = [policy_of(choice, suite.set, group.set, size=size, where=where) for choice in group.policies]
+        policies += references
         for task, regime, policy in product(tasks, group.regimes, policies):
             yield Cell(task, regime, policy, seed, suite.data, suite.evaluation)
 
@@ -140,6 +156,13 @@ def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str)
     elif policy.backbone.size not in SIZES:
         raise unknown("size", policy.backbone.size, SIZES)
     return policy
+
+
+def reference_of(choice: ReferenceChoice) -> ReferenceConfig:
+    """A reference with its own settings laid on robomimic's defaults."""
+    from robo_orl.references.algorithms import load_reference
+
+    return load_reference(choice.use, changes=choice.set, row=choice.name)
 
 
 def _refuse_homonyms(suite: SuiteConfig, cells: list[Cell]) -> None:

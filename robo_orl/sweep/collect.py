@@ -45,6 +45,7 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
     rows = parse_rows(evaluation.output / "episodes.jsonl")
     record = Record(
         cell=cell.key,
+        kind="reference" if cell.is_reference else "policy",
         suite=SuiteRef(name=suite.name, version=suite.version),
         task=task_ref(cell.task),
         regime=cell.regime,
@@ -100,7 +101,7 @@ def _training(cell: Cell, result: dict[str, Any]) -> Training:
     return Training(
         run=cell.run_key,
         steps=result["steps"],
-        batch_size=cell.policy.optim.batch_size,
+        batch_size=cell.policy.batch_size,
         wall_s=result["wall_s"],
         steps_per_s=1 / result["step_s"],
         samples_per_s=result["samples_per_s"],

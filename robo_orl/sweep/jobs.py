@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from robo_orl.config import SIZES, PolicyConfig, SuiteConfig, TaskConfig, sha256_of
+from robo_orl.config import SIZES, PolicyConfig, ReferenceConfig, SuiteConfig, TaskConfig, sha256_of
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task
 from robo_orl.results.store import COST, write_text
@@ -80,12 +80,12 @@ def in_order(jobs: Iterable[Job]) -> list[Job]:
     return list({job.key: job for job in jobs}.values())
 
 
-def training_work(policy: PolicyConfig) -> float:
+def training_work(policy: PolicyConfig | ReferenceConfig) -> float:
     """A training in units that grow as its time does: observations times the depth cubed (width follows depth)."""
-    depth_cubed = SIZES.get(policy.backbone.size, 8) ** 3
-    if policy.backbone.kind == "vlm":
+    depth_cubed = SIZES.get(policy.size, 8) ** 3
+    if isinstance(policy, PolicyConfig) and policy.backbone.kind == "vlm":
         depth_cubed = architecture(policy.backbone.size).parameters / PARAMETERS_PER_DEPTH_CUBED
-    return float(policy.optim.steps * policy.optim.batch_size * depth_cubed)
+    return float(policy.steps * policy.batch_size * depth_cubed)
 
 
 def _data_job(cell: Cell, out: Path) -> Job:
@@ -94,8 +94,8 @@ def _data_job(cell: Cell, out: Path) -> Job:
         kind=DATA,
         key=f"data-{cell.data_name}",
         command=_command(
-            "data", "generate", task=_task_file(cell.task, out), regime=cell.regime, episodes=request.episodes,
-            seed=request.seed, loop=request.loop, out=file,
+            "data", "generate", *(["--next-obs"] if cell.next_obs else []), task=_task_file(cell.task, out),
+            regime=cell.regime, episodes=request.episodes, seed=request.seed, loop=request.loop, out=file,
         ),
         needs=(),
         work=request.episodes * cell.task.horizon,
@@ -109,21 +109,26 @@ def _train_job(cell: Cell, out: Path, data: Job) -> Job:
     return Job(
         kind=TRAIN,
         key=f"train-{cell.run_name}",
-        command=_command(
-            "train", policy=_policy_file(cell, out), task=_task_file(cell.task, out), data=data.output, out=folder,
-            seed=cell.seed, tracker="none",
-        ),
+        command=_train_command(cell, out, data=data.output, folder=folder),
         needs=(data.key,),
         work=training_work(cell.policy),
-        total=cell.policy.optim.steps,
+        total=cell.policy.steps,
         output=folder,
-    )  # fmt: skip
+    )
+
+
+def _train_command(cell: Cell, out: Path, data: Path, folder: Path) -> tuple[str, ...]:
+    common = {"task": _task_file(cell.task, out), "data": data, "out": folder, "seed": cell.seed}
+    if cell.is_reference:
+        return _command("reference", algo=_policy_file(cell, out), **common)
+    return _command("train", policy=_policy_file(cell, out), tracker="none", **common)
 
 
 def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
     """An evaluation has a folder of its own: several cells may judge one run with different selections."""
     folder, request = out / "evaluations" / cell.name, cell.evaluation
-    selection = [f"--set=selection.{k}={json.dumps(v)}" for k, v in cell.policy.selection.model_dump().items()]
+    chosen = {} if cell.is_reference else cell.policy.selection.model_dump()
+    selection = [f"--set=selection.{k}={json.dumps(v)}" for k, v in chosen.items()]
     return Job(
         kind=EVALUATE,
         key=f"eval-{cell.name}",
@@ -160,7 +165,7 @@ def _cost_job(suite: SuiteConfig, size: str | None, out: Path) -> Job:
         "steps": cost.steps,
         "policies": [policy.model_dump(mode="json") for policy in policies],
     }
-    name = f"{cost.task}-{policies[0].backbone.size}-{sha256_of(request)[:10]}"
+    name = f"{cost.task}-{policies[0].size}-{sha256_of(request)[:10]}"
     file = out / "requests" / f"cost-{name}.json"
     write_text(file, json.dumps(request, indent=1) + "\n")
     return Job(
@@ -168,7 +173,7 @@ def _cost_job(suite: SuiteConfig, size: str | None, out: Path) -> Job:
         key=f"cost-{name}",
         command=(*STEPS, "cost", str(file)),
         needs=(),
-        work=sum(training_work(policy) / policy.optim.steps for policy in policies) * cost.steps,
+        work=sum(training_work(policy) / policy.steps for policy in policies) * cost.steps,
         total=cost.steps,
         output=out / COST / f"{name}.json",
     )
@@ -186,11 +191,11 @@ def _task_file(task: TaskConfig, out: Path) -> Path:
 
 
 def _policy_file(cell: Cell, out: Path) -> Path:
-    """The resolved policy of a run. The first cell to ask gives it its name; what is learned is equal by key."""
+    """The resolved policy (or reference) of a run. The first cell to ask names it; what is learned is equal by key."""
     return _written(out / "requests" / f"{cell.run_name}.yaml", cell.policy)
 
 
-def _written(path: Path, config: TaskConfig | PolicyConfig) -> Path:
+def _written(path: Path, config: TaskConfig | PolicyConfig | ReferenceConfig) -> Path:
     if not path.exists():
         write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return path

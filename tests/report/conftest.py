@@ -15,7 +15,7 @@ from robo_orl.results import store
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
 from robo_orl.results.summary import summarise
 
-PARAMETERS = {"tiny": 300_000, "xs": 800_000, "s": 6_300_000, "m": 32_000_000, "l": 100_000_000}
+PARAMETERS = {"tiny": 300_000, "xs": 800_000, "s": 6_300_000, "m": 32_000_000, "l": 100_000_000, "reference": 5_000_000}
 TOPOLOGY_COST = {None: (1.0, 1.0), "shared": (1.04, 1.06), "shared_detached": (1.02, 1.05), "frozen": (0.55, 0.62),
                  "separate_small": (1.35, 1.2), "separate": (2.7, 1.9)}  # fmt: skip
 
@@ -113,7 +113,8 @@ def record(policy: Synthetic, where: dict, regime: str, size: str, seed: int, ro
               "gamma": 0.995} if critic else None  # fmt: skip
     content = store.rows_text(rows).encode()
     return Record.model_validate({
-        "cell": cell, "suite": SUITE, "task": where, "regime": regime, "size": size, "seed": seed,
+        "cell": cell, "kind": "reference" if "library" in policy.config else "policy",
+        "suite": SUITE, "task": where, "regime": regime, "size": size, "seed": seed,
         "policy": {"name": policy.name, "digest": sha256_of(policy.config), "config": policy.config},
         "data": {"sha256": sha256_of([where, regime]), "seed": 0, "episodes": 200, "frames": 40_000,
                  "success": {"k": 110, "n": 200}},

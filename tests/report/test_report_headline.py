@@ -6,7 +6,8 @@ from robo_orl.report.headline import headline
 def board(index: int, critic: int, free: int, n: int = 50) -> dict:
     def row(name: str, k: int, learned: bool) -> dict:
         share = {"k": k, "n": n, "rate": k / n, "low": max(0, k / n - 0.1), "high": min(1, k / n + 0.1)}
-        return {"policy": name, "critic": learned, "success": share, "time_relative": 1.1 if learned else 1.0,
+        return {"policy": name, "reference": None, "critic": learned, "success": share,
+                "time_relative": 1.1 if learned else 1.0,
                 "memory_relative": 1.2, "cost_source": "interleaved"}  # fmt: skip
 
     return {"index": index, "task": f"synthetic{index}", "regime": "mg", "size": "tiny", "control": "bc",

@@ -92,6 +92,6 @@ time.sleep(behaviour.get("sleep", 0.0))
 if behaviour.get("fail") and behaviour["fail"] in " ".join(words):
     print("Traceback (most recent call last):\nValueError: the fake was told to fail.", file=sys.stderr)
     sys.exit(1)
-work = {"data": data, "train": train, "eval": evaluate, "value-error": value_error, "cost": cost}
+work = {"data": data, "train": train, "reference": train, "eval": evaluate, "value-error": value_error, "cost": cost}
 print("chatter that is not the answer")
 print(json.dumps(work[kind]()))
