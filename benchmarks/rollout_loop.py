@@ -1,6 +1,6 @@
 """Episodes per second: our whole evaluation beside robomimic's serial rollout loop, the same episodes with both.
 
-    python benchmarks/rollout_loop.py [--tasks lift stack can square chain2] [--rounds 5] [--block 24] [--run RUN]
+    python benchmarks/rollout_loop.py [--tasks lift stack can square chain2] [--rounds 3] [--block 50] [--run RUN]
 
 robomimic's side is its own `run_rollout` and `RolloutPolicy`, in one process, on our scenes with robosuite's own
 stepping. Ours is the pool of `robo-orl eval` with as many simulators as there are cores, and the `exact` loop. Both
@@ -145,8 +145,8 @@ def main() -> int:
     """Compare, print a line per task, write the JSON; 1 where a ratio is below what is required."""
     arguments = parser(__doc__, __file__)
     arguments.add_argument("--tasks", nargs="+", default=list(TASKS))
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--block", type=int, default=24, help="episodes per turn; rounds x block is 200 at most")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--block", type=int, default=50, help="episodes per turn; rounds x block is 200 at most")
     arguments.add_argument("--run", type=Path, help="a trained run; its task is the one compared")
     options = arguments.parse_args()
     torch.set_num_threads(1)
