@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-SWEEPS = 400
+SWEEPS = 1000
 Summary = Callable[[np.ndarray], np.ndarray | float]
 
 
@@ -57,7 +57,7 @@ class MDP:
         s, rows = 0, []
         while len(rows) < limit and not self.ends[s]:
             a = int(draw.random() < right[s])
-            after = int(draw.choice(self.states, p=self.moves[s, a]))
+            after = int(np.searchsorted(self.moves[s, a].cumsum(), draw.random(), side="right"))
             rows.append((s, a, self.pay[s, a, after]))
             s = after
         states, actions, rewards = (np.array(column) for column in zip(*rows, strict=True))
@@ -129,20 +129,22 @@ class Rows:
 
 def rows(episodes: list[Episode], n: int, c: int, gamma: float) -> Rows:
     """The backups of every frame, in the order of the data."""
-    found = [_row(e, t, n, c, gamma) for e in episodes for t in range(len(e.states))]
+    found = [row for e in episodes for row in _rows(e, n, c, gamma)]
     return Rows(*(np.array(column) for column in zip(*found, strict=True)))
 
 
-def _row(e: Episode, t: int, n: int, c: int, gamma: float) -> tuple:
-    length = len(e.states)
-    inside, after = t + n < length, (t + n) % length
-    reward = sum(gamma**i * e.rewards[t + i] for i in range(min(n, length - t)))
-    ahead = sum(gamma ** (i - t) * e.rewards[i] for i in range(t, length))
-    known2 = e.terminal or after + c <= length
-    return (
-        e.states[t], chunk_of(e, t, c), reward, gamma**n if inside else 0.0, inside or e.terminal,
-        e.states[after], chunk_of(e, after, c), known2, ahead,
-    )  # fmt: skip
+def _rows(e: Episode, n: int, c: int, gamma: float) -> list[tuple]:
+    length, returns, found = len(e.states), np.append(e.rewards, 0.0), []
+    for t in reversed(range(length)):
+        returns[t] += gamma * returns[t + 1]
+    for t in range(length):
+        inside, after = t + n < length, (t + n) % length
+        reward = sum(gamma**i * e.rewards[t + i] for i in range(min(n, length - t)))
+        found.append((
+            e.states[t], chunk_of(e, t, c), reward, gamma**n if inside else 0.0, inside or e.terminal,
+            e.states[after], chunk_of(e, after, c), e.terminal or after + c <= length, returns[t],
+        ))  # fmt: skip
+    return found
 
 
 def chunk_of(e: Episode, t: int, c: int) -> int:
@@ -154,44 +156,52 @@ def chunk_of(e: Episode, t: int, c: int) -> int:
 # --------------------------------------------------------------------------------------------------------- fixed points
 
 
+def repeated(backup: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The fixed point of a contraction."""
+    for _ in range(SWEEPS):
+        old, x = x, backup(x)
+        if np.abs(x - old).max() < 1e-10:
+            return x
+    raise AssertionError("no fixed point found")
+
+
 def mean_by(keys: tuple[np.ndarray, ...], values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The mean of the values of each cell; 0 where there is none."""
-    total, count = np.zeros(shape), np.zeros(shape)
-    np.add.at(total, keys, values)
-    np.add.at(count, keys, 1)
+    cell = np.ravel_multi_index(keys, shape)
+    total, count = (np.bincount(cell, w, np.prod(shape)).reshape(shape) for w in (values, None))
     return np.divide(total, count, out=np.zeros(shape), where=count > 0)
 
 
 def sarsa(data: Rows, shape: tuple[int, int]) -> np.ndarray:
     """Q(s, k) = mean of R + discount Q(s2, k2) over the rows whose next chunk is known."""
-    data, q = data.only(data.valid & (data.known2 | (data.discount == 0))), np.zeros(shape)
-    for _ in range(SWEEPS):
-        q = mean_by((data.s, data.k), data.reward + data.discount * q[data.s2, data.k2], shape)
-    return q
+    data, start = data.only(data.valid & (data.known2 | (data.discount == 0))), np.zeros(shape)
+    backup = lambda q: mean_by((data.s, data.k), data.reward + data.discount * q[data.s2, data.k2], shape)  # noqa: E731
+    return repeated(backup, start)
 
 
 def of_choice(data: Rows, shape: tuple[int, int], value: Summary) -> np.ndarray:
     """Q(s, k) = mean of R + discount value(Q)(s2); value: (S, K) -> (S,)."""
-    data, q = data.only(data.valid), np.zeros(shape)
-    for _ in range(SWEEPS):
-        q = mean_by((data.s, data.k), data.reward + data.discount * value(q)[data.s2], shape)
-    return q
+    data, start = data.only(data.valid), np.zeros(shape)
+    backup = lambda q: mean_by((data.s, data.k), data.reward + data.discount * value(q)[data.s2], shape)  # noqa: E731
+    return repeated(backup, start)
 
 
 def implicit(data: Rows, shape: tuple[int, int], summary: Summary) -> tuple[np.ndarray, np.ndarray]:
     """Q(s, k) = mean of R + discount V(s2), V(s) = summary of Q(s, k) over the rows at s; Q (S, K) and V (S,)."""
-    data, v = data.only(data.valid), np.zeros(shape[0])
-    for _ in range(SWEEPS):
-        q = mean_by((data.s, data.k), data.reward + data.discount * v[data.s2], shape)
-        v = by_state(data.s, q[data.s, data.k], shape[0], summary)
-    return q, v
+    data, start = data.only(data.valid), np.zeros(shape[0])
+
+    def q_of(v: np.ndarray) -> np.ndarray:
+        return mean_by((data.s, data.k), data.reward + data.discount * v[data.s2], shape)
+
+    v = repeated(lambda v: by_state(data.s, q_of(v)[data.s, data.k], shape[0], summary), start)
+    return q_of(v), v
 
 
 def decoupled(long: Rows, short: np.ndarray, shape: tuple[int, int], kappa_d: float, kappa_b: float) -> tuple:
     """DQC: Q_h of whole chunks backs up V; Q(s, k) is the kappa_d-expectile of Q_h over the rows with k = short (F,);
     V(s) is the kappa_b-quantile of Q over the rows at s. Returns Q_h, Q and V."""
     short, data, v = short[long.valid], long.only(long.valid), np.zeros(shape[0])
-    for _ in range(SWEEPS // 4):
+    for _ in range(100):
         q_h = mean_by((data.s, data.k), data.reward + data.discount * v[data.s2], (shape[0], 1 + data.k.max()))
         seen, cell = q_h[data.s, data.k], data.s * shape[1] + short
         q = by_state(cell, seen, shape[0] * shape[1], lambda x: expectile(x, kappa_d)).reshape(shape)
@@ -201,12 +211,14 @@ def decoupled(long: Rows, short: np.ndarray, shape: tuple[int, int], kappa_d: fl
 
 def two_levels(data: Rows, states: int) -> tuple[np.ndarray, np.ndarray]:
     """SHARSA: Q(s, w) = mean of R + discount V(s2) with w = s2, or the end; V(s) = mean of Q(s, w)."""
-    data, v = data.only(data.valid), np.zeros(states)
+    data = data.only(data.valid)
     w = np.where(data.discount == 0, states, data.s2)
-    for _ in range(SWEEPS):
-        q = mean_by((data.s, w), data.reward + data.discount * v[data.s2], (states, states + 1))
-        v = mean_by((data.s,), q[data.s, w], (states,))
-    return q, v
+
+    def q_of(v: np.ndarray) -> np.ndarray:
+        return mean_by((data.s, w), data.reward + data.discount * v[data.s2], (states, states + 1))
+
+    v = repeated(lambda v: mean_by((data.s,), q_of(v)[data.s, w], (states,)), np.zeros(states))
+    return q_of(v), v
 
 
 def by_state(state: np.ndarray, values: np.ndarray, states: int, summary: Summary) -> np.ndarray:

@@ -1,0 +1,141 @@
+"""The mathematics under the losses, each against numpy or scipy in float64: flow, HL-Gauss, expectile, bce.
+
+Likelihoods of the action heads are in tests/models/test_action_heads_density.py.
+"""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, optimize, special, stats
+from torch import Tensor, nn
+
+from robo_orl.config import ActionHeadConfig
+from robo_orl.models.action_heads.flow import FlowHead
+from robo_orl.models.critics import Estimate
+from robo_orl.models.hl_gauss import HLGauss
+from robo_orl.models.logistic import Logistic
+from robo_orl.objectives.iql import expectile_weight
+from robo_orl.rng import Draws
+
+# -------------------------------------------------------------------------------------------------------------- flow
+
+MODES, SPREAD, WEIGHTS = np.array([-0.6, 0.5]), 0.1, np.array([0.3, 0.7])
+
+
+def posterior_mean(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """E[x1 | x_t] for x1 from a mixture of two normals, x_t = (1-t) x0 + t x1 and x0 standard normal; elementwise."""
+    x, t = np.asarray(x)[..., None], np.asarray(t)[..., None]
+    variance = t**2 * SPREAD**2 + (1 - t) ** 2
+    mean = MODES + t * SPREAD**2 / variance * (x - t * MODES)
+    weight = WEIGHTS * np.exp(-0.5 * (x - t * MODES) ** 2 / variance)
+    return (weight * mean).sum(-1) / weight.sum(-1)
+
+
+class Posterior(nn.Module):
+    """The perfect expert."""
+
+    def memory(self, tokens: Tensor) -> None:
+        return None
+
+    def forward(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
+        return torch.from_numpy(posterior_mean(x.numpy(), t.unsqueeze(-1).expand_as(x).numpy()))
+
+
+def perfect_flow() -> FlowHead:
+    head = FlowHead(96, 3, 1, ActionHeadConfig(kind="flow", chunk=1, execute=1))
+    head.expert = Posterior()
+    return head
+
+
+class FixedDraws(Draws):
+    """The same numbers every time, in float64."""
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        return torch.from_numpy(np.random.default_rng(0).normal(size=shape))
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        return torch.from_numpy(np.random.default_rng(1).uniform(size=shape))
+
+
+def test_euler_steps_follow_the_ordinary_differential_equation():
+    noise = FixedDraws(0, 0).normal("act", 1, 7, 1, 1).flatten().numpy()
+    velocity = lambda t, x: (posterior_mean(x, np.full_like(x, t)) - x) / (1 - t)  # noqa: E731
+    exact = integrate.solve_ivp(velocity, (0, 1 - 1e-6), noise, rtol=1e-8, atol=1e-10).y[:, -1]
+    tokens, errors = torch.zeros(1, 1, 96), []
+    for steps in (50, 100, 1600):
+        found = perfect_flow().sample(tokens, 7, FixedDraws(0, 0), "act", steps).flatten().numpy()
+        errors.append(np.abs(found - exact).max())
+    assert errors[2] < 2e-3
+    assert errors[1] / errors[0] == pytest.approx(0.5, abs=0.2)  # a method of first order
+
+
+def test_a_perfect_flow_turns_noise_into_the_data():
+    draws = Draws(0, 0)
+    found = perfect_flow().sample(torch.zeros(1, 1, 96), 3000, draws, "act", 200).flatten().numpy()
+    cumulated = lambda x: (WEIGHTS * stats.norm.cdf(np.asarray(x)[..., None], MODES, SPREAD)).sum(-1)  # noqa: E731
+    assert stats.kstest(found, cumulated).pvalue > 0.01
+
+
+def test_the_flow_loss_is_its_equation():
+    actions = torch.from_numpy(np.random.default_rng(2).uniform(-1, 1, (6, 1, 1)))
+    draws, mask = FixedDraws(0, 0), torch.ones(6, 1, dtype=torch.bool)
+    loss = perfect_flow().loss(torch.zeros(6, 1, 96), actions, mask, draws, ("a",)).numpy()
+    noise, t = draws.normal("a", 6, 1, 1).flatten().numpy(), draws.uniform("a", 6).numpy()
+    x1 = actions.flatten().numpy()
+    x_t = (1 - t) * noise + t * x1
+    np.testing.assert_allclose(loss, (posterior_mean(x_t, t) - x1) ** 2, rtol=1e-9)
+
+
+# ---------------------------------------------------------------------------------------------------------- HL-Gauss
+
+
+@pytest.mark.parametrize(("bins", "value_range"), [(101, (0.0, 1.0)), (21, (-2.0, 1.0))])
+def test_the_mean_of_a_projection_on_the_grid_is_exact(bins, value_range):
+    support = HLGauss(bins, value_range)
+    inside = support.centres[(support.centres >= value_range[0]) & (support.centres <= value_range[1])]
+    probabilities = support.project(inside)
+    middle = probabilities[len(inside) // 2].double().numpy()
+    at = middle.argmax()
+    reach = min(at, len(middle) - 1 - at)
+    np.testing.assert_allclose(middle[at - reach : at], middle[at + reach : at : -1], atol=1e-6)  # symmetric
+    width = value_range[1] - value_range[0]
+    torch.testing.assert_close(support.mean(probabilities.log()), inside, atol=3e-4 * width, rtol=0)
+    np.testing.assert_allclose(
+        probabilities.double().numpy() @ support.centres.double().numpy(), inside, atol=3e-4 * width
+    )
+
+
+def test_gradient_descent_on_the_cross_entropy_recovers_the_mean_of_its_targets():
+    support, targets = HLGauss(51, (0.0, 1.0)), np.random.default_rng(0).uniform(0.2, 0.7, 30)
+    projected = support.project(torch.from_numpy(targets)).mean(0)
+    loss_of = lambda z: -(projected.numpy() @ (z - special.logsumexp(z)))  # noqa: E731
+    slope = lambda z: special.softmax(z) - projected.numpy()  # noqa: E731
+    found = optimize.minimize(loss_of, np.zeros(51), jac=slope, method="BFGS", options={"gtol": 1e-9}).x
+    assert support.mean(torch.from_numpy(found)).item() == pytest.approx(targets.mean(), abs=1e-3)
+    loss = Estimate(torch.from_numpy(found).expand(1, 30, -1), support).loss(torch.from_numpy(targets))
+    assert loss.mean().item() == pytest.approx(-(projected.numpy() * np.log(special.softmax(found))).sum(), rel=1e-5)
+
+
+# -------------------------------------------------------------------------------------------------- expectile and bce
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5, 0.9])
+def test_the_expectile_loss_is_least_at_scipys_expectile(tau):
+    sample = stats.expon.rvs(size=400, random_state=0)
+    values = torch.from_numpy(sample)
+
+    def loss(m: float) -> float:
+        return (expectile_weight(values - m, tau) * (values - m).square()).mean().item()
+
+    found = optimize.minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).x
+    assert found == pytest.approx(stats.expectile(sample, alpha=tau), abs=2e-4)
+
+
+def test_bce_is_least_at_the_mean_and_its_value_lies_in_the_range():
+    support, targets = Logistic((-1.0, 3.0)), np.random.default_rng(0).uniform(-1, 3, 50)
+    loss = lambda z: support.cross_entropy(torch.full((50, 1), z).double(), torch.from_numpy(targets)).mean().item()  # noqa: E731
+    found = optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10}).x
+    assert support.mean(torch.tensor([found])).item() == pytest.approx(targets.mean(), abs=1e-4)
+    p = (targets + 1) / 4
+    expected = -(p * np.log(special.expit(0.3)) + (1 - p) * np.log(special.expit(-0.3))).mean()
+    assert loss(0.3) == pytest.approx(expected, rel=1e-6)
