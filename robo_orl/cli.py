@@ -11,13 +11,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robo_orl import __version__
 from robo_orl.errors import RunError, UsageError, unknown
 from robo_orl.measure.command import profile
+
+if TYPE_CHECKING:
+    from robo_orl.config import View
 
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
@@ -40,6 +43,11 @@ Sets = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
 Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
+Cameras = Annotated[str, typer.Option(help="Cameras to take pictures with, e.g. agentview,robot0_eye_in_hand.")]
+Size = Annotated[int, typer.Option(help="Pixels per side of a picture.")]
+Look = Annotated[
+    str, typer.Option(help="plain, or full: robosuite's own shadows and reflections, several times slower.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 
 
@@ -128,6 +136,9 @@ def train(
         str | None, typer.Option("--filter", help="Train on the episodes of this mask only, e.g. success.")
     ] = None,
     tracker: Annotated[str, typer.Option(help="tensorboard, wandb, trackio or none.")] = "tensorboard",
+    more: Annotated[
+        list[str], typer.Option("--also", metavar="TASK=FILE[@WEIGHT]", help="One more task to learn. Repeatable.")
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Train one policy. Under `accelerate launch -m robo_orl train ...` the same command runs on many processes."""
@@ -136,12 +147,25 @@ def train(
 
     values = {"policy": preset_values("policies", policy), "task": preset_values("tasks", task), "data": str(data)}
     values |= {"seed": seed, "filter": mask, "tracker": tracker}
+    if more:
+        values["more"] = [_also(item) for item in more]
     run = parse(RunConfig, apply_overrides(values, settings), "train")
     from robo_orl.engine.train import train as train_run  # torch from here on: faults above answer at once
 
     summary = train_run(run, out, progress=_progress(as_json))
     if int(os.environ.get("RANK", 0)) == 0:
         _show(summary, as_json)
+
+
+def _also(item: str) -> dict[str, Any]:
+    """TASK=FILE[@WEIGHT] as the values of a TaskData."""
+    from robo_orl.presets import preset_values
+
+    name, equals, file = item.partition("=")
+    file, _, weight = file.partition("@")
+    if not (name and equals and file):
+        raise UsageError(f"--also takes TASK=FILE or TASK=FILE@WEIGHT, got '{item}'.")
+    return {"task": preset_values("tasks", name), "data": file, "weight": weight or 1.0}
 
 
 @app.command()
@@ -176,7 +200,10 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write (default: RUN/eval).")] = None,
     settings: Sets = [],  # noqa: B006
-    task: Annotated[str, typer.Option(help="Of a robomimic checkpoint: the task to evaluate it on.")] = "",
+    task: Annotated[
+        str, typer.Option(help="Of a robomimic checkpoint or a run on several tasks: the one (default: the first).")
+    ] = "",
+    paraphrases: Annotated[bool, typer.Option(help="Tell the policy held-out paraphrases of the instruction.")] = False,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a robomimic checkpoint even if it executes code.")
     ] = False,
@@ -190,13 +217,16 @@ def evaluate(
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": _check_loop(loop), "video": video, "out": out}
     common |= {"progress": _progress(as_json)}
     if is_reference(run):
+        if paraphrases:
+            raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")
         result = _evaluate_reference(run, episodes, settings, task, trust_pickle, common)
     else:
         from robo_orl.evaluate.evaluate import evaluate as evaluate_run
 
-        if task or trust_pickle:
-            raise UsageError("--task and --trust-pickle are for checkpoints of robomimic; a run knows its task.")
-        result = evaluate_run(run, episodes, overrides=settings, **common)
+        if trust_pickle:
+            raise UsageError("--trust-pickle is for checkpoints of robomimic; ours hold nothing but numbers.")
+        told = {"task": task or None, "paraphrases": paraphrases}
+        result = evaluate_run(run, episodes, overrides=settings, **told, **common)
     _show(result, as_json, lambda scores: key_values(in_words(scores)))
 
 
@@ -275,6 +305,9 @@ def generate(
     seed: Seed = 0,
     next_obs: Annotated[bool, typer.Option(help="Also store next_obs, which robomimic's RL algorithms want.")] = False,
     loop: Loop = "exact",
+    cameras: Cameras = "",
+    size: Size = 84,
+    look: Look = "plain",
     as_json: Json = False,
 ) -> None:
     """Record scripted operators of a regime into robomimic's HDF5 layout."""
@@ -296,8 +329,39 @@ def generate(
         next_obs=next_obs,
         loop=_check_loop(loop),
         progress=_progress(as_json),
+        view=_view(cameras, size, look),
     )
     _show(summary, as_json)
+
+
+def _view(cameras: str, size: int, look: str) -> View | None:
+    """What pictures are asked for; None without a camera."""
+    from robo_orl.config import View, parse
+
+    names = [name.strip() for name in cameras.split(",") if name.strip()]
+    if not names:
+        if (size, look) != (84, "plain"):
+            raise UsageError("--size and --look do nothing without --cameras.")
+        return None
+    return parse(View, {"cameras": names, "size": size, "look": look}, "--cameras")
+
+
+@data_app.command("add-images")
+def add_images(
+    file: Annotated[Path, typer.Argument(help="A data file made here; it is replaced when all pictures are there.")],
+    cameras: Cameras = "agentview,robot0_eye_in_hand",
+    size: Size = 84,
+    look: Look = "plain",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Render the stored states of a data file into robomimic's image observations; a killed call continues."""
+    from robo_orl.data.add_images import add_images as add
+
+    view = _view(cameras, size, look)
+    if view is None:
+        raise UsageError("--cameras names no camera.")
+    _show(add(file, view, workers=workers, progress=_progress(as_json)), as_json)
 
 
 @data_app.command()

@@ -129,7 +129,9 @@ class ObservationConfig(Strict):
     """What a policy sees, whatever its backbone. Nothing else is loaded, rendered or sent."""
 
     low_dim: list[str] | None = Field(
-        None, description="keys of vectors; default: all of the data, the true poses of objects ('object') included"
+        None,
+        min_length=1,
+        description="keys of vectors; default: all of the data, the true poses of objects ('object') included",
     )
     cameras: list[str] = Field([], description="e.g. [agentview, robot0_eye_in_hand]")
     image_size: int = Field(84, ge=16, description="pixels per side, as in the data")
@@ -139,11 +141,9 @@ class ObservationConfig(Strict):
     jitter: float = Field(0.0, ge=0, lt=1, description="augmentation: brightness, contrast and saturation by 1 +- this")
 
     @model_validator(mode="after")
-    def _sees_something(self) -> ObservationConfig:
+    def _looks_where_it_can(self) -> ObservationConfig:
         if len(set(self.cameras)) != len(self.cameras):
             raise ValueError("cameras names one of them twice")
-        if self.low_dim == [] and not self.cameras:
-            raise ValueError("without low_dim keys and cameras there is nothing to see")
         blind = [n for n in ("image_size", "shift", "jitter") if getattr(self, n) != type(self).model_fields[n].default]
         if blind and not self.cameras:
             raise ValueError(f"{blind[0]} does nothing without cameras")
@@ -367,6 +367,15 @@ class View(Strict):
 Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
 
 
+class TaskData(Strict):
+    """One more task that a run learns, and its data."""
+
+    task: TaskConfig
+    data: str = Field(description="path of the HDF5 file")
+    filter: str | None = Field(None, description="the episodes of this mask of the file only")
+    weight: float = Field(1.0, gt=0, description="how often a pair is of this task, beside the others' weights")
+
+
 class RunConfig(Strict):
     """One training run, fully resolved."""
 
@@ -374,6 +383,8 @@ class RunConfig(Strict):
     task: TaskConfig
     data: str = Field(description="path of the HDF5 file")
     filter: str | None = Field(None, description="train on the episodes of this mask of the file only")
+    more: list[TaskData] = Field([], description="other tasks learned by the same policy", json_schema_extra=ADDED)
+    weight: float = Field(1.0, gt=0, description="of `task` beside those in `more`", json_schema_extra=ADDED)
     seed: int = 0
     checkpoint_every: int = Field(1000, ge=1)
     tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"

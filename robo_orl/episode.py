@@ -19,6 +19,8 @@ class Episode:
     success: whether the task succeeded. operator: name of the style that acted. grade: better | okay | worse | "".
     start: index of the start state; model_xml: the scene that `states` belong to.
     masks: names of the file masks that this episode belongs to.
+    images: per camera "<camera>_image" (T, H, W, 3) uint8, what it saw before each action; last_images: (H, W, 3) after
+    the last one.
     start_entry: all that the reset decided (envs/snapshot.py), which `states` alone do not hold; replay starts from it.
     """
 
@@ -37,6 +39,8 @@ class Episode:
     seed: int = 0
     masks: list[str] = field(default_factory=list)
     start_entry: dict[str, np.ndarray] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    last_images: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.actions)

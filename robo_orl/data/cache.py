@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -39,6 +40,7 @@ class EpisodeArrays:
     actions: (F, A) float32. rewards: (F,) float32. stages: (F, S) uint8, after the action.
     starts: (E + 1,) int64, episode e is frames starts[e] .. starts[e+1]-1. success: (E,) bool. terminal: (E,) bool, the
     episode ended in a true terminal and not in a timeout. start_state: (E,) int64, -1 where unknown.
+    images: per camera asked for (F, H, W, 3) uint8; render: the fingerprint of what made them, None where unknown.
     masks: name -> (E,) bool. task: what the file was recorded on, None where it does not say. sha256: of the HDF5 file.
     """
 
@@ -60,6 +62,8 @@ class EpisodeArrays:
     task: TaskConfig | None
     regime: str | None
     loop: str | None
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    render: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -121,21 +125,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "robo_orl")
 
 
-def open_cache(path: Path | str, keys: list[str] | None = None) -> EpisodeArrays:
+def open_cache(path: Path | str, keys: list[str] | None = None, cameras: Sequence[str] = ()) -> EpisodeArrays:
     """The file's episodes as memory-mapped arrays, converted at the first call.
 
-    keys: low-dim observation keys to keep, None = all of the file. Safe for many processes at once: one converts, the
-    others wait. Raises UsageError for a missing or broken file or an unknown key, RunError when the disk is full.
+    keys: low-dim observation keys to keep, None = all of the file. cameras: whose pictures to open. Safe for many
+    processes at once: one converts, the others wait. Raises UsageError for a missing or broken file, an unknown key and
+    a camera without pictures, RunError when the disk is full.
     """
+    from robo_orl.data.pictures import open_pictures
+
     path = Path(path)
     with layout.open_hdf5(path):
         pass  # a missing file or one that is no HDF5 gets its sentence before it is hashed
     sha256 = file_sha256(path)
     spec = sha256_of({"format": CACHE_FORMAT, "keys": keys})
     folder = cache_folder() / "data" / f"{sha256[:32]}-{spec[:12]}"
-    if not folder.is_dir():
-        _convert_once(path, sha256, keys, folder)
-    return _load(path, folder)
+    build_once(folder, lambda into: _convert(path, sha256, keys, into))
+    arrays = _load(path, folder)
+    if not cameras:
+        return arrays
+    images, render = open_pictures(path, sha256, cameras)
+    return replace(arrays, images=images, render=render)
 
 
 def file_sha256(path: Path | str) -> str:
@@ -147,19 +157,24 @@ def file_sha256(path: Path | str) -> str:
 # ----------------------------------------------------------------------------------------------------------- conversion
 
 
-def _convert_once(path: Path, sha256: str, keys: list[str] | None, folder: Path) -> None:
-    """Build `folder` under a lock; it appears complete or not at all. What a killed conversion left is replaced."""
-    partial = folder.with_name(f".{folder.name}.partial")
+def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into `folder`, under a lock, unless it is there; it appears complete or not at all.
+
+    What a killed conversion left is replaced.
+    """
+    if folder.is_dir():
+        return
+    unfinished = folder.with_name(f".{folder.name}.partial")
     with full_disk_is_a_sentence(folder), _locked(folder):
         if folder.is_dir():
             return
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
         try:
-            _convert(path, sha256, keys, partial)
-            os.rename(partial, folder)
+            fill(unfinished)
+            os.rename(unfinished, folder)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
@@ -232,7 +247,7 @@ def _load(path: Path, folder: Path) -> EpisodeArrays:
     index = json.loads((folder / "index.json").read_text())
     names = index["names"]
     arrays = {name: np.load(folder / f"{name}.npy") for name in EPISODE_ARRAYS}
-    arrays |= {name: _mapped(folder / f"{name}.npy") for name in FRAME_ARRAYS}
+    arrays |= {name: mapped(folder / f"{name}.npy") for name in FRAME_ARRAYS}
     return EpisodeArrays(
         path=str(path),
         sha256=index["sha256"],
@@ -248,7 +263,7 @@ def _load(path: Path, folder: Path) -> EpisodeArrays:
     )
 
 
-def _mapped(file: Path) -> np.ndarray:
+def mapped(file: Path) -> np.ndarray:
     """A read-only map as a plain ndarray: indexing a np.memmap costs several times as much."""
     try:
         return np.asarray(np.load(file, mmap_mode="r"))

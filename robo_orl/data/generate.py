@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from robo_orl.config import TaskConfig
+from robo_orl.config import TaskConfig, View
 from robo_orl.data import layout
 from robo_orl.data.crew import Work, work_through
 from robo_orl.data.hdf5 import write_file
@@ -33,8 +33,9 @@ def generate(
     next_obs: bool = False,
     loop: str = "exact",
     progress: bool = True,
+    view: View | None = None,
 ) -> dict[str, Any]:
-    """Record `episodes` episodes of `regime` into `out` and describe the file (info.describe).
+    """Record `episodes` episodes of `regime` into `out` and describe the file (info.describe); view: with pictures.
 
     A killed or interrupted call leaves its finished episodes in a folder beside `out`, and the same call goes on from
     there. A complete file that answers the same request is left as it is. Raises UsageError for an unknown regime and
@@ -51,6 +52,7 @@ def generate(
         loop=loop,
         next_obs=next_obs,
         versions=layout.versions(),
+        view=view,
     )
     plans = plan(task, regime, episodes, seed)
     if out.exists():
@@ -59,8 +61,8 @@ def generate(
     shards = Shards(out, made)
     with shards.held():
         recorded, seconds = _record(plans, shards, workers, progress)
-        env_args, loop_in_use = shards.environment()
-        final = made.model_copy(update={"loop": loop_in_use})
+        env_args, met = shards.environment()
+        final = made.model_copy(update={"loop": met.loop, "render": met.render})
         write_file(out, final, json.loads(env_args), (shards.read(item.index) for item in plans))
         shards.remove()
     speed = {"recorded_now": recorded, "episodes_per_s": round(recorded / seconds, 3) if recorded else None}
@@ -73,14 +75,15 @@ def _check_same(out: Path, made: layout.Provenance) -> None:
         there = layout.provenance(file)
     if there is None:
         raise UsageError(f"{out} exists and was not made by `robo-orl data generate`; choose another --out.")
+    there = there.model_copy(update={"render": None})
     if there.loop == "stock":
         there = there.model_copy(update={"loop": made.loop})
     if there == made:
         return
     ours, theirs = made.model_dump(mode="json"), there.model_dump(mode="json")
-    key = next(key for key in ours if ours[key] != theirs[key])
+    key = next(key for key in [*ours, "view"] if ours.get(key) != theirs.get(key))
     if key != "task":
-        said = f"its {key} is {theirs[key]!r}, not {ours[key]!r}"
+        said = f"its {key} is {theirs.get(key)!r}, not {ours.get(key)!r}"
     elif there.task.name != made.task.name:
         said = f"its task is {there.task.name}, not {made.task.name}"
     else:
@@ -119,13 +122,18 @@ def _recorder(shards: Shards) -> Work:
     from robo_orl.envs.regimes import record
     from robo_orl.envs.task_env import TaskEnv
 
-    env = TaskEnv(shards.made.task, shards.made.loop)
+    view = shards.made.view
+    env, render = TaskEnv(shards.made.task, shards.made.loop), None
+    if view is not None:
+        from robo_orl.envs.render_fingerprint import render_fingerprint
+
+        render = render_fingerprint(view.look)
 
     def work(plan: EpisodePlan) -> bool:
         start = env.draw_start(plan.start_seed)
-        episode = record(env, start, plan)
+        episode = record(env, start, plan, view)
         episode.start_entry = start.entry
-        shards.write(plan.index, episode, env.env_args(), env.loop)
+        shards.write(plan.index, episode, env.env_args(), env.loop, render)
         return bool(episode.success)
 
     return work

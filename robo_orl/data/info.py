@@ -37,6 +37,7 @@ def _contents(file: h5py.File) -> dict:
         "masks": {mask: _summary(members, lengths, success) for mask, members in layout.masks(file).items()},
         "operators": {name: _summary(members, lengths, success) for name, members in sorted(operators.items())},
         "obs": {key: int(first["obs"][key].shape[1]) for key in layout.low_dim_keys(file)},
+        "images": {key: list(first["obs"][key].shape[1:]) for key in layout.image_keys(file)},
         "action_dim": int(first["actions"].shape[1]),
         "stored_next_obs": "next_obs" in first,
     }
@@ -59,7 +60,15 @@ def _summary(members: list[str], lengths: dict[str, int], success: dict[str, boo
 def _made(file: h5py.File) -> dict:
     made = layout.provenance(file)
     if made is None:
-        return {"task": None, "task_digest": None, "regime": None, "seed": None, "loop": None, "versions": None}
+        return {
+            "task": None,
+            "task_digest": None,
+            "regime": None,
+            "seed": None,
+            "loop": None,
+            "versions": None,
+            "render": None,
+        }
     return {
         "task": made.task.name,
         "task_digest": made.task.digest(),
@@ -67,4 +76,5 @@ def _made(file: h5py.File) -> dict:
         "seed": made.seed,
         "loop": made.loop,
         "versions": made.versions,
+        "render": made.render,
     }

@@ -1,12 +1,13 @@
 """robomimic's HDF5 layout and what we add to it: the names, who made a file, and how one is opened.
 
-    data                attrs: total, env_args (robomimic) + format, task, task_digest, regime, seed, episodes, loop,
-                        next_obs, versions, obs_keys
-    data/demo_i         attrs: num_samples, model_file (robomimic) + success, operator, grade, start, seed
-        obs/<key>       (T, D) float32            next_obs/<key>  only on request: robomimic's RL algorithms read it
-        actions (T, A)  rewards (T,)  dones (T,)  states (T, Z) float64
-                        + stages (T, S) uint8, start/<name>: all that the reset decided (envs/snapshot.py)
-    mask/<name>         names of demos as bytes
+data                attrs: total, env_args (robomimic) + format, task, task_digest, regime, seed, episodes, loop,
+                    next_obs, versions, obs_keys; view and render (fingerprint) where there are pictures
+data/demo_i         attrs: num_samples, model_file (robomimic) + success, operator, grade, start, seed
+    obs/<key>       (T, D) float32            next_obs/<key>  only on request: robomimic's RL algorithms read it
+    obs/<camera>_image (T, H, W, 3) uint8     of the view's cameras
+    actions (T, A)  rewards (T,)  dones (T,)  states (T, Z) float64
+                    + stages (T, S) uint8, start/<name>: all that the reset decided (envs/snapshot.py)
+mask/<name>         names of demos as bytes
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import h5py
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from robo_orl.config import Strict, TaskConfig
+from robo_orl.config import ADDED, Strict, TaskConfig, View
 from robo_orl.errors import UsageError
 
 FORMAT = 1
+IMAGE = "_image"
 GRADES = ("better", "okay", "worse")
 PACKAGES = ("robo_orl", "robosuite", "mujoco", "numpy")  # what decides the numbers in a file
 
@@ -43,6 +46,10 @@ class Provenance(Strict):
     loop: str
     next_obs: bool
     versions: dict[str, str]
+    view: View | None = Field(None, json_schema_extra=ADDED)
+    render: dict[str, Any] | None = Field(
+        None, description="what made the pictures (envs/render_fingerprint.py)", json_schema_extra=ADDED
+    )
 
     def attributes(self) -> dict[str, str | int | bool]:
         """What is stored on the group `data`; nested values as JSON."""
@@ -71,7 +78,8 @@ def provenance(file: h5py.File) -> Provenance | None:
     values = {k: attributes[k] for k in Provenance.model_fields if k in attributes}
     plain = {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
     try:
-        return Provenance.model_validate(plain | {k: json.loads(plain[k]) for k in ("task", "versions")})
+        nested = {k: json.loads(plain[k]) for k in ("task", "versions", "view", "render") if k in plain}
+        return Provenance.model_validate(plain | nested)
     except (ValidationError, ValueError, KeyError) as error:
         raise UsageError(
             f"{file.filename} was written in another version of this format (ours is {FORMAT}); "
@@ -90,6 +98,12 @@ def low_dim_keys(file: h5py.File) -> list[str]:
     obs = file["data"][demo_names(file)[0]]["obs"]
     order = json.loads(attributes["obs_keys"]) if "obs_keys" in attributes else sorted(obs)
     return [key for key in order if obs[key].ndim == 2]
+
+
+def image_keys(file: h5py.File) -> list[str]:
+    """The pictures of a file, "<camera>_image" as robomimic names them."""
+    obs = file["data"][demo_names(file)[0]]["obs"]
+    return sorted(key for key in obs if key.endswith(IMAGE) and obs[key].ndim == 4)
 
 
 def masks(file: h5py.File) -> dict[str, list[str]]:

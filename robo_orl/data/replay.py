@@ -32,7 +32,7 @@ def replay(
     Raises UsageError for a broken file and for one that does not say how its episodes started.
     """
     path = Path(path)
-    made, names = _replayable(path)
+    made, names = replayable(path)
     names = names[:episodes]
     finished = work_through(names, partial(_replayer, path, made.task, loop), workers)
     if progress:
@@ -54,7 +54,7 @@ def replay(
     }
 
 
-def _replayable(path: Path) -> tuple[layout.Provenance, list[str]]:
+def replayable(path: Path) -> tuple[layout.Provenance, list[str]]:
     """Who made the file and the names of its demos."""
     found = faults(path)
     if found:

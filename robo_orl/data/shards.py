@@ -53,9 +53,10 @@ class Shards:
         """Whether episode `index` is there; files appear complete or not at all."""
         return self.path(index).exists()
 
-    def write(self, index: int, episode: Episode, env_args: dict, loop: str) -> None:
-        """Keep an episode."""
-        write_file(self.path(index), self.made.model_copy(update={"loop": loop}), env_args, [episode])
+    def write(self, index: int, episode: Episode, env_args: dict, loop: str, render: dict | None = None) -> None:
+        """Keep an episode; render: the fingerprint of what made its pictures."""
+        made = self.made.model_copy(update={"loop": loop, "render": render})
+        write_file(self.path(index), made, env_args, [episode])
 
     def read(self, index: int) -> Episode:
         """The episode `index`."""
@@ -67,10 +68,10 @@ class Shards:
         with h5py.File(self.path(index), "r") as file:
             return bool(file["data/demo_0"].attrs["success"])
 
-    def environment(self) -> tuple[str, str]:
-        """(env_args as JSON, the name of the loop really in use), as episode 0 met them."""
+    def environment(self) -> tuple[str, layout.Provenance]:
+        """(env_args as JSON, the loop and the renderer really in use), as episode 0 met them."""
         with h5py.File(self.path(0), "r") as file:
-            return str(file["data"].attrs["env_args"]), str(file["data"].attrs["loop"])
+            return str(file["data"].attrs["env_args"]), layout.provenance(file)
 
     def remove(self) -> None:
         """Throw the folder away: the output is complete."""

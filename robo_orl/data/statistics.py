@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
-from robo_orl.config import Strict
+from robo_orl.config import Strict, sha256_of
 from robo_orl.data.cache import EpisodeArrays
 
 STD_FLOOR = 1e-2  # metres, radians: what hardly moves in the data must not be blown up when it moves in a rollout
@@ -32,16 +35,23 @@ class Statistics(Strict):
 
 def statistics(arrays: EpisodeArrays, mask: str | None = None) -> Statistics:
     """Statistics of the frames of the episodes in `mask` (None = all); UsageError for an unknown mask."""
-    frames = arrays.frames(arrays.chosen(mask))
-    actions = arrays.actions[frames]
+    return joint_statistics([(arrays, mask)])
+
+
+def joint_statistics(parts: Sequence[tuple[EpisodeArrays, str | None]]) -> Statistics:
+    """Statistics of the frames of several files together, each with its mask."""
+    frames = [arrays.frames(arrays.chosen(mask)) for arrays, mask in parts]
+    chosen = [(arrays, at) for (arrays, _), at in zip(parts, frames, strict=True)]
+    actions = np.concatenate([arrays.actions[at] for arrays, at in chosen])
+    masks, files = [mask for _, mask in parts], [arrays.sha256 for arrays, _ in parts]
     return Statistics(
-        obs={key: _moments(values[frames]) for key, values in arrays.obs.items()},
+        obs={key: _moments(np.concatenate([a.obs[key][at] for a, at in chosen])) for key in parts[0][0].obs},
         action=_moments(actions),
         action_low=actions.min(0).tolist(),
         action_high=actions.max(0).tolist(),
-        frames=len(frames),
-        mask=mask,
-        data_sha256=arrays.sha256,
+        frames=len(actions),
+        mask=masks[0] if len(parts) == 1 else json.dumps(masks),
+        data_sha256=files[0] if len(parts) == 1 else sha256_of(files),
     )
 
 

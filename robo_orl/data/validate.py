@@ -125,7 +125,15 @@ def _array_faults(where: str, key: str, data: h5py.Dataset, length: int, shapes:
     expected = shapes.setdefault(key, data.shape[1:])
     if data.shape[1:] != expected:
         yield f"{where}: has frames of shape {data.shape[1:]}, but those of the first demo have {expected}."
+    if data.ndim == 4:
+        yield from _image_faults(where, data)
+        return
     yield from _value_faults(where, key, data[:])
+
+
+def _image_faults(where: str, data: h5py.Dataset) -> Iterator[str]:
+    if data.dtype != np.uint8 or data.shape[-1] != 3:
+        yield f"{where}: has shape {data.shape} and type {data.dtype}, but pictures are (T, H, W, 3) uint8."
 
 
 def _value_faults(where: str, key: str, values: np.ndarray) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.errors import UsageError
@@ -20,11 +21,22 @@ class PairedWindows:
     """Draws pairs of frames (t, t+n) of the same episode, each with its chunk of h actions.
 
     arrays: from `open_cache`. chunk: h. n: frames between the two halves. gamma: discount per frame.
-    mask: draw from the episodes of this mask only (None = all).
+    mask: draw from the episodes of this mask only (None = all). history: k, frames that an observation holds (the first
+    one of the episode repeated before it). instructions: ids and mask (N, L) of N sentences, one drawn for each pair.
     """
 
-    def __init__(self, arrays: EpisodeArrays, chunk: int, n: int, gamma: float, mask: str | None = None):
+    def __init__(
+        self,
+        arrays: EpisodeArrays,
+        chunk: int,
+        n: int,
+        gamma: float,
+        mask: str | None = None,
+        history: int = 1,
+        instructions: tuple[Tensor, Tensor] | None = None,
+    ):
         self.arrays, self.chunk, self.n, self.gamma = arrays, chunk, n, gamma
+        self.instructions, self._behind = instructions, np.arange(history)[::-1]
         self.frames = arrays.frames(arrays.chosen(mask))  # (G,) every frame that may be drawn
         episode = arrays.episode_of_frame  # (F,) and so below
         first, length = arrays.starts[episode], arrays.lengths[episode]
@@ -35,7 +47,7 @@ class PairedWindows:
         # One row a frame: a random row misses the processor's cache once, random elements of six columns six times.
         self._counts = np.stack((episode, frame, stages_before(arrays), last, after), axis=1)  # (F, 5) int64
         self._numbers = np.stack((returns, returns[after], length - frame, *transitions), axis=1, dtype=np.float32)
-        self._ahead = np.arange(chunk)
+        self._ahead, self._first = np.arange(chunk), first
         self._sizes = list(arrays.spec.values())
 
     def __len__(self) -> int:
@@ -47,14 +59,11 @@ class PairedWindows:
         The draw is a function of (seed, step) alone: the ranks' batches, one after the other, are the batch of one
         rank. Raises UsageError where batch_size does not divide.
         """
-        if batch_size % (2 * world):
-            raise UsageError(
-                f"A batch of {batch_size} observations does not divide into pairs on {world} processes; "
-                f"choose a multiple of {2 * world}."
-            )
+        check_divides(batch_size, world)
         pairs = batch_size // 2 // world
-        draw = self.draw(seed, step, batch_size // 2)
-        return self.gather(draw[rank * pairs : (rank + 1) * pairs])
+        mine = slice(rank * pairs, (rank + 1) * pairs)
+        draw = self.draw(seed, step, batch_size // 2)[mine]
+        return self.gather(draw, self.draw_sentences(seed, step, batch_size // 2)[mine])
 
     def draw(self, seed: int, step: int, pairs: int) -> np.ndarray:
         """(pairs,) int64 frames for one step, uniform with replacement, for all ranks together.
@@ -64,8 +73,15 @@ class PairedWindows:
         bits = np.random.Philox(key=derive_seed(seed, step, "windows")).random_raw(pairs)
         return self.frames.take((bits % np.uint64(len(self.frames))).astype(np.int64))
 
-    def gather(self, at: np.ndarray) -> PairedWindow:
-        """The windows that begin at the frames `at` (B,) of the whole data.
+    def draw_sentences(self, seed: int, step: int, pairs: int) -> np.ndarray:
+        """(pairs,) int64: which sentence each pair is told, uniform."""
+        if self.instructions is None or len(self.instructions[0]) == 1:
+            return np.zeros(pairs, np.int64)
+        bits = np.random.Philox(key=derive_seed(seed, step, "instructions")).random_raw(pairs)
+        return (bits % np.uint64(len(self.instructions[0]))).astype(np.int64)
+
+    def gather(self, at: np.ndarray, sentences: np.ndarray | None = None) -> PairedWindow:
+        """The windows that begin at the frames `at` (B,) of the whole data; sentences (B,): by default the first one.
 
         Both halves are looked up at once, with `take` (a third of the cost of indexing), and cut apart in numpy, not in
         torch (a third as well): with 64 pairs the time goes into the number of calls, not into the bytes.
@@ -75,11 +91,11 @@ class PairedWindows:
         numbers = np.ascontiguousarray(self._numbers.take(at, axis=0).T)
         returns, next_returns, steps_to_go, reward, discount, td_valid = numbers
         both = np.concatenate((at, after))  # (2B,)
-        obs = self.arrays.observations.take(both, axis=0)  # (2B, W)
+        obs = self._observation(self._seen(both), sentences if sentences is not None else np.zeros(pairs, np.int64))
         actions, mask = self._chunks(both, np.concatenate((last, last)))
         return PairedWindow(
-            obs=self._observation(obs[:pairs]),
-            next_obs=self._observation(obs[pairs:]),
+            obs=obs.map(lambda t: t[:pairs]),
+            next_obs=obs.map(lambda t: t[pairs:]),
             actions=tensor(actions[:pairs]),
             action_mask=tensor(mask[:pairs]),
             next_actions=tensor(actions[pairs:]),
@@ -96,15 +112,42 @@ class PairedWindows:
             frame=tensor(frame),
         )
 
-    def _observation(self, rows: np.ndarray) -> Observation:
-        """rows: (B, W), the keys side by side."""
-        parts = torch.from_numpy(rows).split(self._sizes, dim=1)
-        return Observation(dict(zip(self.arrays.spec, parts, strict=True)), {})
+    def _seen(self, at: np.ndarray) -> np.ndarray:
+        """The frames (M,), or with a history (M, k), that the observation at each frame (M,) holds, oldest first."""
+        if len(self._behind) == 1:
+            return at
+        return np.maximum(at[:, None] - self._behind, self._first.take(at)[:, None])
+
+    def _observation(self, at: np.ndarray, sentences: np.ndarray) -> Observation:
+        """The observations that hold the frames `at` (M,) or (M, k); the sentences (M / 2,) hold for both halves.
+
+        Pictures stay (..., H, W, 3) in memory, the layout that convolutions are fastest on, and are only seen the other
+        way round.
+        """
+        rows = torch.from_numpy(self.arrays.observations.take(at, axis=0))  # (..., W), the keys side by side
+        low_dim = dict(zip(self.arrays.spec, rows.split(self._sizes, dim=-1), strict=True))
+        images = {
+            camera: torch.from_numpy(pictures.take(at, axis=0)).movedim(-1, -3)  # (..., 3, H, W)
+            for camera, pictures in self.arrays.images.items()
+        }
+        if self.instructions is None:
+            return Observation(low_dim, images)
+        told = torch.from_numpy(np.concatenate((sentences, sentences)))
+        return Observation(low_dim, images, *(table[told] for table in self.instructions))
 
     def _chunks(self, at: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, h, A) from `at` and their mask (B, h), the last action of the episode repeated past its end."""
         wanted, last = at[:, None] + self._ahead, last[:, None]
         return self.arrays.actions.take(np.minimum(wanted, last), axis=0), wanted <= last
+
+
+def check_divides(batch_size: int, world: int) -> None:
+    """UsageError where a batch does not divide into pairs on `world` processes."""
+    if batch_size % (2 * world):
+        raise UsageError(
+            f"A batch of {batch_size} observations does not divide into pairs on {world} processes; "
+            f"choose a multiple of {2 * world}."
+        )
 
 
 def _transitions(

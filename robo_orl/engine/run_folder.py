@@ -6,15 +6,17 @@ import importlib.metadata
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 from robo_orl import __version__
-from robo_orl.config import RunConfig, Strict
+from robo_orl.config import ADDED, RunConfig, Strict
 from robo_orl.data.atomic import atomic_file
 from robo_orl.data.cache import EpisodeArrays
-from robo_orl.data.statistics import Statistics, statistics
+from robo_orl.data.statistics import Statistics, joint_statistics
+from robo_orl.engine.sources import sentences_of, tasks_of
 from robo_orl.errors import RunError, UsageError
 
 PACKAGES = ("torch", "accelerate", "deepspeed", "safetensors", "numpy", "robosuite", "mujoco", "robomimic")
@@ -29,15 +31,24 @@ class Spec(Strict):
     action_dim: int
     gamma: float
     statistics: Statistics
+    render: list[dict[str, Any] | None] | None = Field(
+        None, description="per task what made the pictures of its data", json_schema_extra=ADDED
+    )
+    sentences: list[list[str]] | None = Field(
+        None, description="per task what it was called in training", json_schema_extra=ADDED
+    )
 
 
-def make_spec(run: RunConfig, arrays: EpisodeArrays) -> Spec:
-    """The spec of a run on these data; statistics are taken over the episodes that it trains on."""
+def make_spec(run: RunConfig, opened: list[EpisodeArrays]) -> Spec:
+    """The spec of a run on the data of its tasks; statistics are taken over the episodes that it trains on."""
+    filters = [source.filter for source in tasks_of(run)]
     return Spec(
-        obs=arrays.spec,
-        action_dim=arrays.action_dim,
+        obs=opened[0].spec,
+        action_dim=opened[0].action_dim,
         gamma=run.policy.gamma.value(run.task.horizon),
-        statistics=statistics(arrays, run.filter),
+        statistics=joint_statistics(list(zip(opened, filters, strict=True))),
+        render=[arrays.render for arrays in opened] if run.policy.observation.cameras else None,
+        sentences=sentences_of(run) if run.policy.observation.instruction else None,
     )
 
 

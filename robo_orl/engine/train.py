@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from robo_orl.config import RunConfig
-from robo_orl.data.cache import check_task, open_cache
+from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
@@ -33,6 +33,7 @@ from robo_orl.engine.run_folder import (
     write_json,
     write_run,
 )
+from robo_orl.engine.sources import make_windows, open_data
 from robo_orl.engine.zero import gather, release
 from robo_orl.errors import RunError
 from robo_orl.rng import Draws
@@ -45,7 +46,7 @@ class Training:
     run: RunConfig
     out: Path
     accelerator: Accelerator
-    windows: PairedWindows
+    windows: PairedWindows | TaskMixture
     spec: Spec
     agent: nn.Module
     model: nn.Module
@@ -110,9 +111,8 @@ def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Te
 
 def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | None:
     """Data, agent and optimiser, continued from the newest checkpoint; None where the run is finished already."""
-    arrays = open_cache(run.data)
-    check_task(arrays, run.task)
-    spec = make_spec(run, arrays)
+    opened = open_data(run)
+    spec = make_spec(run, opened)
     found = checkpoints(out)
     if found:
         check_resumable(out, run, spec)
@@ -123,7 +123,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
         write_run(out, run, spec)
         remove_partial(out)
     memory_before, _ = peak_memory()
-    windows = PairedWindows(arrays, run.policy.action_head.chunk, run.policy.n, spec.gamma, run.filter)
+    windows = make_windows(run, opened)
     agent = build_run_agent(run, spec)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))

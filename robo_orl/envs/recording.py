@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from robo_orl.config import View
 from robo_orl.envs.episode_plan import EpisodePlan
 from robo_orl.envs.operators import Operator
 from robo_orl.envs.start_states import StartState
@@ -11,13 +12,14 @@ from robo_orl.envs.task_env import Step, TaskEnv
 from robo_orl.episode import Episode
 
 
-def record(env: TaskEnv, start: StartState, plan: EpisodePlan) -> Episode:
-    """Let the plan's operator work from `start` until success, time-out, or until it has left.
+def record(env: TaskEnv, start: StartState, plan: EpisodePlan, view: View | None = None) -> Episode:
+    """Let the plan's operator work from `start` until success, time-out, or until it has left; view: with pictures.
 
     The same plan item from the same start gives the same episode. `start` is usually env.draw_start(plan.start_seed).
     """
     operator = Operator(plan.styles, env.task.control_hz, np.random.default_rng(plan.seed))
     observations, states, actions, steps = [env.reset(start)], [], [], []
+    seen = [env.see(view)] if view else []
     while not steps or not (steps[-1].terminated or steps[-1].truncated):
         action = operator.act(env)
         if action is None:
@@ -27,7 +29,13 @@ def record(env: TaskEnv, start: StartState, plan: EpisodePlan) -> Episode:
         steps.append(env.step(action))
         actions.append(action)
         observations.append(steps[-1].obs)
-    return _episode(env, plan, observations, states, actions, steps)
+        if view:
+            seen.append(env.see(view))
+    episode = _episode(env, plan, observations, states, actions, steps)
+    for key in seen[0] if view else ():
+        episode.images[key] = np.stack([images[key] for images in seen[:-1]])
+        episode.last_images[key] = seen[-1][key]
+    return episode
 
 
 def _episode(

@@ -10,6 +10,10 @@ import numpy as np
 
 from robo_orl.errors import RunError, unknown
 
+LOOKS = {  # full: robosuite's own, as in robomimic's files; plain: other pixels, in half the time
+    "full": {"shadows": True, "reflections": True, "multisampling": True},
+    "plain": {"shadows": False, "reflections": False, "multisampling": False},
+}
 CONTEXTS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw", "cgl": "mujoco.cgl"}
 REMEDY = (
     "No offscreen renderer works here: install EGL or OSMesa (Debian: apt install libegl1 libosmesa6), "
@@ -18,30 +22,40 @@ REMEDY = (
 
 
 class OffscreenRenderer:
-    """Pictures of one model at one size, with robosuite's look: visual geoms only.
+    """Pictures of one model at one size, visual geoms only, in one of LOOKS.
 
-    MUJOCO_GL chooses the kind of context (default: egl).
+    MUJOCO_GL chooses the kind of context (default: egl). A picture is a function of the positions alone: it is taken of
+    a copy of the simulator's data with its kinematics computed anew. The simulator's own are one physics step old, and
+    computing them there would change what its controllers read.
 
     Raises:
         RunError: no OpenGL context can be made.
     """
 
-    def __init__(self, model: Any, size: int):
+    def __init__(self, model: Any, size: int, look: str = "full"):
         import mujoco
 
-        self.model, self.size = model, size
-        frame = model.vis.global_  # a scene's own limit is 640 x 480
+        self.model, self.size, self.look = model, size, look
+        frame, quality = model.vis.global_, model.vis.quality  # a scene's own limit is 640 x 480
         frame.offwidth, frame.offheight = max(frame.offwidth, size), max(frame.offheight, size)
+        samples = quality.offsamples
         try:
             self._context = _gl_context(size)
+            quality.offsamples = samples if LOOKS[look]["multisampling"] else 0
             self._pixels = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._pixels)
         except Exception as error:  # the platform's loaders raise whatever they like
             raise RunError(f"{REMEDY} ({type(error).__name__}: {error}).") from None
+        finally:
+            quality.offsamples = samples
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = LOOKS[look]["shadows"]
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = LOOKS[look]["reflections"]
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._option.geomgroup[0] = 0
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._posed = mujoco.MjData(model)
+        self._cameras = {model.camera(i).name: i for i in range(model.ncam)}
 
     def image(self, data: Any, camera: str) -> np.ndarray:
         """(size, size, 3) uint8.
@@ -49,13 +63,42 @@ class OffscreenRenderer:
         Raises:
             UsageError: a camera that the scene does not have.
         """
+        return self.images(data, [camera])[camera]
+
+    def images(self, data: Any, cameras: list[str]) -> dict[str, np.ndarray]:
+        """Per camera (size, size, 3) uint8; UsageError for one that the scene does not have."""
+        numbers = [self._number(camera) for camera in cameras]
+        self._pose(data)
+        self._context.make_current()
+        return {camera: self._picture(self._posed, number) for camera, number in zip(cameras, numbers, strict=True)}
+
+    def image_as_stepped(self, data: Any, camera: str) -> np.ndarray:
+        """(size, size, 3) uint8: robosuite's own camera observation, pixel for pixel, in the look `full`.
+
+        Taken of the simulator's data itself: after a step the bodies are drawn where they were one physics step before.
+        """
+        number = self._number(camera)
+        self._context.make_current()
+        return self._picture(data, number)
+
+    def _number(self, camera: str) -> int:
+        if camera not in self._cameras:
+            raise unknown("camera", camera, self._cameras)
+        return self._cameras[camera]
+
+    def _pose(self, data: Any) -> None:
         import mujoco
 
-        cameras = [self.model.camera(i).name for i in range(self.model.ncam)]
-        if camera not in cameras:
-            raise unknown("camera", camera, cameras)
-        self._camera.fixedcamid = cameras.index(camera)
-        self._context.make_current()
+        self._posed.qpos[:] = data.qpos
+        self._posed.mocap_pos[:], self._posed.mocap_quat[:] = data.mocap_pos, data.mocap_quat
+        mujoco.mj_kinematics(self.model, self._posed)
+        mujoco.mj_comPos(self.model, self._posed)
+        mujoco.mj_camlight(self.model, self._posed)
+
+    def _picture(self, data: Any, camera: int) -> np.ndarray:
+        import mujoco
+
+        self._camera.fixedcamid = camera
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self.model, data, self._option, None, self._camera, everything, self._scene)
         window = mujoco.MjrRect(0, 0, self.size, self.size)
@@ -71,8 +114,13 @@ class OffscreenRenderer:
         self._context.free()
 
 
+def context_kind() -> str:
+    """The kind of OpenGL context in use."""
+    return os.environ.get("MUJOCO_GL", "").lower() or "egl"
+
+
 def _gl_context(size: int) -> Any:
-    kind = os.environ.get("MUJOCO_GL", "").lower() or "egl"
+    kind = context_kind()
     if kind not in CONTEXTS:
         raise ValueError(f"MUJOCO_GL={kind}")
     context = importlib.import_module(CONTEXTS[kind]).GLContext(size, size)

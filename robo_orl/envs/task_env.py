@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from robo_orl.config import TaskConfig
+from robo_orl.config import TaskConfig, View
 from robo_orl.envs.scene import Scene
 from robo_orl.envs.scenes import object_names, scene_entry, scene_params
 from robo_orl.envs.simulator import env_kwargs, make_simulator, quiet_robosuite
 from robo_orl.envs.stages import predicates
 from robo_orl.envs.start_states import StartState
 from robo_orl.errors import RunError
+
+if TYPE_CHECKING:
+    from robo_orl.envs.rendering import OffscreenRenderer
 
 PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 ROBOMIMIC_ROBOSUITE = 1  # robomimic's EnvType.ROBOSUITE_TYPE
@@ -50,6 +53,7 @@ class TaskEnv:
         self.task = task
         self._predicates = predicates(task)
         self._names = object_names(task)
+        self._renderers: dict[tuple[int, str], OffscreenRenderer] = {}
         quiet_robosuite()  # before the first import of anything that imports robosuite
         from robo_orl.envs.stepper import make_stepper
 
@@ -57,7 +61,6 @@ class TaskEnv:
         self._env = make_simulator(scene_entry(task).robosuite_name, self._kwargs | {"seed": 0})
         self._skip_unused()
         self._stepper = make_stepper(self._env, loop)
-        self._renderer: Any = None
         self._bind()
         self._begin()
         self._env.reset()
@@ -172,9 +175,7 @@ class TaskEnv:
     def _bind(self) -> None:
         """Look the scene's indices up, which a new model may have changed."""
         self._scene = Scene(self._env, self._names)
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._give_renderers_back(unless_fit_for=self._env.sim.model._model)
 
     def draw_start(self, seed: int) -> StartState:
         """A new start state of the scene: the same for the same seed, in every process."""
@@ -210,22 +211,45 @@ class TaskEnv:
         }
 
     def render(self, camera: str = "agentview", size: int = 256) -> np.ndarray:
-        """(size, size, 3) uint8: what a camera sees now. The first call makes an offscreen context.
+        """(size, size, 3) uint8: robosuite's own camera observation now. The first call makes an offscreen context.
 
         Raises:
             UsageError: a camera that the scene does not have.
             RunError: this machine cannot render.
         """
-        if self._renderer is None or self._renderer.size != size:
-            from robo_orl.envs.rendering import OffscreenRenderer
+        return self._renderer(size, "full").image_as_stepped(self._env.sim.data._data, camera)
 
-            if self._renderer is not None:
-                self._renderer.close()
-            self._renderer = OffscreenRenderer(self._env.sim.model._model, size)
-        return self._renderer.image(self._env.sim.data._data, camera)
+    def see(self, view: View) -> dict[str, np.ndarray]:
+        """Per camera of the view "<camera>_image" (size, size, 3) uint8: a function of the positions alone.
+
+        Raises:
+            UsageError: a camera that the scene does not have.
+            RunError: this machine cannot render.
+        """
+        images = self._renderer(view.size, view.look).images(self._env.sim.data._data, list(view.cameras))
+        return {f"{camera}_image": image for camera, image in images.items()}
+
+    def pose(self, state: np.ndarray) -> None:
+        """Put positions and velocities (Z,) of `state` into the scene, to be looked at; reset before stepping again."""
+        self._env.sim.set_state_from_flattened(state)
+
+    def _renderer(self, size: int, look: str) -> OffscreenRenderer:
+        from robo_orl.envs.shared_renderer import borrow
+
+        model = self._env.sim.model._model
+        if (size, look) not in self._renderers:
+            self._renderers[size, look] = borrow(model, size, look)
+        self._renderers[size, look].model = model
+        return self._renderers[size, look]
+
+    def _give_renderers_back(self, unless_fit_for: Any = None) -> None:
+        from robo_orl.envs.shared_renderer import fits, give_back
+
+        for key, renderer in list(self._renderers.items()):
+            if unless_fit_for is None or not fits(renderer, unless_fit_for):
+                give_back(self._renderers.pop(key))
 
     def close(self) -> None:
         """Free the simulator; the environment is of no use afterwards."""
-        if self._renderer is not None:
-            self._renderer.close()
+        self._give_renderers_back()
         self._env.close()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robo_orl.data.layout import IMAGE
 from robo_orl.errors import RunError
 from robo_orl.evaluate.rollouts import Ask
 from robo_orl.rng import derive_seed
@@ -56,26 +57,45 @@ FLOAT64_PARAMETERS = 300_000_000  # larger policies act in the precision they we
 class Actor:
     """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) per answer, within [-1, 1].
 
-    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS.
+    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS. told: ids and mask (N, L) of the
+    sentences that the policy is told, episode i the one number i modulo N.
     """
 
-    def __init__(self, agent: nn.Module, execute: int, seed: int, dtype: torch.dtype | None = None):
+    def __init__(
+        self,
+        agent: nn.Module,
+        execute: int,
+        seed: int,
+        dtype: torch.dtype | None = None,
+        told: tuple[Tensor, Tensor] | None = None,
+    ):
         self.device = next(agent.parameters()).device
         small = sum(p.numel() for p in agent.parameters()) <= FLOAT64_PARAMETERS
         self.dtype = dtype or (torch.float64 if small else torch.float32)
         self.agent = agent.to(self.dtype).eval()
-        self.execute, self.seed = execute, seed
+        self.execute, self.seed, self.told = execute, seed, told
 
     def __call__(self, asks: list[Ask]) -> np.ndarray:
         """(B, c, A) for B episodes. Raises RunError where an action is not finite."""
-        low_dim = {
-            key: torch.from_numpy(np.stack([ask.obs[key] for ask in asks])).to(self.device, self.dtype)
-            for key in asks[0].obs
-        }
+        observation = self._observation(asks)
         draws = EpisodeDraws(self.seed, asks, self.device, self.dtype)
         with torch.inference_mode():
-            chunks = self.agent.act(Observation(low_dim, {}), draws)  # (B, h, A)
+            chunks = self.agent.act(observation, draws)  # (B, h, A)
         actions = chunks[:, : self.execute].double().cpu().numpy()
         if not np.isfinite(actions).all():
             raise RunError("The policy's actions are not finite: training has diverged.")
         return np.clip(np.round(actions / ACTION_GRID) * ACTION_GRID, -1.0, 1.0)
+
+    def _observation(self, asks: list[Ask]) -> Observation:
+        """What the B episodes show, per key one tensor: vectors in `dtype`, pictures (B, ..., 3, H, W) uint8."""
+        low_dim, images = {}, {}
+        for key in asks[0].obs:
+            values = torch.from_numpy(np.stack([ask.obs[key] for ask in asks])).to(self.device)
+            if values.dtype == torch.uint8:
+                images[key.removesuffix(IMAGE)] = values.movedim(-1, -3)
+            else:
+                low_dim[key] = values.to(self.dtype)
+        if self.told is None:
+            return Observation(low_dim, images)
+        rows = torch.tensor([ask.episode % len(self.told[0]) for ask in asks])
+        return Observation(low_dim, images, *(table[rows].to(self.device) for table in self.told))

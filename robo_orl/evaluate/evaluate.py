@@ -8,6 +8,7 @@ RUN/eval/finished.jsonl   every row of this request so far: an interrupted evalu
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 
 import torch
 
-from robo_orl.config import PolicyConfig, SelectionConfig, apply_overrides, parse
+from robo_orl.config import PolicyConfig, RunConfig, SelectionConfig, TaskConfig, View, apply_overrides, parse
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
-from robo_orl.engine.run_folder import read_spec
+from robo_orl.engine.run_folder import Spec, read_spec
+from robo_orl.engine.sources import tasks_of
 from robo_orl.errors import UsageError, unknown
 from robo_orl.evaluate.acting import Actor
 from robo_orl.evaluate.pool import cores
@@ -26,6 +28,8 @@ from robo_orl.evaluate.rollouts import Finished, Policy, Rollouts
 from robo_orl.evaluate.rows import FinishedRows
 from robo_orl.evaluate.scores import Request, is_current, row_of, speed_of, write_scores
 from robo_orl.evaluate.simulator import Hello, Scene, TaskScene
+from robo_orl.instructions import held_out_sentences
+from robo_orl.models.backbones import BACKBONES
 from robo_orl.results.store import file_sha256
 
 VIDEOS = 4  # episodes that --video writes
@@ -42,11 +46,15 @@ def evaluate(
     progress: bool = True,
     overrides: Sequence[str] = (),
     out: Path | None = None,
+    task: str | None = None,
+    paraphrases: bool = False,
 ) -> dict[str, Any]:
     """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task; returns eval.json.
 
     workers: simulator processes, default one per core; the result does not depend on it. overrides: `selection.*` only.
     out: the folder written, default run_dir/eval. Episodes of the same request that are already there are kept.
+    task: one of those that the run was trained on, default the first. paraphrases: tell the policy sentences that no
+    policy was trained on, episode by episode the next one, and not the task's instruction.
 
     Raises:
         UsageError: no such run, more episodes than start states, an override of anything but the selection, an
@@ -57,14 +65,48 @@ def evaluate(
     agent, run = load_agent(run_dir)
     checkpoint = checkpoints(run_dir)[-1]
     policy = _selected(run.policy, overrides)
-    request = Request(policy, run.task, file_sha256(checkpoint / AGENT), int(checkpoint.name.split("_")[1]), seed)
+    number = _task_number(run, task)
+    chosen, seen, spec = tasks_of(run)[number].task, policy.observation, read_spec(run_dir)
+    sentences = _sentences(policy, chosen, paraphrases)
+    step = int(checkpoint.name.split("_")[1])
+    request = Request(policy, chosen, file_sha256(checkpoint / AGENT), step, seed, sentences, _made_by(spec, number))
     agent.select_by(policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    actor = Actor(agent, policy.action_head.execute, seed)
-    scene = TaskScene(run.task, loop)
-    spec = read_spec(run_dir).obs
-    return roll_out(request, actor, scene, spec, episodes, workers, out or run_dir / "eval", video, progress)
+    told = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(sentences) if sentences else None
+    actor = Actor(agent, policy.action_head.execute, seed, told=told)
+    scene = TaskScene(chosen, loop, _view(policy, request.render), seen.history)
+    return roll_out(request, actor, scene, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
+
+
+def _task_number(run: RunConfig, task: str | None) -> int:
+    """Which of the run's tasks is meant."""
+    names = [source.task.name for source in tasks_of(run)]
+    if task is not None and task not in names:
+        raise unknown("task of this run", task, names)
+    return names.index(task) if task is not None else 0
+
+
+def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:
+    """What the policy is told; nothing where it does not listen."""
+    if policy.observation.instruction:
+        return tuple(held_out_sentences(task)) if paraphrases else (task.instruction,)
+    if paraphrases:
+        raise UsageError(f"Policy '{policy.name}' reads no instruction: --paraphrases would change nothing.")
+    return ()
+
+
+def _made_by(spec: Spec, number: int) -> dict[str, Any] | None:
+    """The fingerprint of the pictures that the run learned the task from."""
+    return spec.render[number] if spec.render else None
+
+
+def _view(policy: PolicyConfig, render: dict[str, Any] | None) -> View | None:
+    """The pictures that the policy decides on, in the look of its data; those of robomimic's own files are full."""
+    seen = policy.observation
+    if not seen.cameras:
+        return None
+    return View(cameras=tuple(seen.cameras), size=seen.image_size, look=render["look"] if render else "full")
 
 
 def _selected(policy: PolicyConfig, overrides: Sequence[str]) -> PolicyConfig:
@@ -102,6 +144,7 @@ def roll_out(
     ):
         hello = rollouts.hello()
         _check_spec(spec, hello, request.task.name)
+        _tell_difference(request, hello)
         rows = FinishedRows(out / "finished.jsonl", request.digest(hello))
         todo = [i for i in range(episodes) if i not in rows or i in videos]
         ready = perf_counter()
@@ -148,6 +191,13 @@ def _check_spec(spec: dict[str, int], hello: Hello, task: str) -> None:
             f"The policy was trained on other observations than {task} gives: '{wrong}' has size {spec[wrong]} "
             f"in the training data and {hello.spec.get(wrong, 0)} in the simulator; generate the data again and train."
         )
+
+
+def _tell_difference(request: Request, hello: Hello) -> None:
+    """Say on stderr where the policy learned from pictures of another renderer."""
+    found = request.render_difference(hello)
+    if found:
+        print(f"robo-orl: the policy learned from other pictures than it is shown: {found}.", file=sys.stderr)
 
 
 def _shown(

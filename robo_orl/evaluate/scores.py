@@ -19,13 +19,18 @@ from robo_orl.results.summary import summarise
 
 @dataclass(frozen=True)
 class Request:
-    """What is evaluated. Two equal requests have equal episodes, however they are carried out."""
+    """What is evaluated. Two equal requests have equal episodes, however they are carried out.
+
+    sentences: what the policy is told, by turns. render: the fingerprint of the pictures that it learned from.
+    """
 
     policy: PolicyConfig | ReferenceConfig
     task: TaskConfig
     checkpoint_sha256: str
     step: int
     seed: int
+    sentences: tuple[str, ...] = ()
+    render: dict[str, Any] | None = None
 
     @property
     def gamma(self) -> float:
@@ -35,8 +40,12 @@ class Request:
 
     def digest(self, hello: Hello) -> str:
         """A hash of all that decides an episode, the simulator's loop and start states included."""
+        seen = {"sentences": self.sentences} if self.sentences else {}
+        if hello.render is not None:
+            seen["pictures"] = [hello.render["look"], hello.render["reference_sha256"]]
         return sha256_of(
-            {
+            seen
+            | {
                 "policy": self.policy.digest(),
                 "task": self.task.digest(),
                 "checkpoint": self.checkpoint_sha256,
@@ -45,6 +54,14 @@ class Request:
                 "loop": hello.loop,
             }
         )
+
+    def render_difference(self, hello: Hello) -> str | None:
+        """How the pictures shown differ from those learned from, None where they do not or nobody knows."""
+        if self.render is None or hello.render is None:
+            return None
+        from robo_orl.envs.render_fingerprint import difference
+
+        return difference(hello.render, self.render)
 
 
 def row_of(finished: Finished, request: Request, hello: Hello) -> EpisodeRow:
@@ -108,6 +125,9 @@ def write_scores(
         loop=hello.loop,
         seed=request.seed,
         wall_s=speed["wall_s"],
+        sentences=list(request.sentences),
+        render=hello.render,
+        render_difference=request.render_difference(hello),
     )
     result = scores.model_dump(mode="json") | {
         "policy": request.policy.name,
@@ -142,6 +162,8 @@ def in_words(result: dict[str, Any]) -> dict[str, str]:
     if result["success_length_median"] is not None:
         lines["length of a success"] = f"{result['success_length_median']:.0f} decisions (median)"
     lines["discounted return"] = f"{result['discounted_return']:.3f} (mean, gamma {result['gamma']:.4g} per decision)"
+    if result["render_difference"]:
+        lines["pictures"] = f"not those that it learned from: {result['render_difference']}"
     if result["restarts"]:
         lines["run again"] = f"{result['restarts']} times because a simulator died"
     lines["speed"] = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robo_orl.config import TaskConfig
+from robo_orl.config import TaskConfig, View
 from robo_orl.errors import RunError, UsageError
 
 
@@ -35,10 +36,15 @@ class Scene(Protocol):
 
 @dataclass(frozen=True)
 class TaskScene:
-    """The robosuite scene of a task and its stored evaluation starts."""
+    """The robosuite scene of a task and its stored evaluation starts.
+
+    view, history: the pictures and the number of frames up to now that the policy decides on.
+    """
 
     task: TaskConfig
     loop: str = "exact"
+    view: View | None = None
+    history: int = 1
 
     def environment(self) -> Any:
         """A new TaskEnv."""
@@ -76,7 +82,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a process says once its first environment stands."""
+    """What a process says once its first environment stands. render: the fingerprint of its renderer, where it sees."""
 
     starts: int
     starts_sha256: str
@@ -84,6 +90,7 @@ class Hello:
     action_dim: int
     stages: list[str]
     loop: str
+    render: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ class Rollout:
 
     environment: Any
     gamma: float
+    view: View | None = None
+    history: int = 1
     recorder: Any = None
     length: int = 0
     discounted_return: float = 0.0
@@ -136,14 +145,34 @@ class Rollout:
     stage_steps: list[int | None] = field(default_factory=list)
     trace: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
 
+    def __post_init__(self) -> None:
+        self.frames: deque[dict[str, np.ndarray]] = deque(maxlen=self.history)
+
     def advance(self, actions: np.ndarray) -> tuple[dict[str, np.ndarray], Outcome | None]:
-        """Step through `actions` (c, A); the last observation, and the outcome where the episode ended."""
-        for action in actions:
+        """Step through `actions` (c, A); what the policy decides on next, and the outcome where the episode ended.
+
+        Pictures are taken of the frames that the policy will see, and of no others.
+        """
+        for left, action in zip(range(len(actions) - 1, -1, -1), actions, strict=True):
             step = self.environment.step(action)
             self._note(action, step)
             if step.terminated or step.truncated:
                 return step.obs, self._outcome(bool(step.stages[-1]))
-        return step.obs, None
+            if left < self.history:
+                self.look(step.obs)
+        return self.seen(), None
+
+    def look(self, obs: dict[str, np.ndarray]) -> None:
+        """Remember this instant as the newest frame; the first one of an episode stands for those before it too."""
+        frame = obs | self.environment.see(self.view) if self.view is not None else obs
+        self.frames.extend([frame] * (1 if self.frames else self.history))
+
+    def seen(self) -> dict[str, np.ndarray]:
+        """The newest frame, or with a history per key (k, ...), oldest first."""
+        newest = self.frames[-1]
+        if self.history == 1:
+            return newest
+        return {key: np.stack([frame[key] for frame in self.frames]) for key in newest}
 
     def _note(self, action: np.ndarray, step: Any) -> None:
         self.discounted_return += self.gamma**self.length * float(step.reward)
@@ -172,12 +201,17 @@ class Simulations:
         self.bank = scene.starts()
         self.environments = {0: scene.environment()}
         self.rollouts: dict[int, Rollout] = {}
+        self.view, self.history = getattr(scene, "view", None), getattr(scene, "history", 1)
 
     def hello(self) -> Hello:
         """Size and hash of the bank, shapes of the environment."""
-        env = self.environments[0]
+        env, render = self.environments[0], None
+        if self.view is not None:
+            from robo_orl.envs.render_fingerprint import render_fingerprint
+
+            render = render_fingerprint(self.view.look)
         loop = getattr(env, "loop", getattr(self.scene, "loop", ""))
-        return Hello(len(self.bank), self.bank.sha256, dict(env.spec), env.action_dim, list(env.stages), loop)
+        return Hello(len(self.bank), self.bank.sha256, dict(env.spec), env.action_dim, list(env.stages), loop, render)
 
     def answer(self, message: Begin | Act) -> Reply:
         """Carry out one message."""
@@ -193,14 +227,15 @@ class Simulations:
             self.environments[message.slot] = self.scene.environment()
         env = self.environments[message.slot]
         obs = env.reset(self.bank[message.start])
-        rollout = Rollout(env, message.gamma, stage_steps=[None] * len(env.stages))
+        rollout = Rollout(env, message.gamma, self.view, self.history, stage_steps=[None] * len(env.stages))
+        rollout.look(obs)
         if message.video is not None:
             from robo_orl.evaluate.video import Recorder
 
             rollout.recorder = Recorder(message.video, env, self.scene.task.control_hz)
             rollout.recorder.frame(rollout.stage_steps, 0)
         self.rollouts[message.slot] = rollout
-        return obs
+        return rollout.seen()
 
 
 def serve(connection: Connection, scene: Scene) -> None:

@@ -15,10 +15,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from robo_orl.config import RunConfig
-from robo_orl.data.cache import check_task, open_cache
-from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
+from robo_orl.engine.sources import make_windows, open_data
 from robo_orl.errors import UsageError
 from robo_orl.types import PairedWindow
 
@@ -40,7 +39,7 @@ def value_error(run_dir: Path | str, data: Path | str | None = None, frames: int
     if agent.critic is None:
         raise UsageError(f"{run_dir} is '{run.policy.name}', which has no critic; compare a policy that has one.")
     gamma = read_spec(Path(run_dir)).gamma
-    value, returned, position, success = _compared(agent, run, data or run.data, gamma, frames)
+    value, returned, position, success = _compared(agent, run, data or run.data, frames)
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
     by_position = [{"from": i / POSITIONS, "to": (i + 1) / POSITIONS} for i in range(POSITIONS)]
     return {
@@ -75,15 +74,12 @@ def _ranked(statistic: Callable[..., Any], value: np.ndarray, returned: np.ndarr
     return float(np.clip(statistic(value, returned).statistic, -1.0, 1.0))
 
 
-def _compared(agent: nn.Module, run: RunConfig, data: Path | str, gamma: float, frames: int) -> tuple[np.ndarray, ...]:
+def _compared(agent: nn.Module, run: RunConfig, data: Path | str, frames: int) -> tuple[np.ndarray, ...]:
     """Value, return-to-go, position in the episode in [0, 1), success of the episode: (n,) each."""
-    arrays = open_cache(data)
-    check_task(arrays, run.task)
-    windows = PairedWindows(arrays, run.policy.action_head.chunk, run.policy.n, gamma)
-    chosen = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
-    parts = [
-        _batch(agent, windows.gather(windows.frames[at])) for at in np.split(chosen, range(BATCH, len(chosen), BATCH))
-    ]
+    chosen = run.model_copy(update={"data": str(data), "filter": None, "more": []})
+    windows = make_windows(chosen, open_data(chosen))
+    at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
+    parts = [_batch(agent, windows.gather(windows.frames[some])) for some in np.split(at, range(BATCH, len(at), BATCH))]
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 

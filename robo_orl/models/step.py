@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from robo_orl.models.augmentation import augmented
 from robo_orl.models.critics import Estimate
 from robo_orl.models.layers import wide
 from robo_orl.rng import Draws
@@ -32,7 +33,8 @@ class Step:
         self.agent, self.window, self.draws = agent, window, draws
         self.pairs = len(window)
         normaliser = agent.normaliser
-        self.obs = normaliser.observation(Observation.cat(window.obs, window.next_obs))
+        raw = augmented(Observation.cat(window.obs, window.next_obs), agent.policy.observation, draws)
+        self.obs = normaliser.observation(raw)
         self.actions = normaliser.scale_actions(torch.cat((window.actions, window.next_actions)))  # (2B, h, A)
         self.mask = torch.cat((window.action_mask, window.next_action_mask))  # (2B, h)
         seen = agent.policy_tokens(self.obs)

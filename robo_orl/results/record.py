@@ -94,6 +94,9 @@ class Evaluation(Stored):
     seed: int
     restarts: int = Field(0, ge=0, description="episodes run again after a worker died")
     wall_s: float = Field(ge=0)
+    sentences: list[str] = Field([], description="what the policy was told, by turns")
+    render: dict[str, Any] | None = Field(None, description="what made the pictures that the policy saw")
+    render_difference: str | None = Field(None, description="how that differs from what made the training data's")
 
 
 # --------------------------------------------------------------------------------------------------------------- origin

@@ -37,7 +37,7 @@ def on_the_line(monkeypatch, tmp_path):
     """`evaluate` on the scripted scene instead of a simulator; returns a function that breaks the scene."""
 
     def use(**faults):
-        monkeypatch.setattr(module, "TaskScene", lambda task, loop: LineScene(tmp_path, **faults))
+        monkeypatch.setattr(module, "TaskScene", lambda task, loop, *seen: LineScene(tmp_path, **faults))
 
     use()
     return use

@@ -1,0 +1,122 @@
+"""Pictures for a file that has none: its stored states are put into the simulator again and looked at.
+
+Parallel and resumable: finished demos wait beside the file, each in its own .npz, until all are there; the file is then
+replaced by one that has them, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from robo_orl.config import TaskConfig, View, sha256_of
+from robo_orl.data import layout
+from robo_orl.data.atomic import atomic_file, full_disk_is_a_sentence
+from robo_orl.data.cache import file_sha256
+from robo_orl.data.crew import Work, work_through
+from robo_orl.data.hdf5 import check_space, read_episode
+from robo_orl.data.info import describe
+from robo_orl.data.replay import replayable
+from robo_orl.errors import UsageError
+
+
+def add_images(path: Path | str, view: View, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
+    """Render every stored state of `path` in `view` into obs/<camera>_image, and describe the file (info.describe).
+
+    A killed call leaves its finished demos in a folder beside the file, and the same call goes on from there. A file
+    that has these pictures is left as it is. Raises UsageError for a broken file, one that was not made here, one with
+    other pictures or with next_obs, and an unknown camera; RunError where nothing renders here or the disk is full.
+    """
+    path = Path(path)
+    made, names = replayable(path)
+    if made.view == view:
+        return describe(path) | {"already_complete": True}
+    _check_addable(path, made)
+    folder = path.with_name(f".{path.name}.images")
+    with _held(folder, sha256_of([file_sha256(path), view.model_dump(mode="json")])):
+        missing = [name for name in names if not (folder / f"{name}.npz").exists()]
+        finished = work_through(missing, partial(_renderer, path, made.task, view, folder), workers)
+        if progress:
+            finished = track(finished, f"rendering {path.name}", total=len(missing), console=Console(stderr=True))
+        for _ in finished:
+            pass
+        _put_together(path, names, folder, view)
+        shutil.rmtree(folder)
+    return describe(path) | {"already_complete": False, "rendered_now": len(missing)}
+
+
+def _check_addable(path: Path, made: layout.Provenance) -> None:
+    if made.view is not None:
+        there = f"{', '.join(made.view.cameras)} at {made.view.size} pixels, {made.view.look}"
+        raise UsageError(f"{path} has other pictures ({there}): add yours to a copy of the file without them.")
+    if made.next_obs:
+        raise UsageError(
+            f"{path} stores next_obs, and the last of them is in no stored state: generate the file with --cameras."
+        )
+
+
+@contextmanager
+def _held(folder: Path, request: str) -> Iterator[None]:
+    """Hold the folder of finished demos; UsageError where another process does. Those of other requests are dropped."""
+    with full_disk_is_a_sentence(folder):
+        folder.mkdir(exist_ok=True)
+        with open(folder / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"Another process is rendering into {folder}.") from None
+            if not (folder / "request").exists() or (folder / "request").read_text() != request:
+                for old in folder.glob("*.npz"):
+                    old.unlink()
+                (folder / "request").write_text(request)
+            yield
+
+
+def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:
+    """What a worker does: one environment, reused; a demo's states rendered and kept."""
+    from robo_orl.envs.render_fingerprint import render_fingerprint
+    from robo_orl.envs.start_states import StartState
+    from robo_orl.envs.task_env import TaskEnv
+
+    env, render = TaskEnv(task), json.dumps(render_fingerprint(view.look))
+
+    def work(name: str) -> None:
+        with layout.open_hdf5(path) as file:
+            episode = read_episode(file["data"][name])
+        env.reset(StartState(episode.start_entry, episode.start))
+        seen = []
+        for state in episode.states:
+            env.pose(state)
+            seen.append(env.see(view))
+        with atomic_file(folder / f"{name}.npz") as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, render=render, **{key: np.stack([images[key] for images in seen]) for key in seen[0]})
+
+    return work
+
+
+def _put_together(path: Path, names: list[str], folder: Path, view: View) -> None:
+    """Replace the file by one that has the pictures."""
+    size = path.stat().st_size + sum((folder / f"{name}.npz").stat().st_size for name in names)
+    check_space(path, size)
+    with atomic_file(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with h5py.File(temporary, "r+") as file:
+            for name in names:
+                with np.load(folder / f"{name}.npz") as pictures:
+                    for key in sorted(set(pictures.files) - {"render"}):
+                        file["data"][name]["obs"].create_dataset(key, data=pictures[key])
+                    render = str(pictures["render"])
+            made = layout.provenance(file).model_copy(update={"view": view, "render": json.loads(render)})
+            for key, value in made.attributes().items():
+                file["data"].attrs[key] = value
