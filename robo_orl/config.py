@@ -440,6 +440,7 @@ class DataRequest(Strict):
     episodes: int = Field(200, ge=1)
     seed: int = 0
     loop: Literal["exact", "fast", "stock"] = "exact"
+    view: View | None = Field(None, description="pictures to record", json_schema_extra=ADDED)
 
 
 class EvaluationRequest(Strict):
@@ -460,18 +461,36 @@ class CostRequest(Strict):
     set: dict[str, Any] = {}
 
 
+class CostGrid(Strict):
+    """What training steps cost: policies x sizes x ZeRO stages, each beside the first policy, which is plain BC."""
+
+    task: str = Field(description="its observations give the shapes; windows are synthetic")
+    policies: list[PolicyChoice] = Field(min_length=2)
+    sizes: list[str] = Field(min_length=1)
+    zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
+    steps: int = Field(20, ge=5, description="timed steps of each policy")
+    set: dict[str, Any] = {}
+
+
 class SuiteConfig(Strict):
     """A list of cells, (tasks x regimes x policies x sizes x seeds) per group, and how each is trained and judged."""
 
     name: str
     description: str = ""
     version: int = 1
-    groups: list[GridConfig] = Field(min_length=1)
+    groups: list[GridConfig] = []
     data: DataRequest = DataRequest()
     evaluation: EvaluationRequest = EvaluationRequest()
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
     cost: CostRequest | None = None
+    grid: CostGrid | None = Field(None, description="cost cells, measured one by one", json_schema_extra=ADDED)
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
+
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> SuiteConfig:
+        if not self.groups and self.grid is None:
+            raise ValueError("a suite needs groups to train, or a grid to measure")
+        return self
 
 
 # -------------------------------------------------------------------------------------------- reading and merging

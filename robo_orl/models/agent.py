@@ -18,6 +18,7 @@ from robo_orl.models.action_heads import ACTION_HEADS
 from robo_orl.models.backbones import BACKBONES, check_backbone, of_critic
 from robo_orl.models.compatibility import check_policy, check_selection
 from robo_orl.models.critics import Critic
+from robo_orl.models.entropy import add_entropy
 from robo_orl.models.layers import last_layer
 from robo_orl.models.normaliser import Normaliser
 from robo_orl.models.policy_average import PolicyAverage
@@ -131,6 +132,8 @@ class Agent(nn.Module):
     def forward(self, window: PairedWindow, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """window: B pairs in raw units. Returns the summed loss (0-dim) and detached 0-dim metrics."""
         terms, metrics = self.objective.losses(Step(self, window, draws))
+        add_entropy("backbone", self.backbone, terms, metrics)
+        add_entropy("critic_backbone", self.critic_backbone, terms, metrics)
         loss = sum(terms.values())
         named = {f"{name}/loss": term for name, term in terms.items()} | metrics | {"loss": loss}
         return loss, {name: value.detach() for name, value in named.items()}

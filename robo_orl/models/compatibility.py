@@ -38,6 +38,8 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
         raise UsageError(f"Objective '{name}' bootstraps: critic.target must be head_ema or full_ema, not none.")
     if not objective.bootstraps and critic.target != "none":
         raise UsageError(f"Objective '{name}' regresses to Monte-Carlo returns: critic.target must be none.")
+    if critic.topology == "frozen" and policy.backbone.entropy == "control":
+        raise UsageError("A frozen backbone's attention cannot be controlled: set backbone.entropy to log or off.")
     if critic.target == "full_ema" and critic.topology == "frozen":
         raise UsageError("A frozen backbone is its own slow copy: set critic.target to head_ema.")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from robo_orl.config import SIZES, PolicyConfig, ReferenceConfig, SuiteConfig, TaskConfig, sha256_of
+from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, SuiteConfig, TaskConfig, sha256_of
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task
 from robo_orl.results.store import COST, write_text
@@ -96,12 +96,20 @@ def _data_job(cell: Cell, out: Path) -> Job:
         command=_command(
             "data", "generate", *(["--next-obs"] if cell.next_obs else []), task=_task_file(cell.task, out),
             regime=cell.regime, episodes=request.episodes, seed=request.seed, loop=request.loop, out=file,
+            **_pictures(request),
         ),
         needs=(),
         work=request.episodes * cell.task.horizon,
         total=request.episodes,
         output=file,
     )  # fmt: skip
+
+
+def _pictures(request: DataRequest) -> dict[str, Any]:
+    """The options of a recording with pictures."""
+    if request.view is None:
+        return {}
+    return {"cameras": ",".join(request.view.cameras), "size": request.view.size, "look": request.view.look}
 
 
 def _train_job(cell: Cell, out: Path, data: Job) -> Job:

@@ -17,18 +17,17 @@ from robo_orl.config import SIZES, BackboneConfig, ObservationConfig
 from robo_orl.errors import UsageError, unknown
 from robo_orl.models.backbones.bytes import byte_tokens
 from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens, LowDimTokens
+from robo_orl.models.entropy import EntropyControl
 from robo_orl.models.layers import Block, RMSNorm, parameters_of_block
 from robo_orl.types import Observation
 
 WIDTH_PER_DEPTH = 32
 LOW_DIM_ONLY = ObservationConfig()
+Measured = tuple[Tensor, Tensor | None]
 
 
 class Transformer(nn.Module):
-    """Observation -> tokens (B, S, D), pre-norm blocks without a causal mask, normalised at the end.
-
-    entropy: (L,) of the attention of the last pass in training, where `config.entropy` asks for it, until it is taken.
-    """
+    """Observation -> tokens (B, S, D), pre-norm blocks without a causal mask, normalised at the end."""
 
     options = ("stem", "patch", "checkpointing", "compile", "entropy", "entropy_target")
 
@@ -44,7 +43,8 @@ class Transformer(nn.Module):
         self.images = ImageTokens(self.width, config, observation) if observation.cameras else None
         self.instruction = InstructionTokens(self.width) if observation.instruction else None
         self.ages = AgeEmbedding(observation.history, self.width) if observation.history > 1 else None
-        self.entropy: Tensor | None = None
+        self.control = EntropyControl(depth, config.entropy_target) if config.entropy == "control" else None
+        self._measured: Measured | None = None
         counted = sum(getattr(p, "ds_numel", p.numel()) for p in self.parameters())
         expected = parameters_of(config, spec, observation)
         assert counted == expected, f"{config.size}: {counted} parameters, the formula says {expected}"
@@ -92,13 +92,14 @@ class Transformer(nn.Module):
 
     def _note(self, entropy: Tensor) -> None:
         """Keep the pass that gradients flow through, where a step has several."""
-        if self.entropy is None or entropy.requires_grad or not self.entropy.requires_grad:
-            self.entropy = entropy
+        if self._measured is None or entropy.requires_grad or not self._measured[0].requires_grad:
+            self._measured = entropy, self.control(entropy) if self.control is not None else None
 
-    def take_entropy(self) -> Tensor | None:
-        """(L,) of the passes since the last call, None where none was measured."""
-        entropy, self.entropy = self.entropy, None
-        return entropy
+    def take_entropy(self) -> Measured | None:
+        """Entropy (L,) of the attention in the last pass in training, and the loss that controls it; None where nothing
+        was measured since the last call."""
+        measured, self._measured = self._measured, None
+        return measured
 
 
 def _run(block: Block, x: Tensor, measure: str) -> tuple[Tensor, Tensor | None]:
@@ -172,4 +173,6 @@ def parameters_of(config: BackboneConfig, spec: dict[str, int], observation: Obs
         count += InstructionTokens.parameters_for(width)
     if observation.history > 1:
         count += observation.history * width
+    if config.entropy == "control":
+        count += depth
     return count
