@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from robo_orl.config import OptimConfig
@@ -112,6 +111,8 @@ def _trainable(agent: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 def _unwrap(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """torch's AdamW, or DeepSpeed's ZeRO optimiser, below accelerate's wrapper."""
+    from accelerate.optimizer import AcceleratedOptimizer  # here: a machine that only measures has none
+
     return optimizer.optimizer if isinstance(optimizer, AcceleratedOptimizer) else optimizer
 
 

@@ -36,6 +36,7 @@ from robo_orl.engine.run_folder import (
 from robo_orl.engine.sources import make_windows, open_data
 from robo_orl.engine.zero import gather, release
 from robo_orl.errors import RunError
+from robo_orl.measure.foresight import Foresight
 from robo_orl.rng import Draws
 
 
@@ -54,6 +55,7 @@ class Training:
     step: int
     wall_s: float  # of earlier processes of this run
     memory_before: int  # bytes that the libraries took before there was an agent
+    foresight: Foresight
     began: float = field(default_factory=time.perf_counter)
 
 
@@ -70,13 +72,16 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     training = _start(run, out, accelerator)
     if training is None:
         return read_json(out / "train.json")
+    training.foresight.tell(progress)
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
     try:
         with _interruption_is_a_sentence(out):
             for step in range(training.step, last):
-                monitor.add(step + 1, _train_step(training, step, monitor))
+                with training.foresight.step(step - training.step + 1, out, progress):
+                    metrics = _train_step(training, step, monitor)
+                monitor.add(step + 1, metrics)
                 watch.check(step + 1)
                 if step + 1 == last or (step + 1) % run.checkpoint_every == 0:
                     monitor.report(step + 1)
@@ -124,6 +129,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
         remove_partial(out)
     memory_before, _ = peak_memory()
     windows = make_windows(run, opened)
+    foresight = Foresight(run, spec, accelerator)
     agent = build_run_agent(run, spec)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
@@ -135,7 +141,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     check_resolved(engine, run, agent, model)
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()
-    progress = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before}
+    progress = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before, "foresight": foresight}
     return Training(run, out, accelerator, windows, spec, agent, model, optimizer, **progress)
 
 

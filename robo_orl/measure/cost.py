@@ -7,7 +7,7 @@ ratio is the median over rounds of the ratio within a round. Windows are synthet
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median, quantiles
 from typing import Any
 
@@ -98,13 +98,8 @@ def _memory(step: TrainingStep) -> tuple[dict[str, int], int]:
 
 def _interleaved(steps: list[TrainingStep], rounds: int, progress: bool) -> list[list[dict[str, float]]]:
     """rounds x policies x phase -> seconds. Every round begins with another policy, so that none always follows one."""
-    from rich.console import Console
-    from rich.progress import track
-
     table = []
-    count = range(WARM_UP + rounds)
-    shown = track(count, "measuring cost", console=Console(stderr=True), disable=not progress, transient=True)
-    for turn in shown:
+    for turn in _shown(range(WARM_UP + rounds), progress):
         seconds: dict[int, dict[str, float]] = {}
         for offset in range(len(steps)):
             index = (turn + offset) % len(steps)
@@ -112,6 +107,15 @@ def _interleaved(steps: list[TrainingStep], rounds: int, progress: bool) -> list
         if turn >= WARM_UP:
             table.append([seconds[index] for index in range(len(steps))])
     return table
+
+
+def _shown(count: range, progress: bool) -> Iterable[int]:
+    if not progress:  # a machine that measures may have no rich
+        return count
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(count, "measuring cost", console=Console(stderr=True), transient=True)
 
 
 def _times(own: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from robo_orl.config import PolicyConfig, TaskConfig
+from robo_orl.errors import UsageError
 from robo_orl.measure.cards import CARDS, Card
 from robo_orl.measure.communication import LINKS, assumptions, sent, step_time
 from robo_orl.measure.flops import count_flops
@@ -37,10 +38,12 @@ class Workload:
     layout: Layout
     action_dim: int = ACTION_DIM
 
-    def but(self, batch: int | None = None, checkpointing: bool | None = None, **layout: Any) -> Workload:
-        """The same with another batch, with or without checkpointing, or in another layout."""
+    def but(self, batch: int | None = None, **changes: Any) -> Workload:
+        """The same with another batch, another field of the backbone (size, checkpointing), or in another layout."""
         policy = self.policy if batch is None else with_batch(self.policy, batch)
-        policy = policy if checkpointing is None else with_checkpointing(policy, checkpointing)
+        backbone = {name: changes.pop(name) for name in ("size", "checkpointing") if name in changes}
+        policy = policy.model_copy(update={"backbone": policy.backbone.model_copy(update=backbone)})
+        layout = changes
         return Workload(policy, self.spec, self.gamma, self.layout.but(**layout), self.action_dim)
 
     @property
@@ -70,8 +73,11 @@ class Workload:
 
 
 def workload_of(policy: PolicyConfig, task: TaskConfig, layout: Layout) -> Workload:
-    """A policy on a shipped task; UsageError where it cannot be built, or its batch does not divide."""
+    """A policy on a shipped task; UsageError where it cannot be built or predicted, or its batch does not divide."""
     layout.pairs(policy.optim.batch_size)
+    reason = unpredictable(policy)
+    if reason:
+        raise UsageError(f"The policy '{policy.name}' cannot be predicted: {reason}.")
     return Workload(policy, policy_spec(policy, task), policy.gamma.value(task.horizon), layout)
 
 
@@ -95,9 +101,11 @@ def with_batch(policy: PolicyConfig, batch: int) -> PolicyConfig:
     return policy.model_copy(update={"optim": policy.optim.model_copy(update={"batch_size": batch})})
 
 
-def with_checkpointing(policy: PolicyConfig, on: bool) -> PolicyConfig:
-    """The policy with or without activation checkpointing of its backbones."""
-    return policy.model_copy(update={"backbone": policy.backbone.model_copy(update={"checkpointing": on})})
+def unpredictable(policy: PolicyConfig) -> str | None:
+    """Why a policy cannot be predicted, None where it can."""
+    if policy.backbone.kind != "transformer":
+        return f"the backbone '{policy.backbone.kind}' is not the native one"
+    return "compiled blocks decide for themselves what they keep" if policy.backbone.compile else None
 
 
 # --------------------------------------------------------------------------------------------------------------- memory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
 from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
 from robo_orl.sweep.collect import describe_data, store_cell, store_cost, task_ref
+from robo_orl.sweep.cost_grid import run_grid
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
 from robo_orl.sweep.ledger import Ledger
 from robo_orl.sweep.live import Display, Line
@@ -39,7 +42,14 @@ def bench(suite: str, out: Path, workers: int | None = None, progress: bool = Tr
     cells = expand(config)
     out = Path(out).resolve()
     with locked(out) as lock:
-        return Bench(config, cells, out).run(LocalRunner(out / "logs", lock), workers or cores(), progress)
+        summary = Bench(config, cells, out).run(LocalRunner(out / "logs", lock), workers or cores(), progress)
+        if config.grid is not None:
+            summary |= run_grid(config, out, _teller(progress))
+        return summary
+
+
+def _teller(progress: bool) -> Callable[[str], None]:
+    return lambda line: print(line, file=sys.stderr) if progress else None
 
 
 class Bench:

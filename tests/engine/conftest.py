@@ -15,6 +15,13 @@ def quiet_environment(tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def no_foresight(request, monkeypatch):
+    """Predicting memory takes longer than a debug-size training; test_foresight.py tests it."""
+    if not request.module.__name__.endswith("test_foresight"):
+        monkeypatch.setattr("robo_orl.measure.foresight.unpredictable", lambda policy: "this is a test")
+
+
 @pytest.fixture
 def data(tmp_path):
     """A small data file."""

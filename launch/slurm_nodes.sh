@@ -1,0 +1,24 @@
+#!/bin/bash
+# Several nodes with 8 GPUs each under SLURM: ZeRO-2, one launcher a node, one process a GPU.
+#   sbatch --nodes=4 launch/slurm_nodes.sh --policy qc --task chain2 --data data.hdf5 --out runs/qc
+# Change on top: nodes, time, partition, and CONFIG (launch/ddp.yaml, launch/zero3.yaml). --data and --out must be
+# on a file system that all nodes share.
+# What it will need: robo-orl profile --policy qc --world 16 --zero 2 --predict
+#SBATCH --job-name=robo_orl
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=64
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --signal=TERM@120
+set -euo pipefail
+CONFIG=${CONFIG:-launch/zero2.yaml}
+export OMP_NUM_THREADS=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+export MAIN_ADDRESS MAIN_PORT=29500
+MAIN_ADDRESS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# $SLURM_NODEID differs on every node: it is expanded there, by the inner shell.
+srun bash -c 'accelerate launch --config_file "$0" \
+  --num_machines "$SLURM_NNODES" --num_processes $((8 * SLURM_NNODES)) --machine_rank "$SLURM_NODEID" \
+  --main_process_ip "$MAIN_ADDRESS" --main_process_port "$MAIN_PORT" \
+  -m robo_orl train "$@"' "$CONFIG" "$@"

@@ -1,0 +1,75 @@
+"""The cost grid of a suite: its plan as JSON, its run here, and its rows as the report's cost records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from robo_orl.config import SuiteConfig
+from robo_orl.engine.run_folder import versions
+from robo_orl.errors import UsageError
+from robo_orl.measure.grid import cells, rows, run
+from robo_orl.measure.rows import write_row
+from robo_orl.presets import load_task
+from robo_orl.report.cost_page import write_cost_page
+from robo_orl.results.origin import code, hardware
+from robo_orl.results.record import CostRecord, CostRow, SuiteRef
+from robo_orl.results.store import write_cost
+from robo_orl.sweep.cells import policy_of
+from robo_orl.sweep.collect import task_ref
+
+PLAN = "cost_plan.json"
+
+
+def plan_of(suite: SuiteConfig) -> dict[str, Any]:
+    """Everything that measure/grid.py needs, resolved: a machine without presets and pydantic can run it."""
+    grid, where = suite.grid, f"suite {suite.name}, grid"
+    policies = [policy_of(choice, suite.set, grid.set, size=None, where=where) for choice in grid.policies]
+    for size in grid.sizes:  # a size that does not exist is told before anything runs
+        policy_of(grid.policies[0], size=size, where=where)
+    if policies[0].critic is not None:
+        raise UsageError(f"{where}: the first policy is the base of every ratio: put plain behaviour cloning there.")
+    return {
+        "suite": suite.name,
+        "version": suite.version,
+        "task": load_task(grid.task).model_dump(mode="json"),
+        "policies": [policy.model_dump(mode="json") for policy in policies],
+        "sizes": grid.sizes,
+        "zero": grid.zero,
+        "steps": grid.steps,
+    }
+
+
+def run_grid(suite: SuiteConfig, out: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Write the plan, measure what is missing of it, and turn the rows into cost records; returns the counts."""
+    plan = plan_of(suite)
+    write_row(out / PLAN, plan)
+    summary = run(plan, out, tell=tell)
+    store_records(suite, out)
+    page = write_cost_page(list(rows(out)), out)
+    return {"suite": suite.name, "folder": str(out), "cost_cells": len(cells(plan)), "cost_page": str(page), **summary}
+
+
+def store_records(suite: SuiteConfig, out: Path) -> None:
+    """One record a size: the single-process rows that were measured beside their base."""
+    task = load_task(suite.grid.task)
+    for size in suite.grid.sizes:
+        found = [row for row in rows(out) if row["size"] == size and row["zero"] == 0 and not row["oom"]]
+        kept = [row for row in found if row["step_relative"]]
+        base = [row for row in kept if row["policy"] == row["base"]]
+        if base:
+            others = [row for row in kept if row["policy"] != row["base"]]
+            fields = CostRow.model_fields
+            record = CostRecord(
+                key=size,
+                suite=SuiteRef(name=suite.name, version=suite.version),
+                task=task_ref(task),
+                batch_size=base[0]["batch"],
+                rows=[CostRow(**{name: row[name] for name in fields}) for row in [*base, *others]],
+                versions=versions(),
+                hardware=hardware(),
+                code=code(),
+                created=base[0]["created"],
+            )
+            write_cost(out, size, record)

@@ -1,0 +1,145 @@
+"""A cost grid is measured cell by cell, can be interrupted, and runs where only torch is installed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from robo_orl.config import SuiteConfig, parse
+from robo_orl.errors import UsageError
+from robo_orl.measure import grid
+from robo_orl.measure.measurement import or_out_of_memory
+from robo_orl.presets import preset_values
+from robo_orl.report.cost_page import page
+from robo_orl.sweep.cost_grid import plan_of, run_grid
+
+ROOT = Path(__file__).parents[2]
+GRID = {
+    "task": "chain2",
+    "policies": ["bc_flow", "iql", {"use": "iql", "name": "ten", "set": {"critic": {"ensemble": 10}}}],
+    "sizes": ["tiny"],
+    "zero": [0, 2],
+    "steps": 5,
+    "set": {"optim": {"batch_size": 8}},
+}
+WITHOUT = """
+import sys
+LACKS = {"pydantic", "yaml", "accelerate", "deepspeed", "transformers", "psutil", "rich", "typer", "robosuite"}
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in LACKS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Lacking())
+from robo_orl.measure.slice import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def suite(**changes):
+    return SuiteConfig(name="small", grid=GRID | changes)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Every measurement takes no time, and says what it was asked for."""
+    asked = []
+
+    def table(policies, task, steps):
+        asked.append([policy.name for policy in policies])
+        return [{"policy": p.name, "step_s": 1.0, "step_relative": 2.0, "peak_memory_bytes": 5} for p in policies]
+
+    monkeypatch.setattr(grid, "cost_table", table)
+    monkeypatch.setattr(grid, "_predicted", lambda cell, task: None)
+    monkeypatch.setattr(grid, "parameters_of", lambda cell, task: 1)
+    monkeypatch.setattr(grid, "lacking", lambda: ["deepspeed"])
+    return asked
+
+
+def test_every_cell_is_measured_beside_the_base_once(quick, tmp_path):
+    plan = json.loads(json.dumps(plan_of(suite())))
+    first = grid.run(plan, tmp_path, tell=lambda line: None)
+    assert quick == [["bc_flow"], ["bc_flow", "iql"], ["bc_flow", "ten"]]
+    assert first["measured"] == 3 and len(first["left_out"]) == 3
+    assert all("ZeRO needs deepspeed, not installed" in line for line in first["left_out"])
+    again = grid.run(plan, tmp_path, tell=lambda line: None)
+    assert again["measured"] == 0 and again["there_before"] == 3 and len(quick) == 3
+    rows = {row["policy"]: row for row in grid.rows(tmp_path)}
+    assert rows["ten"]["base"] == "bc_flow" and rows["ten"]["step_relative"] == 2 and rows["ten"]["oom"] is None
+
+
+def test_a_slice_ends_between_cells(quick, tmp_path):
+    plan = plan_of(suite())
+    summary = grid.run(plan, tmp_path, minutes=-1, tell=lambda line: None)
+    assert summary["measured"] == 0 and any("no time left" in line for line in summary["left_out"])
+
+
+def test_out_of_memory_is_a_row_and_the_next_cell_runs(quick, tmp_path, monkeypatch):
+    def table(policies, task, steps):
+        if policies[-1].name == "iql":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return [{"policy": p.name, "step_s": 1.0, "step_relative": 1.0, "peak_memory_bytes": 5} for p in policies]
+
+    monkeypatch.setattr(grid, "cost_table", table)
+    lines = []
+    assert grid.run(plan_of(suite()), tmp_path, tell=lines.append)["measured"] == 3
+    rows = {row["policy"]: row for row in grid.rows(tmp_path)}
+    assert "Tried to allocate" in rows["iql"]["oom"] and rows["iql"]["alone"] and rows["ten"]["oom"] is None
+    assert any("iql: out of memory" in line for line in lines)
+
+
+def test_another_fault_is_no_memory_fault():
+    def broken():
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        or_out_of_memory(broken)
+
+
+def test_the_page_shows_what_did_not_fit(tmp_path):
+    told = {"policy": "iql", "size": "m", "zero": 2, "base": "bc", "parameters_total": 5, "predicted": None}
+    assert "out of memory" in page([told | {"oom": "CUDA out of memory"}])
+
+
+def test_the_base_of_the_ratios_has_no_critic():
+    with pytest.raises(UsageError, match="put plain behaviour cloning there"):
+        plan_of(suite(policies=["iql", "bc_flow"]))
+    with pytest.raises(UsageError, match="Did you mean 'tiny'"):
+        plan_of(suite(sizes=["tinny"]))
+
+
+def test_the_shipped_suite_can_be_planned():
+    shipped = parse(SuiteConfig, preset_values("tasks/suites", "cost"), "suite cost")
+    plan = plan_of(shipped)
+    assert len(grid.cells(plan)) == len(plan["policies"]) * len(plan["sizes"]) * 4
+    assert json.loads((ROOT / "benchmarks/cost_plan.json").read_text()) == json.loads(json.dumps(plan))
+
+
+def test_a_bench_of_the_grid_leaves_records_for_the_report(tmp_path):
+    asked = suite(zero=[0], policies=["bc_flow", "iql"])
+    summary = run_grid(asked, tmp_path, tell=lambda line: None)
+    assert summary["measured"] == 2 and summary["cost_cells"] == 2
+    from robo_orl.results.store import read_costs
+
+    page = (tmp_path / "cost.html").read_text()
+    assert "At size tiny, beside bc_flow (n = 5 steps, quartiles): iql" in page and "out of memory" not in page
+    assert page.count("<figure>") == 1 and "optimiser: " in page
+    (record,) = read_costs(tmp_path)
+    assert [row.policy for row in record.rows] == ["bc_flow", "iql"]
+    assert record.rows[0].step_relative == 1 and record.rows[1].memory_relative > 1
+    for row in grid.rows(tmp_path):
+        assert row["predicted"]["peak_bytes"] == pytest.approx(row["peak_memory_bytes"], rel=0.02)
+
+
+def test_torch_alone_is_enough_and_what_is_missing_is_named(tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(plan_of(suite(policies=["bc_flow", "iql"]))))
+    command = [sys.executable, "-c", WITHOUT, str(plan), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary = json.loads(done.stdout[done.stdout.index("{") :])
+    assert summary["missing"] == ["pydantic", "yaml", "accelerate", "deepspeed"]
+    assert summary["measured"] == 2 and len(summary["left_out"]) == 2
+    assert {row["policy"] for row in grid.rows(tmp_path / "out")} == {"bc_flow", "iql"}
