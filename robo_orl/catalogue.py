@@ -7,12 +7,13 @@ from typing import Any
 from robo_orl.config import SIZES, TaskConfig, parse
 from robo_orl.presets import available, preset_values
 
-KINDS = ("policies", "tasks", "suites", "sizes", "objectives")
+KINDS = ("policies", "tasks", "suites", "sizes", "objectives", "references")
 
 
 def catalogue(kind: str) -> list[dict[str, Any]]:
     """Every entry of `kind` as a row for a table or for JSON."""
-    rows = {"policies": _policies, "tasks": _tasks, "suites": _suites, "sizes": _sizes, "objectives": _objectives}
+    rows = {"policies": _policies, "tasks": _tasks, "suites": _suites, "sizes": _sizes, "objectives": _objectives,
+            "references": _references}  # fmt: skip
     return rows[kind]()
 
 
@@ -78,3 +79,9 @@ def _objectives() -> list[dict[str, Any]]:
         }
         for name, objective in OBJECTIVES.items()
     ]
+
+
+def _references() -> list[dict[str, Any]]:
+    from robo_orl.references.algorithms import ALGORITHMS
+
+    return [{"name": name, "description": algorithm.description} for name, algorithm in ALGORITHMS.items()]

@@ -111,10 +111,12 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command("list")
 def list_presets(
-    kind: Annotated[str, typer.Argument(help="policies, tasks, suites, sizes or objectives (default: all).")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="policies, tasks, suites, sizes, objectives or references (default: all).")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """List what can be named: policies, tasks, suites, sizes, objectives."""
+    """List what can be named: policies, tasks, suites, sizes, objectives, references."""
     from robo_orl.catalogue import KINDS, catalogue
     from robo_orl.terminal import listing
 

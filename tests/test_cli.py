@@ -39,7 +39,7 @@ def test_every_command_explains_itself(command):
     assert not re.search(r" \.[^.\w]", done.stdout), "a default in square brackets is taken for markup and vanishes"
 
 
-@pytest.mark.parametrize("kind", ["policies", "tasks", "suites", "sizes", "objectives"])
+@pytest.mark.parametrize("kind", ["policies", "tasks", "suites", "sizes", "objectives", "references"])
 def test_list_speaks_json(kind):
     done = robo_orl("list", kind, "--json")
     rows = json.loads(done.stdout)[kind]

@@ -12,6 +12,7 @@ from robo_orl.evaluate.rollouts import Ask
 from robo_orl.references.algorithms import ALGORITHMS
 from robo_orl.references.evaluate import _actor, _run, evaluate_reference
 from robo_orl.references.run import checkpoints
+from robo_orl.references.weights import read_weights
 
 pytest.importorskip("robomimic", reason="robomimic is not installed")
 
@@ -131,3 +132,21 @@ def test_observations_that_the_task_does_not_give_are_refused(trained, scene, mo
     torch.save(values, path)
     with pytest.raises(UsageError, match="cannot build the policy|other observations"):
         evaluate_reference(run, 2, workers=1, progress=False)
+
+
+def test_a_checkpoint_is_what_its_own_trainer_would_write(trained, line, tmp_path):
+    """Its tools read ours: the same keys, configuration and descriptions; only the networks were trained here."""
+    from robomimic.config import config_factory
+    from robomimic.utils.file_utils import get_env_metadata_from_dataset, get_shape_metadata_from_dataset
+    from robomimic.utils.train_utils import save_model
+
+    run = trained("td3_bc")
+    actor, ours = _actor(_run(run, None), seed=0), read_weights(checkpoints(run)[-1] / "model.pth")
+    config = config_factory("td3_bc", dic=json.loads(ours["config"]))
+    described = get_env_metadata_from_dataset(str(line)), get_shape_metadata_from_dataset(str(line))
+    stats = actor.policy.obs_normalization_stats
+    save_model(actor.policy.policy, config, *described, str(tmp_path / "theirs.pth"), stats)
+    theirs = read_weights(tmp_path / "theirs.pth")
+    assert ours.keys() == theirs.keys()
+    assert all(ours[key] == theirs[key] for key in ours if key != "model")
+    assert all(torch.equal(ours["model"][name], theirs["model"][name]) for name in theirs["model"])
