@@ -7,6 +7,7 @@ quaternions by eigenvalue decomposition and a second look at the simulation, who
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,15 @@ def set_goal(controller: Any, action: np.ndarray, base_pos: np.ndarray, base_mat
     """Set the controller's goal and origin. action: (6,), base_pos: (3,), base_mat: (3, 3), world frame."""
     controller.update_origin(base_pos, base_mat)
     delta = controller.scale_action(action)
-    base_inverse = T.pose_inv(T.make_pose(base_pos, base_mat))
+    base_inverse = _inverse(base_pos.tobytes(), base_mat.tobytes())
     position = np.eye(4)
     position[:3, 3] = controller.ref_pos
     controller.goal_pos = base_inverse.dot(position)[:3, 3] + delta[0:3]
     pose = base_inverse.dot(T.make_pose(controller.ref_pos, controller.ref_ori_mat))
     controller.goal_ori = np.dot(T.quat2mat(T.axisangle2quat(delta[3:6])), pose[:3, :3])
+
+
+@lru_cache(maxsize=64)  # bases stand still
+def _inverse(pos: bytes, mat: bytes) -> np.ndarray:
+    """(4, 4): the inverse of a base's pose."""
+    return T.pose_inv(T.make_pose(np.frombuffer(pos), np.frombuffer(mat).reshape(3, 3)))

@@ -12,7 +12,6 @@ and a fatal engine error (out of memory, say) ends the process with its message 
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -120,10 +119,10 @@ class Stepper:
 
     def _bind(self) -> None:
         """Make the controllers' arrays views of the native loop's, so that both always show the same numbers."""
-        from robo_orl.envs import osc_goal, osc_loop
+        from robo_orl.envs import osc_goal, osc_loop, sampling
 
         env, sim = self.env, self.env.sim
-        self._native, self._set_goal = osc_loop, osc_goal.set_goal
+        self._native, self._set_goal, self._pass_quietly = osc_loop, osc_goal.set_goal, sampling.pass_quietly
         self._arms = [(robot, arm, robot.part_controllers[arm]) for robot in env.robots for arm in robot.arms]
         self._controllers = [controller for _, _, controller in self._arms]
         slices = _action_slices(env)
@@ -179,13 +178,14 @@ class Stepper:
         env, done = self.env, 0
         enabled = [o for o in env._observables.values() if o.is_enabled()]
         while done < self._substeps:
-            quiet = _quiet_substeps(enabled, env.model_timestep, self._substeps - done)
+            quiet = self._pass_quietly(enabled, env.model_timestep, self._substeps - done)
             samples = done + quiet < self._substeps
             count = quiet + samples
             exact = self.loop == "exact"
             self._native.advance(self._scene, self._state, self._command, count, done == 0, exact)
             if samples:
-                env._update_observables()
+                for observable in enabled:
+                    observable.update(timestep=env.model_timestep, obs_cache=env._obs_cache)
             done += count
         self._show()
 
@@ -195,34 +195,6 @@ class Stepper:
             controller.mass_matrix = self._state.mass[r].T
             controller.joint_pos, controller.joint_vel = self._state.joint_pos[r], self._state.joint_vel[r]
             controller.new_update = True
-
-
-def _quiet_substeps(observables: list[Any], dt: float, limit: int) -> int:
-    """How many substeps pass, `limit` at most, before an observable takes a sample; their timers move by as many.
-
-    The arithmetic is that of robosuite's Observable.update, rounding included: the periods of 10, 20 and 40 Hz are no
-    multiples of the physics step in floating point (nor, at 40 Hz, in exact numbers).
-    """
-    timers = [(o._time_since_last_sample, o._sampled, o._sampling_timestep, o._current_delay) for o in observables]
-    runs = {timer: _quiet_run(*timer, dt, limit) for timer in set(timers)}
-    quiet = min(map(len, runs.values()), default=limit)
-    for observable, timer in zip(observables, timers, strict=True) if quiet else ():
-        observable._time_since_last_sample, observable._sampled = runs[timer][quiet - 1]
-    return quiet
-
-
-@lru_cache(maxsize=4096)  # timers come round to the same few values
-def _quiet_run(time: float, sampled: bool, period: float, delay: float, dt: float, limit: int) -> tuple:
-    """The timer's (time, sampled) after each substep without a sample, at most `limit` of them."""
-    run = []
-    while len(run) < limit:
-        time += dt
-        if not sampled and (period - delay >= time or time >= period):
-            break
-        if time >= period:
-            time, sampled = time % period, False
-        run.append((time, sampled))
-    return tuple(run)
 
 
 # ----------------------------------------------------------------------------------------------------- gathering arrays
