@@ -21,6 +21,7 @@ from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
+from robo_orl.engine.features import with_features
 from robo_orl.engine.gradients import GradientWatch
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate, steps_taken
@@ -132,6 +133,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     foresight = Foresight(run, spec, accelerator)
     agent = build_run_agent(run, spec)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
+    windows = with_features(agent, windows, accelerator.device, accelerator.is_main_process)
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
     if found:
         restore_optimizer(found[-1], agent, optimizer, state["step"])

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,12 +45,13 @@ FILTERS: dict[int, tuple[Callable[[float], float], float]] = {1: (_lanczos, 3), 
 
 
 @lru_cache(maxsize=64)
-def weights(inputs: int, outputs: int, resample: int, device: torch.device) -> Tensor:
-    """(outputs, inputs) float64: Pillow's weights, integers in units of 2^-22."""
+def weights(inputs: int, outputs: int, resample: int) -> np.ndarray:
+    """(outputs, inputs) float64: Pillow's weights, integers in units of 2^-22. No tensor: one that is kept from a
+    measurement on fake tensors would be fake for ever."""
     filter_of, support = FILTERS[resample]
     scale = inputs / outputs
     stretch = max(scale, 1.0)  # a smaller image averages over what a pixel covers
-    rows = torch.zeros(outputs, inputs, dtype=torch.float64)
+    rows = np.zeros((outputs, inputs))
     for i in range(outputs):
         centre = (i + 0.5) * scale
         first = max(0, int(centre - support * stretch + 0.5))
@@ -57,8 +59,12 @@ def weights(inputs: int, outputs: int, resample: int, device: torch.device) -> T
         taps = [filter_of((j - centre + 0.5) / stretch) for j in range(first, last)]
         total = sum(taps)
         fixed = [tap / total * (1 << FIXED_POINT) for tap in taps]
-        rows[i, first:last] = torch.tensor([int(w + math.copysign(0.5, w)) for w in fixed], dtype=torch.float64)
-    return rows.to(device)
+        rows[i, first:last] = [int(w + math.copysign(0.5, w)) for w in fixed]
+    return rows
+
+
+def _weights(inputs: int, outputs: int, resample: int, device: torch.device) -> Tensor:
+    return torch.tensor(weights(inputs, outputs, resample), device=device)
 
 
 def resize(images: Tensor, height: int, width: int, resample: int) -> Tensor:
@@ -69,9 +75,9 @@ def resize(images: Tensor, height: int, width: int, resample: int) -> Tensor:
     old_height, old_width = images.shape[-2:]
     x = images.float()
     if old_width != width:
-        x = _to_bytes(x.double() @ weights(old_width, width, resample, x.device).T)
+        x = _to_bytes(x.double() @ _weights(old_width, width, resample, x.device).T)
     if old_height != height:
-        x = _to_bytes(weights(old_height, height, resample, x.device) @ x.double())
+        x = _to_bytes(_weights(old_height, height, resample, x.device) @ x.double())
     return x
 
 
