@@ -12,9 +12,11 @@ import pytest
 from twins import differing, random_actions, simulator, start_alike
 
 from robo_orl.config import TaskConfig
+from robo_orl.envs import shared_renderer
 from robo_orl.envs.operators import Operator
 from robo_orl.envs.recording import record
 from robo_orl.envs.regimes import plan
+from robo_orl.envs.rendering import OffscreenRenderer
 from robo_orl.envs.scene import Scene
 from robo_orl.envs.scenes import object_names, scene_entry, scene_params
 from robo_orl.envs.snapshot import capture, restore
@@ -27,6 +29,7 @@ from robo_orl.presets import available, load_task
 TASKS = sorted(available("tasks"))
 EPISODES = 3  # of each kind
 STEPS = 12  # decisions of each that are compared in the quick test; the slow ones compare whole episodes
+SHARED = 80  # pixels, a size that no other test draws
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 
 
@@ -93,6 +96,37 @@ def compare_pictures(name: str, steps: int) -> None:
 @pytest.mark.parametrize("name", ["lift", "chain2"])
 def test_pictures_are_robosuites_camera_observations_pixel_for_pixel(name):
     compare_pictures(name, steps=2)
+
+
+def test_environments_of_a_process_share_one_renderer_and_each_sees_its_own_scene():
+    """Lift's cube has another size, and its model is another one, at every start."""
+    envs = [TaskEnv(load_task("lift")) for _ in range(2)]
+    for seed, env in enumerate(envs):
+        env.reset(env.draw_start(seed))
+    try:
+        pictures = [own_picture(env) for env in envs]
+    except RunError as error:
+        pytest.skip(f"no renderer on this machine: {error}")
+    assert not np.array_equal(*pictures)
+    for env, picture in zip(envs * 2, pictures * 2, strict=True):
+        np.testing.assert_array_equal(env.render("agentview", SHARED), picture)
+    (shared,) = (renderer for renderer in shared_renderer._lent if renderer.size == SHARED)
+    envs[0].draw_start(2)
+    np.testing.assert_array_equal(envs[0].render("agentview", SHARED), own_picture(envs[0]))
+    assert shared in shared_renderer._lent
+    for env in envs:
+        env.close()
+    assert shared not in shared_renderer._lent
+
+
+def own_picture(env: TaskEnv) -> np.ndarray:
+    """By a renderer of this environment alone."""
+    simulation = env.scene.env.sim
+    renderer = OffscreenRenderer(simulation.model._model, SHARED)
+    try:
+        return renderer.image_as_stepped(simulation.data._data, "agentview")
+    finally:
+        renderer.close()
 
 
 @pytest.mark.slow
