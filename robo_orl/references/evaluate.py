@@ -68,6 +68,8 @@ def evaluate_reference(
         RunError: what `evaluate` raises, or robomimic is not installed.
     """
     path = Path(path)
+    if trust_pickle and path.suffix != ".pth":
+        raise UsageError("--trust-pickle is for checkpoints of robomimic's own trainer; a run of ours needs no trust.")
     judged = _checkpoint(path, task, trust_pickle) if path.suffix == ".pth" else _run(path, task)
     import_robomimic()
     request = Request(judged.reference, judged.task, file_sha256(judged.file), judged.step, seed)

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from robo_orl.config import ReferenceConfig, TaskConfig
 from robo_orl.data import layout
@@ -33,6 +33,7 @@ from robo_orl.references.run import (
 from robo_orl.references.weights import read_state, read_weights
 
 if TYPE_CHECKING:
+    from robomimic.algo import Algo
     from robomimic.config import Config
 
 CHECKPOINT_STEPS = 5000  # as robomimic's default of 50 epochs of 100 steps
@@ -119,7 +120,7 @@ def _start(run: ReferenceRun, out: Path) -> Training:
     config = robomimic_config(run.reference, list(run.obs), run.data, run.seed)
     seed_all(run.seed, "initialisation")
     algo = build_algo(config, {key: [size] for key, size in run.obs.items()}, run.action_dim)
-    dataset = _dataset(config, list(run.obs))
+    dataset = _dataset(config, list(run.obs), algo)
     if len(dataset) < train["batch_size"]:
         raise UsageError(
             f"{run.data} gives {len(dataset)} sequences, fewer than one batch of {train['batch_size']}; set "
@@ -141,16 +142,20 @@ def _start(run: ReferenceRun, out: Path) -> Training:
     return Training(run, out, config, algo, loader, stats, epoch, wall_s)
 
 
-def _dataset(config: Config, keys: list[str]) -> Dataset:
-    """robomimic's own; the settings that only it can check are refused in its words."""
+def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
+    """robomimic's own; settings of which no batch can be made are refused, in its words if it has any."""
     from robomimic.utils.train_utils import dataset_factory
 
     try:
         with quiet():
-            return dataset_factory(config, keys, filter_by_attribute=config.train.hdf5_filter_key)
-    except (AssertionError, KeyError, ValueError) as error:
+            dataset = dataset_factory(config, keys, filter_by_attribute=config.train.hdf5_filter_key)
+            algo.process_batch_for_training(default_collate([dataset[0], dataset[len(dataset) - 1]]))
+    except (AssertionError, LookupError, ValueError, RuntimeError) as error:
         what = f"{type(error).__name__} {error}".strip()
-        raise UsageError(f"robomimic cannot read {config.train.data} with these train settings ({what}).") from None
+        raise UsageError(
+            f"{config.train.data} makes no batch for {config.algo_name} with these settings ({what})."
+        ) from None
+    return dataset
 
 
 # ------------------------------------------------------------------------------------------------- epochs, and the end

@@ -118,9 +118,12 @@ def test_a_checkpoint_of_its_own_trainer_is_evaluated_like_the_run(trained, scen
     assert prints[0] == prints[1], "the same observations and actions, bit by bit"
 
 
-def test_a_checkpoint_needs_a_task(trained):
+def test_a_checkpoint_needs_a_task_and_a_run_no_trust(trained):
+    run = trained("iql")
     with pytest.raises(UsageError, match="--task"):
-        evaluate_reference(checkpoints(trained("iql"))[-1] / "model.pth", 2)
+        evaluate_reference(checkpoints(run)[-1] / "model.pth", 2)
+    with pytest.raises(UsageError, match="--trust-pickle is for"):
+        evaluate_reference(run, 2, trust_pickle=True)
 
 
 def test_observations_that_the_task_does_not_give_are_refused(trained, scene, monkeypatch):

@@ -105,6 +105,9 @@ def test_an_unknown_algorithm_names_the_nearest():
         (["train.hdf5_filter_key=succes"], "Did you mean 'success'"),
         (["train.batch_size=1000"], "fewer than one batch"),
         (["algo.actor.net.type=magic"], "robomimic cannot build"),
+        (["train.hdf5_normalize_obs=true", "train.seq_length=3"], "no batch for iql .*AssertionError"),
+        (["train.hdf5_normalize_obs=true", "train.frame_stack=3", "train.hdf5_cache_mode=low_dim"], "no batch for iql"),
+        (["train.hdf5_load_next_obs=false"], "no batch for iql .*next_obs"),
     ],
 )
 def test_a_setting_that_the_data_or_robomimic_cannot_serve_is_refused(trained, more, sentence):
