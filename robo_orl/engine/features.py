@@ -58,9 +58,7 @@ class FeatureWindows(PairedWindows):
 
 
 def with_features(agent: Agent, windows: Any, device: torch.device, progress: bool = False) -> Any:
-    """PairedWindows or a TaskMixture, read from features where backbone.cache says so; as `cached` for every task."""
-    if not agent.policy.backbone.cache:
-        return windows
+    """PairedWindows, or a TaskMixture of them, that read features; as `cached` for every task."""
     if isinstance(windows, PairedWindows):
         return cached(agent, windows, device, progress)
     windows.tasks = [cached(agent, task, device, progress) for task in windows.tasks]

@@ -133,7 +133,8 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     foresight = Foresight(run, spec, accelerator)
     agent = build_run_agent(run, spec)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
-    windows = with_features(agent, windows, accelerator.device, accelerator.is_main_process)
+    if run.policy.backbone.cache:
+        windows = with_features(agent, windows, accelerator.device, accelerator.is_main_process)
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
     if found:
         restore_optimizer(found[-1], agent, optimizer, state["step"])
