@@ -23,6 +23,7 @@ from robo_orl.measure.layout import Layout
 from robo_orl.measure.memory import TensorBytes
 from robo_orl.measure.predict import Workload, largest_batch, memory, unpredictable
 from robo_orl.measure.show import human_bytes, memory_line
+from robo_orl.measure.step_bytes import Unpredictable
 
 MEASURED_STEP = 3  # the first two allocate moments and buckets
 
@@ -38,7 +39,11 @@ class Foresight:
         self.why_not = unpredictable(run.policy)
         if self.why_not is None and accelerator.is_main_process:
             workload = Workload(run.policy, spec.obs, spec.gamma, layout_of(accelerator), spec.action_dim)
-            self.predicted = memory(workload)
+            try:
+                self.predicted = memory(workload)
+            except Unpredictable as error:
+                self.why_not = str(error)
+                return
             check_room(workload, self.predicted, room(accelerator))
 
     def tell(self, progress: bool) -> None:

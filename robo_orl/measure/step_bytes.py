@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robo_orl.config import PolicyConfig
+from robo_orl.errors import UsageError
 from robo_orl.measure.memory import TensorBytes
 from robo_orl.measure.training_step import TrainingStep
 from robo_orl.models.agent import build_agent
+
+
+class Unpredictable(UsageError):
+    """A step whose shapes depend on the values in it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,16 @@ def _gradients_labelled(agent: nn.Module, counter: TensorBytes, keep: bool) -> I
             hook.remove()
 
 
+class EveryRowDiffers(TorchDispatchMode):
+    """Answers how many different rows there are, which a fake tensor cannot say, by the most there can be: all."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is not torch.ops.aten.unique_dim.default:
+            return func(*args, **(kwargs or {}))
+        rows = args[0]
+        return rows.clone(), torch.arange(len(rows)), torch.ones(len(rows), dtype=torch.int64)
+
+
 class FakeStep(TrainingStep):
     """A training step without memory: `gradients` runs, `update` does not (AdamW reads its own step count)."""
 
@@ -92,8 +109,18 @@ class FakeStep(TrainingStep):
 
 @contextmanager
 def fake_step(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma: float) -> Iterator[FakeStep]:
-    """A step of `policy` on fake CPU tensors, usable inside the block."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
+    """A step of `policy` on fake CPU tensors, usable inside the block.
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        yield FakeStep(policy, spec, action_dim, gamma, "cpu")
+    Raises Unpredictable where the step does what depends on the values of tensors.
+    """
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        FakeTensorMode,
+    )
+
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), EveryRowDiffers():
+            yield FakeStep(policy, spec, action_dim, gamma, "cpu")
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise Unpredictable(f"What {policy.name} computes depends on values ({error}); measure it instead.") from None

@@ -27,6 +27,7 @@ CASES = {
     "separate_full_ema": IQL | {"critic": {"topology": "separate", "target": "full_ema", "ensemble": 3}},
     "averaged": {"optim": {"policy_ema": 0.99}},
     "checkpointing": IQL | {"critic": {"topology": "separate_small"}, "backbone": {"checkpointing": True}},
+    "pictures": {"observation": {"cameras": ["agentview"], "instruction": True, "history": 2}},
     "bf16": {"optim": {"precision": "bf16"}},
 }
 CPU = Layout(device="cpu")
