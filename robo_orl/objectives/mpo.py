@@ -34,9 +34,9 @@ class MPO(Objective):
     routes = {"actor": "policy", "critic": "critic"}
 
     class Params(Strict):
-        """No official code; eta suits values between 0 and 1."""
+        """There is no official code: the numbers are ours, eta for values between 0 and 1."""
 
-        alpha: float = Field(0.75, ge=0, le=1, description="share of cloning; 1 = cloning")
+        alpha: float = Field(0.5, ge=0, le=1, description="share of cloning; 1 = cloning")
         eta: float = Field(0.1, gt=0, description="temperature of the weights")
         num_samples: int = Field(4, ge=2, description="M")
         critic_weight: float = Field(1.0, gt=0, description="beta")
