@@ -31,7 +31,10 @@ class Algorithm:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-RNN_GMM = {"train": {"seq_length": 10}, "algo": {"rnn": {"enabled": True}, "gmm": {"enabled": True}, "actor_layer_dims": []}}  # fmt: skip # noqa: E501
+RNN_GMM = {
+    "train": {"seq_length": 10},
+    "algo": {"rnn": {"enabled": True}, "gmm": {"enabled": True}, "actor_layer_dims": []},
+}
 TRANSFORMER = {
     "train": {"frame_stack": 10},
     "algo": {
@@ -43,7 +46,7 @@ TRANSFORMER = {
 ALGORITHMS = {
     # its study's settings for human data: scripts/generate_paper_configs.py
     "bc_rnn_gmm": Algorithm("bc", "Cloning by an LSTM with a Gaussian mixture.", RNN_GMM),
-    # its template for transformers: exps/templates/bc_transformer.json
+    # its template for transformers (exps/templates/bc_transformer.json, after 0.3.0), as far as 0.3.0 knows it
     "bc_transformer": Algorithm("bc", "Cloning by a Transformer over ten frames with a Gaussian mixture.", TRANSFORMER),
     "iql": Algorithm("iql", "Implicit Q-learning, expectile 0.9, advantage-weighted Gaussian policy."),
     "cql": Algorithm("cql", "Conservative Q-learning with Lagrange weight and entropy tuning."),
