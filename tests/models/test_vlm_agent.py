@@ -9,6 +9,7 @@ import toy_agents as toy
 
 from robo_orl.config import deep_merge
 from robo_orl.errors import UsageError
+from robo_orl.models.backbones import of_critic
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.models.step import Step
 from robo_orl.rng import Draws
@@ -210,6 +211,14 @@ def test_settings_that_contradict_each_other_are_refused_in_one_sentence(over, s
     with pytest.raises(UsageError, match=sentence) as error:
         toy.agent(policy(**over))
     assert "\n" not in str(error.value)
+
+
+def test_a_smaller_critic_model_must_know_the_words_of_the_policys_tokeniser():
+    config = policy().backbone.model_copy(update={"size": "smolvlm2_256m", "weights": "somewhere"})
+    with pytest.raises(UsageError, match="fewer words"):
+        of_critic(config, "debug")
+    assert of_critic(config, "smolvlm2_500m").weights is None
+    assert of_critic(config, "smolvlm2_256m").weights == "somewhere"
 
 
 def test_the_native_backbone_refuses_what_is_a_vlms():

@@ -68,3 +68,16 @@ def test_tokens_are_the_hidden_states_of_the_published_forward_pass(model):
             padded = words[-1:].expand(obs.instruction.shape[1] - said, -1)  # the last word again
             theirs = torch.cat((hidden[image], words, padded, hidden[-after:]))
             torch.testing.assert_close(ours[row], theirs, **TOLERANCE)
+
+
+def test_it_runs_under_bf16_autocast_and_in_float64(model):
+    obs = tiny.observation(model)
+    with torch.no_grad():
+        plain = model(obs)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(obs)
+        precise = model.double()(obs)
+    model.float()
+    assert precise.dtype == torch.float64
+    torch.testing.assert_close(precise.float(), plain, rtol=1e-3, atol=1e-4)
+    assert (half.float() - plain).abs().max() < 0.2

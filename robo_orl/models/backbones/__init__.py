@@ -13,6 +13,7 @@ from robo_orl.config import BackboneConfig
 from robo_orl.errors import UsageError, unknown
 from robo_orl.models.backbones.transformer import Transformer
 from robo_orl.models.backbones.vlm import VLM
+from robo_orl.models.vlm.architectures import architecture
 
 BACKBONES = {"transformer": Transformer, "vlm": VLM}
 
@@ -32,6 +33,8 @@ def of_critic(config: BackboneConfig, size: str) -> BackboneConfig:
 
     A smaller one has no weights to start from: those of the policy are of another size.
     """
+    if config.weights is not None and architecture(size).vocabulary < architecture(config.size).vocabulary:
+        raise UsageError(f"critic.small_size {size} has fewer words than {config.size}, whose tokeniser is used.")
     plain = {"layers": 1, "action_queries": 0, "stop_expert_gradient": False, "frozen": False}
     if size != config.size:
         plain |= {"weights": None, "download": False}

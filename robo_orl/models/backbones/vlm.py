@@ -189,8 +189,8 @@ def check_config(config: BackboneConfig, observation: ObservationConfig) -> None
         raise UsageError("backbone.cache keeps what a frozen vlm says: set backbone.frozen to true, or cache to false.")
     if config.cache and (observation.shift or observation.jitter):
         raise UsageError(
-            "backbone.cache computes every frame once, and augmentation changes it in every step: set observation.shift "
-            "and observation.jitter to 0, or backbone.cache to false."
+            "backbone.cache computes every frame once, and augmentation changes it in every step: set "
+            "observation.shift and observation.jitter to 0, or backbone.cache to false."
         )
     if config.download and config.weights is None:
         raise UsageError("backbone.download does nothing without backbone.weights: name the weights to download.")
