@@ -20,7 +20,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectCon
 from torch import nn
 
 from robo_orl.config import RunConfig
-from robo_orl.engine.zero import deepspeed_plugin
+from robo_orl.engine.zero import deepspeed_plugin, partition
 from robo_orl.errors import RunError, UsageError, unknown
 
 ENGINES = {
@@ -73,6 +73,7 @@ def prepare(
     accelerator: Accelerator, agent: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """accelerate's wrappers around the agent and its optimiser."""
+    partition(accelerator, agent)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*broadcast_buffers")  # torch's new name is not accelerate's yet
         return accelerator.prepare(agent, optimizer)

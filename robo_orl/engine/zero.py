@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from robo_orl.config import RunConfig
@@ -91,6 +92,22 @@ def _without_shared_memory_collectives() -> None:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def partition(accelerator: Accelerator, agent: nn.Module) -> None:
+    """Under ZeRO-3, shard the parameters over the processes one at a time; nothing to do elsewhere.
+
+    DeepSpeed would first put the whole agent on every device in float32, which two 7B models and their slow copies do
+    not fit. The agent is complete by now on every process: random weights do not depend on the engine.
+    """
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is None or plugin.zero_stage != 3:
+        return
+    import deepspeed
+
+    deepspeed.zero.Init(module=agent, config_dict_or_path=plugin.deepspeed_config)
+    for buffer in agent.buffers():
+        buffer.data = buffer.data.to(accelerator.device)
 
 
 def is_partitioned(parameter: torch.Tensor) -> bool:

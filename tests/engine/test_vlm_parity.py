@@ -26,7 +26,7 @@ CASES = {
 def run(folder: Path, *command: str) -> None:
     folder.mkdir()
     quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | quiet, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | quiet, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -39,6 +39,7 @@ def alone(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("config", CASES)
 def test_two_processes_end_with_the_parameters_of_one(config, alone, tmp_path):
     folder, launch = tmp_path / config, [sys.executable, "-m", "accelerate.commands.launch"]

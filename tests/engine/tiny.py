@@ -34,9 +34,11 @@ CASES = {
 
 
 def shipped() -> dict[str, dict]:
-    """Every policy of policies/ at this size."""
+    """Every policy of policies/ on the native backbone, at this size."""
     small = POLICY | {"backbone": {"size": "tiny"}, "optim": POLICY["optim"] | {"steps": 4}}
-    return {name: deep_merge(preset_values("policies", name), small) for name in available("policies")}
+    return {
+        name: deep_merge(preset_values("policies", name), small) for name in available("policies") if name[:4] != "vla_"
+    }
 
 
 def write_data(path: Path, episodes: int = 6) -> Path:

@@ -54,6 +54,9 @@ def train(case: str, folder: Path) -> None:
     accelerator = open_accelerator(run, folder)
     rank, world = accelerator.process_index, accelerator.num_processes
     agent = toy.agent(run.policy)
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None and plugin.zero_stage == 3:
+        agent.to = None  # whoever puts the whole agent on a device, before it is sharded, fails
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
     engine = resolved(accelerator, model)
     check_resolved(engine, run, agent, model)
