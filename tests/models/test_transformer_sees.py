@@ -6,9 +6,12 @@ import toy_agents as toy
 
 from robo_orl.config import BackboneConfig, ObservationConfig
 from robo_orl.errors import UsageError
+from robo_orl.measure.synthetic import synthetic_window
+from robo_orl.models.agent import build_agent
 from robo_orl.models.backbones import check_backbone
 from robo_orl.models.backbones.bytes import MAX_BYTES, byte_tokens
 from robo_orl.models.backbones.transformer import Transformer, parameters_of
+from robo_orl.rng import Draws
 from robo_orl.types import Observation
 
 CAMERAS = ["agentview", "robot0_eye_in_hand"]
@@ -156,3 +159,22 @@ def test_a_7b_that_sees_is_built_on_the_meta_device():
     with torch.device("meta"):
         model = built(BackboneConfig(size="7b"), ObservationConfig(cameras=CAMERAS, instruction=True))
     assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
+def test_an_s_with_two_84_pixel_cameras_trains_on_the_cpu():
+    """Four steps on one small window: its loss falls, and every trained parameter has had a gradient."""
+    sees = ObservationConfig(cameras=CAMERAS, low_dim=list(toy.SPEC), instruction=True)
+    policy = toy.policy("iql", backbone={"size": "s"}, observation=sees.model_dump())
+    agent = build_agent(policy, toy.SPEC, toy.ACTION_DIM, 0.9, None, seed=0)
+    window = synthetic_window(2, toy.SPEC, toy.ACTION_DIM, toy.CHUNK, 0.9, sees=sees)
+    optimizer = torch.optim.AdamW([p for group in agent.parameter_groups().values() for p in group], lr=1e-3)
+    losses = []
+    for _ in range(4):
+        loss, _ = agent(window, Draws(0, 0))
+        loss.backward()
+        missing = [name for name, p in agent.named_parameters() if p.requires_grad and p.grad is None]
+        assert not missing
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
