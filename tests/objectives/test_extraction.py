@@ -69,6 +69,16 @@ def test_climbing_reaches_the_actions_and_nothing_else():
     assert all(g is None for g in gradients[1:])
 
 
+def test_the_slow_policy_follows_at_the_rate_of_the_critic_s_copy():
+    learner = toy.agent(toy.shipped("td3_bc", critic={"tau": 0.25}))
+    start = {name: p.detach().clone() for name, p in learner.action_head.named_parameters()}
+    toy.train(learner, 1)
+    slow = dict(learner.slow_head.named_buffers())
+    for name, p in learner.action_head.named_parameters():
+        assert not torch.equal(p, start[name])
+        torch.testing.assert_close(slow[name], start[name] + 0.25 * (p.detach() - start[name]))
+
+
 def test_with_bce_a_policy_climbs_the_logit():
     learner, window = doubled(toy.shipped("td3_bc", critic={"loss": "bce"}))
     step = Step(learner, window, Draws(0, 0))
