@@ -113,12 +113,16 @@ def unpredictable(policy: PolicyConfig) -> str | None:
 
 def memory(workload: Workload) -> dict[str, Any]:
     """Bytes of one process at the step's peak by part (they add up), between steps, by phase, and on the host."""
-    weights, layout = workload.weights, workload.layout
-    pairs = layout.pairs(workload.batch)
+    layout = workload.layout
+    return memory_of(workload.weights, layout, workload.phases(layout.pairs(workload.batch)))
+
+
+def memory_of(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -> dict[str, Any]:
+    """`memory` from its ingredients; phases: forward, backward, and the inputs as activations."""
     between = held(weights, layout)
-    peaks = _peaks(weights, layout, workload.phases(pairs))
+    peaks = _peaks(weights, layout, phases)
     worst = max(peaks, key=lambda name: sum(peaks[name].values()))
-    inputs = between.pop("buffers") + workload.phases(pairs)["inputs"].activations
+    inputs = between.pop("buffers") + phases["inputs"].activations
     parts = {part: between.get(part, 0) + peaks[worst].get(part, 0) for part in PARTS} | {"inputs": inputs}
     base = sum(between.values()) + inputs
     return {
