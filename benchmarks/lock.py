@@ -107,7 +107,7 @@ class Learner:
         seen = self.seen(positions)
         best = self.online(seen).argmax(-1, keepdim=True)
         value = self.slow(seen).gather(-1, best).squeeze(-1) * (positions < len(self.q_star))
-        value = value.clamp(-len(self.q_star), 0.0)  # no return lies outside; without this 1-step learning can diverge
+        value = value.clamp(-len(self.q_star), 0.0)  # no return lies outside
         return reward[at] + torch.stack((value[:, :1].expand(-1, at.shape[1]), value[:, 1:]), -1)
 
     def seen(self, at: Tensor) -> Tensor:
