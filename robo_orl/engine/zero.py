@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from robo_orl.config import RunConfig
 from robo_orl.errors import UsageError
+
+if TYPE_CHECKING:  # a machine that only measures has no accelerate
+    from accelerate import Accelerator
 
 Gather = Callable[[Iterable[nn.Parameter]], AbstractContextManager]
 BUCKET = 50_000_000  # elements in one collective: 200 MB of fp32

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from robo_orl.config import PolicyConfig, TaskConfig
+from robo_orl.errors import RunError
 from robo_orl.measure.cost import cost_table
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.measurement import or_out_of_memory
@@ -74,7 +75,11 @@ def run(plan: dict[str, Any], out: Path, minutes: float | None = None, tell: Any
             left.append(f"{cell.name}: no time left in this slice")
         else:
             started = time.monotonic()
-            row = measured(cell, task, plan["steps"])
+            try:
+                row = measured(cell, task, plan["steps"])
+            except RunError as error:  # a launched job that failed: the other cells still can
+                left.append(f"{cell.name}: {error}")
+                continue
             write_row(path, row)
             done, slowest = done + 1, max(slowest, time.monotonic() - started)
             tell(f"{cell.name}: {told(row)}")
@@ -111,7 +116,7 @@ def measured(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
     """The row of one cell."""
     alone = cell.policy.name == cell.base.name
     if cell.zero:
-        row = or_out_of_memory(lambda: _launched(cell, task, steps))
+        row = _launched(cell, task, steps)
     else:
         pair = [cell.base] if alone else [cell.base, cell.policy]
         row = or_out_of_memory(lambda: cost_table(pair, task, steps)[-1])
@@ -149,7 +154,12 @@ def _launched(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
 
     layout = Layout(processes(), cell.zero)
     turns = [cell.base, cell.policy, cell.base]
-    first, own, last = launch(layout, [{"policy": policy, "task": task, "steps": steps} for policy in turns])
+    try:
+        first, own, last = launch(layout, [{"policy": policy, "task": task, "steps": steps} for policy in turns])
+    except RunError as error:
+        if "out of memory" in str(error).lower():
+            return {"oom": str(error)}
+        raise
     base = median(first["times_s"] + last["times_s"])
     return {
         "world": layout.world,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from robo_orl.config import SuiteConfig, parse
-from robo_orl.errors import UsageError
+from robo_orl.errors import RunError, UsageError
 from robo_orl.measure import grid
 from robo_orl.measure.measurement import or_out_of_memory
 from robo_orl.presets import preset_values
@@ -88,6 +88,21 @@ def test_out_of_memory_is_a_row_and_the_next_cell_runs(quick, tmp_path, monkeypa
     rows = {row["policy"]: row for row in grid.rows(tmp_path)}
     assert "Tried to allocate" in rows["iql"]["oom"] and rows["iql"]["alone"] and rows["ten"]["oom"] is None
     assert any("iql: out of memory" in line for line in lines)
+
+
+def test_a_launched_job_that_fails_is_told_and_the_others_run(quick, tmp_path, monkeypatch):
+    import robo_orl.measure.launching as launching
+
+    def fails(layout, requests):
+        names = [request["policy"].name for request in requests]
+        assert names[0] == names[2] == "bc_flow"
+        raise RunError("ZeRO-2 failed: CUDA out of memory" if names[1] == "ten" else "ZeRO-2 failed: no network")
+
+    monkeypatch.setattr(launching, "launch", fails)
+    monkeypatch.setattr(grid, "lacking", list)
+    summary = grid.run(plan_of(suite()), tmp_path, tell=lambda line: None)
+    assert summary["measured"] == 4 and sum("no network" in line for line in summary["left_out"]) == 2
+    assert [row["policy"] for row in grid.rows(tmp_path) if row["oom"]] == ["ten"]
 
 
 def test_another_fault_is_no_memory_fault():
