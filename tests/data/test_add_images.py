@@ -23,10 +23,27 @@ VIEW = View(cameras=("agentview", "robot0_eye_in_hand"), size=32)
 
 
 @pytest.fixture(scope="module")
-def blind(tmp_path_factory):
-    """lift, regime ph, two episodes, without pictures."""
+def recorded(tmp_path_factory):
+    """lift, regime ph, two episodes, with pictures."""
+    out = tmp_path_factory.mktemp("recorded") / "lift.hdf5"
+    try:
+        generate(load_task("lift"), "ph", 2, out, workers=1, progress=False, view=VIEW)
+    except RunError as error:
+        pytest.skip(f"no renderer on this machine: {error}")
+    return out
+
+
+@pytest.fixture(scope="module")
+def blind(recorded, tmp_path_factory):
+    """The same file without its pictures."""
     out = tmp_path_factory.mktemp("blind") / "lift.hdf5"
-    generate(load_task("lift"), "ph", 2, out, workers=1, progress=False)
+    shutil.copyfile(recorded, out)
+    with h5py.File(out, "r+") as file:
+        for demo in file["data"].values():
+            for camera in VIEW.cameras:
+                del demo[f"obs/{camera}_image"]
+        del file["data"].attrs["view"], file["data"].attrs["render"]
+    assert faults(out) == []
     return out
 
 
@@ -41,8 +58,6 @@ def seeing(blind, tmp_path_factory):
     folder = out.with_name(f".{out.name}.images")
     while process.poll() is None and not list(folder.glob("*.npz")):
         time.sleep(0.01)
-    if process.poll() is not None and b"renderer" in process.stderr.read():
-        pytest.skip("no renderer on this machine")
     workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -58,9 +73,7 @@ def test_a_killed_call_goes_on_and_leaves_nothing_beside_the_file(seeing):
     assert add_images(out, VIEW, progress=False)["already_complete"]
 
 
-def test_stored_states_show_what_was_seen_while_recording(seeing, tmp_path):
-    recorded = tmp_path / "lift.hdf5"
-    generate(load_task("lift"), "ph", 2, recorded, workers=1, progress=False, view=VIEW)
+def test_stored_states_show_what_was_seen_while_recording(seeing, recorded):
     with h5py.File(recorded) as one, h5py.File(seeing[0]) as other:
         for demo in one["data"]:
             for key in one["data"][demo]["obs"]:
