@@ -103,6 +103,12 @@ class LaunchedStep:
         return (after - before) / steps
 
 
+def bytes_alive() -> int:
+    """Bytes of every tensor of this process."""
+    gc.collect()
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else storage_bytes(tensors_alive())
+
+
 def tensors_alive() -> list[Tensor]:
     """Every tensor with memory that Python knows of in this process, and the shards that ZeRO-3 hangs on parameters."""
     found = [o for o in gc.get_objects() if isinstance(o, Tensor)]
@@ -114,11 +120,12 @@ def tensors_alive() -> list[Tensor]:
 def measure(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The answer to one request; equal on all processes but for what each measures of itself."""
     policy, task = PolicyConfig.model_validate(request["policy"]), TaskConfig.model_validate(request["task"])
+    left = bytes_alive()  # DeepSpeed does not let go of all of an engine that was measured before in this process
     step = LaunchedStep(policy, task, folder)
     try:
         for _ in range(WARM_UP):
             step.run()
-        held, peak = step.peak_bytes()
+        held, peak = (found - left for found in step.peak_bytes())
         sent = step.sent_per_step()
         times = [step.timed() for _ in range(request["steps"])]
         device = step.accelerator.device
