@@ -1,10 +1,13 @@
-"""The shipped policy files as parameters of a test: every objective in the fast run, all topologies in the slow."""
+"""The shipped policy files as parameters of a test: every objective in the fast run, all topologies in the slow.
+
+Those that see pictures have tests of their own (tests/engine/test_train_sees.py, test_vlm_train.py).
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from robo_orl.presets import available
+from robo_orl.presets import available, load_policy
 
 TOPOLOGIES = ("shared_detached", "separate_small", "separate")
 COMPARED = ("iql", "qc")  # whose topologies the suites compare
@@ -13,12 +16,17 @@ COMPARED = ("iql", "qc")  # whose topologies the suites compare
 def policy_files() -> list:
     """Names of policies/, those that are not `distinct` marked slow."""
     fast = distinct()
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in available("policies")]
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
 
 
 def distinct() -> list[str]:
     """Names of policies/ without those that only lay another topology on one more objective."""
-    return [name for name in available("policies") if not _repeats(name)]
+    return [name for name in _blind() if not _repeats(name)]
+
+
+def _blind() -> list[str]:
+    """The policies that see vectors only."""
+    return [name for name in available("policies") if not load_policy(name).observation.cameras]
 
 
 def _repeats(name: str) -> bool:

@@ -20,7 +20,6 @@ from robo_orl.engine.train import train
 from robo_orl.errors import RunError, UsageError
 
 BUILD = agent_module.build_agent
-foresight.unpredictable = lambda policy: "this is a test"  # a prediction takes longer than a debug-size training
 
 
 def outcome(folder: Path, job: dict) -> dict:
@@ -59,6 +58,7 @@ def stale_gradient_canary() -> dict:
 
 
 if __name__ == "__main__":
+    foresight.unpredictable = lambda policy: "this is a test"  # a prediction takes longer than a debug-size training
     folder = Path(sys.argv[1])
     outcomes = {job["name"]: outcome(folder, job) for job in json.loads((folder / "jobs.json").read_text())}
     if int(os.environ.get("RANK", 0)) == 0:
