@@ -144,8 +144,8 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     check_resolved(engine, run, agent, model)
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()
-    progress = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before, "foresight": foresight}
-    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, **progress)
+    before = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before}
+    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, foresight=foresight, **before)
 
 
 def _save(training: Training, step: int) -> None:

@@ -216,7 +216,7 @@ def _side_by_side(wanted: Sequence[float]) -> list[float]:
         crowd = [i for i in order if wanted[i] - wanted[order[0]] < 3]
         for place, i in enumerate(sorted(crowd)):
             result[i] = wanted[i] + 7 * (place - (len(crowd) - 1) / 2)
-        order = order[len(crowd):]
+        order = order[len(crowd) :]
     return result
 
 

@@ -138,11 +138,19 @@ def _size_costs(pairs: list[tuple[CostRecord, CostRow]]) -> list[dict[str, Any]]
         for _, row in pairs:
             if measure(row):
                 points[row.policy, bool(row.topology)].append(
-                    {"x": row.parameters["backbone"], "label": row.size, "value": measure(row), "n": row.steps})
+                    {"x": row.parameters["backbone"], "label": row.size, "value": measure(row), "n": row.steps}
+                )
         series = [_fitted(*key, found) for key, found in points.items()]
         if series:
-            result.append({"axis": "parameters", "of": pairs[0][0].task.name, "metric": title.lower(),
-                           "title": f"{title} relative to {first} at {base.size}", "series": series})
+            result.append(
+                {
+                    "axis": "parameters",
+                    "of": pairs[0][0].task.name,
+                    "metric": title.lower(),
+                    "title": f"{title} relative to {first} at {base.size}",
+                    "series": series,
+                }
+            )
     return result
 
 

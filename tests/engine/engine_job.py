@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -22,6 +23,11 @@ from robo_orl.errors import RunError, UsageError
 BUILD = agent_module.build_agent
 
 
+def unforeseen(policy: object) -> str:
+    """A prediction of memory takes longer than a debug-size training."""
+    return "this is a test"
+
+
 def outcome(folder: Path, job: dict) -> dict:
     """One training, its summary or its sentence."""
     if job.get("canary"):
@@ -30,7 +36,8 @@ def outcome(folder: Path, job: dict) -> dict:
     agent_module.build_agent = BUILD if fake is None else lambda *_: tiny.ForgetfulAgent(**fake)
     run = tiny.run_of(folder / "toy.hdf5", job.get("policy"), **job.get("run", {}))
     try:
-        return {"summary": train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))}
+        with mock.patch.object(foresight, "unpredictable", unforeseen):
+            return {"summary": train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))}
     except (RunError, UsageError) as error:
         return {"error": str(error), "kind": type(error).__name__}
 
@@ -58,7 +65,6 @@ def stale_gradient_canary() -> dict:
 
 
 if __name__ == "__main__":
-    foresight.unpredictable = lambda policy: "this is a test"  # a prediction takes longer than a debug-size training
     folder = Path(sys.argv[1])
     outcomes = {job["name"]: outcome(folder, job) for job in json.loads((folder / "jobs.json").read_text())}
     if int(os.environ.get("RANK", 0)) == 0:
