@@ -9,18 +9,15 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from robo_orl import __version__
+from robo_orl import __version__, data_cli
 from robo_orl.errors import RunError, UsageError, unknown
 from robo_orl.measure.command import profile
-
-if TYPE_CHECKING:
-    from robo_orl.config import View
+from robo_orl.options import Json, Loop, Seed, Sets, Workers, check_loop, show, showing
 
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
@@ -29,49 +26,9 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 `--presets DIR` adds a folder of your own of the same shape."""
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(
-    help="Demonstrations: generate, check, describe and replay robomimic HDF5 files.", no_args_is_help=True
-)
-app.add_typer(data_app, name="data")
+app.add_typer(data_cli.app, name="data")
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
-Sets = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. policy.optim.steps=500. Repeatable."),
-]
-Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
-Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
-Cameras = Annotated[str, typer.Option(help="Cameras to take pictures with, e.g. agentview,robot0_eye_in_hand.")]
-Size = Annotated[int, typer.Option(help="Pixels per side of a picture.")]
-Look = Annotated[
-    str, typer.Option(help="plain, or full: robosuite's own shadows and reflections, several times slower.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
-
-
-def _show(result: dict[str, Any], as_json: bool, render: Callable[[dict], None] | None = None) -> None:
-    """Print a command's result: JSON for programs, a table for people."""
-    if as_json:
-        print(json.dumps(result))
-    elif render is not None:
-        render(result)
-    else:
-        from robo_orl.terminal import key_values
-
-        key_values(result)
-
-
-def _progress(as_json: bool) -> bool:
-    """Progress belongs to a person at a terminal, and to nobody who reads JSON."""
-    return not as_json
-
-
-def _check_loop(loop: str) -> str:
-    if loop not in ("exact", "fast", "stock"):
-        raise unknown("loop", loop, ("exact", "fast", "stock"))
-    return loop
 
 
 def _version(wanted: bool) -> None:
@@ -104,7 +61,7 @@ def doctor(as_json: Json = False) -> None:
     from robo_orl.doctor import examine, print_findings
 
     findings = examine()
-    _show({"findings": [f.model_dump() for f in findings]}, as_json, lambda _: print_findings(findings))
+    show({"findings": [f.model_dump() for f in findings]}, as_json, lambda _: print_findings(findings))
     if any(f.status == "fail" for f in findings):
         raise typer.Exit(1)
 
@@ -123,7 +80,7 @@ def list_presets(
     if kind and kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     found = {k: catalogue(k) for k in ([kind] if kind else KINDS)}
-    _show(found, as_json, listing)
+    show(found, as_json, listing)
 
 
 @app.command()
@@ -154,9 +111,9 @@ def train(
     run = parse(RunConfig, apply_overrides(values, settings), "train")
     from robo_orl.engine.train import train as train_run  # torch from here on: faults above answer at once
 
-    summary = train_run(run, out, progress=_progress(as_json))
+    summary = train_run(run, out, progress=showing(as_json))
     if int(os.environ.get("RANK", 0)) == 0:
-        _show(summary, as_json)
+        show(summary, as_json)
 
 
 def _also(item: str) -> dict[str, Any]:
@@ -187,7 +144,7 @@ def reference(
     wanted = load_reference(algo, settings), load_task(task)
     from robo_orl.references.training import train_reference  # torch from here on
 
-    _show(train_reference(*wanted, data, out, seed, progress=_progress(as_json)), as_json)
+    show(train_reference(*wanted, data, out, seed, progress=showing(as_json)), as_json)
 
 
 @app.command("eval")
@@ -216,8 +173,8 @@ def evaluate(
     from robo_orl.references.run import is_reference
     from robo_orl.terminal import key_values
 
-    common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": _check_loop(loop), "video": video, "out": out}
-    common |= {"progress": _progress(as_json)}
+    common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
+    common |= {"progress": showing(as_json)}
     if is_reference(run):
         if paraphrases:
             raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")
@@ -229,7 +186,7 @@ def evaluate(
             raise UsageError("--trust-pickle is for checkpoints of robomimic; ours hold nothing but numbers.")
         told = {"task": task or None, "paraphrases": paraphrases}
         result = evaluate_run(run, episodes, overrides=settings, **told, **common)
-    _show(result, as_json, lambda scores: key_values(in_words(scores)))
+    show(result, as_json, lambda scores: key_values(in_words(scores)))
 
 
 def _evaluate_reference(
@@ -254,7 +211,7 @@ def bench(
     from robo_orl.sweep.bench import bench as run_bench
 
     folder = out or Path("runs") / Path(suite).stem
-    summary = run_bench(suite, folder, workers=workers, progress=_progress(as_json))
+    summary = run_bench(suite, folder, workers=workers, progress=showing(as_json))
     summary["report"] = _write_report(folder, folder, as_json)
     if as_json:
         print(json.dumps(summary))
@@ -295,110 +252,6 @@ def _write_report(results: Path, out: Path, as_json: bool) -> dict[str, Any]:
         Console().print(table(results))
         print(f"Report: {summary['html']}")
     return summary
-
-
-@data_app.command()
-def generate(
-    task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
-    regime: Annotated[str, typer.Option(help="ph, mh, mg, stitch or paired.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes to record.")],
-    out: Annotated[Path, typer.Option(help="The HDF5 file to write; a killed call continues where it was.")],
-    workers: Workers = None,
-    seed: Seed = 0,
-    next_obs: Annotated[bool, typer.Option(help="Also store next_obs, which robomimic's RL algorithms want.")] = False,
-    loop: Loop = "exact",
-    cameras: Cameras = "",
-    size: Size = 84,
-    look: Look = "plain",
-    as_json: Json = False,
-) -> None:
-    """Record scripted operators of a regime into robomimic's HDF5 layout."""
-    from typing import get_args
-
-    from robo_orl.config import Regime
-    from robo_orl.data.generate import generate as generate_file
-    from robo_orl.presets import load_task
-
-    if regime not in get_args(Regime):
-        raise unknown("regime", regime, get_args(Regime))
-    summary = generate_file(
-        load_task(task),
-        regime,
-        episodes,
-        out,
-        workers=workers,
-        seed=seed,
-        next_obs=next_obs,
-        loop=_check_loop(loop),
-        progress=_progress(as_json),
-        view=_view(cameras, size, look),
-    )
-    _show(summary, as_json)
-
-
-def _view(cameras: str, size: int, look: str) -> View | None:
-    """What pictures are asked for; None without a camera."""
-    from robo_orl.config import View, parse
-
-    names = [name.strip() for name in cameras.split(",") if name.strip()]
-    if not names:
-        if (size, look) != (84, "plain"):
-            raise UsageError("--size and --look do nothing without --cameras.")
-        return None
-    return parse(View, {"cameras": names, "size": size, "look": look}, "--cameras")
-
-
-@data_app.command("add-images")
-def add_images(
-    file: Annotated[Path, typer.Argument(help="A data file made here; it is replaced when all pictures are there.")],
-    cameras: Cameras = "agentview,robot0_eye_in_hand",
-    size: Size = 84,
-    look: Look = "plain",
-    workers: Workers = None,
-    as_json: Json = False,
-) -> None:
-    """Render the stored states of a data file into robomimic's image observations; a killed call continues."""
-    from robo_orl.data.add_images import add_images as add
-
-    view = _view(cameras, size, look)
-    if view is None:
-        raise UsageError("--cameras names no camera.")
-    _show(add(file, view, workers=workers, progress=_progress(as_json)), as_json)
-
-
-@data_app.command()
-def validate(file: Path, as_json: Json = False) -> None:
-    """Name every fault of a data file, one sentence each; exit 1 when there is one."""
-    from robo_orl.data.validate import faults
-
-    found = faults(file)
-    _show(
-        {"file": str(file), "faults": found}, as_json, lambda _: print("\n".join(found) or f"{file}: no fault found.")
-    )
-    if found:
-        raise typer.Exit(1)
-
-
-@data_app.command()
-def info(file: Path, as_json: Json = False) -> None:
-    """Describe a data file: episodes, success, lengths, masks, keys, versions."""
-    from robo_orl.data.info import describe
-
-    _show(describe(file), as_json)
-
-
-@data_app.command()
-def replay(
-    file: Path,
-    episodes: Annotated[int | None, typer.Option(min=1, help="Only the first N episodes (default: all).")] = None,
-    workers: Workers = None,
-    loop: Loop = "exact",
-    as_json: Json = False,
-) -> None:
-    """Restore stored states, replay stored actions, and report recorded against replayed success."""
-    from robo_orl.data.replay import replay as replay_file
-
-    _show(replay_file(file, episodes, workers=workers, loop=_check_loop(loop), progress=_progress(as_json)), as_json)
 
 
 def main() -> None:
