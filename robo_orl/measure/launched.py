@@ -111,7 +111,8 @@ def bytes_alive() -> int:
 
 def tensors_alive() -> list[Tensor]:
     """Every tensor with memory that Python knows of in this process, and the shards that ZeRO-3 hangs on parameters."""
-    found = [o for o in gc.get_objects() if isinstance(o, Tensor)]
+    # not isinstance: it asks every object for its __class__, which some answer with a warning
+    found = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
     found += [t.grad for t in found if t.is_leaf and t.grad is not None]
     real = [t for t in found if t.device.type != "meta" and t.layout == torch.strided]
     return [t for t in real if type(t).__name__ != "FakeTensor"]  # left by a prediction; they hold nothing
