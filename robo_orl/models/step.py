@@ -158,6 +158,13 @@ class Step:
         path = (actions * slope).flatten(1).sum(1)
         return height.detach() + (path - path.detach())
 
+    def td(self, following: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Q's regression to r + gamma^n `following` (B,) over the transitions t -> t+n: 0-dim loss, and metrics."""
+        target = self.window.reward + self.window.discount * following  # (B,)
+        q = self.q("now")  # (E, B)
+        loss = (self.window.td_valid * q.loss(target).mean(0)).mean()
+        return loss, {"critic/q": q.value.mean(), "critic/target": target.mean()}
+
     @torch.no_grad()
     def q_target(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
         """Q of the slow copy, without gradient."""

@@ -47,21 +47,14 @@ class AWAC(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions t -> t+n; actor over both frames of a pair."""
-        window, n = step.window, self.params.num_samples
+        n = self.params.num_samples
         own = [step.valued(step.sample(frames, n)) for frames in ("now", "next")]  # (B, N, c, A) each
-        target = window.reward + window.discount * step.aggregate(step.q_target("next", own[1]).value).mean(-1)
-        q = step.q("now")  # (E, B)
-        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        critic, metrics = step.td(step.aggregate(step.q_target("next", own[1]).value).mean(-1))
 
         advantage = self.advantage(step, torch.cat(own))  # (2B,)
         weight = (advantage / self.params.temperature).exp().clamp(max=self.params.max_weight) * step.valid
         actor = (weight * step.policy_loss()).mean()
-        metrics = {
-            "critic/q": q.value.mean(),
-            "critic/target": target.mean(),
-            "actor/advantage": advantage.mean(),
-            "actor/weight": weight.mean(),
-        }
+        metrics |= {"actor/advantage": advantage.mean(), "actor/weight": weight.mean()}
         return {"actor": actor, "critic": critic}, metrics
 
     @staticmethod

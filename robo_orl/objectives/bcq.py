@@ -41,12 +41,9 @@ class BCQ(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """actor over both frames of a pair; critic over the transitions t -> t+n."""
-        window = step.window
-        target = window.reward + window.discount * self.best_value(step)  # (B,)
-        q = step.q("now")  # (E, B)
-        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        critic, metrics = step.td(self.best_value(step))
         policy, told = self.extraction.terms(step)
-        return policy | {"critic": critic}, told | {"critic/q": q.value.mean(), "critic/target": target.mean()}
+        return policy | {"critic": critic}, told | metrics
 
     @torch.no_grad()
     def best_value(self, step: Step) -> Tensor:

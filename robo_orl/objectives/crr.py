@@ -48,21 +48,14 @@ class CRR(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions t -> t+n; actor over both frames of a pair."""
-        window, p = step.window, self.params
+        p = self.params
         slow = step.valued(step.sample("next", 1, slow=True))  # (B, 1, c, A)
-        target = window.reward + window.discount * step.aggregate(step.q_target("next", slow).value).squeeze(-1)
-        q = step.q("now")  # (E, B)
-        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        critic, metrics = step.td(step.aggregate(step.q_target("next", slow).value).squeeze(-1))
 
         own = torch.cat([step.valued(step.sample(frames, p.num_samples)) for frames in ("now", "next")])
         advantage = AWAC.advantage(step, own)  # (2B,)
         exp = (advantage / (p.beta or 1.0)).exp().clamp(max=p.max_weight or 20.0)
         weight = (exp if p.weight == "exp" else (advantage > 0).to(exp)) * step.valid
         actor = (weight * step.policy_loss()).mean()
-        metrics = {
-            "critic/q": q.value.mean(),
-            "critic/target": target.mean(),
-            "actor/advantage": advantage.mean(),
-            "actor/weight": weight.mean(),
-        }
+        metrics |= {"actor/advantage": advantage.mean(), "actor/weight": weight.mean()}
         return {"actor": actor, "critic": critic}, metrics

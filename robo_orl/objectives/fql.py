@@ -37,12 +37,9 @@ class FQL(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions t -> t+n; the policy's terms over both frames of a pair."""
-        window = step.window
-        target = window.reward + window.discount * step.aggregate(step.q_target("next", self.next_chunk(step)).value)
-        q = step.q("now")  # (E, B)
-        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        critic, metrics = step.td(step.aggregate(step.q_target("next", self.next_chunk(step)).value))
         policy, told = self.extraction.terms(step)
-        return policy | {"critic": critic}, told | {"critic/q": q.value.mean(), "critic/target": target.mean()}
+        return policy | {"critic": critic}, told | metrics
 
     @staticmethod
     @torch.no_grad()

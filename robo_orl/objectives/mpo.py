@@ -43,23 +43,19 @@ class MPO(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions t -> t+n; actor over both frames of a pair."""
-        window, p = step.window, self.params
+        p = self.params
         slow = [step.sample(frames, p.num_samples, slow=True) for frames in ("now", "next")]  # (B, M, h, A) each
         own = torch.cat(slow)  # (2B, M, h, A)
         q_bar = step.aggregate(step.q_target("both", step.valued(own)).value)  # (2B, M)
-        target = window.reward + window.discount * step.part(q_bar, "next").mean(-1)  # (B,)
-        q = step.q("now")  # (E, B)
-        critic = p.critic_weight * (window.td_valid * q.loss(target).mean(0)).mean()
+        critic, metrics = step.td(step.part(q_bar, "next").mean(-1))
 
         weight = (q_bar / p.eta).softmax(-1)  # (2B, M)
         improve = (weight * step.policy_loss_of(own)).sum(-1).mean()
         clone = step.policy_loss().mean()
         actor = (1 - p.alpha) * improve + p.alpha * clone
-        metrics = {
-            "critic/q": q.value.mean(),
-            "critic/target": target.mean(),
+        metrics |= {
             "actor/improve": improve,
             "actor/clone": clone,
             "actor/effective_samples": 1 / weight.square().sum(-1).mean(),
         }
-        return {"actor": actor, "critic": critic}, metrics
+        return {"actor": actor, "critic": p.critic_weight * critic}, metrics

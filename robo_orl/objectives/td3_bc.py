@@ -42,23 +42,16 @@ class TD3BC(Objective):
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions t -> t+n; actor over both frames of a pair."""
-        window, p = step.window, self.params
+        p = self.params
         next_chunk = step.valued(step.policy_chunk("next", slow=True))  # (B, c, A)
         noise = p.policy_noise * step.draws.normal("smoothing", *next_chunk.shape)
         next_chunk = (next_chunk + noise.clamp(-p.noise_clip, p.noise_clip)).clamp(-1, 1)
-        target = window.reward + window.discount * step.aggregate(step.q_target("next", next_chunk).value)  # (B,)
-        q = step.q("now")  # (E, B)
-        critic = (window.td_valid * q.loss(target).mean(0)).mean()
+        critic, metrics = step.td(step.aggregate(step.q_target("next", next_chunk).value))
 
         chunk = step.policy_chunk("both")  # (2B, h, A)
         q_pi = step.climb("both", step.valued(chunk), member=0)  # (2B,)
         weight = p.alpha / step.batch_mean(q_pi.abs()).clamp(min=1e-6)
         distance = masked_mean((chunk - step.actions).square(), step.mask)
         actor = (distance - weight * q_pi).mean()
-        metrics = {
-            "critic/q": q.value.mean(),
-            "critic/target": target.mean(),
-            "actor/q": q_pi.mean(),
-            "actor/distance": distance.mean(),
-        }
+        metrics |= {"actor/q": q_pi.mean(), "actor/distance": distance.mean()}
         return {"actor": actor, "critic": critic}, metrics

@@ -13,6 +13,7 @@ import toy_agents as toy
 from torch import Tensor
 
 from robo_orl.models.critics import Estimate
+from robo_orl.models.step import Step
 from robo_orl.rng import Draws
 
 PAIRS, MEMBERS, CHUNK, ACTION_DIM = 8, 2, toy.CHUNK, toy.ACTION_DIM
@@ -20,6 +21,8 @@ PAIRS, MEMBERS, CHUNK, ACTION_DIM = 8, 2, toy.CHUNK, toy.ACTION_DIM
 
 class PaperStep:
     """B = 8 pairs; the window is the toys', with a timeout and a terminal in it."""
+
+    td = Step.td  # the package's own: the terms that it makes are computed by numpy like all others
 
     def __init__(self, aggregate: str = "mean", valued_actions: int = CHUNK, seed: int = 0):
         g = np.random.default_rng(seed)

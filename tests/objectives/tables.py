@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.models.critics import Estimate
+from robo_orl.models.step import Step
 
 GAMMA = 0.9
 
@@ -58,6 +59,8 @@ class Window:
 
 class TableStep:
     """Rows are transitions; `repeat` of a row stands for its probability, through the loss of `weighted` rows."""
+
+    td = Step.td
 
     def __init__(self, chain: Chain, q: nn.Parameter, v: nn.Parameter, copies: int = 400):
         """q: (E, S, 2), v: (S,). Every transition appears in proportion to its probability."""
