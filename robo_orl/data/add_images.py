@@ -6,11 +6,8 @@ replaced by one that has them, whole or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +19,12 @@ from rich.progress import track
 
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import layout
-from robo_orl.data.atomic import atomic_file, full_disk_is_a_sentence
+from robo_orl.data.atomic import atomic_file
 from robo_orl.data.cache import file_sha256
 from robo_orl.data.crew import Work, work_through
 from robo_orl.data.hdf5 import check_space, read_episode
 from robo_orl.data.info import describe
+from robo_orl.data.locks import held_for
 from robo_orl.data.replay import replayable
 from robo_orl.errors import UsageError
 
@@ -44,7 +42,8 @@ def add_images(path: Path | str, view: View, workers: int | None = None, progres
         return describe(path) | {"already_complete": True}
     _check_addable(path, made)
     folder = path.with_name(f".{path.name}.images")
-    with _held(folder, sha256_of([file_sha256(path), view.model_dump(mode="json")])):
+    request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
+    with held_for(folder, request, "*.npz", "rendering"):
         missing = [name for name in names if not (folder / f"{name}.npz").exists()]
         finished = work_through(missing, partial(_renderer, path, made.task, view, folder), workers)
         if progress:
@@ -64,23 +63,6 @@ def _check_addable(path: Path, made: layout.Provenance) -> None:
         raise UsageError(
             f"{path} stores next_obs, and the last of them is in no stored state: generate the file with --cameras."
         )
-
-
-@contextmanager
-def _held(folder: Path, request: str) -> Iterator[None]:
-    """Hold the folder of finished demos; UsageError where another process does. Those of other requests are dropped."""
-    with full_disk_is_a_sentence(folder):
-        folder.mkdir(exist_ok=True)
-        with open(folder / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"Another process is rendering into {folder}.") from None
-            if not (folder / "request").exists() or (folder / "request").read_text() != request:
-                for old in folder.glob("*.npz"):
-                    old.unlink()
-                (folder / "request").write_text(request)
-            yield
 
 
 def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:

@@ -5,13 +5,11 @@ The cache is keyed by the file's sha256 and the observation keys, so that a chan
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 from robo_orl.config import TaskConfig, sha256_of
 from robo_orl.data import layout
 from robo_orl.data.atomic import full_disk_is_a_sentence
+from robo_orl.data.locks import one_at_a_time
 from robo_orl.data.validate import faults
 from robo_orl.errors import UsageError, unknown
 
@@ -165,7 +164,7 @@ def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
     if folder.is_dir():
         return
     unfinished = folder.with_name(f".{folder.name}.partial")
-    with full_disk_is_a_sentence(folder), _locked(folder):
+    with full_disk_is_a_sentence(folder), one_at_a_time(folder):
         if folder.is_dir():
             return
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -175,15 +174,6 @@ def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
             os.rename(unfinished, folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock beside `folder`; the system lets go of it when the process dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _convert(path: Path, sha256: str, keys: list[str] | None, into: Path) -> None:

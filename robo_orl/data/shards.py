@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
 
 from robo_orl.data import layout
-from robo_orl.data.atomic import full_disk_is_a_sentence
 from robo_orl.data.hdf5 import read_episode, write_file
+from robo_orl.data.locks import held_for
 from robo_orl.episode import Episode
-from robo_orl.errors import UsageError
 
 
 class Shards:
@@ -25,26 +22,9 @@ class Shards:
         self.folder = out.with_name(f".{out.name}.shards")
         self.made = made.model_copy(update={"episodes": 1, "next_obs": True})
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Hold the folder; UsageError where another process does. Shards of another request are thrown away."""
-        with full_disk_is_a_sentence(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "lock", "w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise UsageError(f"Another process is generating into {self.folder}.") from None
-                self._keep_only_ours()
-                yield
-
-    def _keep_only_ours(self) -> None:
-        request = self.folder / "request"
-        digest = self.made.digest()
-        if not request.exists() or request.read_text() != digest:
-            for path in self.folder.glob("*.hdf5"):
-                path.unlink()
-            request.write_text(digest)
+        return held_for(self.folder, self.made.digest(), "*.hdf5", "generating")
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.hdf5"

@@ -37,6 +37,7 @@ class PairedWindows:
     ):
         self.arrays, self.chunk, self.n, self.gamma = arrays, chunk, n, gamma
         self.instructions, self._behind = instructions, np.arange(history)[::-1]
+        self.sentences = 1 if instructions is None else len(instructions[0])  # N
         self.frames = arrays.frames(arrays.chosen(mask))  # (G,) every frame that may be drawn
         episode = arrays.episode_of_frame  # (F,) and so below
         first, length = arrays.starts[episode], arrays.lengths[episode]
@@ -75,10 +76,10 @@ class PairedWindows:
 
     def draw_sentences(self, seed: int, step: int, pairs: int) -> np.ndarray:
         """(pairs,) int64: which sentence each pair is told, uniform."""
-        if self.instructions is None or len(self.instructions[0]) == 1:
+        if self.sentences == 1:
             return np.zeros(pairs, np.int64)
         bits = np.random.Philox(key=derive_seed(seed, step, "instructions")).random_raw(pairs)
-        return (bits % np.uint64(len(self.instructions[0]))).astype(np.int64)
+        return (bits % np.uint64(self.sentences)).astype(np.int64)
 
     def gather(self, at: np.ndarray, sentences: np.ndarray | None = None) -> PairedWindow:
         """The windows that begin at the frames `at` (B,) of the whole data; sentences (B,): by default the first one.

@@ -8,7 +8,6 @@ F frames, N sentences, L layers read, S tokens, D width.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from robo_orl.data.atomic import atomic_file
 from robo_orl.data.cache import cache_folder
+from robo_orl.data.locks import one_at_a_time
 from robo_orl.data.windows import PairedWindows
 from robo_orl.errors import RunError
 from robo_orl.types import Observation
@@ -42,13 +42,7 @@ class FeatureWindows(PairedWindows):
         """features: (N, F, ...) as `cached` stores them."""
         self.__dict__ |= plain.__dict__
         self.arrays, self.instructions = replace(plain.arrays, images={}), None
-        self.features, self.dtype, self.sentences = features, dtype, plain.instructions
-
-    def draw_sentences(self, seed: int, step: int, pairs: int) -> np.ndarray:
-        """As the windows draw them that have the sentences."""
-        told = PairedWindows.__new__(PairedWindows)
-        told.instructions = self.sentences
-        return told.draw_sentences(seed, step, pairs)
+        self.features, self.dtype = features, dtype
 
     def _observation(self, at: np.ndarray, sentences: np.ndarray) -> Observation:
         last = at if at.ndim == 1 else at[:, -1]  # a history was encoded with its newest frame
@@ -73,7 +67,7 @@ def cached(agent: Agent, plain: PairedWindows, device: torch.device, progress: b
     """
     dtype = torch.bfloat16 if agent.policy.optim.precision == "bf16" else torch.float32
     path = cache_folder() / f"features-{key_of(agent, plain)[:20]}.npy"
-    with _alone(path):
+    with one_at_a_time(path):
         if not path.exists():
             with _on(agent.backbone, device):
                 _write(path, agent, plain, device, dtype, progress)
@@ -106,11 +100,10 @@ def _write(
     from rich.progress import track
 
     frames = len(windows.arrays.actions)
-    sentences = 1 if windows.instructions is None else len(windows.instructions[0])
     first = _features(agent, windows, np.zeros(2, np.int64), 0, device).to(dtype)
-    shape = (sentences, frames, *first.shape[1:])
+    shape = (windows.sentences, frames, *first.shape[1:])
     _check_room(path, prod(shape) * dtype.itemsize)
-    starts = [(sentence, at) for sentence in range(sentences) for at in range(0, frames, BATCH)]
+    starts = [(sentence, at) for sentence in range(windows.sentences) for at in range(0, frames, BATCH)]
     shown = track(starts, "features of the frozen model", console=Console(stderr=True), disable=not progress)
     with atomic_file(path) as temporary:
         kept = np.int16 if dtype == torch.bfloat16 else np.float32  # numpy has no bfloat16: the same bits
@@ -141,15 +134,6 @@ def _check_room(path: Path, needed: int) -> None:
             f"The features of the frozen model take {needed / 1e9:.1f} GB, and {path.parent} has {free / 1e9:.1f} GB: "
             "set backbone.layers lower, backbone.cache to false, or ROBO_ORL_CACHE to another disk."
         )
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process of the machine at a time; the system lets go of the lock when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from robo_orl.engine.zero import LIVE
+from robo_orl.engine.zero import BUCKET, LIVE
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.states import WORD, Weights
 
@@ -29,8 +29,7 @@ def sent(weights: Weights, layout: Layout, backend: str = "nccl") -> dict[str, i
     if layout.zero == 0:
         return {"all-reduce of gradients": round(2 * gradients)}
     if layout.zero < 3:  # DeepSpeed reduces a bucket of several owners by an all-reduce, and every owner keeps its part
-        updated = WORD * weights.trained * ring
-        return {"all-reduce of gradients": round(2 * gradients), "all-gather of updated weights": round(updated)}
+        return {"all-reduce of gradients": round(2 * gradients), "all-gather of updated weights": round(gradients)}
     again = max(0, weights.partitioned - LIVE // 2)  # too far apart to be kept from the forward to the backward pass
     return {
         "all-gather in the forward pass": round(WORD * weights.partitioned * ring),
@@ -63,7 +62,7 @@ LINKS = {
 OVERLAP = 0.7  # share of the backward pass's gradient traffic that hides behind its computation
 UTILISATION = 0.4  # of the card's peak, for the computation
 NOISE = 0.02  # standard deviation of a process's step time, relative
-MESSAGE = 4 * 50_000_000  # bytes in one collective: engine/zero.py's bucket
+MESSAGE = WORD * BUCKET  # bytes in one collective
 
 
 def step_time(flops: float, traffic: dict[str, int], layout: Layout, peak: float, link: Link) -> dict[str, Any]:

@@ -6,7 +6,6 @@ ends a call between two cells. What cannot run here (no DeepSpeed) is named and 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from robo_orl.errors import RunError
 from robo_orl.measure.cost import cost_table
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.measurement import or_out_of_memory
+from robo_orl.measure.plain_schemas import found
 from robo_orl.measure.predict import memory, unpredictable, workload_of
 from robo_orl.measure.rows import machine, write_row
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
@@ -88,14 +88,7 @@ def run(plan: dict[str, Any], out: Path, minutes: float | None = None, tell: Any
 
 def lacking() -> list[str]:
     """Packages without which some cells cannot run."""
-    return [name for name in ("accelerate", "deepspeed") if not _there(name)]
-
-
-def _there(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    return [name for name in ("accelerate", "deepspeed") if not found(name)]
 
 
 def why_not(cell: CostCell, missing: list[str]) -> str | None:

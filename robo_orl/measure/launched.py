@@ -25,13 +25,12 @@ from robo_orl.data.atomic import atomic_file
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
 from robo_orl.engine.zero import gather, release
+from robo_orl.measure.cost import WARM_UP
 from robo_orl.measure.memory import TensorBytes, storage_bytes
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec, synthetic_window
 from robo_orl.measure.wire import bytes_sent
 from robo_orl.models.agent import build_agent
 from robo_orl.rng import Draws
-
-WARM_UP = 3
 
 
 class LaunchedStep:

@@ -117,7 +117,7 @@ def _converted(value: Any, hint: Any) -> Any:
 
 def install() -> list[str]:
     """Stand in for what is missing; returns the names of the packages that are."""
-    missing = [name for name in ("pydantic", "yaml") if name not in sys.modules and not _found(name)]
+    missing = [name for name in ("pydantic", "yaml") if name not in sys.modules and not found(name)]
     if "pydantic" in missing:
         sys.modules["pydantic"] = sys.modules[__name__]
     if "yaml" in missing:
@@ -127,7 +127,8 @@ def install() -> list[str]:
     return missing
 
 
-def _found(name: str) -> bool:
+def found(name: str) -> bool:
+    """Whether a package is installed, without importing it."""
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
