@@ -3,14 +3,18 @@
     python benchmarks/rollout_loop.py [--tasks lift stack can square chain2] [--rounds 3] [--block 50] [--run RUN]
 
 robomimic's side is its own `run_rollout` and `RolloutPolicy`, in one process, on our scenes with robosuite's own
-stepping. Ours is the pool of `robo-orl eval` with as many simulators as there are cores, and the `exact` loop. Both
+stepping. Ours is the pool of `robo-orl eval` with as many simulators as there are cores, and the `exact` loop. All
 roll out the same policy from the same stored start states and must agree on every single episode, its success and its
 length: that is equal success, and equal work.
 
-They take turns, a block of start states each, another one first in every round; the ratio is the median over rounds of
-the ratio within a round. Left out on both sides: starting processes and building environments. Generous to robomimic:
-its resets cost what ours cost, its sensors that the policy does not see are switched off, and its policy acts once per
-chunk. The policy is small_policy.py's unless --run gives one, for its own task.
+robomimic's side comes twice. `robomimic` has robosuite's environment as robosuite ships it: its own reset, which builds
+the scene anew, before the stored start state is put in, and all its sensors. `lent` has lent it our resets and switches
+off the sensors that the policy does not see, which leaves the stepping, the policy's calls and the pool. In both its
+policy acts once per chunk.
+
+They take turns, a block of start states each, another one first in every round; a ratio is the median over rounds of
+the ratio within a round. Left out on all sides: starting processes and building environments. The policy is
+small_policy.py's unless --run gives one, for its own task.
 
 Tasks already in the result are kept; a killed call is started again with the same command.
 """
@@ -28,6 +32,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads are slower for batches of this size, on both sides
 
+import numpy as np
 import torch
 from ledger import Ledger, parser, shown
 from robomimic.algo import RolloutPolicy
@@ -48,14 +53,33 @@ from robo_orl.references.rollout import ChunkPolicy
 REQUIRED = 6.0
 TASKS = ("lift", "stack", "can", "square", "chain2")
 Episodes = dict[int, tuple[bool, int]]  # episode -> success, length
+Side = Callable[[range], Episodes]
+
+
+class Shipped(RobomimicEnv):
+    """A task with robosuite's own reset before each start state, and with all of robosuite's sensors."""
+
+    def __init__(self, task: TaskConfig):
+        super().__init__(task)
+        robosuite = self._env._env
+        robosuite.hard_reset = True  # robosuite's default
+        for name in (name for name in robosuite.observation_names if name.startswith("robot0_")):
+            robosuite.modify_observable(name, "enabled", True)
+            robosuite.modify_observable(name, "active", True)
+
+    def reset(self) -> dict[str, np.ndarray]:
+        """robosuite's reset, then the next start state."""
+        self._env._env.reset()
+        self._env._bind()
+        return super().reset()
 
 
 class Serial:
     """robomimic's side."""
 
-    def __init__(self, task: TaskConfig, actor: Actor):
+    def __init__(self, env: RobomimicEnv, task: TaskConfig, actor: Actor):
         self.task, self.policy, self.policy_s = task, ChunkPolicy(self._timed(actor)), 0.0
-        self.env = RobomimicEnv(task)
+        self.env = env
 
     def _timed(self, actor: Actor) -> Callable[..., Any]:
         def call(asks: list) -> Any:
@@ -93,51 +117,60 @@ def compare(task: TaskConfig, run: Path, rounds: int, block: int) -> dict[str, A
     """The row of one task."""
     agent, config = load_agent(run)
     execute = config.policy.action_head.execute
-    serial = Serial(task, Actor(copy.deepcopy(agent), execute, 0))
+    serial = {
+        name: Serial(kind(task), task, Actor(copy.deepcopy(agent), execute, 0))
+        for name, kind in (("robomimic", Shipped), ("lent", RobomimicEnv))
+    }
     workers = cores()
     with Rollouts(TaskScene(task), Actor(agent, execute, 0), workers, SLOTS, recycle_after=10**9) as pool:
-        ours = Pooled(pool)
-        ours(range(workers * SLOTS))  # every slot builds its environment
-        serial(range(1))
-        serial.policy_s = pool.policy_s = pool.simulation_s = 0.0
-        seconds: dict[str, list[float]] = {"robomimic": [], "ours": []}
+        sides = serial | {"ours": Pooled(pool)}
+        sides["ours"](range(workers * SLOTS))  # every slot builds its environment
+        for side in serial.values():
+            side(range(1))
+            side.policy_s = 0.0
+        pool.policy_s = pool.simulation_s = 0.0
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
         successes = decisions = 0
         for number in shown(range(rounds), f"{task.name}: blocks of {block} episodes", rounds):
-            found = _round(serial, ours, number, range(number * block, (number + 1) * block), seconds)
+            found = _round(sides, number, range(number * block, (number + 1) * block), seconds)
             successes += sum(success for success, _ in found.values())
             decisions += sum(length for _, length in found.values())
         loop = pool.hello().loop
-    ratios = [a / b for a, b in zip(seconds["robomimic"], seconds["ours"], strict=True)]
     return {
         "policy": config.policy.name,
         "loop": loop,
         "workers": workers,
-        "ratio_median": round(statistics.median(ratios), 2),
-        "ratio_min": round(min(ratios), 2),
-        "ratio_max": round(max(ratios), 2),
+        **_ratios("ratio", seconds["robomimic"], seconds["ours"]),
+        **_ratios("lent_ratio", seconds["lent"], seconds["ours"]),
         "rounds": rounds,
         "n": rounds * block,
-        "successes_of_both": successes,
+        "successes_of_all": successes,
         "decisions": decisions,
-        "robomimic_episodes_per_s": round(statistics.median(block / s for s in seconds["robomimic"]), 3),
-        "ours_episodes_per_s": round(statistics.median(block / s for s in seconds["ours"]), 3),
-        "robomimic_policy_share": round(serial.policy_s / sum(seconds["robomimic"]), 3),
+        **{f"{name}_episodes_per_s": round(statistics.median(block / s for s in t), 3) for name, t in seconds.items()},
+        "robomimic_policy_share": round(serial["robomimic"].policy_s / sum(seconds["robomimic"]), 3),
         "our_policy_share": round(pool.policy_s / (pool.policy_s + pool.simulation_s), 3),
         "our_simulators_busy": round(pool.simulation_s / (workers * sum(seconds["ours"])), 3),
     }
 
 
-def _round(serial: Serial, ours: Pooled, number: int, episodes: range, seconds: dict[str, list[float]]) -> Episodes:
-    """Both sides on the same episodes, which must be equal one by one."""
-    turns: list[tuple[str, Callable[[range], Episodes]]] = [("robomimic", serial), ("ours", ours)]
+def _ratios(name: str, theirs: list[float], ours: list[float]) -> dict[str, float]:
+    found = [a / b for a, b in zip(theirs, ours, strict=True)]
+    of = {"median": statistics.median, "min": min, "max": max}
+    return {f"{name}_{which}": round(pick(found), 2) for which, pick in of.items()}
+
+
+def _round(sides: dict[str, Side], number: int, episodes: range, seconds: dict[str, list[float]]) -> Episodes:
+    """All sides on the same episodes, which must be equal one by one."""
+    order = list(sides)
+    first = number % len(order)
     found = {}
-    for name, turn in turns if number % 2 == 0 else turns[::-1]:
+    for name in order[first:] + order[:first]:
         began = time.perf_counter()
-        found[name] = turn(episodes)
+        found[name] = sides[name](episodes)
         seconds[name].append(time.perf_counter() - began)
-    differing = [e for e in episodes if found["ours"][e] != found["robomimic"][e]]
+    differing = [e for e in episodes if len({found[name][e] for name in order}) > 1]
     if differing:
-        raise SystemExit(f"Episodes {differing} differ between the two sides; nothing to compare.")
+        raise SystemExit(f"Episodes {differing} differ between the sides; nothing to compare.")
     return found["ours"]
 
 
