@@ -3,28 +3,83 @@
     OMP_NUM_THREADS=1 python benchmarks/best_of_n.py [--size m] [--candidates 1 4 32] [--rounds 40]
 
 Policies take turns, so that a machine that slows down slows all of them; a ratio is the median over rounds of the
-ratio within a round. Writes benchmarks/best_of_n.json.
+ratio within a round. Beside it where the time goes, and the FLOPs of each part. Writes benchmarks/best_of_n.json.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
+from torch import nn
 
 from robo_orl.config import SelectionConfig
 from robo_orl.measure.cost import quartiles
+from robo_orl.measure.flops import count_flops
 from robo_orl.measure.rows import machine, write_row
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec, synthetic_window
 from robo_orl.models.agent import build_agent
 from robo_orl.presets import load_policy, load_task
 from robo_orl.rng import Draws
+from robo_orl.types import Observation
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """Seconds of one call, the device waited for."""
+    began = perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter() - began
+
+
+def parts_of(agent: nn.Module, obs: Observation, n: int, draws: Callable[[], Draws]) -> dict[str, Callable[[], Any]]:
+    """What acting with N candidates is made of."""
+    seen = agent.normaliser.observation(obs)
+    tokens = agent.backbone(seen)
+    chunks = agent.objective.candidates(agent, tokens, n, draws())
+    found = {
+        "backbone": lambda: agent.backbone(seen),
+        "samples": lambda: agent.objective.candidates(agent, tokens, n, draws()),
+    }
+    return found | ({"critic": lambda: agent._values(seen, tokens, chunks)} if n > 1 else {})
+
+
+@torch.no_grad()
+def measure(agent: nn.Module, obs: Observation, candidates: list[int], rounds: int) -> list[dict[str, Any]]:
+    """A row for each N; all take turns, and so do their parts."""
+    seconds: dict[int, list[float]] = {n: [] for n in candidates}
+    split: dict[int, dict[str, list[float]]] = {n: defaultdict(list) for n in candidates}
+    draws = lambda: Draws(0, 0, device=next(agent.parameters()).device)  # noqa: E731
+    parts = {n: parts_of(agent, obs, n, draws) for n in candidates}
+    for turn in range(WARM_UP + rounds):
+        for n in candidates:
+            agent.select_by(SelectionConfig(num_samples=n))
+            whole = timed(lambda: agent.act(obs, draws()))
+            each = {name: timed(run) for name, run in parts[n].items()}
+            if turn >= WARM_UP:
+                seconds[n].append(whole)
+                for name, value in each.items():
+                    split[n][name].append(value)
+    rows = []
+    for n in candidates:
+        ratios = [mine / one for mine, one in zip(seconds[n], seconds[candidates[0]], strict=True)]
+        rows.append({
+            "candidates": n, "seconds": median(seconds[n]), "seconds_quartiles": quartiles(seconds[n]),
+            "relative": median(ratios), "relative_quartiles": quartiles(ratios), "rounds": rounds,
+            "parts_s": {name: median(values) for name, values in split[n].items()},
+            "parts_flops": {name: count_flops(run) for name, run in parts[n].items()},
+        })  # fmt: skip
+    return rows
 
 
 def main() -> None:
@@ -41,23 +96,14 @@ def main() -> None:
     spec = policy_spec(policy, task)
     agent = build_agent(policy, spec, ACTION_DIM, 0.99, None, 0).to(device).eval()
     obs = synthetic_window(asked.observations, spec, ACTION_DIM, policy.action_head.chunk, 0.9).obs.to(device)
-    seconds: dict[int, list[float]] = {n: [] for n in asked.candidates}
-    for turn in range(WARM_UP + asked.rounds):
-        for n in asked.candidates:
-            agent.select_by(SelectionConfig(num_samples=n))
-            began = perf_counter()
-            agent.act(obs, Draws(0, turn, device=device))
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if turn >= WARM_UP:
-                seconds[n].append(perf_counter() - began)
-    rows = []
-    for n in asked.candidates:
-        ratios = [mine / one for mine, one in zip(seconds[n], seconds[asked.candidates[0]], strict=True)]
-        rows.append({"candidates": n, "seconds": median(seconds[n]), "relative": median(ratios),
-                     "relative_quartiles": quartiles(ratios), "rounds": asked.rounds})  # fmt: skip
-        print(f"best of {n}: {1e3 * median(seconds[n]):.2f} ms, {median(ratios):.3f} x one sample (n = {asked.rounds})")
-    write_row(OUT, {"size": asked.size, "observations": asked.observations, "device": device, "machine": machine(),
+    on = machine()
+    rows = measure(agent, obs, asked.candidates, asked.rounds)
+    for row in rows:
+        told = ", ".join(f"{name} {1e3 * s:.1f} ms ({row['parts_flops'][name] / 1e6:.0f} MFLOP)"
+                         for name, s in row["parts_s"].items())  # fmt: skip
+        print(f"best of {row['candidates']}: {1e3 * row['seconds']:.2f} ms, {row['relative']:.3f} x one sample "
+              f"(n = {asked.rounds}): {told}")  # fmt: skip
+    write_row(OUT, {"size": asked.size, "observations": asked.observations, "device": device, "machine": on,
                     "rows": rows})  # fmt: skip
 
 

@@ -67,11 +67,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     empty are computed, each by one call here, and nothing is masked away. That is why plain SDPA serves and
     FlexAttention, which has to be compiled for every shape, would have nothing to skip.
     """
-    q, k = _unit_scale(q), _unit_scale(k)
+    return look_up(unit_scale(q), unit_scale(k), v, mask)
+
+
+def look_up(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`attend` for queries and keys that have their unit scale already: keys that are read again and again."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
-def _unit_scale(x: Tensor) -> Tensor:
+def unit_scale(x: Tensor) -> Tensor:
+    """(..., d) with a root mean square of one."""
     return F.rms_norm(x, x.shape[-1:], eps=EPS)
 
 
@@ -80,7 +85,7 @@ def attention_entropy(q: Tensor, k: Tensor) -> Tensor:
 
     1: every token is looked at alike; 0: one token takes all. Computed beside SDPA, which does not give its weights.
     """
-    q, k = wide(_unit_scale(q)), wide(_unit_scale(k))
+    q, k = wide(unit_scale(q)), wide(unit_scale(k))
     log_weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).log_softmax(-1)  # (B, H, R, S)
     return -(log_weights.exp() * log_weights).sum(-1).mean() / math.log(k.shape[-2])
 

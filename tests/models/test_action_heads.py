@@ -137,6 +137,19 @@ def test_samples_do_not_see_each_other():
     torch.testing.assert_close(head.expert(x, t, memory)[:, :1], head.expert(x[:, :1], t[:, :1], memory))
 
 
+def test_keys_get_their_unit_scale_once_and_not_again_in_every_euler_step(monkeypatch):
+    head, real = head_of("flow"), torch.nn.functional.rms_norm
+    keys = head.expert.memory(tokens(2))[0][0]  # (B, H, S, d)
+    torch.testing.assert_close(keys.square().mean(-1), torch.ones(keys.shape[:-1]))
+    scaled = []
+    monkeypatch.setattr(
+        "torch.nn.functional.rms_norm", lambda x, *rest, **more: scaled.append(x) or real(x, *rest, **more)
+    )
+    head.sample(tokens(2), 4, Draws(0, 0), "policy", steps=3)
+    of_keys = [x for x in scaled if x.shape == keys.shape]
+    assert len(of_keys) == len(head.expert.blocks)
+
+
 class GaussianOracle(nn.Module):
     """E[x1 | x_t, t] for x1 ~ N(mean, std^2) and x0 ~ N(0, 1), in closed form."""
 

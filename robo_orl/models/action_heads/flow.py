@@ -14,7 +14,17 @@ from torch import Tensor, nn
 
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
-from robo_orl.models.layers import RMSNorm, SwiGLU, attend, heads_of, last_layer, linear, split_heads, wide
+from robo_orl.models.layers import (
+    RMSNorm,
+    SwiGLU,
+    heads_of,
+    last_layer,
+    linear,
+    look_up,
+    split_heads,
+    unit_scale,
+    wide,
+)
 from robo_orl.rng import Draws
 
 TIME_FREQUENCIES = 16
@@ -107,14 +117,14 @@ class ExpertBlock(nn.Module):
         self.mlp = SwiGLU(width)
 
     def memory(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (B, S, D) -> keys and values (B, H, S, d)."""
+        """tokens (B, S, D) -> keys of unit scale and values (B, H, S, d)."""
         k, v = self.key_value(tokens).chunk(2, dim=-1)
-        return split_heads(k, self.heads), split_heads(v, self.heads)
+        return unit_scale(split_heads(k, self.heads)), split_heads(v, self.heads)
 
     def forward(self, y: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, N, W) -> (B, N, W)."""
-        q = split_heads(self.query(self.attention_norm(y)), self.heads)
-        y = y + self.out(attend(q, k, v))
+        q = unit_scale(split_heads(self.query(self.attention_norm(y)), self.heads))
+        y = y + self.out(look_up(q, k, v))
         return y + self.mlp(self.mlp_norm(y))
 
 
