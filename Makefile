@@ -39,7 +39,7 @@ test-all: $(READY) ## the slow tests as well
 lint: $(READY) ## ruff
 	$(VENV)/bin/ruff check .
 
-bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|horizon|sizes
+bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|horizon|sizes|methods|vision
 	$(VENV)/bin/robo-orl bench --suite $(or $(SUITE),standard)
 
 doctor: $(READY) ## what works on this machine

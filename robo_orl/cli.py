@@ -28,6 +28,7 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_cli.app, name="data")
 
+BANKS = ("test", "tuning")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -163,6 +164,9 @@ def evaluate(
         str, typer.Option(help="Of a robomimic checkpoint or a run on several tasks: the one (default: the first).")
     ] = "",
     paraphrases: Annotated[bool, typer.Option(help="Tell the policy held-out paraphrases of the instruction.")] = False,
+    starts: Annotated[
+        str, typer.Option(help="Start states: test, or tuning for those that hyper-parameters are chosen on.")
+    ] = "test",
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a robomimic checkpoint even if it executes code.")
     ] = False,
@@ -175,16 +179,20 @@ def evaluate(
 
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": showing(as_json)}
+    if starts not in BANKS:
+        raise unknown("bank of start states", starts, BANKS)
     if is_reference(run):
         if paraphrases:
             raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")
+        if starts != "test":
+            raise UsageError("--starts tuning is for our policies; a reference has its library's settings.")
         result = _evaluate_reference(run, episodes, settings, task, trust_pickle, common)
     else:
         from robo_orl.evaluate.evaluate import evaluate as evaluate_run
 
         if trust_pickle:
             raise UsageError("--trust-pickle is for checkpoints of robomimic; ours hold nothing but numbers.")
-        told = {"task": task or None, "paraphrases": paraphrases}
+        told = {"task": task or None, "paraphrases": paraphrases, "starts": starts}
         result = evaluate_run(run, episodes, overrides=settings, **told, **common)
     show(result, as_json, lambda scores: key_values(in_words(scores)))
 
@@ -217,6 +225,42 @@ def bench(
         print(json.dumps(summary))
     if summary.get("failed"):
         raise RunError(f"{len(summary['failed'])} cell(s) failed; run the same command again to retry them.")
+
+
+@app.command()
+def tune(
+    suite: Annotated[str, typer.Option(help="The suite that will use the result: its policies, data and training.")],
+    policies: Annotated[
+        str, typer.Option(help="Comma-separated names of the suite's policies (default: those of its first group).")
+    ] = "",
+    task: Annotated[str, typer.Option(help="One of the suite's tasks (default: its first).")] = "",
+    regime: Annotated[str, typer.Option(help="One of the suite's regimes (default: its first).")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each policy; the first one is its file as it is.")] = 8,
+    episodes: Annotated[int, typer.Option(min=1, max=100, help="Episodes that a trial is judged by.")] = 50,
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/tune-SUITE).")] = None,
+    workers: Workers = None,
+    seed: Seed = 0,
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Laid on every policy, e.g. optim.steps=1000.")
+    ] = [],  # noqa: B006
+    spaces: Annotated[bool, typer.Option("--spaces", help="Print what would be searched, and search nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Choose hyper-parameters: every policy has the same number of trials, on start states that no result is from.
+
+    Resumable. Writes OUT/tuned.yaml; a suite that names it under `tuned:` uses the chosen values and its report says
+    how many trials they are from. A trial is trained and judged as a cell of the suite, and kept.
+    """
+    from robo_orl.sweep.tune import Plan, spaces_of
+    from robo_orl.sweep.tune import tune as run_tune
+    from robo_orl.terminal import search_spaces, tuned_values
+
+    plan = Plan.of(suite, policies, task, regime, trials, episodes, seed, settings)
+    if spaces:
+        show(spaces_of(plan), as_json, search_spaces)
+        return
+    folder = out or Path("runs") / f"tune-{Path(suite).stem}"
+    show(run_tune(plan, folder, workers=workers, progress=showing(as_json)), as_json, tuned_values)
 
 
 app.command()(profile)

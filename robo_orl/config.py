@@ -444,11 +444,14 @@ class DataRequest(Strict):
 
 
 class EvaluationRequest(Strict):
-    """The evaluation of every cell: the first `episodes` start states of the task's bank, last checkpoint."""
+    """The evaluation of every cell: the first `episodes` start states of a bank of the task, last checkpoint."""
 
     episodes: int = Field(200, ge=1)
     seed: int = 0
     loop: Literal["exact", "fast", "stock"] = "exact"
+    starts: Literal["test", "tuning"] = Field(
+        "test", description="tuning: those that `robo-orl tune` chooses on", json_schema_extra=ADDED
+    )
 
 
 class CostRequest(Strict):
@@ -482,6 +485,9 @@ class SuiteConfig(Strict):
     data: DataRequest = DataRequest()
     evaluation: EvaluationRequest = EvaluationRequest()
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
+    tuned: str | None = Field(
+        None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path", json_schema_extra=ADDED
+    )
     cost: CostRequest | None = None
     grid: CostGrid | None = Field(None, description="cost cells, measured one by one", json_schema_extra=ADDED)
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")

@@ -44,6 +44,30 @@ def listing(kinds: dict[str, list[dict[str, Any]]]) -> None:
         console.print(table)
 
 
+def search_spaces(result: dict[str, Any]) -> None:
+    """Print what `robo-orl tune` would try; the policy's own value comes first."""
+    rows = [
+        {"policy": name, "key": key, "values": list(values), "points": found["points"], "trials": found["trials"]}
+        for name, found in result["policies"].items()
+        for key, values in found["space"].items()
+    ]
+    listing({f"{result['suite']}: tuned on {result['task']} {result['regime']}": rows})
+
+
+def tuned_values(result: dict[str, Any]) -> None:
+    """Print what a search chose, beside what the policy files had."""
+    rows = []
+    for name, chosen in result["policies"].items():
+        own = result["every_trial"][name][0]
+        changed = ", ".join(f"{key}={_text(value)}" for key, value in _flat(chosen["set"])) or "the file as it is"
+        rows.append({
+            "policy": name, "file": f"{own['k']} of {own['n']}", "best": f"{chosen['k']} of {chosen['n']}",
+            "trials": chosen["trials"], "chosen": changed,
+        })  # fmt: skip
+    listing({f"{result['trials']} trials each, {result['task']} {result['regime']}, start states for tuning": rows})
+    Console().print(f"Written: {result['file']}")
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     lines: list[tuple[str, Any]] = []
     for key, value in values.items():

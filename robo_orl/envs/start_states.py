@@ -1,6 +1,7 @@
 """Start states as values and as files: what every method starts from, never a seed alone.
 
-Training starts are drawn from the seed stream "train-start", evaluation starts from "eval-start": they never meet.
+Training starts are drawn from the seed stream "train-start", evaluation starts from "eval-start" and those that
+hyper-parameters are chosen on from "tuning-start": they never meet.
 Seeds depend on the kind of scene, not on its parameters: state i of chain1 and of chain8 share the robot and cube 1.
 """
 
@@ -10,6 +11,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from robo_orl.envs.task_env import TaskEnv
 
 EVAL_STATES = 200  # per shipped bank
+TUNING_STATES = 100
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,11 @@ def evaluation_seed(task: TaskConfig, index: int) -> int:
     return derive_seed("eval-start", task.env, index)
 
 
+def tuning_seed(task: TaskConfig, index: int) -> int:
+    """The seed that the tuning bank's state `index` was drawn with."""
+    return derive_seed("tuning-start", task.env, index)
+
+
 def draw_bank(env: TaskEnv, seeds: list[int]) -> StartBank:
     """One start state per seed."""
     entries = [env.draw_start(seed).entry for seed in seeds]
@@ -113,15 +121,27 @@ def eval_bank(task: TaskConfig) -> StartBank:
     for folder in preset_folders("tasks/starts"):
         if (folder / name).is_file():
             return StartBank.load(folder / name)
-    path = cache_folder() / "starts" / name
+    return _made_once(task, cache_folder() / "starts" / name, make_eval_bank)
+
+
+def tuning_bank(task: TaskConfig) -> StartBank:
+    """The start states that hyper-parameters are chosen on, which no result is reported from; made once."""
+    return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
+
+
+def _made_once(task: TaskConfig, path: Path, make: Callable[[TaskConfig], StartBank]) -> StartBank:
     if not path.is_file():
-        make_eval_bank(task).save(path)
+        make(task).save(path)
     return StartBank.load(path)
 
 
 def make_eval_bank(task: TaskConfig, n: int = EVAL_STATES) -> StartBank:
     """The evaluation start states of the task's scene, drawn now."""
     return _drawn(task, [evaluation_seed(task, index) for index in range(n)])
+
+
+def _make_tuning_bank(task: TaskConfig) -> StartBank:
+    return _drawn(task, [tuning_seed(task, index) for index in range(TUNING_STATES)])
 
 
 def _drawn(task: TaskConfig, seeds: list[int]) -> StartBank:

@@ -48,13 +48,15 @@ def evaluate(
     out: Path | None = None,
     task: str | None = None,
     paraphrases: bool = False,
+    starts: str = "test",
 ) -> dict[str, Any]:
     """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task; returns eval.json.
 
     workers: simulator processes, default one per core; the result does not depend on it. overrides: `selection.*` only.
     out: the folder written, default run_dir/eval. Episodes of the same request that are already there are kept.
     task: one of those that the run was trained on, default the first. paraphrases: tell the policy sentences that no
-    policy was trained on, episode by episode the next one, and not the task's instruction.
+    policy was trained on, episode by episode the next one, and not the task's instruction. starts: `test`, or `tuning`
+    for the start states that hyper-parameters are chosen on.
 
     Raises:
         UsageError: no such run, more episodes than start states, an override of anything but the selection, an
@@ -75,7 +77,7 @@ def evaluate(
         agent = agent.to("cuda")
     told = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(sentences) if sentences else None
     actor = Actor(agent, policy.action_head.execute, seed, told=told)
-    scene = TaskScene(chosen, loop, _view(policy, request.render), seen.history)
+    scene = TaskScene(chosen, loop, _view(policy, request.render), seen.history, starts)
     return roll_out(request, actor, scene, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
 
 

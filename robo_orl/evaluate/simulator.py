@@ -38,13 +38,15 @@ class Scene(Protocol):
 class TaskScene:
     """The robosuite scene of a task and its stored evaluation starts.
 
-    view, history: the pictures and the number of frames up to now that the policy decides on.
+    view, history: the pictures and the number of frames up to now that the policy decides on. bank: `test` is what
+    results are reported from, `tuning` what hyper-parameters are chosen on.
     """
 
     task: TaskConfig
     loop: str = "exact"
     view: View | None = None
     history: int = 1
+    bank: str = "test"
 
     def environment(self) -> Any:
         """A new TaskEnv."""
@@ -53,10 +55,10 @@ class TaskScene:
         return TaskEnv(self.task, self.loop)
 
     def starts(self) -> Any:
-        """The bank that every method is evaluated from."""
-        from robo_orl.envs.start_states import eval_bank
+        """The bank that every method is evaluated from, or tuned on."""
+        from robo_orl.envs.start_states import eval_bank, tuning_bank
 
-        return eval_bank(self.task)
+        return tuning_bank(self.task) if self.bank == "tuning" else eval_bank(self.task)
 
 
 # ------------------------------------------------------------------------------------------------------------- messages

@@ -29,6 +29,7 @@ class AWAC(Objective):
     heads = ("q",)
     bootstraps = True
     routes = {"actor": "policy", "critic": "critic"}
+    search = {"objective.params.temperature": (0.1, 0.3, 1.0)}  # the paper's values, for returns up to 1
 
     class Params(Strict):
         """lambda and one sample as in the paper, the cut as in CORL."""

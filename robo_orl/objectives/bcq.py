@@ -31,6 +31,8 @@ class BCQ(Objective):
     samples = True
     extractions = ("best_of_n",)
     routes = {"critic": "critic"}
+    # the paper's, robomimic's 100
+    search = {"objective.params.min_weight": (0.75, 1.0), "selection.num_samples": (10, 32, 100)}
 
     class Params(Strict):
         """The authors' values."""

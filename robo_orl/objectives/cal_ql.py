@@ -28,6 +28,8 @@ class CalQL(CQL):
 
         max_backup: bool = Field(True, description="back up the best of N samples instead of one")
 
+    search = {"objective.params.min_q_weight": (0.01, 0.05, 0.2, 1.0)}  # as CQL's
+
     def of_policy(self, step: Step, q: Tensor) -> Tensor:
         """max(Q, G), without gradient where G is larger."""
         return torch.maximum(q, step.window.return_to_go[:, None].to(q))

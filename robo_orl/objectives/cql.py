@@ -47,6 +47,7 @@ class CQL(Objective):
     bootstraps = True
     samples = True
     routes = {"actor": "policy", "temperature": ("temperature",), "critic": "critic", "conservative": "critic"}
+    search = {"objective.params.min_q_weight": (0.01, 0.05, 0.2, 1.0)}  # the usual 1 and 5 are for larger returns
 
     class Params(Strict):
         """The authors' values; the target entropy is minus the number of action numbers."""

@@ -31,6 +31,7 @@ class CRR(Objective):
     samples = True
     slow_policy = True
     routes = {"actor": "policy", "critic": "critic"}
+    search = {"objective.params.beta": (0.1, 0.3, 1.0)}
 
     class Params(Strict):
         """The values of d3rlpy and of the paper's appendix: exp, beta 1, cut at 20, m = 4."""

@@ -34,6 +34,8 @@ class DQC(Objective):
     bootstraps = True
     extractions = ("best_of_n", "awr", "ddpg_bc", "advantage_condition", "distil")
     routes = {"value": "critic", "critic": "critic", "chunk_critic": ("critic_chunk", "critic_trunk")}
+    # the authors' ranges
+    search = {"objective.params.kappa_b": (0.5, 0.7, 0.9, 0.97), "objective.params.kappa_d": (0.5, 0.8)}
 
     class Params(Strict):
         """The official defaults; tuned per environment there, kappa_b 0.5 to 0.97 and kappa_d 0.5 to 0.8."""

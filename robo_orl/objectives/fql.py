@@ -29,6 +29,8 @@ class FQL(Objective):
     bootstraps = True
     extractions = ("distil",)
     routes = {"critic": "critic"}
+    # the authors' hundredfold spread, for returns up to 1
+    search = {"objective.params.alpha": (0.3, 1.0, 3.0, 10.0, 30.0)}
 
     class Params(Strict):
         """The official default; tuned per task there (10 to 1000), and the first thing to tune here."""

@@ -19,6 +19,8 @@ class IDQL(IQL):
     """IDQL: IQL's critic chooses among samples of a cloned policy."""
 
     extractions = ("best_of_n",)
+    # the authors' code; 32 is that of its flow version
+    search = {"objective.params.expectile": (0.7, 0.9), "selection.num_samples": (16, 32, 64)}
 
     class Params(Strict):
         """0.9 for sparse rewards, 0.7 for dense ones; N is selection.num_samples: 64 there, 32 in IFQL."""

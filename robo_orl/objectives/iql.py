@@ -32,6 +32,8 @@ class IQL(Objective):
     bootstraps = True
     extractions = ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil")
     routes = {"value": "critic", "critic": "critic"}
+    # the values of the paper's three domains, and robomimic's beta
+    search = {"objective.params.expectile": (0.7, 0.9), "objective.params.beta": (0.5, 1.0, 3.0, 10.0)}
 
     class Params(Strict):
         """The paper's AntMaze values, the sparse-reward ones, are the defaults."""

@@ -29,6 +29,7 @@ class MonteCarloAWR(Objective):
     critic_frames = "both"
     extractions = ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil")
     routes = {"value": "critic"}
+    search = {"objective.params.beta": (1.0, 3.0, 10.0, 30.0)}
 
     class Params(Strict):
         """beta 10 suits returns between 0 and 1."""

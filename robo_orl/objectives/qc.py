@@ -31,6 +31,8 @@ class QChunking(Objective):
     samples = True
     extractions = ("best_of_n", "ddpg_bc", "distil")
     routes = {"critic": "critic"}
+    # 32 is the authors' N; in the backup it would double the step
+    search = {"objective.params.num_samples": (4, 8), "selection.num_samples": (4, 8, 16, 32)}
 
     class Params(Strict):
         """The paper takes N = 32; with little data 4 does no worse and keeps the backup near the data."""

@@ -39,6 +39,9 @@ class Recap(Objective):
 
         advantage: Literal["return", "n_step"] = Field("return", description="what is compared with V")
 
+    # the paper's range
+    search = {"objective.params.positive_fraction": (0.1, 0.3, 0.4), "objective.params.guidance": (1.0, 1.5, 2.5)}
+
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """Every term over both frames of a pair."""
         v = step.v("both")

@@ -30,6 +30,7 @@ class ReturnConditioned(Objective):
     """Return conditioning (RvS, Decision Transformer): clone every frame, told its outcome."""
 
     routes = {"actor": ("policy", "condition")}
+    search = {"objective.params.outcome": ("success", "return")}
 
     class Params(Strict):
         """The Decision Transformer asks for the best return of the task: 1 with `success`."""

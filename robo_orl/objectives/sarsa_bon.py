@@ -24,6 +24,7 @@ class SarsaBestOfN(Objective):
     bootstraps = True
     extractions = ("best_of_n", "ddpg_bc", "distil")
     routes = {"critic": "critic"}
+    search = {"selection.num_samples": (4, 16, 32)}
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions whose next chunk is known; the policy's terms over both frames of a pair."""

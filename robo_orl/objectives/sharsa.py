@@ -42,6 +42,7 @@ class SHARSA(Objective):
         "value": "critic",
         "critic": "critic",
     }
+    search = {"n_step": (25, 50), "selection.num_samples": (16, 32)}  # the authors' n for puzzles and cubes
 
     def valued_numbers(self, parts: Parts) -> int:
         """A subgoal: the low-dim observation and the flag of the end."""

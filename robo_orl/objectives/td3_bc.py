@@ -28,6 +28,7 @@ class TD3BC(Objective):
     bootstraps = True
     slow_policy = True
     routes = {"actor": "policy", "critic": "critic"}
+    search = {"objective.params.alpha": (1.0, 2.0, 2.5, 3.0, 4.0)}  # the paper's ablation
 
     class Params(Strict):
         """The authors' values (sfujim/TD3_BC); actions lie in [-1, 1]."""

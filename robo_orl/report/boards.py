@@ -54,8 +54,16 @@ def board(cells: Cells, key: BoardKey, policies: dict[str, list[Record]]) -> dic
         "stages": first.task.stages, "gamma": first.evaluation.gamma,
         "data": {"episodes": first.data.episodes, "frames": first.data.frames,
                  "success": first.data.success.model_dump()},
-        "rows": rows,
+        "tuning": tuning(policies), "rows": rows,
     }  # fmt: skip
+
+
+def tuning(policies: dict[str, list[Record]]) -> str:
+    """The searches that the board's settings are from, in words; empty where none was asked for."""
+    searches = {
+        record.tuning.model_copy(update={"trials": 0}) for rs in policies.values() for record in rs if record.tuning
+    }
+    return "; ".join(sorted(f"each trial {s.episodes} episodes of {s.task} {s.regime}" for s in searches))
 
 
 def row(cells: Cells, name: str, records: list[Record], control: list[Record] | None) -> dict[str, Any]:
@@ -78,6 +86,7 @@ def row(cells: Cells, name: str, records: list[Record], control: list[Record] | 
         "discounted_return": discounted_return(episodes),
         "parameters": _parameters(records[0]),
         "restarts": sum(episode.restarts for episode in pooled),
+        "trials": records[0].tuning.trials if records[0].tuning else None,
         **relative_to(records, control),
     }
 

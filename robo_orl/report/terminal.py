@@ -29,7 +29,8 @@ def _board(board: dict[str, Any]) -> Table:
     title = f"{board['task']} · {board['regime']} · {board['size']}"
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     made.add_column("policy", overflow="fold", max_width=20)
-    for name in ("k/n", "success % [95 %]", "length", "return", "time", "memory"):
+    trials = ["trials"] if board["tuning"] else []
+    for name in ("k/n", "success % [95 %]", "length", "return", "time", "memory", *trials):
         made.add_column(name, justify="right", no_wrap=True)
     for row in board["rows"]:
         s, name = row["success"], Text(row["policy"], style="bold" if row["critic"] else "")
@@ -41,10 +42,12 @@ def _board(board: dict[str, Any]) -> Table:
             _or_dash(row["discounted_return"]["mean"], short),
             ("~" if row["cost_source"] == "cells" else "") + _or_dash(row["time_relative"], ratio),
             _or_dash(row["memory_relative"], ratio),
+            *(_or_dash(row["trials"], plain) for _ in trials),
         )
     clocks = " (~ by its own cell's clock)" if any(row["cost_source"] == "cells" for row in board["rows"]) else ""
     relative = f"time, memory: relative to {board['control']}{clocks}"
-    made.caption = f"◆ trained critic; length: median of successes; {relative}"
+    tuned = f"; trials: of its tuning, {board['tuning']}" if trials else ""
+    made.caption = f"◆ trained critic; length: median of successes; {relative}{tuned}"
     made.caption_justify = "left"
     return made
 

@@ -129,6 +129,15 @@ class PolicyRef(Stored):
     config: dict[str, Any] = Field(description="the resolved PolicyConfig or ReferenceConfig")
 
 
+class Tuning(Stored):
+    """The search that a suite's settings are from, and its share of this policy."""
+
+    trials: int = Field(ge=0, description="trials of this policy; 0: none was made for it")
+    episodes: int = Field(ge=1, description="that each trial was judged by, on start states for tuning")
+    task: str
+    regime: str
+
+
 class DataRef(Stored):
     """What was learned from."""
 
@@ -229,6 +238,7 @@ class Record(Stored):
     train: Training
     evaluation: Evaluation
     value_errors: ValueErrors | None = None
+    tuning: Tuning | None = Field(None, description="the search that chose the settings; None: none was asked for")
     versions: dict[str, str] = Field(description="package -> version")
     hardware: Hardware
     code: Code

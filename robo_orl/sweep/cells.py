@@ -35,6 +35,8 @@ from robo_orl.config import (
 from robo_orl.errors import UsageError, unknown
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task, preset_values
+from robo_orl.results.record import Tuning
+from robo_orl.sweep.tuned import Tuned, load_tuned
 
 # Raise one when a change of the code changes what that step computes: results made before are then made again.
 STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
@@ -50,6 +52,7 @@ class Cell:
     seed: int
     data: DataRequest
     evaluation: EvaluationRequest
+    tuning: Tuning | None = None  # what its settings were chosen by; no part of its address, which the settings are
 
     @property
     def size(self) -> str:
@@ -134,12 +137,27 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
             raise unknown("regime", regime, get_args(Regime))
     tasks = [load_task(name) for name in group.tasks]
     where = f"suite {suite.name}"
-    references = [reference_of(choice) for choice in group.references]  # of no size: `expand` takes each once
+    references = [(reference_of(choice), None) for choice in group.references]  # of no size: `expand` takes each once
+    tuned = load_tuned(suite.tuned) if suite.tuned else None
     for seed, size in product(group.seeds, group.sizes or [None]):
-        policies = [policy_of(choice, suite.set, group.set, size=size, where=where) for choice in group.policies]
-        policies += references
-        for task, regime, policy in product(tasks, group.regimes, policies):
-            yield Cell(task, regime, policy, seed, suite.data, suite.evaluation)
+        policies = [
+            _with_tuned(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
+        ]
+        for task, regime, (policy, tuning) in product(tasks, group.regimes, policies + references):
+            yield Cell(task, regime, policy, seed, suite.data, suite.evaluation, tuning)
+
+
+def _with_tuned(
+    tuned: Tuned | None, choice: PolicyChoice, *layers: dict, size: str | None, where: str
+) -> tuple[PolicyConfig, Tuning | None]:
+    """A policy with what a search chose for it laid on, below its own settings; and the search."""
+    policy = policy_of(choice, *layers, size=size, where=where)
+    if tuned is None:
+        return policy, None
+    chosen = tuned.of(policy.name, policy.objective.name)
+    if chosen is not None:
+        policy = policy_of(choice, *layers, chosen.set, size=size, where=where)
+    return policy, tuned.told(chosen)
 
 
 def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str) -> PolicyConfig:

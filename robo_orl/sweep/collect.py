@@ -58,6 +58,7 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
         train=_training(cell, results[TRAIN]),
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
+        tuning=cell.tuning,
         **_origin(),
     )
     write_cell(out / CELLS / cell.name, record, rows)

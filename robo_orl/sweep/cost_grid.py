@@ -9,7 +9,7 @@ from typing import Any
 from robo_orl.config import SuiteConfig
 from robo_orl.engine.run_folder import versions
 from robo_orl.errors import UsageError
-from robo_orl.measure.grid import cells, rows, run
+from robo_orl.measure.grid import cells, is_launched, rows, run
 from robo_orl.measure.rows import write_row
 from robo_orl.presets import load_task
 from robo_orl.report.cost_page import write_cost_page
@@ -55,7 +55,7 @@ def store_records(suite: SuiteConfig, out: Path) -> None:
     """One record a size: the single-process rows that were measured beside their base."""
     task = load_task(suite.grid.task)
     for size in suite.grid.sizes:
-        found = [row for row in rows(out) if row["size"] == size and row["zero"] == 0 and not row["oom"]]
+        found = [row for row in rows(out) if row["size"] == size and not is_launched(row) and not row["oom"]]
         kept = [row for row in found if row["step_relative"]]
         base = [row for row in kept if row["policy"] == row["base"]]
         if base:

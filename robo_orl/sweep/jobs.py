@@ -142,7 +142,7 @@ def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
         key=f"eval-{cell.name}",
         command=_command(
             "eval", str(train.output), *selection, episodes=request.episodes, seed=request.seed, loop=request.loop,
-            out=folder,
+            out=folder, **({"starts": request.starts} if request.starts != "test" else {}),
         ),
         needs=(train.key,),
         work=request.episodes * cell.task.horizon,

@@ -1,0 +1,89 @@
+"""What may be tried for a policy, and which point is tried next: the same number of trials for every policy.
+
+Trial 0 is the policy file as it is. The others are drawn by optuna's tree-structured Parzen estimator (Bergstra et al.
+2011) from the grid that the objective's authors published, without repeating a point; with few trials that is a random
+search. Everything is a function of the seed and of the scores so far, so that an interrupted search, told its scores
+again, asks for the same points.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from robo_orl.config import PolicyConfig, apply_overrides, sha256_of
+from robo_orl.errors import RunError
+from robo_orl.objectives import OBJECTIVES
+
+Point = dict[str, Any]  # key of a policy file -> value
+# Every method's training has these; behaviour cloning has nothing else.
+COMMON = {"optim.lr": (0.0003, 0.001, 0.003), "optim.weight_decay": (0.0001, 0.01)}
+
+
+def space_of(policy: PolicyConfig) -> dict[str, tuple[Any, ...]]:
+    """Key -> values; the policy's own value is always among them, the first."""
+    space = {}
+    for key, values in (COMMON | OBJECTIVES[policy.objective.name].search).items():
+        own = _value(policy, key)
+        space[key] = (own, *(value for value in values if value != own))
+    return space
+
+
+def size_of(space: dict[str, tuple[Any, ...]]) -> int:
+    """Points in it."""
+    total = 1
+    for values in space.values():
+        total *= len(values)
+    return total
+
+
+def nested(point: Point) -> dict[str, Any]:
+    """A point as settings of a policy file."""
+    return apply_overrides({}, [f"{key}={json.dumps(value)}" for key, value in point.items()])
+
+
+def _value(policy: PolicyConfig, key: str) -> Any:
+    """What the policy has at a dotted key; parameters of an objective that it does not name have their default."""
+    parts = key.split(".")
+    if parts[:2] == ["objective", "params"] and parts[2] not in policy.objective.params:
+        return OBJECTIVES[policy.objective.name].Params.model_fields[parts[2]].default
+    value: Any = policy.model_dump(mode="json")
+    for part in parts:
+        value = value[part]
+    return value
+
+
+class Search:
+    """The trials of one policy, one after the other: `ask` for a point, `tell` its score."""
+
+    def __init__(self, policy: PolicyConfig, seed: int):
+        try:
+            import optuna
+        except ImportError as error:
+            raise RunError(f"Tuning needs optuna ({error}); install it with: pip install 'robo-orl[tune]'.") from None
+        optuna.logging.set_verbosity(logging.WARNING)
+        self.space, self._seen = space_of(policy), set()
+        own_seed = int(sha256_of([seed, policy.name])[:8], 16)  # no two policies draw alike
+        self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=own_seed))
+        self._study.enqueue_trial({key: json.dumps(values[0]) for key, values in self.space.items()})
+        self._pruned = optuna.trial.TrialState.PRUNED
+
+    def ask(self) -> Point | None:
+        """What differs from the policy file in the next trial; None when every point of the space was tried."""
+        while len(self._seen) < size_of(self.space):
+            self._trial = self._study.ask()
+            # As JSON, so that numbers, words and null are categories alike.
+            drawn = {
+                key: self._trial.suggest_categorical(key, [json.dumps(v) for v in values])
+                for key, values in self.space.items()
+            }
+            if (point := tuple(drawn.values())) not in self._seen:
+                self._seen.add(point)
+                return {key: json.loads(v) for key, v in drawn.items() if json.loads(v) != self.space[key][0]}
+            self._study.tell(self._trial, state=self._pruned)
+        return None
+
+    def tell(self, score: float) -> None:
+        """The score of the point asked for last; more is better."""
+        self._study.tell(self._trial, score)

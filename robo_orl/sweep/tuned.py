@@ -1,0 +1,53 @@
+"""The file of a search, tasks/tuned/*.yaml: what was chosen for each policy, and what the search was allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from robo_orl.config import Strict, parse
+from robo_orl.presets import preset_values
+from robo_orl.results.record import Tuning
+
+
+class Chosen(Strict):
+    """The best trial of one policy."""
+
+    objective: str
+    set: dict[str, Any] = Field({}, description="laid on the policy file; empty: the file as it is was best")
+    trial: int = Field(ge=0, description="which trial it was; 0 is the file as it is")
+    trials: int = Field(ge=1, description="how many there were: the budget, or all points of a smaller space")
+    k: int = Field(ge=0, description="successes of its n episodes, on start states for tuning")
+    n: int = Field(ge=1)
+
+
+class Tuned(Strict):
+    """What `robo-orl tune` found. Every policy had the same number of trials."""
+
+    name: str
+    suite: str
+    task: str
+    regime: str
+    trials: int = Field(ge=1, description="the budget of each policy")
+    episodes: int = Field(ge=1)
+    seed: int = 0
+    steps: int = Field(ge=1, description="of a trial's training")
+    policies: dict[str, Chosen]
+
+    def of(self, name: str, objective: str) -> Chosen | None:
+        """What a policy takes: its own, or that of the only policy that was tuned for its objective."""
+        if name in self.policies:
+            return self.policies[name]
+        same = [chosen for chosen in self.policies.values() if chosen.objective == objective]
+        return same[0] if len(same) == 1 else None
+
+    def told(self, chosen: Chosen | None) -> Tuning:
+        """For a record: what a result's settings are from."""
+        trials = chosen.trials if chosen else 0
+        return Tuning(trials=trials, episodes=self.episodes, task=self.task, regime=self.regime)
+
+
+def load_tuned(name: str) -> Tuned:
+    """A file by its name in tasks/tuned/, or by path."""
+    return parse(Tuned, preset_values("tasks/tuned", name), f"tuned {name}")

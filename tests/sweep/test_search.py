@@ -1,0 +1,75 @@
+"""What may be tried for a policy, and in which order."""
+
+import pytest
+
+from robo_orl.config import PolicyChoice
+from robo_orl.objectives import OBJECTIVES
+from robo_orl.presets import load_policy
+from robo_orl.sweep.cells import policy_of
+from robo_orl.sweep.search import COMMON, Search, nested, size_of, space_of
+
+pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
+
+
+def drawn(policy, seed, count, scores=()):
+    search, points = Search(policy, seed), []
+    for number in range(count):
+        points.append(search.ask())
+        search.tell(scores[number] if number < len(scores) else 0.0)
+    return points
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch):
+    monkeypatch.delenv("ROBO_ORL_PRESETS", raising=False)
+
+
+def test_the_first_trial_is_the_policy_file_and_no_point_comes_twice():
+    points = drawn(load_policy("iql"), 0, 12)
+    assert points[0] == {}
+    assert len({tuple(sorted(point.items())) for point in points}) == 12
+
+
+def test_a_search_told_the_same_scores_asks_for_the_same_points_and_another_seed_or_policy_for_others():
+    scores = [3.0, 1.0, 5.0, 2.0, 4.0, 0.0]
+    iql = drawn(load_policy("iql"), 0, 16, scores)
+    assert drawn(load_policy("iql"), 0, 16, scores) == iql
+    assert drawn(load_policy("iql"), 1, 16, scores) != iql
+    assert drawn(load_policy("bc"), 0, 6) != drawn(load_policy("filtered_bc"), 0, 6)
+
+
+def test_a_space_that_is_tried_out_gives_nothing_more():
+    bc = load_policy("bc")
+    assert space_of(bc).keys() == COMMON.keys() and size_of(space_of(bc)) == 6
+    points = drawn(bc, 0, 6)
+    assert len({tuple(sorted(point.items())) for point in points}) == 6
+    search = Search(bc, 0)
+    for _ in range(6):
+        search.ask()
+        search.tell(1.0)
+    assert search.ask() is None
+
+
+def test_the_policys_own_value_is_in_the_space_even_if_nobody_published_it():
+    policy = policy_of(PolicyChoice(use="iql", set={"objective": {"params": {"beta": 7.5}}}), size=None, where="here")
+    assert space_of(policy)["objective.params.beta"] == (7.5, 0.5, 1.0, 3.0, 10.0)
+
+
+def test_a_point_becomes_the_settings_of_a_policy_file():
+    point = {"objective.params.beta": 3.0, "selection.num_samples": 8, "optim.lr": 0.003}
+    assert nested(point) == {
+        "objective": {"params": {"beta": 3.0}}, "selection": {"num_samples": 8}, "optim": {"lr": 0.003},
+    }  # fmt: skip
+
+
+PRESETS = {"return_conditioned": "return_conditioned_flow", "mc_awr": "mc_awr_flow"}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_value_of_every_space_makes_a_policy(objective):
+    name = PRESETS.get(objective, objective)
+    for key, values in space_of(load_policy(name)).items():
+        for value in values:
+            policy = policy_of(PolicyChoice(use=name, set=nested({key: value})), size=None, where="here")
+            OBJECTIVES[objective](policy)  # its own schema refuses what it does not know
+            assert policy.objective.name == objective

@@ -1,0 +1,147 @@
+"""Equal tuning: the same number of trials for every policy, kept, resumable, and used by the suite."""
+
+import json
+
+import pytest
+import yaml
+
+from robo_orl.cli import app
+from robo_orl.config import PolicyChoice, deep_merge
+from robo_orl.errors import RunError, UsageError
+from robo_orl.report.boards import board, group
+from robo_orl.report.build import build
+from robo_orl.report.cells import load
+from robo_orl.results.record import Tuning
+from robo_orl.results.store import read_cells
+from robo_orl.sweep.bench import bench
+from robo_orl.sweep.cells import expand, load_suite
+from robo_orl.sweep.tune import Plan, spaces_of, tune
+from robo_orl.sweep.tuned import load_tuned
+
+pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
+GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg"], "policies": ["bc", "critic"]}
+
+
+def plan(suite, **changes):
+    options = {"policies": "", "task": "", "regime": "", "trials": 4, "episodes": 6, "seed": 0, "settings": []}
+    return Plan.of(suite, **(options | changes))
+
+
+def test_every_policy_has_the_same_trials_and_the_best_is_chosen(presets, fakes, tmp_path):
+    fakes(likes=0.003)
+    found = tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", workers=2, progress=False)
+    assert {name: len(trials) for name, trials in found["every_trial"].items()} == {"bc": 6, "critic": 6}
+    for name, chosen in found["policies"].items():
+        trials = found["every_trial"][name]
+        assert trials[0]["set"] == {} and (trials[0]["k"], trials[0]["n"]) == (3, 6)
+        assert chosen["k"] == max(trial["k"] for trial in trials)
+        assert trials[chosen["trial"]]["set"] == chosen["set"] and chosen["trials"] == 6
+    best = found["policies"]["bc"]  # whose six points are tried out
+    assert best["set"]["optim"]["lr"] == 0.003 and (best["k"], best["n"]) == (6, 6)
+
+
+def test_the_file_as_it_is_stays_where_nothing_beats_it(presets, fakes, tmp_path):
+    found = tune(plan(presets(groups=[GROUP])), tmp_path / "out", workers=2, progress=False)
+    assert all(chosen["trial"] == 0 and chosen["set"] == {} for chosen in found["policies"].values())
+
+
+def test_trials_are_judged_on_start_states_that_no_result_is_from(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP])
+    tune(plan(suite, trials=2), tmp_path / "out", workers=2, progress=False)
+    evaluations = [call["command"] for call in fakes.calls() if call["kind"] == "eval"]
+    assert evaluations and all(words[words.index("--starts") + 1] == "tuning" for words in evaluations)
+    before = len(fakes.calls())
+    bench(suite, tmp_path / "results", workers=2, progress=False)
+    assert not any("--starts" in call["command"] for call in fakes.calls()[before:])
+
+
+def test_a_second_call_computes_nothing_and_more_trials_go_on_from_there(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP])
+    first = tune(plan(suite, trials=3), tmp_path / "out", workers=2, progress=False)
+    done = len(fakes.calls())
+    assert tune(plan(suite, trials=3), tmp_path / "out", workers=2, progress=False) == first
+    assert len(fakes.calls()) == done
+    more = tune(plan(suite, trials=4), tmp_path / "out", workers=2, progress=False)
+    assert [trials[:3] for trials in more["every_trial"].values()] == list(first["every_trial"].values())
+    assert sum(call["kind"] == "eval" for call in fakes.calls()[done:]) == 2  # one more trial of either policy
+
+
+def test_a_failed_trial_is_an_error_that_can_be_retried(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP])
+    fakes(fail="critic_trial1")
+    with pytest.raises(RunError, match=r"1 trial\(s\) failed; .*critic_trial1.*the fake was told to fail"):
+        tune(plan(suite), tmp_path / "out", workers=2, progress=False)
+    fakes()
+    assert tune(plan(suite), tmp_path / "out", workers=2, progress=False)["policies"]["critic"]["trials"] == 4
+
+
+def test_a_suite_uses_what_was_chosen_and_says_by_how_many_trials(presets, fakes, tmp_path):
+    fakes(likes=0.003)
+    found = tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", workers=2, progress=False)
+    variant = {"use": "critic", "name": "critic_variant", "set": {"optim": {"lr": 0.0007}}}
+    one = {**GROUP, "tasks": ["toy"], "policies": ["bc", "critic", variant, "control"]}
+    suite = presets("after", groups=[one], tuned=found["file"])
+    cells = {cell.policy.name: cell for cell in expand(load_suite(suite))}
+    assert cells["bc"].policy.optim.lr == 0.003
+    values = cells["critic"].policy.model_dump(mode="json")
+    assert deep_merge(values, found["policies"]["critic"]["set"]) == values
+    assert cells["critic_variant"].policy.optim.lr == 0.0007  # its own setting is above what a search chose
+    bench(suite, tmp_path / "results", workers=2, progress=False)
+    records = {record.policy.name: record for record, _ in read_cells(tmp_path / "results")}
+    budget = Tuning(trials=6, episodes=6, task="toy", regime="mg")
+    assert records["bc"].tuning == records["control"].tuning == budget
+    found_cells = load(tmp_path / "results")
+    key, policies = next(iter(group(found_cells).items()))
+    made = board(found_cells, key, policies)
+    assert made["tuning"] == "each trial 6 episodes of toy mg"
+    assert {row["trials"] for row in made["rows"]} == {6}
+    build(tmp_path / "results", tmp_path / "results")
+    assert "Trials: those that chose the settings" in (tmp_path / "results" / "report.html").read_text()
+
+
+def test_a_policy_that_no_search_was_made_for_is_called_not_tuned(presets, fakes, tmp_path):
+    found = tune(plan(presets(groups=[GROUP]), policies="bc", trials=1), tmp_path / "out", workers=2, progress=False)
+    suite = presets("after", groups=[{**GROUP, "tasks": ["toy"]}], tuned=found["file"])
+    assert {cell.policy.name: cell.tuning for cell in expand(load_suite(suite))}["critic"].trials == 0
+
+
+def test_tuning_is_no_part_of_an_untouched_cells_address(presets, fakes, tmp_path):
+    found = tune(plan(presets(groups=[GROUP]), trials=1), tmp_path / "out", workers=2, progress=False)
+    plain = [cell.key for cell in expand(load_suite(presets(groups=[GROUP])))]
+    assert [cell.key for cell in expand(load_suite(presets("after", groups=[GROUP], tuned=found["file"])))] == plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"policies": "bc,critik"}, "Did you mean 'critic'"),
+        ({"task": "toi"}, "Did you mean 'toy'"),
+        ({"regime": "mgg"}, "Did you mean 'mg'"),
+    ],
+)
+def test_an_unknown_name_is_one_sentence(presets, changes, message):
+    with pytest.raises(UsageError, match=message):
+        plan(presets(groups=[GROUP]), **changes)
+
+
+def test_a_tuned_file_with_a_wrong_key_is_one_sentence(presets, tmp_path):
+    path = tmp_path / "tuned.yaml"
+    path.write_text(yaml.safe_dump({"suite": "small", "trails": 3}))
+    with pytest.raises(UsageError, match="tuned .*tuned.yaml: task: Field required"):
+        load_tuned(str(path))
+
+
+def test_the_spaces_are_told_without_searching(presets, capsys):
+    suite = presets(groups=[GROUP])
+    told = spaces_of(plan(suite))["policies"]
+    assert told["bc"]["points"] == 6 and told["bc"]["trials"] == 4
+    app(["tune", "--suite", suite, "--spaces", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["policies"].keys() == {"bc", "critic"}
+
+
+def test_settings_are_laid_on_every_trial(presets):
+    asked = plan(presets(groups=[GROUP]), settings=["optim.steps=7"])
+    assert {asked.policy(name).steps for name in asked.choices} == {7}
+    assert asked.trial("bc", 2, {"optim.lr": 0.003}) == PolicyChoice(
+        use="bc", name="bc_trial2", set={"optim": {"lr": 0.003}}
+    )
