@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,17 +32,23 @@ ROWS = "cost_cells"
 
 @dataclass(frozen=True)
 class CostCell:
-    """One policy of a plan at one size under one ZeRO stage."""
+    """One policy of a plan at one size in one process, or launched on several under DDP (zero 0) or a ZeRO stage."""
 
     policy: PolicyConfig
     base: PolicyConfig
     zero: int
+    launched: bool
 
     @property
     def name(self) -> str:
         """Unique in its plan, and a file name."""
-        optim = self.policy.optim
-        return f"{self.policy.backbone.size}-zero{self.zero}-{optim.precision}-{optim.batch_size}-{self.policy.name}"
+        optim, engine = self.policy.optim, "ddp" if self.launched and not self.zero else f"zero{self.zero}"
+        return f"{self.policy.backbone.size}-{engine}-{optim.precision}-{optim.batch_size}-{self.policy.name}"
+
+    @property
+    def layout(self) -> Layout:
+        """Where its numbers live on this machine."""
+        return Layout(processes() if self.launched else 1, self.zero, device=device())
 
 
 def cells(plan: dict[str, Any]) -> list[CostCell]:
@@ -51,7 +57,16 @@ def cells(plan: dict[str, Any]) -> list[CostCell]:
     found = []
     for size in plan["sizes"]:
         sized = [p.model_copy(update={"backbone": p.backbone.model_copy(update={"size": size})}) for p in policies]
-        found += [CostCell(policy, sized[0], zero) for zero in plan["zero"] for policy in sized]
+        found += [CostCell(policy, sized[0], *engine) for engine in engines(plan["zero"]) for policy in sized]
+    return found
+
+
+def engines(stages: Sequence[int]) -> list[tuple[int, bool]]:
+    """(stage, launched) for each of the stages, and plain DDP on as many processes before the first ZeRO stage."""
+    found = [(stage, stage > 0) for stage in stages]
+    first = next((index for index, stage in enumerate(stages) if stage), None)
+    if first is not None:
+        found.insert(first, (0, True))
     return found
 
 
@@ -93,9 +108,10 @@ def lacking() -> list[str]:
 
 def why_not(cell: CostCell, missing: list[str]) -> str | None:
     """Why a cell cannot be measured on this machine; None where it can."""
-    if cell.zero and missing:
-        return f"ZeRO needs {' and '.join(missing)}, not installed here"
-    if cell.zero == 0:
+    needed = [name for name in missing if cell.zero or (cell.launched and name == "accelerate")]
+    if needed:
+        return f"{'ZeRO' if cell.zero else 'DDP'} needs {' and '.join(needed)}, not installed here"
+    if not cell.launched:
         return None
     return None if cell.policy.optim.batch_size % (2 * processes()) == 0 else "the batch does not divide"
 
@@ -105,10 +121,15 @@ def processes() -> int:
     return torch.cuda.device_count() or 2
 
 
+def device() -> str:
+    """What cells are measured on."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def measured(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
     """The row of one cell."""
     alone = cell.policy.name == cell.base.name
-    if cell.zero:
+    if cell.launched:
         row = _launched(cell, task, steps)
     else:
         pair = [cell.base] if alone else [cell.base, cell.policy]
@@ -120,8 +141,9 @@ def measured(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
     _forget()
     return {
         "cell": cell.name, "policy": cell.policy.name, "size": cell.policy.backbone.size, "zero": cell.zero,
-        "base": cell.base.name, "batch": cell.policy.optim.batch_size, "precision": cell.policy.optim.precision,
-        "parameters_total": parameters_of(cell, task), "oom": None, "predicted": _predicted(cell, task),
+        "launched": cell.launched, "base": cell.base.name, "batch": cell.policy.optim.batch_size,
+        "precision": cell.policy.optim.precision, "parameters_total": parameters_of(cell, task), "oom": None,
+        "predicted": _predicted(cell, task),
         **row, **machine(),
     }  # fmt: skip
 
@@ -136,26 +158,23 @@ def parameters_of(cell: CostCell, task: TaskConfig) -> int:
 def _predicted(cell: CostCell, task: TaskConfig) -> dict[str, Any] | None:
     if unpredictable(cell.policy):
         return None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    layout = Layout(processes() if cell.zero else 1, cell.zero, device=device)
-    return memory(workload_of(cell.policy, task, layout))
+    return memory(workload_of(cell.policy, task, cell.layout))
 
 
 def _launched(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
     """The base before and after the policy, in one job: a drift of the machine cancels to first order."""
     from robo_orl.measure.launching import launch
 
-    layout = Layout(processes(), cell.zero)
     turns = [cell.base, cell.policy, cell.base]
     try:
-        first, own, last = launch(layout, [{"policy": policy, "task": task, "steps": steps} for policy in turns])
+        first, own, last = launch(cell.layout, [{"policy": policy, "task": task, "steps": steps} for policy in turns])
     except RunError as error:
         if "out of memory" in str(error).lower():
             return {"oom": str(error)}
         raise
     base = median(first["times_s"] + last["times_s"])
     return {
-        "world": layout.world,
+        "world": cell.layout.world,
         "steps": steps,
         "step_s": own["step_s"],
         "step_relative": own["step_s"] / base,

@@ -35,9 +35,9 @@ def write_cost_page(rows: Sequence[dict[str, Any]], out: Path) -> Path:
 
 def page(rows: Sequence[dict[str, Any]]) -> str:
     """The page as text."""
-    rows = sorted(rows, key=lambda row: (row["parameters_total"], row["zero"], row["policy"] != row["base"]))
+    rows = sorted(rows, key=_order)
     style = (files("robo_orl.report") / "templates" / "style.css").read_text(encoding="utf-8") + STYLE
-    figures = [_figure(size, [r for r in rows if r["size"] == size and r["zero"] == 0]) for size in _sizes(rows)]
+    figures = [_figure(size, [r for r in rows if r["size"] == size and not is_launched(r)]) for size in _sizes(rows)]
     body = [
         tag("h1", "What a critic costs"),
         *(tag("p", sentence, class_="lead") for sentence in sentences(rows)),
@@ -52,11 +52,27 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
     return f'<!doctype html>\n<html lang="en">{head}<body>{main}</body></html>\n'
 
 
+def is_launched(row: dict[str, Any]) -> bool:
+    """Whether a row was measured under a launcher; rows from before plain DDP had a row have ZeRO's alone."""
+    return row.get("launched", row["zero"] > 0)
+
+
+def _order(row: dict[str, Any]) -> tuple:
+    return row["parameters_total"], is_launched(row), row["zero"], row["policy"] != row["base"]
+
+
+def _engine(row: dict[str, Any]) -> str:
+    if not is_launched(row):
+        return "one process"
+    processes = f", {row['world']} processes" if row.get("world") else ""
+    return (f"ZeRO-{row['zero']}" if row["zero"] else "DDP") + processes
+
+
 def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
     """One a size: every policy's time and memory relative to the base, with the quartiles of the ratio and n."""
     told = []
     for size in _sizes(rows):
-        here = [r for r in rows if r["size"] == size and r["zero"] == 0 and r["policy"] != r["base"]]
+        here = [r for r in rows if r["size"] == size and not is_launched(r) and r["policy"] != r["base"]]
         parts = [
             f"{r['policy']} {r['step_relative']:.2f} x the time"
             f" [{r['step_relative_quartiles'][0]:.2f}, {r['step_relative_quartiles'][1]:.2f}]"
@@ -108,24 +124,33 @@ def _figure(size: str, rows: Sequence[dict[str, Any]]) -> Markup:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Markup:
-    columns = ("policy", "size", "ZeRO", "step", "x base", "memory", "x base", "predicted", "error", "sent a step")
+    columns = (
+        "policy", "size", "engine", "step", "x base", "memory", "x base", "x plain DDP: step, memory", "predicted",
+        "error", "sent a step",
+    )  # fmt: skip
     head = tag("tr", *(tag("th", column, scope="col") for column in columns))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *(_row(row) for row in rows))), class_="wide")
+    plain = {(row["policy"], row["size"]): row for row in rows if is_launched(row) and row["zero"] == 0}
+    body = [_row(row, plain.get((row["policy"], row["size"]))) for row in rows]
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll")
 
 
-def _row(row: dict[str, Any]) -> Markup:
+def _row(row: dict[str, Any], plain: dict[str, Any] | None) -> Markup:
+    """plain: the row of the same policy and size under DDP, where there is one."""
+    first = [tag("th", row["policy"], scope="row"), tag("td", row["size"]), tag("td", _engine(row), class_="text")]
     if row["oom"]:
-        cells = [row["policy"], row["size"], row["zero"], "out of memory", *[""] * 6]
-        return tag("tr", *(tag("td", cell) for cell in cells))
+        return tag("tr", *first, tag("td", "out of memory"), *(tag("td") for _ in range(7)))
     measured, predicted = row["peak_memory_bytes"], (row["predicted"] or {}).get("peak_bytes")
+    beside = ""
+    if row["zero"] and plain is not None and not plain["oom"]:
+        beside = f"{row['step_s'] / plain['step_s']:.3f}, {measured / plain['peak_memory_bytes']:.3f}"
     cells = [
-        row["policy"], row["size"], row["zero"], f"{row['step_s'] * 1e3:.4g} ms",
+        f"{row['step_s'] * 1e3:.4g} ms",
         f"{row['step_relative']:.3f}" if row["step_relative"] else "measured alone",
-        f"{measured / 1e6:.4g} MB", f"{row['memory_relative']:.3f}",
+        f"{measured / 1e6:.4g} MB", f"{row['memory_relative']:.3f}", beside,
         f"{predicted / 1e6:.4g} MB" if predicted else "", f"{predicted / measured - 1:+.1%}" if predicted else "",
         f"{max(row['sent_bytes_per_step']) / 1e6:.4g} MB" if row.get("sent_bytes_per_step") else "",
     ]  # fmt: skip
-    return tag("tr", *(tag("td", cell) for cell in cells))
+    return tag("tr", *first, *(tag("td", cell) for cell in cells))
 
 
 STYLE = """
@@ -133,6 +158,5 @@ main { padding-bottom: 4rem; }
 .measured { stroke: var(--ink); stroke-width: 2; }
 .legend span { margin-right: 1.2rem; white-space: nowrap; }
 .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; }
-.wide { overflow-x: auto; } .wide td, .wide th { padding: .2rem .8rem .2rem 0; text-align: left; }
 figure .label, figure .tick { fill: currentColor; font-size: 12px; }
 """

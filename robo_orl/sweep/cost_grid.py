@@ -9,10 +9,10 @@ from typing import Any
 from robo_orl.config import SuiteConfig
 from robo_orl.engine.run_folder import versions
 from robo_orl.errors import UsageError
-from robo_orl.measure.grid import cells, is_launched, rows, run
+from robo_orl.measure.grid import cells, rows, run
 from robo_orl.measure.rows import write_row
 from robo_orl.presets import load_task
-from robo_orl.report.cost_page import write_cost_page
+from robo_orl.report.cost_page import is_launched, write_cost_page
 from robo_orl.results.origin import code, hardware
 from robo_orl.results.record import CostRecord, CostRow, SuiteRef
 from robo_orl.results.store import write_cost

@@ -54,7 +54,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(grid, "cost_table", table)
     monkeypatch.setattr(grid, "_predicted", lambda cell, task: None)
     monkeypatch.setattr(grid, "parameters_of", lambda cell, task: 1)
-    monkeypatch.setattr(grid, "lacking", lambda: ["deepspeed"])
+    monkeypatch.setattr(grid, "lacking", lambda: ["accelerate", "deepspeed"])
     return asked
 
 
@@ -62,8 +62,9 @@ def test_every_cell_is_measured_beside_the_base_once(quick, tmp_path):
     plan = json.loads(json.dumps(plan_of(suite())))
     first = grid.run(plan, tmp_path, tell=lambda line: None)
     assert quick == [["bc_flow"], ["bc_flow", "iql"], ["bc_flow", "ten"]]
-    assert first["measured"] == 3 and len(first["left_out"]) == 3
-    assert all("ZeRO needs deepspeed, not installed" in line for line in first["left_out"])
+    assert first["measured"] == 3 and len(first["left_out"]) == 6
+    assert sum("ZeRO needs accelerate and deepspeed, not installed" in line for line in first["left_out"]) == 3
+    assert sum("DDP needs accelerate, not installed" in line for line in first["left_out"]) == 3
     again = grid.run(plan, tmp_path, tell=lambda line: None)
     assert again["measured"] == 0 and again["there_before"] == 3 and len(quick) == 3
     rows = {row["policy"]: row for row in grid.rows(tmp_path)}
@@ -96,13 +97,51 @@ def test_a_launched_job_that_fails_is_told_and_the_others_run(quick, tmp_path, m
     def fails(layout, requests):
         names = [request["policy"].name for request in requests]
         assert names[0] == names[2] == "bc_flow"
+        if layout.zero == 0:
+            raise RunError("DDP failed: no memory of it")
         raise RunError("ZeRO-2 failed: CUDA out of memory" if names[1] == "ten" else "ZeRO-2 failed: no network")
 
     monkeypatch.setattr(launching, "launch", fails)
     monkeypatch.setattr(grid, "lacking", list)
     summary = grid.run(plan_of(suite()), tmp_path, tell=lambda line: None)
     assert summary["measured"] == 4 and sum("no network" in line for line in summary["left_out"]) == 2
+    assert sum("-ddp-" in line and "DDP failed" in line for line in summary["left_out"]) == 3
     assert [row["policy"] for row in grid.rows(tmp_path) if row["oom"]] == ["ten"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "engines"),
+    [
+        ([0], [(0, False)]),
+        ([0, 1, 3], [(0, False), (0, True), (1, True), (3, True)]),
+        ([2], [(0, True), (2, True)]),
+    ],
+)
+def test_plain_ddp_stands_beside_every_zero_stage(asked, engines):
+    found = grid.cells(plan_of(suite(zero=asked, policies=["bc_flow", "iql"])))
+    assert [(cell.zero, cell.launched) for cell in found if cell.policy.name == "iql"] == engines
+    assert len({cell.name for cell in found}) == len(found)
+    assert all(cell.layout.world == (grid.processes() if cell.launched else 1) for cell in found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_two_processes_measure_ddp_and_every_zero_stage(tmp_path):
+    """On the CPU, so that the path of every engine is walked on any machine."""
+    pytest.importorskip("deepspeed")
+    asked = suite(zero=[1, 2, 3], policies=["bc_flow", "qc"])
+    summary = run_grid(asked, tmp_path, tell=print)
+    assert summary["measured"] == 8 and not summary["left_out"]
+    rows = {(row["policy"], row["zero"]): row for row in grid.rows(tmp_path)}
+    assert set(rows) == {(policy, stage) for policy in ("bc_flow", "qc") for stage in range(4)}
+    for (_, stage), row in rows.items():
+        assert row["world"] == grid.processes() and row["launched"] and row["engine"]["zero_stage"] == stage
+        assert row["step_s"] > 0 and row["predicted"]["peak_bytes"] == pytest.approx(row["peak_memory_bytes"], rel=0.05)
+    sent = {stage: max(rows["qc", stage]["sent_bytes_per_step"]) for stage in range(4)}
+    if grid.processes() == 2:
+        assert sent[1] == pytest.approx(1.5 * sent[0], rel=0.05)  # the weights travel as well as the gradients
+    page = (tmp_path / "cost.html").read_text()
+    assert "DDP, 2 processes" in page and "ZeRO-3, 2 processes" in page
 
 
 def test_another_fault_is_no_memory_fault():
@@ -118,6 +157,19 @@ def test_the_page_shows_what_did_not_fit(tmp_path):
     assert "out of memory" in page([told | {"oom": "CUDA out of memory"}])
 
 
+def test_the_page_sets_zero_beside_plain_ddp_and_leaves_launched_rows_out_of_the_figures():
+    row = {
+        "policy": "iql", "size": "m", "base": "bc", "parameters_total": 5, "predicted": None, "oom": None, "world": 2,
+        "launched": True, "step_relative": 1.0, "memory_relative": 1.0, "sent_bytes_per_step": [5e6],
+    }  # fmt: skip
+    shown = page([
+        row | {"zero": 0, "step_s": 0.1, "peak_memory_bytes": 100},
+        row | {"zero": 2, "step_s": 0.15, "peak_memory_bytes": 50},
+    ])  # fmt: skip
+    assert "1.500, 0.500" in shown and "DDP, 2 processes" in shown and "ZeRO-2, 2 processes" in shown
+    assert "beside bc" not in shown and "<rect" not in shown
+
+
 def test_the_base_of_the_ratios_has_no_critic():
     with pytest.raises(UsageError, match="put plain behaviour cloning there"):
         plan_of(suite(policies=["iql", "bc_flow"]))
@@ -128,7 +180,7 @@ def test_the_base_of_the_ratios_has_no_critic():
 def test_the_shipped_suite_can_be_planned():
     shipped = parse(SuiteConfig, preset_values("tasks/suites", "cost"), "suite cost")
     plan = plan_of(shipped)
-    assert len(grid.cells(plan)) == len(plan["policies"]) * len(plan["sizes"]) * 4
+    assert len(grid.cells(plan)) == len(plan["policies"]) * len(plan["sizes"]) * 5  # four stages and plain DDP
     assert json.loads((ROOT / "benchmarks/cost_plan.json").read_text()) == json.loads(json.dumps(plan))
 
 
@@ -156,5 +208,5 @@ def test_torch_alone_is_enough_and_what_is_missing_is_named(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     summary = json.loads(done.stdout[done.stdout.index("{") :])
     assert summary["missing"] == ["pydantic", "yaml", "accelerate", "deepspeed"]
-    assert summary["measured"] == 2 and len(summary["left_out"]) == 2
+    assert summary["measured"] == 2 and len(summary["left_out"]) == 4
     assert {row["policy"] for row in grid.rows(tmp_path / "out")} == {"bc_flow", "iql"}
