@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -299,7 +300,11 @@ def _write_report(results: Path, out: Path, as_json: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the command line; faults become one sentence on stderr, exit 2 for usage and 1 for failure."""
+    """Run the command line; faults become one sentence on stderr, exit 2 for usage and 1 for failure.
+
+    SIGTERM, by which schedulers announce the end of a job, is Ctrl-C: work stops where it can go on.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(standalone_mode=True)
     except UsageError as error:

@@ -74,11 +74,14 @@ class Bench:
         for cell in self.todo:  # a kill may have come between a cell's last job and its record
             self._store_if_complete(cell)
         needed = self.ledger.needed(self._cell_jobs()) + self.costs
-        with Display(self._lines(), workers, show=progress and bool(needed)) as display:
-            states = Schedule(needed, runner, workers, self._finished, display.update).run()
-            failed = self._failures(states)
-            display.tell_failures(list(failed.values()))
-        self._write_manifest(failed)
+        failed: dict[str, Failure] = {}
+        try:
+            with Display(self._lines(), workers, show=progress and bool(needed)) as display:
+                states = Schedule(needed, runner, workers, self._finished, display.update).run()
+                failed = self._failures(states)
+                display.tell_failures(list(failed.values()))
+        finally:  # interrupted, it still says what is done
+            self._write_manifest(failed)
         summary = self._summary(failed)
         if failed and not summary["done"]:
             first = summary["failed"][0]

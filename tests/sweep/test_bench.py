@@ -119,6 +119,19 @@ def test_jobs_do_not_outlive_a_killed_bench(presets, fakes, tmp_path):
         pass  # free for the next call
 
 
+def test_a_bench_that_is_told_to_end_says_what_is_done(presets, fakes, tmp_path):
+    fakes(sleep=1.5)
+    out = tmp_path / "out"
+    words = ["robo-orl", "bench", "--suite", presets(groups=[GROUP]), "--out", str(out), "--workers", "1"]
+    process = start(f"from robo_orl import cli; sys.argv = {words!r}; cli.main()")
+    wait_until(lambda: list(out.glob("cells/*/record.json")), 60)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    assert "continues where it stopped" in process.stderr.read().decode()
+    states = [cell.state for cell in read_manifest(out).cells]
+    assert states.count("done") == len(list(out.glob("cells/*/record.json"))) >= 1 and "missing" in states
+
+
 def test_an_interrupted_bench_stops_its_jobs(presets, fakes, tmp_path):
     fakes(sleep=5)
     process = start_bench(presets(groups=[GROUP]), tmp_path / "out")
@@ -148,14 +161,18 @@ def test_the_lock_outlives_the_bench_while_one_of_its_jobs_is_alive(tmp_path):
 
 
 def start_bench(suite, out):
-    """The same bench in a process of its own, with the fakes in place."""
+    """The same bench in a process of its own."""
+    return start(f"print(json.dumps(bench.bench({suite!r}, {str(out)!r}, workers=2, progress=False)))")
+
+
+def start(call):
+    """A process of its own with the fakes in place."""
     code = (
         "import sys, json; from robo_orl.sweep import bench, jobs\n"
         f"jobs.ROBO_ORL = jobs.STEPS = (sys.executable, {str(Path(__file__).parent / 'fake_robo_orl.py')!r})\n"
         "bench.describe_data = lambda f: {'sha256': 's', 'episodes': 5, 'frames': 50, 'success': {'k': 2, 'n': 5}}\n"
-        f"print(json.dumps(bench.bench({suite!r}, {str(out)!r}, workers=2, progress=False)))"
     )
-    return start_interruptible([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    return start_interruptible([sys.executable, "-c", code + call], stderr=subprocess.PIPE)
 
 
 def wait_until(condition, seconds=20.0):
