@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class LocalRunner:
 
     def start(self, job: Job, cores: int) -> Running:
         """Start a job on `cores` cores."""
-        with self._log(job, ".json").open("wb") as answer, self._log(job, ".log").open("wb") as log:
+        with self._log(job, ".json").open("wb") as answer, self._log(job, ".log").open("wb") as log, _uninterrupted():
             process = subprocess.Popen(
                 job.with_workers(cores),
                 stdin=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ class LocalRunner:
                 env=os.environ | ONE_THREAD,
                 start_new_session=True,  # Ctrl-C reaches the bench alone, which then stops its jobs in order
                 pass_fds=() if self.lock is None else (self.lock,),
-                preexec_fn=_die_with_parent(),
+                preexec_fn=_before_exec(),
             )
         return Running(job, process)
 
@@ -62,7 +62,7 @@ class LocalRunner:
 
     def stop(self, handles: Sequence[Running], patience_s: float = 10.0) -> None:
         """Ask the jobs to end, and end those that do not."""
-        for number in (signal.SIGINT, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             alive = [running for running in handles if running.process.poll() is None]
             for running in alive:
                 with suppress(ProcessLookupError):
@@ -81,6 +81,31 @@ class Running:
 
     job: Job
     process: subprocess.Popen
+
+
+ENDS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold signals back while a process is born: what Python runs around a fork swallows the exception they raise."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _before_exec() -> Callable[[], None]:
+    """What a job does first: hear signals again, and on Linux die with its parent."""
+    die = _die_with_parent()
+
+    def before_exec() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+        if die is not None:
+            die()
+
+    return before_exec
 
 
 def _die_with_parent() -> Callable[[], None] | None:

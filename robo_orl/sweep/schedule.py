@@ -71,7 +71,8 @@ class Schedule:
                 for progress in self._running():
                     self._collect(progress)
         finally:
-            self.runner.stop([progress.handle for progress in self._running()])
+            # One that was being started when the interruption came has no handle; it ends with this process.
+            self.runner.stop([progress.handle for progress in self._running() if progress.handle is not None])
         self.watch(self.states)
         return self.states
 

@@ -126,8 +126,8 @@ def test_a_bench_that_is_told_to_end_says_what_is_done(presets, fakes, tmp_path)
     process = start(f"from robo_orl import cli; sys.argv = {words!r}; cli.main()")
     wait_until(lambda: list(out.glob("cells/*/record.json")), 60)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
-    assert "continues where it stopped" in process.stderr.read().decode()
+    told = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130 and "continues where it stopped" in told, told
     states = [cell.state for cell in read_manifest(out).cells]
     assert states.count("done") == len(list(out.glob("cells/*/record.json"))) >= 1 and "missing" in states
 

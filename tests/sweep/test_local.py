@@ -51,7 +51,7 @@ def test_silence_is_no_success(end):
 
 def test_a_job_that_ignores_the_request_to_end_is_ended(tmp_path):
     runner = LocalRunner(tmp_path)
-    code = "import signal as s, time; s.signal(s.SIGINT, s.SIG_IGN); print('ready', flush=True); time.sleep(30)"
+    code = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print('ready', flush=True); time.sleep(30)"
     running = runner.start(Job(TRAIN, "deaf", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), 1)
     while not (tmp_path / "deaf.json").read_text():
         time.sleep(0.01)
