@@ -78,7 +78,8 @@ class Chain(ManipulationEnv):
 
     def placed(self) -> np.ndarray:
         """(k,) bool: which cubes lie in the zone, on the table, released."""
-        return self.in_zone() & ~self.scene.touched()
+        inside = self.in_zone()
+        return inside & ~self.scene.touched() if inside.any() else inside  # asking for contacts costs more
 
     def _check_success(self) -> bool:
         return bool(self.placed().all())

@@ -101,6 +101,15 @@ class Stepper:
         env = self.env
         if self.loop == "stock":
             return env.step(action)
+        reward, done, info = self.move(action)
+        return env._get_observations(), reward, done, info
+
+    def move(self, action: np.ndarray) -> tuple[float, bool, dict]:
+        """`step` without gathering what the observables sampled; (reward, done, info)."""
+        self.attach()
+        env = self.env
+        if self.loop == "stock":
+            return env.step(action)[1:]
         if env.done:
             raise ValueError("executing action in terminated episode")
         env.timestep += 1
@@ -112,8 +121,7 @@ class Stepper:
         self._set_goals(action)
         self._advance()
         env.cur_time += env.control_timestep
-        reward, done, info = env._post_action(action)
-        return env._get_observations(), reward, done, info
+        return env._post_action(action)
 
     # ------------------------------------------------------------------------------------------------------ taking hold
 

@@ -64,7 +64,7 @@ class TaskEnv:
         self._bind()
         self._begin()
         self._env.reset()
-        self.spec = {key: value.size for key, value in self._observe(self._env._get_observations()).items()}
+        self.spec = {key: value.size for key, value in self._observe().items()}
 
     # ------------------------------------------------------------------------------------------------------ the episode
 
@@ -100,7 +100,7 @@ class TaskEnv:
         restore(self._env, start.entry)
         self._stepper.attach()
         self._begin()
-        return self._observe(self._env._get_observations())  # `restore` has sampled; again would shift it
+        return self._observe()  # `restore` has sampled; again would shift it
 
     def step(self, action: np.ndarray) -> Step:
         """Carry out one action (7,); values beyond [-1, 1] are clipped.
@@ -118,13 +118,13 @@ class TaskEnv:
             self._active += 1
             action = np.clip(action, -1.0, 1.0)
             self._gripper = np.sign(action[-1])
-        observations, _, _, _ = self._stepper.step(action)
+        self._stepper.move(action)
         before, after = self._completed, self._advance()
         if after > before and after < len(self._predicates):
             self._dead = self._dead_steps
         terminated = after == len(self._predicates)
         truncated = not terminated and self._active >= self._limit
-        return Step(self._observe(observations), self._reward(before, after), terminated, truncated, self.completed())
+        return Step(self._observe(), self._reward(before, after), terminated, truncated, self.completed())
 
     def completed(self) -> np.ndarray:
         """(S,) bool: the stages completed so far."""
@@ -157,9 +157,12 @@ class TaskEnv:
                 self._env.modify_observable(name, "active", False)
         self._env.reward = lambda action=None: 0.0
 
-    def _observe(self, observations: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        low_dim = {key: observations[key].astype(np.float32) for key in PROPRIOCEPTION}
-        low_dim["object"] = np.concatenate((observations["object-state"], self._context())).astype(np.float32)
+    def _observe(self) -> dict[str, np.ndarray]:
+        """What robosuite's observables sampled last, joined as its own observations are."""
+        sampled = self._env._observables
+        low_dim = {key: sampled[key].obs.astype(np.float32) for key in PROPRIOCEPTION}
+        objects = [np.atleast_1d(o.obs) for o in sampled.values() if o.modality == "object" and _is_shown(o)]
+        low_dim["object"] = np.concatenate((*objects, self._context())).astype(np.float32)
         return low_dim
 
     def _context(self) -> list[float]:
@@ -253,3 +256,7 @@ class TaskEnv:
         """Free the simulator; the environment is of no use afterwards."""
         self._give_renderers_back()
         self._env.close()
+
+
+def _is_shown(observable: Any) -> bool:
+    return observable.is_enabled() and observable.is_active()
