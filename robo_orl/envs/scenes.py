@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from robo_orl.config import Strict, TaskConfig, parse, sha256_of
 from robo_orl.errors import unknown
+from robo_orl.outside import with_outside
 
 
 class NoParams(Strict):
@@ -32,21 +34,28 @@ class ChainParams(Strict):
 @dataclass(frozen=True)
 class SceneEntry:
     """robosuite's name of the environment, its objects in the task's order, the schema of its parameters, and whether
-    every new start draws the objects' sizes too (a new model, half a second)."""
+    every new start draws the objects' sizes too (a new model, half a second).
+
+    module: imported in a simulator's process before the environment is made, where its class is registered with
+    robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py.
+    """
 
     robosuite_name: str
     objects: tuple[str, ...] = ()
     params: type[Strict] = NoParams
     draws_model: bool = False
+    module: str = ""
+    stages: dict[str, Callable[[Any], bool]] | None = None
 
 
-SCENES: dict[str, SceneEntry] = {
+OURS: dict[str, SceneEntry] = {
     "lift": SceneEntry("Lift", ("cube",), draws_model=True),
     "can": SceneEntry("PickPlaceCan", ("Can",)),
     "square": SceneEntry("NutAssemblySquare", ("SquareNut",)),
     "stack": SceneEntry("Stack", ("cubeA", "cubeB")),
-    "chain": SceneEntry("Chain", params=ChainParams),
+    "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain"),
 }
+SCENES = with_outside(OURS, "environments")
 
 
 def scene_entry(task: TaskConfig) -> SceneEntry:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from robo_orl.envs.scenes import SCENES
 
 if TYPE_CHECKING:
     from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
@@ -41,8 +44,8 @@ def env_kwargs(control_hz: int, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_simulator(env_name: str, kwargs: dict[str, Any]) -> ManipulationEnv:
-    """A robosuite environment by its registered name; ours are registered here."""
+    """A robosuite environment by its registered name; that of a scene is registered here."""
     robosuite = quiet_robosuite()
-    import robo_orl.envs.chain  # noqa: F401  registers Chain with robosuite
-
+    for module in {entry.module for entry in SCENES.values() if entry.robosuite_name == env_name and entry.module}:
+        import_module(module)  # registers the environment with robosuite
     return robosuite.make(env_name, **kwargs)

@@ -62,8 +62,8 @@ def predicates(task: TaskConfig) -> list[Predicate]:
     Raises:
         UsageError: a scene or a stage that does not exist.
     """
-    scene_entry(task)
-    known = STAGES[task.env]
+    own = scene_entry(task).stages
+    known = STAGES[task.env] if own is None else own
     for name in task.stages:
         if name not in known:
             raise unknown(f"stage of task {task.name}", name, known)

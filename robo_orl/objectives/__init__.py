@@ -21,8 +21,9 @@ from robo_orl.objectives.return_conditioned import ReturnConditioned
 from robo_orl.objectives.sarsa_bon import SarsaBestOfN
 from robo_orl.objectives.sharsa import SHARSA
 from robo_orl.objectives.td3_bc import TD3BC
+from robo_orl.outside import with_outside
 
-OBJECTIVES: dict[str, type[Objective]] = {
+OURS: dict[str, type[Objective]] = {
     "bc": BC,
     "filtered_bc": FilteredBC,
     "return_conditioned": ReturnConditioned,
@@ -44,5 +45,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "cql": CQL,
     "cal_ql": CalQL,
 }
+OBJECTIVES = with_outside(OURS, "objectives")
 
 __all__ = ["OBJECTIVES", "Objective", "Parts"]

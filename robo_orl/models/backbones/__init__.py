@@ -14,8 +14,9 @@ from robo_orl.errors import UsageError, unknown
 from robo_orl.models.backbones.transformer import Transformer
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.models.vlm.architectures import architecture
+from robo_orl.outside import with_outside
 
-BACKBONES = {"transformer": Transformer, "vlm": VLM}
+BACKBONES = with_outside({"transformer": Transformer, "vlm": VLM}, "backbones")
 
 
 def check_backbone(config: BackboneConfig) -> None:
