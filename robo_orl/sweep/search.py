@@ -12,7 +12,7 @@ import json
 import logging
 from typing import Any
 
-from robo_orl.config import PolicyConfig, apply_overrides, sha256_of
+from robo_orl.config import PolicyConfig, deep_merge, sha256_of
 from robo_orl.errors import RunError
 from robo_orl.objectives import OBJECTIVES
 
@@ -40,7 +40,12 @@ def size_of(space: dict[str, tuple[Any, ...]]) -> int:
 
 def nested(point: Point) -> dict[str, Any]:
     """A point as settings of a policy file."""
-    return apply_overrides({}, [f"{key}={json.dumps(value)}" for key, value in point.items()])
+    settings: dict[str, Any] = {}
+    for key, value in point.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        settings = deep_merge(settings, value)
+    return settings
 
 
 def _value(policy: PolicyConfig, key: str) -> Any:

@@ -56,9 +56,10 @@ def test_the_policys_own_value_is_in_the_space_even_if_nobody_published_it():
 
 
 def test_a_point_becomes_the_settings_of_a_policy_file():
-    point = {"objective.params.beta": 3.0, "selection.num_samples": 8, "optim.lr": 0.003}
+    point = {"objective.params.beta": 3.0, "selection.num_samples": 8, "optim.lr": 1e-5, "optim.weight_decay": 0.0}
     assert nested(point) == {
-        "objective": {"params": {"beta": 3.0}}, "selection": {"num_samples": 8}, "optim": {"lr": 0.003},
+        "objective": {"params": {"beta": 3.0}}, "selection": {"num_samples": 8},
+        "optim": {"lr": 0.00001, "weight_decay": 0.0},
     }  # fmt: skip
 
 
