@@ -432,6 +432,23 @@ class GridConfig(Strict):
         [], description="algorithms of robomimic beside the policies", json_schema_extra=ADDED
     )
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
+    together: dict[str, float] = Field(
+        {},
+        description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it",
+        json_schema_extra=ADDED,
+    )
+
+    @model_validator(mode="after")
+    def _weighs_every_task(self) -> GridConfig:
+        if not self.together:
+            return self
+        if sorted(self.together) != sorted(self.tasks) or len(self.tasks) < 2:
+            raise ValueError(f"together gives each of several tasks a weight, here {', '.join(self.tasks)}")
+        if min(self.together.values()) <= 0:
+            raise ValueError("a weight in together must be above 0")
+        if self.references:
+            raise ValueError("references learn one task each: put them into a group without together")
+        return self
 
 
 class DataRequest(Strict):

@@ -7,12 +7,21 @@ from robo_orl.data.cache import EpisodeArrays, check_task, open_cache
 from robo_orl.data.pictures import check_pictures
 from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
+from robo_orl.errors import unknown
 from robo_orl.instructions import training_sentences
 
 
 def tasks_of(run: RunConfig) -> list[TaskData]:
     """The run's tasks with their data, the first one first."""
     return [TaskData(task=run.task, data=run.data, filter=run.filter, weight=run.weight), *run.more]
+
+
+def task_number(run: RunConfig, task: str | None) -> int:
+    """Which of the run's tasks is called so, None being the first; UsageError where none is."""
+    names = [source.task.name for source in tasks_of(run)]
+    if task is not None and task not in names:
+        raise unknown("task of this run", task, names)
+    return names.index(task) if task is not None else 0
 
 
 def open_data(run: RunConfig) -> list[EpisodeArrays]:

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from robo_orl.config import PolicyConfig, RunConfig, SelectionConfig, TaskConfig, View, apply_overrides, parse
+from robo_orl.config import PolicyConfig, SelectionConfig, TaskConfig, View, apply_overrides, parse
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
 from robo_orl.engine.run_folder import Spec, read_spec
-from robo_orl.engine.sources import tasks_of
+from robo_orl.engine.sources import task_number, tasks_of
 from robo_orl.errors import UsageError, unknown
 from robo_orl.evaluate.acting import Actor
 from robo_orl.evaluate.pool import cores
@@ -67,7 +67,7 @@ def evaluate(
     agent, run = load_agent(run_dir)
     checkpoint = checkpoints(run_dir)[-1]
     policy = _selected(run.policy, overrides)
-    number = _task_number(run, task)
+    number = task_number(run, task)
     chosen, seen, spec = tasks_of(run)[number].task, policy.observation, read_spec(run_dir)
     sentences = _sentences(policy, chosen, paraphrases)
     step = int(checkpoint.name.split("_")[1])
@@ -79,14 +79,6 @@ def evaluate(
     actor = Actor(agent, policy.action_head.execute, seed, told=told)
     scene = TaskScene(chosen, loop, _view(policy, request.render), seen.history, starts)
     return roll_out(request, actor, scene, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
-
-
-def _task_number(run: RunConfig, task: str | None) -> int:
-    """Which of the run's tasks is meant."""
-    names = [source.task.name for source in tasks_of(run)]
-    if task is not None and task not in names:
-        raise unknown("task of this run", task, names)
-    return names.index(task) if task is not None else 0
 
 
 def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:

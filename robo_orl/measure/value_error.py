@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from robo_orl.config import RunConfig
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.engine.run_folder import read_spec
-from robo_orl.engine.sources import make_windows, open_data
+from robo_orl.engine.sources import make_windows, open_data, task_number, tasks_of
 from robo_orl.errors import UsageError
 from robo_orl.types import PairedWindow
 
@@ -25,11 +24,14 @@ BATCH = 512
 POSITIONS = 5  # equal parts of an episode
 
 
-def value_error(run_dir: Path | str, data: Path | str | None = None, frames: int = 4096) -> dict[str, Any]:
+def value_error(
+    run_dir: Path | str, data: Path | str | None = None, frames: int = 4096, task: str | None = None
+) -> dict[str, Any]:
     """Compare the value of the newest checkpoint with the discounted return-to-go, in frames spread over the episodes.
 
     data: default the file that the run was trained on. frames: at most so many, evenly spaced over all that have a
-    whole n-step window or end in a true terminal (a return that a timeout cut is none).
+    whole n-step window or end in a true terminal (a return that a timeout cut is none). task: one of those that the run
+    learned, default the first.
 
     Returns n, gamma, mean_absolute, bias (value - return), rmse, correlation (Spearman), kendall_tau; the same
     under by_success ("success", "failure") and by_position (equal parts of an episode, start to end). Correlations
@@ -38,8 +40,10 @@ def value_error(run_dir: Path | str, data: Path | str | None = None, frames: int
     agent, run = load_agent(run_dir)
     if agent.critic is None:
         raise UsageError(f"{run_dir} is '{run.policy.name}', which has no critic; compare a policy that has one.")
-    gamma = read_spec(Path(run_dir)).gamma
-    value, returned, position, success = _compared(agent, run, data or run.data, frames)
+    source = tasks_of(run)[task_number(run, task)]
+    gamma = run.policy.gamma.value(source.task.horizon)
+    chosen = {"task": source.task, "data": str(data or source.data), "filter": None, "more": []}
+    value, returned, position, success = _compared(agent, run.model_copy(update=chosen), frames)
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
     by_position = [{"from": i / POSITIONS, "to": (i + 1) / POSITIONS} for i in range(POSITIONS)]
     return {
@@ -74,10 +78,9 @@ def _ranked(statistic: Callable[..., Any], value: np.ndarray, returned: np.ndarr
     return float(np.clip(statistic(value, returned).statistic, -1.0, 1.0))
 
 
-def _compared(agent: nn.Module, run: RunConfig, data: Path | str, frames: int) -> tuple[np.ndarray, ...]:
+def _compared(agent: nn.Module, run: RunConfig, frames: int) -> tuple[np.ndarray, ...]:
     """Value, return-to-go, position in the episode in [0, 1), success of the episode: (n,) each."""
-    chosen = run.model_copy(update={"data": str(data), "filter": None, "more": []})
-    windows = make_windows(chosen, open_data(chosen))
+    windows = make_windows(run, open_data(run))
     at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
     parts = [_batch(agent, windows.gather(windows.frames[some])) for some in np.split(at, range(BATCH, len(at), BATCH))]
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))

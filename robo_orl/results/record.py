@@ -138,6 +138,13 @@ class Tuning(Stored):
     regime: str
 
 
+class TaskShare(Stored):
+    """One of several tasks that a policy learned at once."""
+
+    task: TaskRef
+    weight: float = Field(gt=0, description="how often a pair was of it, beside the others' weights")
+
+
 class DataRef(Stored):
     """What was learned from."""
 
@@ -239,6 +246,9 @@ class Record(Stored):
     evaluation: Evaluation
     value_errors: ValueErrors | None = None
     tuning: Tuning | None = Field(None, description="the search that chose the settings; None: none was asked for")
+    together: list[TaskShare] | None = Field(
+        None, description="all tasks that the policy learned, `task` among them; None: this one alone"
+    )
     versions: dict[str, str] = Field(description="package -> version")
     hardware: Hardware
     code: Code

@@ -4,6 +4,9 @@ data key   task, regime, episodes, seed, loop
 run key    data key + the policy without its name, description and selection + the training seed
 cell key   run key + selection + evaluation request + the policy's name, which a report shows
 
+A policy that learns several tasks together has one run, addressed by all their data and weights, and a cell for each
+task that it is judged on.
+
 No path, host or date enters a key: equal requests have equal keys on every machine, and policies that differ in
 how they select among samples share one training.
 """
@@ -11,7 +14,7 @@ how they select among samples share one training.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import get_args
@@ -43,6 +46,14 @@ STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
 
 
 @dataclass(frozen=True)
+class Share:
+    """A task among several that one policy learns."""
+
+    task: TaskConfig
+    weight: float
+
+
+@dataclass(frozen=True)
 class Cell:
     """One policy of one size (or one reference), one task, one regime, one training seed."""
 
@@ -53,6 +64,7 @@ class Cell:
     data: DataRequest
     evaluation: EvaluationRequest
     tuning: Tuning | None = None  # what its settings were chosen by; no part of its address, which the settings are
+    together: tuple[Share, ...] = ()  # the tasks that its policy learns, `task` among them, where they are several
 
     @property
     def size(self) -> str:
@@ -63,6 +75,11 @@ class Cell:
     def is_reference(self) -> bool:
         """Whether it is an algorithm of another library."""
         return isinstance(self.policy, ReferenceConfig)
+
+    @property
+    def sources(self) -> list[Cell]:
+        """What its policy learns from: a cell, of which the data are meant, per task that it learns."""
+        return [replace(self, task=share.task, together=()) for share in self.together] or [self]
 
     @property
     def next_obs(self) -> bool:
@@ -81,17 +98,21 @@ class Cell:
     def run_key(self) -> str:
         """Address of the trained run."""
         learned = self.policy.model_dump(mode="json", exclude={"name", "description", "selection"})
+        data: str | list = self.data_key
+        if self.together:
+            data = [[own.data_key, share.weight] for own, share in zip(self.sources, self.together, strict=True)]
         return sha256_of({
-            "version": STEP_VERSIONS["train"], "data": self.data_key, "policy": learned, "seed": self.seed,
+            "version": STEP_VERSIONS["train"], "data": data, "policy": learned, "seed": self.seed,
         })  # fmt: skip
 
     @cached_property
     def key(self) -> str:
         """Address of the record."""
+        judged = {"task": self.task.digest()} if self.together else {}  # else the run says it
         return sha256_of({
             "version": STEP_VERSIONS["evaluate"], "run": self.run_key, "policy": self.policy.name,
             "selection": self.policy.selection.model_dump(mode="json"),
-            "evaluation": self.evaluation.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json"), **judged,
         })  # fmt: skip
 
     @property
@@ -102,7 +123,8 @@ class Cell:
     @property
     def run_name(self) -> str:
         """Name of the run's folder; the key tells apart what shares the words."""
-        return f"{self.task.name}-{self.regime}-{self.size}-s{self.seed}-{self.run_key[:10]}"
+        tasks = "+".join(source.task.name for source in self.sources)
+        return f"{tasks}-{self.regime}-{self.size}-s{self.seed}-{self.run_key[:10]}"
 
     @property
     def name(self) -> str:
@@ -136,6 +158,8 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
         if regime not in get_args(Regime):
             raise unknown("regime", regime, get_args(Regime))
     tasks = [load_task(name) for name in group.tasks]
+    pairs = zip(group.tasks, tasks, strict=True)
+    together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)
     where = f"suite {suite.name}"
     references = [(reference_of(choice), None) for choice in group.references]  # of no size: `expand` takes each once
     tuned = load_tuned(suite.tuned) if suite.tuned else None
@@ -143,8 +167,19 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
         policies = [
             _with_tuned(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
         ]
+        if together:
+            _refuse_deaf(where, [policy for policy, _ in policies])
         for task, regime, (policy, tuning) in product(tasks, group.regimes, policies + references):
-            yield Cell(task, regime, policy, seed, suite.data, suite.evaluation, tuning)
+            yield Cell(task, regime, policy, seed, suite.data, suite.evaluation, tuning, together)
+
+
+def _refuse_deaf(where: str, policies: list[PolicyConfig]) -> None:
+    """Whoever learns several tasks has to be told which one is meant."""
+    for policy in policies:
+        if not policy.observation.instruction:
+            raise UsageError(
+                f"{where}: '{policy.name}' learns several tasks and is not told which: set observation.instruction."
+            )
 
 
 def _with_tuned(

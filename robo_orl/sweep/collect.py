@@ -20,6 +20,7 @@ from robo_orl.results.record import (
     Record,
     SuiteRef,
     TaskRef,
+    TaskShare,
     Training,
     ValueErrors,
 )
@@ -59,6 +60,7 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
         tuning=cell.tuning,
+        together=[TaskShare(task=task_ref(s.task), weight=s.weight) for s in cell.together] or None,
         **_origin(),
     )
     write_cell(out / CELLS / cell.name, record, rows)

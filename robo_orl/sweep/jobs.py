@@ -59,10 +59,14 @@ class Ended:
 
 
 def jobs_of_cell(cell: Cell, out: Path, value_error: bool) -> list[Job]:
-    """Data, training, evaluation (and value error) of one cell; equal steps of several cells have equal keys."""
+    """Data, training, evaluation (and value error) of one cell; equal steps of several cells have equal keys.
+
+    Of several data jobs the one of the cell's own task is the last.
+    """
+    sources = [_data_job(source, out) for source in cell.sources]
     data = _data_job(cell, out)
-    train = _train_job(cell, out, data)
-    jobs = [data, train, _evaluate_job(cell, out, train)]
+    train = _train_job(cell, out, sources)
+    jobs = [*(job for job in sources if job != data), data, train, _evaluate_job(cell, out, train)]
     if value_error and cell.has_trained_critic:
         jobs.append(_value_job(cell, out, data, train))
     return jobs
@@ -112,24 +116,37 @@ def _pictures(request: DataRequest) -> dict[str, Any]:
     return {"cameras": ",".join(request.view.cameras), "size": request.view.size, "look": request.view.look}
 
 
-def _train_job(cell: Cell, out: Path, data: Job) -> Job:
+def _train_job(cell: Cell, out: Path, data: list[Job]) -> Job:
     folder = out / "runs" / cell.run_name
     return Job(
         kind=TRAIN,
         key=f"train-{cell.run_name}",
-        command=_train_command(cell, out, data=data.output, folder=folder),
-        needs=(data.key,),
+        command=_train_command(cell, out, data=[job.output for job in data], folder=folder),
+        needs=tuple(job.key for job in data),
         work=training_work(cell.policy),
         total=cell.policy.steps,
         output=folder,
     )
 
 
-def _train_command(cell: Cell, out: Path, data: Path, folder: Path) -> tuple[str, ...]:
-    common = {"task": _task_file(cell.task, out), "data": data, "out": folder, "seed": cell.seed}
+def _train_command(cell: Cell, out: Path, data: list[Path], folder: Path) -> tuple[str, ...]:
+    first = _task_file(cell.sources[0].task, out)
+    common = {"task": first, "data": data[0], "out": folder, "seed": cell.seed}
     if cell.is_reference:
         return _command("reference", algo=_policy_file(cell, out), **common)
-    return _command("train", policy=_policy_file(cell, out), tracker="none", **common)
+    return _command("train", *_others(cell, data), policy=_policy_file(cell, out), tracker="none", **common)
+
+
+def _others(cell: Cell, data: list[Path]) -> list[str]:
+    """The options of a training on several tasks: all but the first one, and the weights."""
+    if not cell.together:
+        return []
+    first, *others = cell.together
+    more = [
+        {"task": share.task.model_dump(mode="json"), "data": str(file), "weight": share.weight}
+        for share, file in zip(others, data[1:], strict=True)
+    ]
+    return [f"--set=weight={first.weight}", f"--set=more={json.dumps(more)}"]
 
 
 def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
@@ -137,12 +154,13 @@ def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
     folder, request = out / "evaluations" / cell.name, cell.evaluation
     chosen = {} if cell.is_reference else cell.policy.selection.model_dump()
     selection = [f"--set=selection.{k}={json.dumps(v)}" for k, v in chosen.items()]
+    judged = {"task": cell.task.name} if cell.together else {}
     return Job(
         kind=EVALUATE,
         key=f"eval-{cell.name}",
         command=_command(
             "eval", str(train.output), *selection, episodes=request.episodes, seed=request.seed, loop=request.loop,
-            out=folder, **({"starts": request.starts} if request.starts != "test" else {}),
+            out=folder, **({"starts": request.starts} if request.starts != "test" else {}), **judged,
         ),
         needs=(train.key,),
         work=request.episodes * cell.task.horizon,
@@ -152,10 +170,11 @@ def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
 
 
 def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
+    judged = [cell.task.name] if cell.together else []
     return Job(
         kind=VALUE,
-        key=f"value-{cell.run_name}",
-        command=(*STEPS, "value-error", str(train.output), str(data.output)),
+        key="-".join(["value", *judged, cell.run_name]),
+        command=(*STEPS, "value-error", str(train.output), str(data.output), *judged),
         needs=(train.key, data.key),
         work=data.work,
         total=data.total,

@@ -1,7 +1,7 @@
 """The two steps of a bench that are no commands of their own: cost measurement and value error.
 
     python -m robo_orl.sweep.steps cost REQUEST.json
-    python -m robo_orl.sweep.steps value-error RUN DATA
+    python -m robo_orl.sweep.steps value-error RUN DATA [TASK]
 
 Each runs in its own process, so that its peak memory is its own, and prints one JSON object.
 """
@@ -27,11 +27,11 @@ def cost(request: Path) -> dict[str, Any]:
     return {"rows": cost_table(policies, task, steps=values["steps"])}
 
 
-def value_error(run: Path, data: Path) -> dict[str, Any]:
-    """How far the run's critic is from the Monte-Carlo returns of the data."""
+def value_error(run: Path, data: Path, task: str | None = None) -> dict[str, Any]:
+    """How far the run's critic is from the Monte-Carlo returns of the data, which are of `task` of the run's."""
     from robo_orl.measure.value_error import value_error as measure
 
-    return measure(run, data=data)
+    return measure(run, data=data, task=task)
 
 
 def main(arguments: list[str]) -> int:
@@ -40,10 +40,12 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["cost", request]:
                 result = cost(Path(request))
-            case ["value-error", run, data]:
-                result = value_error(Path(run), Path(data))
+            case ["value-error", run, data, *task] if len(task) <= 1:
+                result = value_error(Path(run), Path(data), *task)
             case _:
-                raise UsageError(f"Unknown step '{' '.join(arguments)}': cost REQUEST.json or value-error RUN DATA.")
+                raise UsageError(
+                    f"Unknown step '{' '.join(arguments)}': cost REQUEST.json or value-error RUN DATA [TASK]."
+                )
     except (UsageError, RunError) as error:
         print(json.dumps({"error": str(error)}))
         print(error, file=sys.stderr)
