@@ -5,15 +5,14 @@
 Two contents: one frame per observation, and histories of ten (robomimic's frame_stack). robomimic runs as its training
 script runs it for images: a DataLoader without worker processes over shuffled windows, low-dim cached, images read from
 the file. A window of ours is a pair and holds twice the frames; the rates that are compared count frames delivered, two
-84-pixel cameras each. All loaders take turns in every round; the ratio is the median over rounds. The file is not
-compressed and in the page cache. Without --data it is made up: the numbers in it cost nothing.
+84-pixel cameras each. All loaders take turns in every round; the ratio is the median over rounds. Before that our
+reader runs alone, to tell up to which rate no worker process is needed. The file is not compressed and in the page
+cache. Without --data it is made up: the numbers in it cost nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import itertools
 import json
 import os
@@ -21,19 +20,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from made_up import Batches, batches_per_second, robomimic_batches, robomimic_dataset, write_made_up
 
-from robo_orl.config import TaskConfig, View
-from robo_orl.data import layout
 from robo_orl.data.cache import open_cache
-from robo_orl.data.hdf5 import write_file
 from robo_orl.data.windows import PairedWindows
-from robo_orl.episode import Episode
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 KEYS = tuple(f"{camera}_image" for camera in CAMERAS)
@@ -42,64 +37,22 @@ HISTORIES = (1, 10)
 PAIRS = 64  # the 128 observations of policies/*.yaml
 CHUNK = 10
 REQUIRED = 5.0
+NO_WORKERS_BELOW = 5000  # windows per second that one process must deliver without worker processes
+ALONE = "alone, history 1: {windows_per_s:.0f} windows/s, at most {largest_windows_per_s:.0f}, "
+ALONE += "with {share_of_a_core} of a core"
 ROW = "history {history:2}  ours {ours_windows_per_s:8.0f} windows/s ({ours_frames_per_s:.0f} frames/s), robomimic "
 ROW += "{robomimic_windows_per_s:6.0f} windows/s ({robomimic_frames_per_s:.0f} frames/s): x{ratio_median} "
 ROW += "({ratio_min} to {ratio_max}, n={n})"
 
-Batches = Iterator[object]
-
 
 def made_up(path: Path, episodes: int, length: int = 60) -> Path:
     """A file with the shapes of lift's, 84 pixels."""
-    task = TaskConfig(name="made_up", env="lift", stages=["lifted"], max_seconds=20)
-    who = {"regime": "ph", "seed": 0, "loop": "exact", "next_obs": False, "versions": layout.versions()}
-    made = layout.Provenance(task=task, episodes=episodes, view=View(cameras=CAMERAS), **who)
-    write_file(path, made, {"env_name": "MadeUp", "env_kwargs": {}}, (_episode(i, length) for i in range(episodes)))
-    return path
+    return write_made_up(path, SPEC, episodes, length, CAMERAS)
 
 
-def _episode(number: int, length: int) -> Episode:
-    draw = np.random.default_rng(number)
-    ends = (np.arange(length) == length - 1).astype(np.uint8)
-    return Episode(
-        obs={key: draw.normal(size=(length, size)).astype(np.float32) for key, size in SPEC.items()},
-        next_obs={},
-        actions=draw.uniform(-1, 1, (length, 7)).astype(np.float32),
-        rewards=ends.astype(np.float32),
-        dones=ends,
-        states=np.zeros((length, 1)),
-        stages=ends[:, None],
-        success=True,
-        operator="made up",
-        grade="",
-        start=number,
-        model_xml="<mujoco/>",
-        images={key: draw.integers(0, 256, (length, 84, 84, 3), dtype=np.uint8) for key in KEYS},
-    )
-
-
-def robomimic_dataset(path: Path, history: int) -> torch.utils.data.Dataset:
-    """robomimic's dataset of single decisions, each with the last `history` frames."""
-    from robomimic.utils import obs_utils
-    from robomimic.utils.dataset import SequenceDataset
-
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": list(SPEC), "rgb": list(KEYS)}})
-        return SequenceDataset(
-            str(path),
-            [*SPEC, *KEYS],
-            ("actions", "rewards"),
-            frame_stack=history,
-            seq_length=1,
-            hdf5_cache_mode="low_dim",
-            load_next_obs=False,
-        )
-
-
-def robomimic_batches(dataset: torch.utils.data.Dataset) -> Batches:
-    """Shuffled batches for ever, as robomimic's train.py makes them."""
-    while True:
-        yield from torch.utils.data.DataLoader(dataset, batch_size=PAIRS, shuffle=True, drop_last=True, num_workers=0)
+def windows_of(path: Path, history: int) -> PairedWindows:
+    """Ours, from the memory map."""
+    return PairedWindows(open_cache(path, list(SPEC), CAMERAS), CHUNK, CHUNK, 0.99, history=history)
 
 
 def our_batches(windows: PairedWindows) -> Batches:
@@ -120,25 +73,14 @@ def check_equal(windows: PairedWindows, dataset: torch.utils.data.Dataset, histo
     return len(at)
 
 
-def windows_per_second(batches: Batches, seconds: float) -> float:
-    """Windows that came out in about `seconds`; at least a batch."""
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        next(batches)
-        count += 1
-    return PAIRS * count / elapsed
-
-
 def measure(path: Path, history: int, rounds: int, seconds: float) -> dict:
     """One row: both loaders by turns, after a round that is thrown away."""
-    windows = PairedWindows(open_cache(path, list(SPEC), CAMERAS), CHUNK, CHUNK, 0.99, history=history)
-    dataset = robomimic_dataset(path, history)
+    windows = windows_of(path, history)
+    dataset = robomimic_dataset(path, list(SPEC), KEYS, mode="low_dim", history=history)
     compared = check_equal(windows, dataset, history)
-    loaders, found = {"ours": our_batches(windows), "robomimic": robomimic_batches(dataset)}, {}
-    for turn in range(rounds + 1):
-        for name in list(loaders) if turn % 2 else reversed(list(loaders)):
-            rate = windows_per_second(loaders[name], seconds)
-            found.setdefault(name, []).extend([rate] if turn else [])
+    loaders = {"ours": our_batches(windows), "robomimic": robomimic_batches(dataset, PAIRS)}
+    rates_of = batches_per_second(loaders, rounds, seconds)
+    found = {name: [PAIRS * rate for rate in rates] for name, rates in rates_of.items()}
     frames = {"ours": 2 * history, "robomimic": history}
     pairs = zip(found["ours"], found["robomimic"], strict=True)
     ratios = [ours * frames["ours"] / (theirs * frames["robomimic"]) for ours, theirs in pairs]
@@ -148,6 +90,22 @@ def measure(path: Path, history: int, rounds: int, seconds: float) -> dict:
         row[f"{name}_frames_per_s"] = statistics.median(rates) * frames[name]
     row |= {"ratio_median": round(statistics.median(ratios), 1), "n": len(ratios)}
     return row | {"ratio_min": round(min(ratios), 1), "ratio_max": round(max(ratios), 1)}
+
+
+def alone(path: Path, rounds: int, seconds: float) -> dict:
+    """Windows per second of our reader with nothing beside it in this process; history 1, 128 observations a batch."""
+    loader = {"ours": our_batches(windows_of(path, history=1))}
+    began = time.process_time(), time.perf_counter()
+    rates = [PAIRS * rate for rate in batches_per_second(loader, rounds, seconds)["ours"]]
+    share = (time.process_time() - began[0]) / (time.perf_counter() - began[1])
+    return {
+        "windows_per_s": statistics.median(rates),
+        "largest_windows_per_s": max(rates),
+        "smallest_windows_per_s": min(rates),
+        "n": len(rates),
+        "share_of_a_core": round(share, 2),  # of one core that the process got, where the machine is shared
+        "windows_per_s_of_a_whole_core": statistics.median(rates) / share,
+    }
 
 
 def main() -> int:
@@ -163,18 +121,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ROBO_ORL_CACHE"] = folder
         path = asked.data or made_up(Path(folder) / "made_up.hdf5", asked.episodes)
+        reader = alone(path, asked.rounds, asked.seconds)
         rows = [measure(path, history, asked.rounds, asked.seconds) for history in HISTORIES]
         result = {
             "command": " ".join(["python", *sys.argv]),
             "load_average": os.getloadavg()[0],
             "versions": {name: version(name) for name in ("robomimic", "torch", "numpy", "h5py")},
+            "reader_alone": reader,
             "rows": rows,
         }
+    print(ALONE.format(**reader))
     for row in rows:
         print(ROW.format(**row))
     if asked.out:
         asked.out.write_text(json.dumps(result, indent=2) + "\n")
-    return int(any(row["ratio_median"] < REQUIRED for row in rows))
+    slow = reader["windows_per_s_of_a_whole_core"] < NO_WORKERS_BELOW
+    return int(slow or any(row["ratio_median"] < REQUIRED for row in rows))
 
 
 if __name__ == "__main__":

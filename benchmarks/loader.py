@@ -12,28 +12,21 @@ rounds. Without --data, a file of the size of `chain2` with 200 episodes is made
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import itertools
 import json
 import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from made_up import Batches, batches_per_second, robomimic_batches, robomimic_dataset, write_made_up
 
-from robo_orl.config import TaskConfig
-from robo_orl.data import layout
 from robo_orl.data.cache import EpisodeArrays, open_cache
-from robo_orl.data.hdf5 import write_file
 from robo_orl.data.windows import PairedWindows
-from robo_orl.episode import Episode
 
 CHUNK = 10
 BATCHES = (64, 256)  # windows; 64 pairs are the 128 observations of policies/*.yaml
@@ -45,57 +38,7 @@ ROW += "x{ratio_median} ({ratio_min} to {ratio_max}, n={n})"
 REQUIRED = {"none": 30.0, "low_dim": 30.0}  # "all" keeps every window ready made, at the memory told below
 
 
-def made_up(path: Path, episodes: int = 200, length: int = 170) -> Path:
-    """A file with the shapes of chain2's."""
-    task = TaskConfig(name="made_up", env="chain", stages=["placed"], max_seconds=20)
-    who = {"regime": "mg", "seed": 0, "loop": "exact", "next_obs": False, "versions": layout.versions()}
-    made = layout.Provenance(task=task, episodes=episodes, **who)
-    write_file(path, made, {"env_name": "MadeUp", "env_kwargs": {}}, (_episode(i, length) for i in range(episodes)))
-    return path
-
-
-def _episode(number: int, length: int) -> Episode:
-    draw = np.random.default_rng(number)
-    obs = {key: draw.normal(size=(length, size)).astype(np.float32) for key, size in SPEC.items()}
-    ends = (np.arange(length) == length - 1).astype(np.uint8)
-    return Episode(
-        obs=obs,
-        next_obs={},
-        actions=draw.uniform(-1, 1, (length, 7)).astype(np.float32),
-        rewards=ends.astype(np.float32),
-        dones=ends,
-        states=np.zeros((length, 1)),
-        stages=ends[:, None],
-        success=True,
-        operator="made up",
-        grade="",
-        start=number,
-        model_xml="<mujoco/>",
-    )
-
-
 # ---------------------------------------------------------------------------------------------------------- the loaders
-
-Batches = Iterator[object]
-
-
-def robomimic_dataset(path: Path, spec: dict[str, int], length: int, mode: str | None) -> torch.utils.data.Dataset:
-    """robomimic's dataset of windows of `length` frames."""
-    from robomimic.utils import obs_utils
-    from robomimic.utils.dataset import SequenceDataset
-
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": list(spec)}})
-        keys = ("actions", "rewards")
-        return SequenceDataset(
-            str(path), list(spec), keys, seq_length=length, hdf5_cache_mode=mode, load_next_obs=False
-        )
-
-
-def robomimic_batches(dataset: torch.utils.data.Dataset, batch: int) -> Batches:
-    """Shuffled batches for ever, as robomimic's train.py makes them."""
-    while True:
-        yield from torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=0)
 
 
 def our_sequences(windows: PairedWindows, batch: int) -> Batches:
@@ -146,25 +89,6 @@ def check_equal(windows: PairedWindows, single: torch.utils.data.Dataset, double
 # --------------------------------------------------------------------------------------------------------------- timing
 
 
-def batches_per_second(batches: Batches, seconds: float) -> float:
-    """Batches that came out in about `seconds`; at least one."""
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        next(batches)
-        count += 1
-    return count / elapsed
-
-
-def measure(loaders: dict[tuple, Batches], rounds: int, seconds: float) -> dict[tuple, list[float]]:
-    """Batches per second of each loader in each round, after one round that is thrown away."""
-    found: dict[tuple, list[float]] = {name: [] for name in loaders}
-    for turn in range(rounds + 1):
-        for name in list(loaders) if turn % 2 else reversed(list(loaders)):
-            rate = batches_per_second(loaders[name], seconds)
-            found[name] += [rate] if turn else []
-    return found
-
-
 def table(found: dict[tuple, list[float]]) -> list[dict]:
     """Ours over robomimic's, per content, batch and cache mode: the median of the rounds' ratios, and their range."""
     rows = []
@@ -182,7 +106,7 @@ def run(path: Path, rounds: int, seconds: float) -> dict:
     arrays = open_cache(path)
     windows = PairedWindows(arrays, CHUNK, CHUNK, 0.99)
     pairs = itertools.product(LENGTHS, MODES)
-    datasets = {(c, m): robomimic_dataset(path, arrays.spec, LENGTHS[c], MODES[m]) for c, m in pairs}
+    datasets = {(c, m): robomimic_dataset(path, list(arrays.spec), mode=MODES[m], length=LENGTHS[c]) for c, m in pairs}
     compared = check_equal(windows, datasets["sequences", "none"], datasets["paired", "none"])
     loaders: dict[tuple, Batches] = {}
     for batch in BATCHES:
@@ -202,7 +126,7 @@ def run(path: Path, rounds: int, seconds: float) -> dict:
             **{f"all, {c}": round(len(arrays.actions) * frame_bytes * n / 1e6, 1) for c, n in LENGTHS.items()},
         },
         "versions": {name: version(name) for name in ("robomimic", "torch", "numpy", "h5py")},
-        "rows": table(measure(loaders, rounds, seconds)),
+        "rows": table(batches_per_second(loaders, rounds, seconds)),
     }
 
 
@@ -217,7 +141,7 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ROBO_ORL_CACHE"] = folder
-        path = asked.data or made_up(Path(folder) / "made_up.hdf5")
+        path = asked.data or write_made_up(Path(folder) / "made_up.hdf5", SPEC, episodes=200, length=170)
         result = {"command": " ".join(["python", *sys.argv])} | run(path, asked.rounds, asked.seconds)
     for row in result["rows"]:
         print(ROW.format(**row))
