@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robo_orl.models.fused import gated, is_ours, normed_beside, unit_heads
+
 EPS = 1e-6
 
 
@@ -45,6 +47,16 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)
+
+
+class ResidualNorm(RMSNorm):
+    """RMSNorm at the beginning of a residual branch: the stream goes on beside it."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., D) -> the same, and its RMSNorm."""
+        if is_ours(x):
+            return normed_beside(x, self.weight.to(x.dtype), EPS)
+        return x, super().forward(x)
 
 
 def last_layer(tokens: Tensor) -> Tensor:
@@ -105,8 +117,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(gated(self.gate_up(x)))
 
 
 def swiglu_hidden(width: int) -> int:
@@ -130,7 +141,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, measure: Measure = "off") -> tuple[Tensor, Tensor | None]:
         """x (B, S, D), mask (B, 1, 1, S) -> (B, S, D), and the entropy of the attention where it is measured."""
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        qkv = self.qkv(x)
+        if measure == "off" and is_ours(qkv):
+            return self.out(look_up(*unit_heads(qkv, self.heads, EPS), mask)), None
+        q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
         entropy = None
         if measure == "log":
             entropy = attention_entropy(q[:ENTROPY_ROWS].detach(), k[:ENTROPY_ROWS].detach())
@@ -144,15 +158,16 @@ class Block(nn.Module):
 
     def __init__(self, width: int, residual: float):
         super().__init__()
-        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
+        self.attention_norm, self.mlp_norm = ResidualNorm(width), ResidualNorm(width)
         self.attention = SelfAttention(width, scale=residual)
         self.mlp = SwiGLU(width, scale=residual)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, measure: Measure = "off") -> tuple[Tensor, Tensor | None]:
         """(B, S, D) -> (B, S, D), and the entropy of the attention where it is measured."""
-        attended, entropy = self.attention(self.attention_norm(x), mask, measure)
-        x = x + attended
-        return x + self.mlp(self.mlp_norm(x)), entropy
+        x, normed = self.attention_norm(x)
+        attended, entropy = self.attention(normed, mask, measure)
+        x, normed = self.mlp_norm(x + attended)
+        return x + self.mlp(normed), entropy
 
 
 def parameters_of_block(width: int) -> int:
