@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robo_orl.data.atomic import atomic_file
+from robo_orl.results.origin import hardware
 
 PACKAGES = ("robosuite", "mujoco", "numba", "numpy", "scipy", "torch")
 
@@ -30,11 +30,8 @@ def parser(description: str, out: str | Path) -> ArgumentParser:
 
 def machine() -> dict[str, Any]:
     """Cores that may be used, and the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cores": cores, "processor": names[0] if names else platform.processor()}
+    here = hardware()
+    return {"cores": here.cores, "processor": here.cpu}
 
 
 class Ledger:

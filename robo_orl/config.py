@@ -238,6 +238,9 @@ class OptimConfig(Strict):
     clip_norm: float = Field(1.0, ge=0, description="one global norm over policy and critic; 0 = off")
     policy_ema: float = Field(0.0, ge=0, lt=1, description="averaging of the acting policy's weights; 0 = off")
     precision: Literal["fp32", "bf16"] = "fp32"
+    fused: bool = Field(
+        False, description="AdamW as one kernel a tensor: faster, rounds otherwise", json_schema_extra=ADDED
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> OptimConfig:
@@ -490,6 +493,9 @@ class CostGrid(Strict):
     zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
     steps: int = Field(20, ge=5, description="timed steps of each policy")
     set: dict[str, Any] = {}
+    cards: list[str] = Field(
+        [], description="cards on which the largest model that fits is predicted", json_schema_extra=ADDED
+    )
 
 
 class SuiteConfig(Strict):

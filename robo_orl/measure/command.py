@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from robo_orl.options import Json, show
+
 
 def profile(
     policy: Annotated[str, typer.Option(help="Name of a file in policies/, or a path.")],
@@ -29,19 +31,12 @@ def profile(
     predict: Annotated[bool, typer.Option("--predict", help="Predict without running: any size, no GPU.")] = False,
     steps: Annotated[int, typer.Option(min=20, help="Timed steps of a measurement, warm-up excluded.")] = 20,
     snapshot: Annotated[Path | None, typer.Option(help="Write the GPU allocator's history to this file.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Memory, FLOPs, traffic and time of a training step: predicted for any machine, or measured on this one."""
-    import json
-
     from robo_orl.measure.profile import Request, measured, predicted
     from robo_orl.measure.show import show_measurement, show_prediction
 
     asked = Request(policy, task, model_size, batch, world, zero, offload, checkpointing, precision, card, host_memory)
     result = predicted(asked) if predict else measured(asked, steps, snapshot)
-    if as_json:
-        print(json.dumps(result))
-    else:
-        (show_prediction if predict else show_measurement)(result)
+    show(result, as_json, show_prediction if predict else show_measurement)

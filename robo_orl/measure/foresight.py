@@ -24,6 +24,7 @@ from robo_orl.measure.memory import TensorBytes
 from robo_orl.measure.predict import Workload, largest_batch, memory, unpredictable
 from robo_orl.measure.show import human_bytes, memory_line
 from robo_orl.measure.step_bytes import Unpredictable
+from robo_orl.models.backbones.transformer import depth_of
 
 MEASURED_STEP = 3  # the first two allocate moments and buckets
 
@@ -108,8 +109,8 @@ def nearest(workload: Workload, available: int) -> str:
     for stage in range(workload.layout.zero + 1, 4):
         if workload.layout.world > 1 and fits(zero=stage):
             return f"It fits with launch/zero{stage}.yaml."
-    smaller = [size for size in SIZES if SIZES[size] < SIZES[workload.policy.backbone.size]]
-    for size in reversed(smaller):
-        if native and fits(size=size):
+    here = depth_of(workload.policy.backbone.size) if native else 0
+    for size in reversed([size for size in SIZES if SIZES[size] < here]):
+        if fits(size=size):
             return f"It fits with --set policy.backbone.size={size}."
     return "No setting of batch, ZeRO stage or size makes it fit here."

@@ -45,14 +45,15 @@ def measure_step(
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "threads": torch.get_num_threads(),
         "predicted": memory(workload), "oom": None,
     }  # fmt: skip
+
+    def run() -> dict[str, Any]:
+        step = TrainingStep(policy, workload.spec, ACTION_DIM, workload.gamma, device)
+        return _timed(step, steps) | {"memory": memory_by_phase(step)}
+
     with recording(snapshot):
-        try:
-            step = TrainingStep(policy, workload.spec, ACTION_DIM, workload.gamma, device)
-            row |= _timed(step, steps)
-            row["memory"] = memory_by_phase(step)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            row["oom"] = out_of_memory(error)
-            return row
+        row |= or_out_of_memory(run)
+    if row["oom"]:
+        return row
     flops = {"model": workload.flops(model=True), "hardware": workload.flops(model=False)}
     ceiling = matmul_ceiling(device, policy.optim.precision)
     return row | _rates(row, policy, flops, ceiling)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import torch
-
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.errors import UsageError
 from robo_orl.measure.cards import CARDS, Card
@@ -21,9 +19,8 @@ from robo_orl.measure.communication import LINKS, assumptions, sent, step_time
 from robo_orl.measure.flops import count_flops
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.states import Weights, held, held_by_host, in_backward, in_forward, in_update, weights_of
-from robo_orl.measure.step_bytes import PhaseBytes, fake_step, step_bytes
+from robo_orl.measure.step_bytes import PhaseBytes, fake_step, shapes_of, step_bytes
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
-from robo_orl.models.agent import build_agent
 
 PARTS = ("parameters", "gradients", "optimizer", "master", "targets", "activations", "temporaries", "buckets", "inputs")
 
@@ -54,8 +51,7 @@ class Workload:
     @cached_property
     def weights(self) -> Weights:
         """The agent's numbers."""
-        with torch.device("meta"):
-            return weights_of(build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, 0))
+        return weights_of(shapes_of(self.policy, self.spec, self.action_dim, self.gamma), self.policy.optim.fused)
 
     def phases(self, pairs: int) -> dict[str, PhaseBytes]:
         """Forward and backward with `pairs` pairs on this process."""
@@ -103,8 +99,8 @@ def with_batch(policy: PolicyConfig, batch: int) -> PolicyConfig:
 
 def unpredictable(policy: PolicyConfig) -> str | None:
     """Why a policy cannot be predicted, None where it can."""
-    if policy.backbone.kind != "transformer":
-        return f"the backbone '{policy.backbone.kind}' is not the native one"
+    if policy.backbone.cache:
+        return "what its frozen model says is read from a cache (backbone.cache), and made-up windows have none"
     return "compiled blocks decide for themselves what they keep" if policy.backbone.compile else None
 
 

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 
 from robo_orl import __version__
+from robo_orl.data.atomic import atomic_file
 
 
 def write_row(path: Path, row: dict[str, Any]) -> None:
     """Write one JSON row, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(row, indent=1) + "\n")
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(row, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:

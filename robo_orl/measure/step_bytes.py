@@ -86,10 +86,14 @@ def _gradients_labelled(agent: nn.Module, counter: TensorBytes, keep: bool) -> I
             hook.remove()
 
 
-class EveryRowDiffers(TorchDispatchMode):
-    """Answers how many different rows there are, which a fake tensor cannot say, by the most there can be: all."""
+class Answers(TorchDispatchMode):
+    """Answers what a fake tensor cannot say: of the rows of a tensor all differ, which is the most there can be, and a
+    question of yes or no (a vision tower asks whether its mask hides nothing) has the answer of synthetic windows: yes.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
+            return True
         if func is not torch.ops.aten.unique_dim.default:
             return func(*args, **(kwargs or {}))
         rows = args[0]
@@ -102,9 +106,16 @@ class FakeStep(TrainingStep):
     def _build(self) -> nn.Module:
         from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-        with unset_fake_temporarily(), torch.device("meta"):  # initialisation reads values, which a fake tensor lacks
-            agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
+        with unset_fake_temporarily():  # initialisation reads values, which a fake tensor lacks
+            agent = shapes_of(self.policy, self.spec, self.action_dim, self.gamma)
         return agent.to_empty(device="cpu")
+
+
+def shapes_of(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma: float) -> nn.Module:
+    """An agent on the meta device: shapes without numbers, so that the files of a vlm's weights are not asked for."""
+    backbone = policy.backbone.model_copy(update={"weights": None, "download": False})
+    with torch.device("meta"):
+        return build_agent(policy.model_copy(update={"backbone": backbone}), spec, action_dim, gamma, None, 0)
 
 
 @contextmanager
@@ -120,7 +131,22 @@ def fake_step(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma
     )
 
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), EveryRowDiffers():
+        with _masks_as_in_a_real_step(policy.backbone.kind), FakeTensorMode(allow_non_fake_inputs=True), Answers():
             yield FakeStep(policy, spec, action_dim, gamma, "cpu")
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise Unpredictable(f"What {policy.name} computes depends on values ({error}); measure it instead.") from None
+
+
+@contextmanager
+def _masks_as_in_a_real_step(kind: str) -> Iterator[None]:
+    """`transformers` keeps masks that hide nothing where it believes to be traced, as fake tensors make it believe."""
+    if kind != "vlm":
+        yield
+        return
+    from transformers import masking_utils
+
+    asked, masking_utils.is_tracing = masking_utils.is_tracing, lambda tensor=None: False
+    try:
+        yield
+    finally:
+        masking_utils.is_tracing = asked

@@ -8,13 +8,14 @@ from typing import Any
 
 from robo_orl.errors import UsageError
 from robo_orl.report.cells import load
+from robo_orl.report.cost_page import build_cost_page
 from robo_orl.report.document import document
 from robo_orl.report.page import render
 from robo_orl.results.store import write_text
 
 
 def build(results: Path, out: Path) -> dict[str, Any]:
-    """Write out/report.html and out/report.json, each complete or not at all.
+    """Write out/report.html and out/report.json, each complete or not at all; out/cost.html too where a grid left rows.
 
     results: a folder written by `robo-orl bench`, finished or not. Returns the paths, the answer, and how many cells
     the report rests on. Raises UsageError for a folder without results or an `out` that is a file.
@@ -25,7 +26,7 @@ def build(results: Path, out: Path) -> dict[str, Any]:
     made = document(load(results))
     html, data = out / "report.html", out / "report.json"
     write_text(data, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-    write_text(html, render(made))
+    write_text(html, render(made, cost_page=build_cost_page(results, out) is not None))
     return {
         "html": str(html),
         "json": str(data),

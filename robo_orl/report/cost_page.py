@@ -1,10 +1,12 @@
-"""cost.html: what training steps cost, from the rows of a cost grid: memory by component, time beside it, predictions.
+"""cost.html: what training steps cost, from the rows of a cost grid: memory by component, time beside it, predictions,
+and the largest model that fits a card.
 
 The page says only what the rows say; a row that ran out of memory or was measured without its base shows as that.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robo_orl.report.svg import drawing, line, tag, text
+from robo_orl.report.cost_largest import section
+from robo_orl.report.svg import drawing, line, shortened, tag, text
 from robo_orl.results.store import write_text
 
 PARTS = {  # what a bar is made of -> the parts of a prediction, and a class of its colour
@@ -26,28 +29,48 @@ PARTS = {  # what a bar is made of -> the parts of a prediction, and a class of 
 COLOURS = ("#4c6a85", "#b8863b", "#7a4d7e", "#b03c17", "#5d8a5a", "#8d877b")  # told apart in grey and by most eyes
 
 
-def write_cost_page(rows: Sequence[dict[str, Any]], out: Path) -> Path:
-    """Write out/cost.html from the rows of measure/grid.py; returns its path."""
+ROWS, LARGEST = "cost_cells", "cost_largest"  # folders of a results folder, a JSON file a row
+
+
+def build_cost_page(results: Path, out: Path) -> Path | None:
+    """Write out/cost.html from the rows in `results`; its path, or None where there are none."""
+    rows, largest = read_rows(results / ROWS), read_rows(results / LARGEST)
+    if not rows and not largest:
+        return None
     path = out / "cost.html"
-    write_text(path, page(rows))
+    write_text(path, page(rows, largest))
     return path
 
 
-def page(rows: Sequence[dict[str, Any]]) -> str:
-    """The page as text."""
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder, by name; empty where there is none."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def page(rows: Sequence[dict[str, Any]], largest: Sequence[dict[str, Any]] = ()) -> str:
+    """The page as text. rows: of measure/grid.py; largest: see cost_largest.py."""
     rows = sorted(rows, key=_order)
     style = (files("robo_orl.report") / "templates" / "style.css").read_text(encoding="utf-8") + STYLE
     figures = [_figure(size, [r for r in rows if r["size"] == size and not is_launched(r)]) for size in _sizes(rows)]
     body = [
         tag("h1", "What a critic costs"),
         *(tag("p", sentence, class_="lead") for sentence in sentences(rows)),
-        tag("p", "Windows are synthetic; times are medians of interleaved steps, ratios are taken within a round."),
+        tag(
+            "p",
+            "Windows are synthetic; times are medians of interleaved steps, ratios are taken within a round. Bars are "
+            "predicted memory at the peak, the stroke and the numbers beside them what was measured: memory, step.",
+        ),
         _legend(),
         tag("div", *figures, class_="panels large"),
-        tag("h2", "Every cell"),
-        _table(rows),
+        section(largest),
+        tag("section", tag("h2", "Every cell"), _table(rows)),
     ]
-    head = tag("head", tag("meta", charset="utf-8"), tag("title", "What a critic costs"), tag("style", Markup(style)))
+    head = tag(
+        "head", tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"), tag("title", "What a critic costs"),
+        tag("link", rel="icon", href="data:,"), tag("style", Markup(style)),
+    )  # fmt: skip
     main = tag("main", *body)
     return f'<!doctype html>\n<html lang="en">{head}<body>{main}</body></html>\n'
 
@@ -101,25 +124,25 @@ def _figure(size: str, rows: Sequence[dict[str, Any]]) -> Markup:
     """Predicted memory at the peak, stacked, with a stroke where it was measured."""
     shown = [row for row in rows if row["predicted"]]
     most = max([r["predicted"]["peak_bytes"] for r in shown] + [r.get("peak_memory_bytes") or 0 for r in shown] + [1])
-    left, width, step = 150.0, 300.0, 24.0
+    left, width, step = 150.0, 130.0, 24.0
     marks: list[Markup] = []
     for index, row in enumerate(shown):
         y, x = index * step, left
-        marks.append(text(left - 8, y + 15, row["policy"], "label", "end"))
+        marks.append(text(left - 8, y + 15, shortened(row["policy"]), "label", "end"))
         for (name, parts), colour in zip(PARTS.items(), COLOURS, strict=True):
             size_of = sum(row["predicted"]["parts"][part] for part in parts)
             wide = width * size_of / most
-            title = tag("title", f"{name}: {size_of / 1e6:.4g} MB")
+            title = tag("title", f"{name}: {_bytes(size_of)}")
             marks.append(tag("rect", title, x=x, y=y + 3, width=wide, height=16.0, fill=colour))
             x += wide
         measured = row.get("peak_memory_bytes")
         if measured:
             at = left + width * measured / most
             marks.append(line(at, y, at, y + 22, "measured"))
-        told = "out of memory" if row["oom"] else f"{(measured or row['predicted']['peak_bytes']) / 1e6:.4g} MB"
+        told = "out of memory" if row["oom"] else f"{_bytes(measured)}, {_seconds(row['step_s'])}"
         marks.append(text(max(x, left) + 8, y + 15, told, "tick"))
-    words = "; ".join(f"{r['policy']} {r['predicted']['peak_bytes'] / 1e6:.4g} MB predicted" for r in shown)
-    picture = drawing(left + width + 90, max(1, len(shown)) * step, f"Memory at size {size}: {words}", *marks)
+    words = "; ".join(f"{r['policy']} {_bytes(r['predicted']['peak_bytes'])} predicted" for r in shown)
+    picture = drawing(left + width + 110, max(1, len(shown)) * step, f"Memory at size {size}: {words}", *marks)
     return tag("figure", tag("figcaption", f"size {size}"), picture)
 
 
@@ -128,7 +151,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Markup:
         "policy", "size", "engine", "step", "x base", "memory", "x base", "x plain DDP: step, memory", "predicted",
         "error", "sent a step",
     )  # fmt: skip
-    head = tag("tr", *(tag("th", column, scope="col") for column in columns))
+    head = tag("tr", *(tag("th", c, scope="col", class_="text" if c == "engine" else None) for c in columns))
     plain = {(row["policy"], row["size"]): row for row in rows if is_launched(row) and row["zero"] == 0}
     body = [_row(row, plain.get((row["policy"], row["size"]))) for row in rows]
     return tag("div", tag("table", tag("thead", head), tag("tbody", *body)), class_="scroll")
@@ -144,18 +167,28 @@ def _row(row: dict[str, Any], plain: dict[str, Any] | None) -> Markup:
     if row["zero"] and plain is not None and not plain["oom"]:
         beside = f"{row['step_s'] / plain['step_s']:.3f}, {measured / plain['peak_memory_bytes']:.3f}"
     cells = [
-        f"{row['step_s'] * 1e3:.4g} ms",
+        _seconds(row["step_s"]),
         f"{row['step_relative']:.3f}" if row["step_relative"] else "measured alone",
-        f"{measured / 1e6:.4g} MB", f"{row['memory_relative']:.3f}", beside,
-        f"{predicted / 1e6:.4g} MB" if predicted else "", f"{predicted / measured - 1:+.1%}" if predicted else "",
-        f"{max(row['sent_bytes_per_step']) / 1e6:.4g} MB" if row.get("sent_bytes_per_step") else "",
+        _bytes(measured), f"{row['memory_relative']:.3f}", beside,
+        _bytes(predicted) if predicted else "", f"{predicted / measured - 1:+.1%}" if predicted else "",
+        _bytes(max(row["sent_bytes_per_step"])) if row.get("sent_bytes_per_step") else "",
     ]  # fmt: skip
     return tag("tr", *first, *(tag("td", cell) for cell in cells))
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
 STYLE = """
 main { padding-bottom: 4rem; }
 .measured { stroke: var(--ink); stroke-width: 2; }
+h1 { font-size: clamp(2rem, 6vw, 3.4rem); }
+.room { fill: var(--free); }
 .legend span { margin-right: 1.2rem; white-space: nowrap; }
 .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; }
 figure .label, figure .tick { fill: currentColor; font-size: 12px; }

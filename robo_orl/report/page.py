@@ -15,12 +15,13 @@ from robo_orl.report.numbers import num, span
 FORESTS_SHOWN = 12  # boards whose comparisons open the page; the others follow in the table
 
 
-def render(document: dict[str, Any]) -> str:
-    """The page as text."""
+def render(document: dict[str, Any], cost_page: bool = False) -> str:
+    """The page as text. cost_page: whether a cost.html lies beside it."""
     look = figures.styles(document)
     template = _environment().get_template("page.html.j2")
     return template.render(
         d=document,
+        cost_page=cost_page,
         style=Markup(_read("style.css")),
         script=Markup(_read("page.js")),
         symbols=figures.symbols(look),

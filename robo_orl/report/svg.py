@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 
-def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """One element; `class_` becomes class, `_` in a name becomes `-`, numbers are rounded to a tenth of a pixel."""
     shown = [(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None]
     text = "".join(f' {key}="{escape(_short(value))}"' for key, value in shown)

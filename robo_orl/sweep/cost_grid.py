@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robo_orl.config import SuiteConfig
+from robo_orl.config import PolicyConfig, SuiteConfig
 from robo_orl.engine.run_folder import versions
 from robo_orl.errors import UsageError
+from robo_orl.measure.cards import card
 from robo_orl.measure.grid import cells, rows, run
+from robo_orl.measure.largest import largest
+from robo_orl.measure.layout import Layout
+from robo_orl.measure.predict import unpredictable, workload_of
 from robo_orl.measure.rows import write_row
 from robo_orl.presets import load_task
-from robo_orl.report.cost_page import is_launched, write_cost_page
+from robo_orl.report.cost_page import LARGEST, build_cost_page, is_launched
 from robo_orl.results.origin import code, hardware
 from robo_orl.results.record import CostRecord, CostRow, SuiteRef
 from robo_orl.results.store import write_cost
@@ -26,6 +30,8 @@ def plan_of(suite: SuiteConfig) -> dict[str, Any]:
     """Everything that measure/grid.py needs, resolved: a machine without presets and pydantic can run it."""
     grid, where = suite.grid, f"suite {suite.name}, grid"
     policies = [policy_of(choice, suite.set, grid.set, size=None, where=where) for choice in grid.policies]
+    for name in grid.cards:
+        card(name)
     for size in grid.sizes:  # a size that does not exist is told before anything runs
         policy_of(grid.policies[0], size=size, where=where)
     if policies[0].critic is not None:
@@ -47,8 +53,28 @@ def run_grid(suite: SuiteConfig, out: Path, tell: Callable[[str], None]) -> dict
     write_row(out / PLAN, plan)
     summary = run(plan, out, tell=tell)
     store_records(suite, out)
-    page = write_cost_page(list(rows(out)), out)
+    predict_largest(suite, plan, out, tell)
+    page = build_cost_page(out, out)
     return {"suite": suite.name, "folder": str(out), "cost_cells": len(cells(plan)), "cost_page": str(page), **summary}
+
+
+def predict_largest(suite: SuiteConfig, plan: dict[str, Any], out: Path, tell: Callable[[str], None]) -> None:
+    """A row for every card of the grid and every policy, what is there already left alone; no device is asked."""
+    task = load_task(suite.grid.task)
+    for values in plan["policies"]:
+        policy = PolicyConfig.model_validate(values)
+        batch, precision = policy.optim.batch_size, policy.optim.precision
+        names = {c: out / LARGEST / f"{c}-{precision}-{batch}-{policy.name}.json" for c in suite.grid.cards}
+        missing = {name: path for name, path in names.items() if not path.exists()}
+        if not missing or unpredictable(policy):
+            continue
+        workload = workload_of(policy, task, Layout())
+        for name, path in missing.items():
+            asked = card(name)
+            found = largest(workload, asked.usable)
+            about = {"policy": policy.name, "batch": batch, "precision": precision}
+            write_row(path, {"card": name, "usable_bytes": asked.usable, **about, "largest": found})
+            tell(f"{policy.name} on {name}: {'none fits' if found is None else found['size'] + ' is the largest'}")
 
 
 def store_records(suite: SuiteConfig, out: Path) -> None:

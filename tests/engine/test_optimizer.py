@@ -4,7 +4,14 @@ import torch
 from torch import nn
 
 from robo_orl.config import OptimConfig
-from robo_orl.engine.optimizer import learning_rate_scale, make_optimizer, set_learning_rate
+from robo_orl.engine.optimizer import (
+    learning_rate_scale,
+    make_optimizer,
+    set_learning_rate,
+    set_moments,
+    steps_taken,
+    whole_moments,
+)
 from robo_orl.errors import RunError
 
 COSINE = OptimConfig(steps=110, warmup_steps=10, lr=1e-3, critic_lr=3e-3)
@@ -62,3 +69,33 @@ def test_a_parameter_without_dimensions_is_an_error():
     agent.parameter_groups = lambda: {"backbone": list(agent.parameters())}
     with pytest.raises(RunError, match=r"\['alpha'\] the shape \(1,\)"):
         make_optimizer(agent, COSINE)
+
+
+def stepped(optim: OptimConfig, steps: int, stop_at: int | None = None) -> nn.Module:
+    """An agent after `steps` updates on the same gradients; its moments leave and enter after `stop_at`."""
+    torch.manual_seed(0)
+    agent = tiny.ForgetfulAgent()
+    optimizer = make_optimizer(agent, optim)
+    for step in range(steps):
+        if step == stop_at:
+            moments = {name: moment.clone() for name, moment in whole_moments(agent, optimizer)}
+            optimizer = make_optimizer(agent, optim)
+            set_moments(agent, optimizer, moments, step)
+        for number, parameter in enumerate(agent.parameters()):
+            parameter.grad = torch.sin(torch.arange(parameter.numel()) + step + number).view_as(parameter)
+        optimizer.step()
+    assert steps_taken(optimizer) == steps
+    return agent
+
+
+def test_the_fused_form_takes_the_same_steps_and_continues_where_it_was():
+    plain, fused = OptimConfig(weight_decay=0.1), OptimConfig(weight_decay=0.1, fused=True)
+    assert all(group["fused"] for group in make_optimizer(tiny.ForgetfulAgent(), fused).param_groups)
+    for parameter, same in zip(stepped(plain, 5).parameters(), stepped(fused, 5).parameters(), strict=True):
+        torch.testing.assert_close(parameter, same)
+    for parameter, same in zip(stepped(fused, 5).parameters(), stepped(fused, 5, stop_at=3).parameters(), strict=True):
+        assert torch.equal(parameter, same)
+
+
+def test_the_fused_form_leaves_the_digest_of_a_policy_without_it_alone():
+    assert "fused" not in OptimConfig().model_dump() and OptimConfig(fused=True).digest() != OptimConfig().digest()

@@ -13,7 +13,7 @@ from robo_orl.errors import RunError, UsageError
 from robo_orl.measure import grid
 from robo_orl.measure.measurement import or_out_of_memory
 from robo_orl.presets import preset_values
-from robo_orl.report.cost_page import page
+from robo_orl.report.cost_page import build_cost_page, page
 from robo_orl.sweep.cost_grid import plan_of, run_grid
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +198,33 @@ def test_a_bench_of_the_grid_leaves_records_for_the_report(tmp_path):
     assert record.rows[0].step_relative == 1 and record.rows[1].memory_relative > 1
     for row in grid.rows(tmp_path):
         assert row["predicted"]["peak_bytes"] == pytest.approx(row["peak_memory_bytes"], rel=0.02)
+
+
+def test_the_largest_models_are_predicted_once_and_shown(tmp_path, monkeypatch):
+    import robo_orl.sweep.cost_grid as cost_grid
+
+    asked = suite(zero=[0], policies=["bc_flow", "iql"], cards=["rtx4090-24gb", "h100-80gb"])
+    answers = []
+
+    def largest(workload, available):
+        answers.append((workload.policy.name, available))
+        found = {"depth": 40, "size": "d40", "backbone_parameters": 1.5e9, "parameters": 2e9, "peak_bytes": 7e10}
+        return found if available > 5e10 else None
+
+    monkeypatch.setattr(cost_grid, "largest", largest)
+    for _ in range(2):
+        cost_grid.predict_largest(asked, plan_of(asked), tmp_path, tell=lambda line: None)
+    assert [name for name, _ in answers] == ["bc_flow"] * 2 + ["iql"] * 2
+    path = build_cost_page(tmp_path, tmp_path)
+    shown = path.read_text()
+    assert "The largest model that fits" in shown and "1.5 B (40)" in shown and "iql none" in shown
+    assert "64 observations" not in shown and "8 observations a step, fp32" in shown
+    with pytest.raises(UsageError, match="h100-80gb"):
+        plan_of(suite(cards=["h100-80g"]))
+
+
+def test_a_folder_without_rows_has_no_cost_page(tmp_path):
+    assert build_cost_page(tmp_path, tmp_path) is None and not (tmp_path / "cost.html").exists()
 
 
 def test_torch_alone_is_enough_and_what_is_missing_is_named(tmp_path):

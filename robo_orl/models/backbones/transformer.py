@@ -7,6 +7,7 @@ B batch, k history, S tokens, D width, L depth.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import torch
@@ -151,7 +152,10 @@ def _check_options(config: BackboneConfig, observation: ObservationConfig) -> No
 
 
 def depth_of(size: str) -> int:
-    """The depth that a size's name stands for."""
+    """The depth that a size's name stands for; "d52" is the dial itself, set to 52."""
+    dialled = re.fullmatch(r"d([1-9]\d*)", size)
+    if dialled:
+        return int(dialled[1])
     if size not in SIZES:
         raise unknown("size", size, SIZES)
     return SIZES[size]

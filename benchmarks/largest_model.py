@@ -1,0 +1,52 @@
+"""The largest native model that trains on one card of 24, 48, 80 and 141 GB, per layout of the critic: predicted.
+
+    python benchmarks/largest_model.py [--policies bc_flow qc] [--batch 64] [--precision bf16] [--verify]
+
+No clock and no device is involved: the same numbers everywhere. Rows go to benchmarks/largest_model.json as they are
+made; a second call makes what is missing. --verify walks every answer itself on fake tensors (minutes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from robo_orl.measure.cards import card
+from robo_orl.measure.largest import largest
+from robo_orl.measure.layout import Layout
+from robo_orl.measure.predict import with_batch, workload_of
+from robo_orl.measure.rows import write_row
+from robo_orl.presets import load_policy, load_task
+from robo_orl.report.cost_largest import told
+
+CARDS = ("rtx4090-24gb", "l40s-48gb", "h100-80gb", "h200-141gb")
+POLICIES = ("bc_flow", "qc", "qc_full_ema", "qc_separate", "qc_separate_full_ema")
+OUT = Path(__file__).with_suffix(".json")
+
+
+def main() -> None:
+    """Every policy on every card that has no row yet."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES))
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
+    parser.add_argument("--verify", action="store_true")
+    asked = parser.parse_args()
+    rows = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
+    about = {"batch": asked.batch, "precision": asked.precision, "verified": asked.verify}
+    for name in asked.policies:
+        policy = with_batch(load_policy(name), asked.batch)
+        optim = policy.optim.model_copy(update={"precision": asked.precision})
+        workload = workload_of(policy.model_copy(update={"optim": optim}), load_task("chain2"), Layout())
+        for kind in CARDS:
+            if any(row["policy"] == name and row["card"] == kind and about.items() <= row.items() for row in rows):
+                continue
+            found = largest(workload, card(kind).usable, asked.verify)
+            rows.append({"policy": name, "card": kind, "usable_bytes": card(kind).usable, **about, "largest": found})
+            write_row(OUT, {"rows": rows})
+            print(f"| {name} | {kind} | {told(found) if found else 'none'} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
