@@ -1,8 +1,8 @@
 """Enough of pydantic to read configurations that a machine with pydantic has already validated.
 
 A GPU machine may hold torch and nothing else. `install` puts this module, and a PyYAML that can read nothing, where the
-real packages are missing, so that config.py can be imported; values are converted and unknown keys refused, but ranges
-and validators are not checked: give it only what `plan` (sweep/cost_grid.py) wrote.
+real packages are missing, so that robo_orl.config can be imported; values are converted and unknown keys refused, but
+ranges and validators are not checked: give it only what `plan` (sweep/cost_grid.py) wrote.
 """
 
 from __future__ import annotations

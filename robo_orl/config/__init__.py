@@ -1,0 +1,72 @@
+"""What a user varies, as values: the schemas of policies/, tasks/, tasks/suites/ and of a run; unknown keys refused."""
+
+from robo_orl.config.policies import (
+    SIZES,
+    ActionHeadConfig,
+    BackboneConfig,
+    CriticConfig,
+    ExtractionConfig,
+    GammaConfig,
+    LoraConfig,
+    ObjectiveConfig,
+    ObservationConfig,
+    OptimConfig,
+    PolicyConfig,
+    ReferenceConfig,
+    SelectionConfig,
+    Topology,
+)
+from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
+from robo_orl.config.runs import Regime, RunConfig, TaskData
+from robo_orl.config.strict import ADDED, Strict, T, sha256_of
+from robo_orl.config.suites import (
+    Choice,
+    CostGrid,
+    CostRequest,
+    DataRequest,
+    EvaluationRequest,
+    GridConfig,
+    PolicyChoice,
+    ReferenceChoice,
+    SuiteConfig,
+)
+from robo_orl.config.tasks import TaskConfig, View
+
+__all__ = [
+    "ADDED",
+    "ActionHeadConfig",
+    "BackboneConfig",
+    "Choice",
+    "CostGrid",
+    "CostRequest",
+    "CriticConfig",
+    "DataRequest",
+    "EvaluationRequest",
+    "ExtractionConfig",
+    "GammaConfig",
+    "GridConfig",
+    "LoraConfig",
+    "ObjectiveConfig",
+    "ObservationConfig",
+    "OptimConfig",
+    "PolicyChoice",
+    "PolicyConfig",
+    "ReferenceChoice",
+    "ReferenceConfig",
+    "Regime",
+    "RunConfig",
+    "SIZES",
+    "SelectionConfig",
+    "Strict",
+    "SuiteConfig",
+    "T",
+    "TaskConfig",
+    "TaskData",
+    "Topology",
+    "View",
+    "apply_overrides",
+    "deep_merge",
+    "parse",
+    "read_yaml",
+    "sha256_of",
+]

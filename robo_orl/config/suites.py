@@ -1,0 +1,133 @@
+"""Lists of cells and measurements: the schema of tasks/suites/."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from robo_orl.config.strict import ADDED, Strict
+from robo_orl.config.tasks import View
+
+
+class Choice(Strict):
+    """A row of a suite: something by its name alone, or under another name with some settings changed."""
+
+    use: str = Field(description="its name, or the path of a file")
+    name: str = Field("", description="how the row is called; default: the name of what it uses")
+    set: dict[str, Any] = Field({}, description="laid on it, e.g. {critic: {topology: separate}}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+
+class PolicyChoice(Choice):
+    """A policy: a file in policies/."""
+
+
+class ReferenceChoice(Choice):
+    """An algorithm of another library, by its name in `robo-orl reference --algo`; the row is called robomimic_NAME.
+
+    `set` holds settings of that library's own, e.g. {train: {num_epochs: 100}}; the suite's `set` is for policies.
+    """
+
+
+class GridConfig(Strict):
+    """A product of tasks, regimes, policies, sizes and seeds; what it sets goes before the suite's own settings."""
+
+    tasks: list[str] = Field(min_length=1)
+    regimes: list[str] = Field(min_length=1)
+    policies: list[PolicyChoice] = Field(min_length=1)
+    sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
+    seeds: list[int] = Field([0], min_length=1, description="training seeds")
+    references: list[ReferenceChoice] = Field(
+        [], description="algorithms of robomimic beside the policies", json_schema_extra=ADDED
+    )
+    set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
+    together: dict[str, float] = Field(
+        {},
+        description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it",
+        json_schema_extra=ADDED,
+    )
+
+    @model_validator(mode="after")
+    def _weighs_every_task(self) -> GridConfig:
+        if not self.together:
+            return self
+        if sorted(self.together) != sorted(self.tasks) or len(self.tasks) < 2:
+            raise ValueError(f"together gives each of several tasks a weight, here {', '.join(self.tasks)}")
+        if min(self.together.values()) <= 0:
+            raise ValueError("a weight in together must be above 0")
+        if self.references:
+            raise ValueError("references learn one task each: put them into a group without together")
+        return self
+
+
+class DataRequest(Strict):
+    """The data set of every task and regime of a suite."""
+
+    episodes: int = Field(200, ge=1)
+    seed: int = 0
+    loop: Literal["exact", "fast", "stock"] = "exact"
+    view: View | None = Field(None, description="pictures to record", json_schema_extra=ADDED)
+
+
+class EvaluationRequest(Strict):
+    """The evaluation of every cell: the first `episodes` start states of a bank of the task, last checkpoint."""
+
+    episodes: int = Field(200, ge=1)
+    seed: int = 0
+    loop: Literal["exact", "fast", "stock"] = "exact"
+    starts: Literal["test", "tuning"] = Field(
+        "test", description="tuning: those that `robo-orl tune` chooses on", json_schema_extra=ADDED
+    )
+
+
+class CostRequest(Strict):
+    """One interleaved measurement; every row is relative to the first policy, which should be plain BC."""
+
+    task: str
+    policies: list[PolicyChoice] = Field(min_length=2)
+    sizes: list[str] = Field([], description="one measurement per size; none: each policy's own")
+    steps: int = Field(20, ge=5, description="timed steps of each policy")
+    set: dict[str, Any] = {}
+
+
+class CostGrid(Strict):
+    """What training steps cost: policies x sizes x ZeRO stages, each beside the first policy, which is plain BC."""
+
+    task: str = Field(description="its observations give the shapes; windows are synthetic")
+    policies: list[PolicyChoice] = Field(min_length=2)
+    sizes: list[str] = Field(min_length=1)
+    zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
+    steps: int = Field(20, ge=5, description="timed steps of each policy")
+    set: dict[str, Any] = {}
+    cards: list[str] = Field(
+        [], description="cards on which the largest model that fits is predicted", json_schema_extra=ADDED
+    )
+
+
+class SuiteConfig(Strict):
+    """A list of cells, (tasks x regimes x policies x sizes x seeds) per group, and how each is trained and judged."""
+
+    name: str
+    description: str = ""
+    version: int = 1
+    groups: list[GridConfig] = []
+    data: DataRequest = DataRequest()
+    evaluation: EvaluationRequest = EvaluationRequest()
+    set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
+    tuned: str | None = Field(
+        None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path", json_schema_extra=ADDED
+    )
+    cost: CostRequest | None = None
+    grid: CostGrid | None = Field(None, description="cost cells, measured one by one", json_schema_extra=ADDED)
+    value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
+
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> SuiteConfig:
+        if not self.groups and self.grid is None:
+            raise ValueError("a suite needs groups to train, or a grid to measure")
+        return self

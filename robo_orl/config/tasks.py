@@ -1,0 +1,41 @@
+"""What is done and what is seen of it: the schemas of tasks/ and of pictures."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from robo_orl.config.strict import Strict
+
+
+class TaskConfig(Strict):
+    """What is done. Everything here is part of the task's hash: change any of it and it is another task."""
+
+    name: str
+    description: str = ""
+    version: int = 1
+    env: str = Field(description="a name of the registry in robo_orl/envs")
+    params: dict[str, Any] = Field({}, description="the scene's own parameters, e.g. cubes: 2")
+    stages: list[str] = Field(min_length=1, description="predicates in order; the last one is success")
+    reward: Literal["success", "stages"] = Field(
+        "success", description="success: 1 at success; stages: 1/len(stages) when each is first reached in order"
+    )
+    control_hz: int = Field(20, ge=1, le=100, description="decisions per second: 10, 20 or 40")
+    padding: float = Field(0.0, ge=0, description="dead time in seconds at the start and after each stage")
+    max_seconds: float = Field(gt=0, description="time-out, dead time excluded; the episode also ends at success")
+    instruction: str = ""
+
+    @property
+    def horizon(self) -> int:
+        """Decisions until the time-out."""
+        dead = self.padding * len(self.stages)
+        return round((self.max_seconds + dead) * self.control_hz)
+
+
+class View(Strict):
+    """What pictures are taken: of these cameras, size x size pixels, in the look of envs/rendering.py."""
+
+    cameras: tuple[str, ...] = Field(min_length=1)
+    size: int = Field(84, ge=16, le=1024, description="pixels per side")
+    look: Literal["plain", "full"] = Field("plain", description="full: robosuite's own shadows; plain: much faster")
