@@ -134,7 +134,7 @@ def fake_step(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma
         with _masks_as_in_a_real_step(policy.backbone.kind), FakeTensorMode(allow_non_fake_inputs=True), Answers():
             yield FakeStep(policy, spec, action_dim, gamma, "cpu")
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise Unpredictable(f"What {policy.name} computes depends on values ({error}); measure it instead.") from None
+        raise Unpredictable(f"A step of this policy asks tensors for values ({error}): measure it instead.") from None
 
 
 @contextmanager

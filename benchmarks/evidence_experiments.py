@@ -1,0 +1,328 @@
+"""What evidence.py compares: an experiment is one computation in a few ways, the first one being the plain way."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robo_orl.config import PolicyConfig, deep_merge, parse
+from robo_orl.data.cache import open_cache
+from robo_orl.data.windows import PairedWindows
+from robo_orl.measure.measurement import memory_by_phase
+from robo_orl.measure.memory import TensorBytes
+from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
+from robo_orl.measure.training_step import TrainingStep
+from robo_orl.models.agent import build_agent
+from robo_orl.models.critics import Heads, critic_width
+from robo_orl.presets import load_policy, load_task
+from robo_orl.types import PairedWindow
+
+BATCH = 64
+SIZE = "s"  # of the training steps: 6 million numbers
+WIDTH = 448  # of size m
+
+
+class Skipped(Exception):
+    """The experiment cannot run on this machine; the message says why."""
+
+
+@dataclass
+class Experiment:
+    """variants: name -> one run, the plain way first. peaks: name -> bytes of tensors at the peak, measured afterwards.
+    notes: what else the row says."""
+
+    what: str
+    variants: dict[str, Callable[[], Any]]
+    peaks: Callable[[], dict[str, int]] = dict
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def device() -> str:
+    """A GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def step_of(policy: str, size: str, batch: int = BATCH, **over: Any) -> TrainingStep:
+    """A training step of a shipped policy on synthetic windows of chain2's shapes; over: other sections."""
+    changes = {"backbone": {"size": size}, "optim": {"batch_size": batch}}
+    config = parse(PolicyConfig, deep_merge(deep_merge(load_policy(policy).model_dump(), changes), over), policy)
+    return TrainingStep(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, device())
+
+
+def peaks_of(steps: dict[str, TrainingStep]) -> dict[str, int]:
+    """Peak bytes of one step of each."""
+    return {name: memory_by_phase(step)["peak_bytes"] for name, step in steps.items()}
+
+
+# ----------------------------------------------------------------------------------------------------------- ensembles
+
+
+def one_head(weights: dict[str, Tensor], features: Tensor, actions: Tensor) -> Tensor:
+    """A member of critics.Heads: features (B, C), actions (B, N, c*A) -> (B, N, K)."""
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def normed(x: Tensor) -> Tensor:
+        return F.silu(F.layer_norm(x, x.shape[-1:]))
+
+    x = linear("feature_in", features).unsqueeze(1) + linear("action_in", actions)
+    return linear("out", normed(linear("hidden", normed(x))))
+
+
+@contextmanager
+def ensembles(members: int) -> Iterator[Experiment]:
+    """Q heads of size m, forward and backward of 32 pairs with 4 candidates each."""
+    torch.manual_seed(0)
+    width, numbers = critic_width(WIDTH), 10 * ACTION_DIM
+    heads = Heads(members, width, numbers, 1).to(device())
+    features = torch.randn(BATCH // 2, members, width, device=device())
+    actions = torch.randn(BATCH // 2, 4, numbers, device=device())
+    weights = dict(heads.named_parameters())
+
+    def stacked() -> Tensor:
+        return heads(features, actions)
+
+    def loop() -> Tensor:
+        return torch.stack([
+            one_head({name: w[i] for name, w in weights.items()}, features[:, i], actions) for i in range(members)
+        ])  # fmt: skip
+
+    def vmapped() -> Tensor:
+        return torch.func.vmap(one_head, in_dims=(0, 1, None))(weights, features, actions)
+
+    def both_ways(forward: Callable[[], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            heads.zero_grad()
+            forward().square().mean().backward()
+
+        return run
+
+    ways = {"loop": loop, "stacked": stacked, "vmap": vmapped}
+    for way in ways.values():
+        torch.testing.assert_close(way(), stacked(), rtol=1e-4, atol=1e-5)
+    what = f"{members} Q heads of size m, forward and backward, {BATCH // 2} pairs x 4 candidates"
+    yield Experiment(what, {name: both_ways(way) for name, way in ways.items()}, notes={"engine": "stacked"})
+
+
+# ----------------------------------------------------------------------------------------------------------- optimiser
+
+
+@contextmanager
+def adamw() -> Iterator[Experiment]:
+    """The update of an agent: one tensor after the other, all at once, and in one kernel."""
+
+    def update(**form: bool) -> Callable[[], None]:
+        config = load_policy("qc")
+        config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"size": SIZE})})
+        agent = build_agent(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, None, 0).to(device())
+        trained = [p for p in agent.parameters() if p.requires_grad]
+        for p in trained:
+            p.grad = torch.full_like(p, 1e-3)
+        return torch.optim.AdamW(trained, lr=1e-3, weight_decay=1e-4, **form).step
+
+    variants = {"loop": update(foreach=False), "foreach": update(foreach=True), "fused": update(fused=True)}
+    default = "foreach" if device() == "cuda" else "loop"
+    notes = {"engine": f"{default}, torch's own; policy.optim.fused"}
+    yield Experiment(f"the update of qc at size {SIZE} by AdamW", variants, notes=notes)
+
+
+# ----------------------------------------------------------------------------------------------------------- the step
+
+
+def compared(what: str, steps: dict[str, TrainingStep], **notes: Any) -> Experiment:
+    """Whole training steps by turns, and their memory."""
+    variants = {name: step.timed for name, step in steps.items()}
+    return Experiment(f"training step, {what}", variants, lambda: peaks_of(steps), notes)
+
+
+@contextmanager
+def checkpointing() -> Iterator[Experiment]:
+    """Keep each block's input only."""
+    steps = {n: step_of("qc", SIZE, 256, backbone={"checkpointing": n == "on"}) for n in ("off", "on")}
+    yield compared(f"qc at size {SIZE}, 256 observations", steps, engine="off; policy.backbone.checkpointing")
+
+
+@contextmanager
+def bf16() -> Iterator[Experiment]:
+    """Autocast over float32 weights, and what a slow copy would become if it were kept in bfloat16."""
+    steps = {name: step_of("qc", SIZE, optim={"precision": name}) for name in ("fp32", "bf16")}
+    kept = {str(b.dtype) for b in steps["bf16"].agent.target.buffers() if b.is_floating_point()}
+    notes = {
+        "engine": "fp32 unless policy.optim.precision says bf16",
+        "dtype_of_averages_under_bf16": sorted(kept),
+        "error_of_average_after_1000_steps": {str(t).split(".")[1]: average_error(t) for t in AVERAGED_IN},
+    }
+    yield compared(f"qc at size {SIZE}, {BATCH} observations", steps, **notes)
+
+
+AVERAGED_IN = (torch.float32, torch.bfloat16)
+
+
+def average_error(dtype: torch.dtype, steps: int = 1000, rate: float = 0.005) -> float:
+    """Relative error of an average that follows weights from one draw to another, kept in `dtype`, against float64."""
+    generator = torch.Generator().manual_seed(0)
+    start, goal = (torch.randn(10_000, generator=generator, dtype=torch.float64) for _ in range(2))
+    exact, average = start.clone(), start.to(dtype)
+    for _ in range(steps):
+        exact.lerp_(goal, rate)
+        average.lerp_(goal.to(dtype), rate)
+    return ((average.double() - exact).norm() / (exact - start).norm()).item()
+
+
+@contextmanager
+def compiled() -> Iterator[Experiment]:
+    """One block compiled, used for all; the first step, which compiles, told apart."""
+    steps = {n: step_of("qc", SIZE, backbone={"compile": n == "regional"}) for n in ("eager", "regional")}
+    began = perf_counter()
+    try:
+        steps["regional"].run()
+    except Exception as error:  # whatever the compiler stumbles over
+        raise Skipped(f"torch.compile fails here: {str(error).splitlines()[0][:120]}") from error
+    notes = {"engine": "eager; policy.backbone.compile", "first_step_s": perf_counter() - began}
+    variants = {name: step.timed for name, step in steps.items()}
+    yield Experiment(f"training step, qc at size {SIZE}, {BATCH} observations", variants, notes=notes)
+
+
+@contextmanager
+def accumulation() -> Iterator[Experiment]:
+    """256 observations at once, and as 4 x 64 with one update."""
+    whole, part = step_of("qc", SIZE, 256), step_of("qc", SIZE, 64)
+
+    def accumulated() -> None:
+        for _ in range(4):
+            part.gradients()
+        torch._foreach_div_([p.grad for p in part.agent.parameters() if p.grad is not None], 4)
+        part.update()
+        part.agent.update_targets()
+        part.steps += 1
+
+    def peaks() -> dict[str, int]:
+        held = [tensor for tensors in part.tensors().values() for tensor in tensors]
+        with TensorBytes(held) as counter:
+            accumulated()
+        return {"1 x 256": memory_by_phase(whole)["peak_bytes"], "4 x 64": counter.peak}
+
+    notes = {"engine": "1 x 256: it has no accumulation; checkpointing, ZeRO and more processes are there for memory"}
+    variants = {"1 x 256": whole.run, "4 x 64": accumulated}
+    yield Experiment(f"training step, qc at size {SIZE}, 256 observations", variants, peaks, notes)
+
+
+# ------------------------------------------------------------------------------------------------------------- products
+
+
+class OneDNN(torch.autograd.Function):
+    """A float32 matrix product and its gradients by oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        flat = g.flatten(0, -2)
+        d_weight = product(flat.t().contiguous(), x.flatten(0, -2).t().contiguous())
+        return product(g, weight.t().contiguous()), d_weight, flat.sum(0) if ctx.biased else None
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., inputs), weight (outputs, inputs) -> (..., outputs)."""
+    return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
+
+
+@contextmanager
+def products() -> Iterator[Experiment]:
+    """Linear layers by the BLAS that torch chooses, and by oneDNN."""
+    if device() != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        raise Skipped("a question of CPUs whose torch has oneDNN")
+    steps = {name: step_of("bc_flow", SIZE) for name in ("torch's BLAS", "oneDNN")}
+    for module in steps["oneDNN"].agent.modules():
+        if isinstance(module, nn.Linear):
+            module.forward = lambda x, m=module: OneDNN.apply(x, m.weight, m.bias)
+    torch.testing.assert_close(*(step.gradients() for step in steps.values()), rtol=1e-4, atol=1e-5)
+    for step in steps.values():
+        step.agent.zero_grad()
+    notes = {"engine": "torch's BLAS: oneDNN rounds otherwise, and results would no longer be those of stored runs"}
+    variants = {name: step.timed for name, step in steps.items()}
+    yield Experiment(f"training step, bc_flow at size {SIZE}, {BATCH} observations, fp32", variants, notes=notes)
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+
+
+@contextmanager
+def windows_of(policy: PolicyConfig) -> Iterator[PairedWindows]:
+    """Made-up episodes with two cameras, on disk and in the page cache, as `policy` reads them."""
+    from image_loader import made_up
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ROBO_ORL_CACHE"] = folder
+        path = made_up(Path(folder) / "made_up.hdf5", episodes=40)
+        arrays = open_cache(path, list(policy.observation.low_dim or SPEC), policy.observation.cameras)
+        yield PairedWindows(arrays, policy.action_head.chunk, policy.n, 0.99)
+
+
+SPEC = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+
+
+@contextmanager
+def loading(pictures: bool, pinned: bool = False) -> Iterator[Experiment]:
+    """A training step that reads its own windows, beside one whose windows a thread has read during the last step."""
+    if pinned and device() != "cuda":
+        raise Skipped("no GPU: memory is pinned for copies to one; its CPU twin is the thread alone")
+    seen = {"cameras": ["agentview", "robot0_eye_in_hand"], "low_dim": list(SPEC)} if pictures else {}
+    sees = {"observation": {"low_dim": list(SPEC)} | seen}
+    steps = {name: step_of("bc", "tiny", 128, **sees) for name in ("read, then step", "read ahead")}
+    with windows_of(steps["read ahead"].policy) as windows, ThreadPoolExecutor(1) as thread:
+        numbers, ahead = count(), count()
+
+        def read(step: int) -> PairedWindow:
+            window = windows.batch(0, step, 0, 1, 128)
+            return window.map(lambda t: t.pin_memory()) if pinned else window
+
+        def plain() -> None:
+            steps["read, then step"].window = windows.batch(0, next(numbers), 0, 1, 128).to(device())
+            steps["read, then step"].run()
+
+        waiting = [thread.submit(read, next(ahead))]
+
+        def overlapped() -> None:
+            window = waiting.pop().result()
+            waiting.append(thread.submit(read, next(ahead)))
+            steps["read ahead"].window = window.to(device())
+            steps["read ahead"].run()
+
+        what = f"training step, bc at size tiny, 128 observations {'with two cameras' if pictures else 'of vectors'}"
+        variants = {"read, then step": plain, "read ahead": overlapped, "read only": lambda: read(0)}
+        yield Experiment(what, variants, notes={"engine": "read, then step", "pinned": pinned})
+        thread.shutdown(wait=True)
+
+
+EXPERIMENTS = {
+    "ensembles_2": lambda: ensembles(2),
+    "ensembles_10": lambda: ensembles(10),
+    "adamw": adamw,
+    "checkpointing": checkpointing,
+    "accumulation": accumulation,
+    "bf16": bf16,
+    "compiled": compiled,
+    "products": products,
+    "loading_vectors": lambda: loading(pictures=False),
+    "loading_pictures": lambda: loading(pictures=True),
+    "loading_pinned": lambda: loading(pictures=True, pinned=True),
+}
