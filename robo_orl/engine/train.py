@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from robo_orl.config import RunConfig
 from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
+from robo_orl.engine.allocator import keep_freed_memory
 from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.features import with_features
@@ -70,6 +71,8 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     accelerator = open_accelerator(run, out)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    else:
+        keep_freed_memory()
     training = _start(run, out, accelerator)
     if training is None:
         return read_json(out / "train.json")
