@@ -6,8 +6,9 @@ Both read ten frames of one flat observation as ten tokens, have the same depth,
 every token to an action, the squared error of all ten actions, no dropout, and step in float32. robomimic runs its own
 `process_batch_for_training` and `train_on_batch`; ours is Transformer, that linear map and AdamW, and once more with
 `backbone.compile`. What differs is what the two are: LayerNorm, GELU, biases and a written-out causal attention there,
-RMSNorm, SwiGLU, QK-norm and SDPA here. Steps take turns; the ratio is the median over rounds. Forward FLOPs are counted
-by one counter and must agree to 2 %.
+RMSNorm, SwiGLU, QK-norm and SDPA here. Steps take turns; the ratio is the median over rounds. Seconds are those that
+this process had a core, which neighbours on a shared machine change least. Forward FLOPs are counted by one counter and
+must agree to 2 %. Whole training steps, data and loop included, are compared in bc_training.py.
 """
 
 from __future__ import annotations
@@ -145,9 +146,9 @@ def measure(size: str, rounds: int, compiled: bool) -> dict:
     seconds: dict[str, list[float]] = {name: [] for name in both}
     for turn in range(rounds + 2):
         for name in list(both) if turn % 2 else reversed(list(both)):
-            began = time.perf_counter()
+            began = time.process_time()
             both[name].step(batch)
-            seconds[name] += [time.perf_counter() - began] if turn >= 2 else []
+            seconds[name] += [time.process_time() - began] if turn >= 2 else []
     for name in both.keys() - {"robomimic"}:
         ratios = [a / b for a, b in zip(seconds[name], seconds["robomimic"], strict=True)]
         row[f"{name}_step_ratio"] = statistics.median(ratios)
