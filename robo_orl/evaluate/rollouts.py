@@ -1,7 +1,7 @@
 """Many episodes at once: which process steps what, and when the policy is asked.
 
-The policy answers for all waiting episodes in one call, and is asked when a process has its last episode to step: then
-batches are as large as they can be while every core has work. A finished episode's slot goes to the next one at once.
+The policy answers for all waiting episodes in one call, and is asked as late as no process runs dry: then batches are
+as large as they can be while every core has work. A finished episode's slot goes to the next one at once.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Rollouts:
         self._check_starts()
         while self._pending or any(simulator.running for simulator in self._simulators):
             self._assign()
-            if any(s.waiting and len(s.outstanding) <= 1 for s in self._simulators):
+            if any(s.waiting and not s.outstanding for s in self._simulators):
                 self._decide()
             else:
                 yield from self._listen()
