@@ -162,7 +162,7 @@ def test_out_must_be_a_folder(quick_results, tmp_path):
 def test_a_disk_that_fills_up_leaves_the_old_report_whole(quick_results, tmp_path, monkeypatch):
     build(quick_results, tmp_path)
     before = (tmp_path / "report.html").read_bytes()
-    monkeypatch.setattr("robo_orl.report.build.render", lambda made: (_ for _ in ()).throw(OSError("broken")))
+    monkeypatch.setattr("robo_orl.report.build.render", lambda made, **_: (_ for _ in ()).throw(OSError("broken")))
     with pytest.raises(OSError, match="broken"):
         build(quick_results, tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
