@@ -12,8 +12,8 @@ def keep_freed_memory() -> bool:
     """Whether the C library understood: glibc does, others need not.
 
     A training step on the CPU frees nearly all of its tensors and asks for the same sizes again. By default glibc hands
-    large blocks back to the system, and every step takes them again page by page, each page zeroed: 1,300 faults and a
-    twelfth of a step at size tiny. Blocks of up to 1 GiB stay in the process now. The peak is what it was.
+    large blocks back to the system, and every step takes them again page by page, each page zeroed, which shows in the
+    step of a small policy. Blocks of up to 1 GiB stay in the process now. The peak is what it was.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
