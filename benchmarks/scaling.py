@@ -188,7 +188,7 @@ def _with_clocks(clocks: Clocks, env: Any, actor: Actor) -> Callable:
     )
     clocks.on_method("goals", stepper, "_set_goals")
     clocks.on_method("sensors", simulator, "_update_observables")
-    clocks.on_method("sensors", simulator, "_get_observations")
+    clocks.on_method("sensors", env, "_observe")
     clocks.on_method("stages", env, "_advance")
     clocks.on_method("step", env, "step")
     clocks.on_method("reset", env, "reset")
