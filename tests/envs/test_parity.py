@@ -133,7 +133,7 @@ def own_picture(env: TaskEnv) -> np.ndarray:
 @pytest.mark.parametrize("name", TASKS)
 def test_pictures_of_every_task_are_equal_over_many_steps(name):
     if load_task(name).control_hz == 40:
-        pytest.skip("a decision lasts 24 ms, robosuite's cameras sample every 25: its pictures are older, by up to 22 ms")
+        pytest.skip("a decision lasts 24 ms, robosuite's cameras sample every 25 ms: its pictures are older")
     compare_pictures(name, steps=12)
 
 
