@@ -29,7 +29,6 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_cli.app, name="data")
 
-BANKS = ("test", "tuning")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -180,8 +179,6 @@ def evaluate(
 
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": showing(as_json)}
-    if starts not in BANKS:
-        raise unknown("bank of start states", starts, BANKS)
     if is_reference(run):
         if paraphrases:
             raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")

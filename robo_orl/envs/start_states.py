@@ -20,7 +20,7 @@ import numpy as np
 
 from robo_orl.config import TaskConfig
 from robo_orl.envs.scenes import start_name
-from robo_orl.errors import RunError
+from robo_orl.errors import RunError, unknown
 from robo_orl.presets import preset_folders
 from robo_orl.seeds import derive_seed
 
@@ -127,6 +127,20 @@ def eval_bank(task: TaskConfig) -> StartBank:
 def tuning_bank(task: TaskConfig) -> StartBank:
     """The start states that hyper-parameters are chosen on, which no result is reported from; made once."""
     return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
+
+
+BANKS = {"test": eval_bank, "tuning": tuning_bank}
+
+
+def stored_bank(task: TaskConfig, name: str) -> StartBank:
+    """A bank by its name: `test` is what results are reported from, `tuning` what hyper-parameters are chosen on.
+
+    Raises:
+        UsageError: there is no bank of this name.
+    """
+    if name not in BANKS:
+        raise unknown("bank of start states", name, BANKS)
+    return BANKS[name](task)
 
 
 def _made_once(task: TaskConfig, path: Path, make: Callable[[TaskConfig], StartBank]) -> StartBank:

@@ -101,15 +101,16 @@ class Stepper:
         env = self.env
         if self.loop == "stock":
             return env.step(action)
-        reward, done, info = self.move(action)
+        reward, done, info = self._move(action)
         return env._get_observations(), reward, done, info
 
     def move(self, action: np.ndarray) -> tuple[float, bool, dict]:
         """`step` without gathering what the observables sampled; (reward, done, info)."""
         self.attach()
+        return self.env.step(action)[1:] if self.loop == "stock" else self._move(action)
+
+    def _move(self, action: np.ndarray) -> tuple[float, bool, dict]:
         env = self.env
-        if self.loop == "stock":
-            return env.step(action)[1:]
         if env.done:
             raise ValueError("executing action in terminated episode")
         env.timestep += 1

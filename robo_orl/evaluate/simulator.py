@@ -56,9 +56,9 @@ class TaskScene:
 
     def starts(self) -> Any:
         """The bank that every method is evaluated from, or tuned on."""
-        from robo_orl.envs.start_states import eval_bank, tuning_bank
+        from robo_orl.envs.start_states import stored_bank
 
-        return tuning_bank(self.task) if self.bank == "tuning" else eval_bank(self.task)
+        return stored_bank(self.task, self.bank)
 
 
 # ------------------------------------------------------------------------------------------------------------- messages

@@ -83,11 +83,10 @@ class Plan:
             seed=seed,
         )
 
-    def policy(self, name: str, point: Point | None = None) -> PolicyConfig:
-        """A policy of the plan, at a point of its space."""
-        choice = self.choices[name]
-        changed = choice.model_copy(update={"set": deep_merge(choice.set, nested(point or {})), "name": name})
-        return policy_of(changed, self.layer, size=self.size, where=f"suite {self.suite.name}")
+    def policy(self, name: str) -> PolicyConfig:
+        """A policy of the plan as the suite has it."""
+        choice = self.choices[name].model_copy(update={"name": name})
+        return policy_of(choice, self.layer, size=self.size, where=f"suite {self.suite.name}")
 
     def trial(self, name: str, number: int, point: Point) -> PolicyChoice:
         """A trial as a policy of a suite, with a name of its own."""
@@ -165,9 +164,10 @@ def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = Tru
                 evaluation = evaluations[f"{name}_trial{number}"]
                 found[name].search.tell(score_of(evaluation))
                 found[name].done.append((point, evaluation))
-            write_text(out / TUNED, _text(_tuned(plan, found), plan))
-    tuned = _tuned(plan, found).model_dump(mode="json")
-    return {"file": str(out / TUNED), **tuned, "every_trial": {name: _told(trials) for name, trials in found.items()}}
+            tuned = _tuned(plan, found)
+            write_text(out / TUNED, _text(tuned, plan))
+    every_trial = {name: _told(trials) for name, trials in found.items()}
+    return {"file": str(out / TUNED), **tuned.model_dump(mode="json"), "every_trial": every_trial}
 
 
 def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, workers: int, progress: bool) -> dict[str, Evaluation]:
