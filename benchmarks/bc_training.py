@@ -9,9 +9,7 @@ worker processes, once with `hdf5_cache_mode: all` (its default: every window li
 of seven numbers, in float32, without dropout, in one process on one thread. Our L1 head is larger than robomimic's
 linear map: the ratio of FLOPs is told. An observation is one such window; both train on every one of a batch once.
 Slices take turns within a round; a ratio is the median over rounds. Seconds are those that this process had a core:
-both loops are one busy thread, and on a shared machine the clock on the wall counts the neighbours. `--onednn` adds
-both sides once more with oneDNN's matrix products in place of MKL's, which round otherwise: what is to be had, and not
-what either does by itself.
+both loops are one busy thread, and on a shared machine the clock on the wall counts the neighbours.
 """
 
 from __future__ import annotations
@@ -47,7 +45,6 @@ SLICE, WARM_UP = (
     20,
 )  # steps of ours per slice; the first 20 of each call allocate, and our engine does not count them
 REFERENCES = {"robomimic_all": "all", "robomimic_low_dim": "low_dim"}  # cache mode of each
-ONEDNN = "_onednn"
 PARTS = {"step_s": "Epoch", "data_s": "Data_Loading"}  # as robomimic names its minutes
 WANTED = 1.5  # observations per second over robomimic's with its default cache
 
@@ -112,25 +109,6 @@ def theirs(size: str, data: Path, mode: str, algo: object, steps: int) -> Slice:
     return go_on
 
 
-def with_onednn(run: Slice) -> Slice:
-    """The same with oneDNN's float32 products, which torch takes where it may round to bfloat16 and the CPU cannot.
-
-    RuntimeError on a CPU that can (AMX): there it would not be float32.
-    """
-    a, b = torch.randn(512, 512), torch.randn(512, 512)
-
-    def go_on() -> dict[str, float]:
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-        try:
-            if (a @ b - a.double() @ b.double()).abs().max() > 1e-3:
-                raise RuntimeError("oneDNN rounds float32 products to bfloat16 on this CPU.")
-            return run()
-        finally:
-            torch.backends.mkldnn.matmul.fp32_precision = "ieee"
-
-    return go_on
-
-
 def forward_flops(run: RunConfig, out: Path, algo: Robomimic) -> dict[str, int]:
     """Of one batch: our loss, and robomimic's prediction."""
     agent, _ = load_agent(out)
@@ -144,7 +122,7 @@ def forward_flops(run: RunConfig, out: Path, algo: Robomimic) -> dict[str, int]:
     }
 
 
-def measure(size: str, rounds: int, steps: int, folder: Path, onednn: bool) -> dict:
+def measure(size: str, rounds: int, steps: int, folder: Path) -> dict:
     """One row."""
     data = write_made_up(folder / f"{size}.hdf5", {"flat": NUMBERS}, episodes=60, length=170)
     run, go_on = ours(size, data, folder / size, rounds, steps)
@@ -152,9 +130,6 @@ def measure(size: str, rounds: int, steps: int, folder: Path, onednn: bool) -> d
     slices = {"ours": go_on} | {
         name: theirs(size, data, mode, reference.algo, steps) for name, mode in REFERENCES.items()
     }
-    if onednn:
-        slices[f"ours{ONEDNN}"] = with_onednn(ours(size, data, folder / f"{size}{ONEDNN}", rounds, steps)[1])
-        slices[f"robomimic_all{ONEDNN}"] = with_onednn(slices["robomimic_all"])
     found: dict[str, list[dict[str, float]]] = {name: [] for name in slices}
     for turn in range(rounds + 1):
         for name in list(slices) if turn % 2 else reversed(list(slices)):
@@ -168,8 +143,6 @@ def measure(size: str, rounds: int, steps: int, folder: Path, onednn: bool) -> d
         row[f"{name}_data_s"] = statistics.median(t["data_s"] for t in told)
         row[f"{name}_observations_per_s"] = BATCHES[size] / row[f"{name}_step_s"]
     row["speed"] = {"ours over " + name: compared(found["ours"], found[name]) for name in found if name != "ours"}
-    if onednn:
-        row["speed"][f"ours{ONEDNN} over robomimic_all"] = compared(found[f"ours{ONEDNN}"], found["robomimic_all"])
     return row
 
 
@@ -192,12 +165,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=30, help="counted per slice, a multiple of 10")
     parser.add_argument("--sizes", nargs="+", default=list(BATCHES), choices=list(BATCHES))
-    parser.add_argument("--onednn", action="store_true", help="both sides also with oneDNN's matrix products")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, seconds_of_the_core():
         os.environ["ROBO_ORL_CACHE"] = str(Path(folder) / "cache")
-        rows = [measure(size, asked.rounds, asked.steps, Path(folder), asked.onednn) for size in asked.sizes]
+        rows = [measure(size, asked.rounds, asked.steps, Path(folder)) for size in asked.sizes]
     for row in rows:
         for pair, told in row["speed"].items():
             low, high = told["quartiles"]

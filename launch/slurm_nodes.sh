@@ -16,7 +16,8 @@ set -euo pipefail
 CONFIG=${CONFIG:-launch/zero2.yaml}
 export OMP_NUM_THREADS=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 export MAIN_ADDRESS MAIN_PORT=29500
-MAIN_ADDRESS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+MAIN_ADDRESS=${HOSTS%%$'\n'*} # the first; `head` would hang up on scontrol, which pipefail takes for a failure
 # $SLURM_NODEID differs on every node: it is expanded there, by the inner shell.
 srun bash -c 'accelerate launch --config_file "$0" \
   --num_machines "$SLURM_NNODES" --num_processes $((8 * SLURM_NNODES)) --machine_rank "$SLURM_NODEID" \

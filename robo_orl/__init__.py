@@ -1,3 +1,3 @@
 """robo_orl: when does a critic pay? Behaviour cloning against offline RL on one backbone, measured."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

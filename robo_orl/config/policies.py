@@ -195,9 +195,6 @@ class OptimConfig(Strict):
     clip_norm: float = Field(1.0, ge=0, description="one global norm over policy and critic; 0 = off")
     policy_ema: float = Field(0.0, ge=0, lt=1, description="averaging of the acting policy's weights; 0 = off")
     precision: Literal["fp32", "bf16"] = "fp32"
-    fused: bool = Field(
-        False, description="AdamW as one kernel a tensor: faster, rounds otherwise", json_schema_extra=ADDED
-    )
 
     @model_validator(mode="after")
     def _pairs(self) -> OptimConfig:

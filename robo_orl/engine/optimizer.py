@@ -28,8 +28,8 @@ def make_optimizer(agent: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
         if trainable:
             groups.append({"name": name, "params": trainable, "lr": lr, "base_lr": lr})
     _check_groups(agent, groups)
-    # None is torch's own choice: all tensors at once on a GPU, one after the other on a CPU.
-    return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=optim.fused or None)
+    # Fused: one kernel a tensor, a third of the time of torch's own choice on a CPU and no temporaries (docs/cost.md).
+    return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True)
 
 
 def _check_groups(agent: nn.Module, groups: list[dict]) -> None:
@@ -78,20 +78,20 @@ def set_moments(agent: nn.Module, optimizer: torch.optim.Optimizer, moments: dic
     if flats is None:
         for name, parameter in _trainable(agent):
             whole = {moment: moments[f"{name}.{moment}"].to(parameter) for moment in MOMENTS}
-            inner.state[parameter] = {"step": _count(step, inner, parameter), **whole}
+            inner.state[parameter] = {"step": _count(step, parameter), **whole}
         return
     for flat in flats:
         empty = {moment: torch.zeros_like(flat, requires_grad=False) for moment in MOMENTS}
-        inner.optimizer.state[flat] = {"step": _count(step, inner.optimizer, flat), **empty}
+        inner.optimizer.state[flat] = {"step": _count(step, flat), **empty}
     _link_fragments(inner)
     for name, parameter in _trainable(agent):
         for moment in MOMENTS:
             _write(parameter, moment, moments[f"{name}.{moment}"])
 
 
-def _count(step: int, inner: torch.optim.Optimizer, parameter: Tensor) -> Tensor:
-    """AdamW's count of a tensor's steps, on the host except in its fused form."""
-    return torch.tensor(float(step), device=parameter.device if inner.param_groups[0]["fused"] else "cpu")
+def _count(step: int, parameter: Tensor) -> Tensor:
+    """AdamW's count of a tensor's steps, beside the tensor in its fused form."""
+    return torch.tensor(float(step), device=parameter.device)
 
 
 def steps_taken(optimizer: torch.optim.Optimizer) -> int:

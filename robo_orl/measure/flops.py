@@ -22,10 +22,15 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape)
 
 
-# The CPU's attention kernel counts as nothing in older versions of torch.
+def _linear(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * x.shape.numel() * weight.shape[0]
+
+
+# The CPU's attention kernel counts as nothing in older versions of torch, oneDNN's linear map in all.
 FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    **({torch.ops.mkldnn._linear_pointwise: _linear} if hasattr(torch.ops.mkldnn, "_linear_pointwise") else {}),
 } | dict(flop_registry)
 
 

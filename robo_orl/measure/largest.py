@@ -2,7 +2,7 @@
 
 Weights, moments and slow copies are counted exactly at every depth that is tried. What the forward and backward pass
 add is walked on fake tensors at four small depths and continued as a cubic: width grows with the depth, so that
-activations grow with its square and gradients with its cube. `verify` walks the answer itself, as largest_batch does.
+activations grow with its square and gradients with its cube. `verify` walks the answer itself and the next depth.
 """
 
 from __future__ import annotations
@@ -36,9 +36,18 @@ def largest(workload: Workload, available: int, verify: bool = False) -> dict[st
         middle = (low + high) // 2
         fits = peak_at(workload, depths[middle], phases) <= available
         low, high = (middle, high) if fits else (low, middle)
-    while verify and low >= 0 and memory(at(workload, depths[low]))["peak_bytes"] > available:
-        low -= 1
+    if verify:
+        low = _walked(lambda i: memory(at(workload, depths[i]))["peak_bytes"] <= available, low, len(depths))
     return None if low < 0 else _told(workload, depths[low], phases)
+
+
+def _walked(fits: Callable[[int], bool], guess: int, end: int) -> int:
+    """The last index that fits, from one that is near it; -1 where none does."""
+    while guess >= 0 and not fits(guess):
+        guess -= 1
+    while guess + 1 < end and fits(guess + 1):
+        guess += 1
+    return guess
 
 
 def dial() -> list[int]:

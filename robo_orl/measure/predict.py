@@ -51,7 +51,7 @@ class Workload:
     @cached_property
     def weights(self) -> Weights:
         """The agent's numbers."""
-        return weights_of(shapes_of(self.policy, self.spec, self.action_dim, self.gamma), self.policy.optim.fused)
+        return weights_of(shapes_of(self.policy, self.spec, self.action_dim, self.gamma))
 
     def phases(self, pairs: int) -> dict[str, PhaseBytes]:
         """Forward and backward with `pairs` pairs on this process."""
@@ -155,19 +155,26 @@ def _peaks(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -> d
 def largest_batch(workload: Workload, available: int, verify: bool = True) -> int:
     """The largest batch whose predicted peak is within `available` bytes; 0 where not even one pair a process fits.
 
-    A line through two batches, for each phase; with `verify` the answer is run on fake tensors itself, and lowered
-    until it fits (a phase's peak is convex in the batch: a line promises too much, never too little).
+    A line through two batches, for each phase; with `verify` the answer is run on fake tensors itself, the line goes on
+    from there, and what does not fit is lowered until it does.
     """
     unit, first = 2 * workload.layout.world, workload.layout.pairs(workload.batch)
-    low, high = (memory(workload.but(batch=pairs * unit))["phase_bytes"] for pairs in (first, 2 * first))
-    lines = [(low[phase], (high[phase] - low[phase]) / first) for phase in low]  # bytes at `first`, bytes per pair
-    pairs = min(_within(*line, first, available) for line in lines)
-    steepest = max(slope for _, slope in lines)
-    while verify and pairs > 0:
-        excess = memory(workload.but(batch=pairs * unit))["peak_bytes"] - available
-        if excess <= 0:
-            break
-        pairs -= max(1, int(excess / steepest))
+
+    def bytes_at(pairs: int) -> dict[str, int]:
+        return memory(workload.but(batch=pairs * unit))["phase_bytes"]
+
+    def next_guess(near: int, far: int) -> int:
+        low, high = bytes_at(near), bytes_at(far)
+        lines = [(high[phase], (high[phase] - low[phase]) / (far - near)) for phase in low]  # bytes at `far`, per pair
+        return min(_within(*line, far, available) for line in lines)
+
+    pairs = next_guess(first, 2 * first)
+    if not verify or pairs <= 0:
+        return unit * max(0, pairs)
+    if pairs > 2 * first:  # a small batch's line is bent by what does not grow with it
+        pairs = next_guess(2 * first, pairs)
+    while pairs > 0 and max(bytes_at(pairs).values()) > available:
+        pairs -= max(1, pairs // 100)
     return unit * max(0, pairs)
 
 

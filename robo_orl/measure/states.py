@@ -30,7 +30,6 @@ class Weights:
     tensors: int  # trained tensors: AdamW keeps a step count for each
     largest: int  # of the trained tensors
     largest_group: int  # of the parameter groups
-    fused: bool = False  # AdamW as one kernel a tensor, which makes no temporaries
 
     @property
     def partitioned(self) -> int:
@@ -38,8 +37,8 @@ class Weights:
         return self.trained + self.frozen + self.target_parameters
 
 
-def weights_of(agent: nn.Module, fused: bool = False) -> Weights:
-    """Count an agent; it may live on the meta device. fused: the form of AdamW (optim.fused)."""
+def weights_of(agent: nn.Module) -> Weights:
+    """Count an agent; it may live on the meta device."""
     slow = [module for module in (agent.target, agent.average, agent.slow_head, agent.untrained) if module is not None]
     target_parameters = sum(numbers(module.parameters()) for module in slow)
     target_buffers = sum(_bytes(module.buffers()) for module in slow)
@@ -54,7 +53,6 @@ def weights_of(agent: nn.Module, fused: bool = False) -> Weights:
         tensors=len(trained),
         largest=max(p.numel() for p in trained),
         largest_group=max(groups),
-        fused=fused,
     )
 
 
@@ -123,16 +121,13 @@ def in_forward(weights: Weights, layout: Layout) -> int:
 def in_update(weights: Weights, layout: Layout) -> tuple[int, int]:
     """(gradients, temporaries) in bytes at the worst moment of the optimiser's step.
 
-    torch's AdamW makes two temporaries as large as one tensor on the CPU, one tensor at a time; on a GPU its foreach
-    form makes one for every tensor of a group at once, and its fused form none. Under ZeRO a group is one flat tensor.
+    torch's fused AdamW makes no temporaries. Under ZeRO a group is one flat tensor.
     """
     w, n = weights, layout.world
     if layout.offload:
         return 0, 0
-    each = 0 if w.fused else 1 if layout.device == "cuda" else 2
     if not layout.deepspeed:
-        largest = w.largest_group if layout.device == "cuda" else w.largest
-        return (WORD * w.trained if n == 1 else 0), each * WORD * largest
+        return (WORD * w.trained if n == 1 else 0), 0
     group = -(-w.largest_group // n)
     share = 0 if layout.zero == 3 else -(-w.trained // n)
-    return WORD * share, (each + 1) * WORD * group  # and the group's gradients, flattened
+    return WORD * share, WORD * group  # the group's gradients, flattened

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robo_orl.models.fused import gated, is_ours, normed_beside, unit_heads
+from robo_orl.models.products import Linear
 
 EPS = 1e-6
 
@@ -25,7 +26,7 @@ def heads_of(width: int) -> int:
 
 def linear(inputs: int, outputs: int, bias: bool = False, scale: float = 1.0) -> nn.Linear:
     """A linear layer, truncated-normal weights of standard deviation scale/sqrt(inputs), zero bias."""
-    layer = nn.Linear(inputs, outputs, bias=bias)
+    layer = Linear(inputs, outputs, bias=bias)
     nn.init.trunc_normal_(layer.weight, std=scale * inputs**-0.5)
     if bias:
         nn.init.zeros_(layer.bias)

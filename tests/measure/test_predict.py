@@ -29,7 +29,6 @@ CASES = {
     "checkpointing": IQL | {"critic": {"topology": "separate_small"}, "backbone": {"checkpointing": True}},
     "pictures": {"observation": {"cameras": ["agentview"], "instruction": True, "history": 2}},
     "bf16": {"optim": {"precision": "bf16"}},
-    "fused": {"optim": {"fused": True}},
 }
 CPU = Layout(device="cpu")
 

@@ -1,0 +1,92 @@
+"""Linear maps by the faster of torch's two CPU libraries for float32 products.
+
+torch takes MKL, which stays at AVX2 on processors that are not Intel's; oneDNN, which torch ships as well, uses their
+AVX-512: about twice the products per second there (docs/cost.md). It adds up in another order, so the last
+bits differ from MKL's as they do between two kinds of processor. Which one serves follows from the processor and the
+shape alone, never from a stopwatch: the same machine gives the same numbers again.
+M rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+Saved = Any  # autograd's context
+WORTH_IT = 2**19  # multiply-adds from which on the few microseconds of oneDNN's call are won back
+CPUINFO = Path("/proc/cpuinfo")
+
+
+class Linear(nn.Linear):
+    """nn.Linear by the faster library."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., I) -> (..., O)."""
+        if is_for_onednn(x, self.weight):
+            return _Linear.apply(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
+
+
+def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether x W' is large enough, in float32 and on a processor where oneDNN is the faster one."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() * len(weight) >= WORTH_IT
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and onednn_is_faster()
+    )
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether this is a processor with AVX-512 on which MKL does not use it."""
+    return (
+        torch.backends.mkl.is_available()
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        and not is_intel()
+    )
+
+
+def is_intel() -> bool:
+    """Whether the processor is Intel's."""
+    try:
+        return "GenuineIntel" in CPUINFO.read_text()
+    except OSError:  # not Linux
+        return "Intel" in platform.processor()
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., I), weight (O, I) -> x W' + b by oneDNN, (..., O); each contiguous or the transpose of what is."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Saved, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.contiguous()  # rows cut out of wider ones end in a reference kernel, a hundred times slower
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Saved, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors  # once: under checkpointing a second look computes everything again
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        g = g.contiguous()
+        rows = g.flatten(0, -2)
+        d_x = product(g, weight.t()) if needs_x else None
+        # As (I, O): both factors are then read along their rows, twice as fast as the other way round.
+        d_weight = product(x.flatten(0, -2).t(), rows.t()).t() if needs_weight else None
+        return d_x, d_weight, rows.sum(0) if needs_bias else None
