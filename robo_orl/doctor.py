@@ -7,7 +7,6 @@ finding, not the end of the examination.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
+
+from robo_orl.files import cache_folder
 
 GIB = 2**30
 INSTALL = "run `make install`, or `pip install 'robo-orl[all]' -c constraints.txt`"
@@ -96,6 +97,7 @@ def simulator() -> Finding:
     """One environment is built, reset and stepped, and the loop that it runs with is named."""
     code = """
 import numpy as np
+from robo_orl.files import cache_folder
 from robo_orl.presets import load_task
 from robo_orl.envs.start_states import eval_bank
 from robo_orl.envs.task_env import TaskEnv
@@ -143,8 +145,7 @@ print(f"robomimic {robomimic.__version__} reads our files")
 
 def disk() -> Finding:
     """Room for data, caches and runs."""
-    cache = Path(os.environ.get("ROBO_ORL_CACHE", Path.home() / ".cache"))
-    places = {place: shutil.disk_usage(place).free / GIB for place in _existing([Path.cwd(), cache])}
+    places = {place: shutil.disk_usage(place).free / GIB for place in _existing([Path.cwd(), cache_folder()])}
     says = "; ".join(f"{free:.0f} GiB free at {place}" for place, free in places.items())
     if min(places.values()) < 2:
         return Finding(

@@ -20,13 +20,13 @@ from rich.progress import track
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import layout
 from robo_orl.data.atomic import atomic_file
-from robo_orl.data.cache import file_sha256
 from robo_orl.data.crew import Work, work_through
 from robo_orl.data.hdf5 import check_space, read_episode
 from robo_orl.data.info import describe
 from robo_orl.data.locks import held_for
 from robo_orl.data.replay import replayable
 from robo_orl.errors import UsageError
+from robo_orl.files import file_sha256
 
 
 def add_images(path: Path | str, view: View, workers: int | None = None, progress: bool = True) -> dict[str, Any]:

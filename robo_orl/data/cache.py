@@ -5,7 +5,6 @@ The cache is keyed by the file's sha256 and the observation keys, so that a chan
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,8 +23,8 @@ from robo_orl.data.atomic import full_disk_is_a_sentence
 from robo_orl.data.locks import one_at_a_time
 from robo_orl.data.validate import faults
 from robo_orl.errors import UsageError, unknown
+from robo_orl.files import cache_folder, file_sha256
 
-CACHE_VARIABLE = "ROBO_ORL_CACHE"
 CACHE_FORMAT = 2
 FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")
 EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
@@ -119,11 +118,6 @@ def check_task(arrays: EpisodeArrays, task: TaskConfig) -> None:
     )
 
 
-def cache_folder() -> Path:
-    """Where conversions are kept: $ROBO_ORL_CACHE, else ~/.cache/robo_orl."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "robo_orl")
-
-
 def open_cache(path: Path | str, keys: list[str] | None = None, cameras: Sequence[str] = ()) -> EpisodeArrays:
     """The file's episodes as memory-mapped arrays, converted at the first call.
 
@@ -145,12 +139,6 @@ def open_cache(path: Path | str, keys: list[str] | None = None, cameras: Sequenc
         return arrays
     images, render = open_pictures(path, sha256, cameras)
     return replace(arrays, images=images, render=render)
-
-
-def file_sha256(path: Path | str) -> str:
-    """The sha256 of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # ----------------------------------------------------------------------------------------------------------- conversion

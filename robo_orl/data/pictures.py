@@ -13,9 +13,10 @@ import numpy as np
 
 from robo_orl.config import ObservationConfig
 from robo_orl.data import layout
-from robo_orl.data.cache import EpisodeArrays, build_once, cache_folder, mapped
+from robo_orl.data.cache import EpisodeArrays, build_once, mapped
 from robo_orl.data.hdf5 import check_space
 from robo_orl.errors import UsageError
+from robo_orl.files import cache_folder
 
 PICTURES_FORMAT = 1
 

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.data.atomic import atomic_file
-from robo_orl.data.cache import cache_folder
 from robo_orl.data.locks import one_at_a_time
 from robo_orl.data.windows import PairedWindows
 from robo_orl.errors import RunError
+from robo_orl.files import cache_folder
 from robo_orl.types import Observation
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ import numpy as np
 from robo_orl.config import TaskConfig
 from robo_orl.envs.scenes import start_name
 from robo_orl.errors import RunError, unknown
+from robo_orl.files import cache_folder
 from robo_orl.presets import preset_folders
 from robo_orl.seeds import derive_seed
 
@@ -166,8 +167,3 @@ def _drawn(task: TaskConfig, seeds: list[int]) -> StartBank:
         return draw_bank(env, seeds)
     finally:
         env.close()
-
-
-def cache_folder() -> Path:
-    """Where this user's derived files are kept: $ROBO_ORL_CACHE, or ~/.cache/robo_orl."""
-    return Path(os.environ.get("ROBO_ORL_CACHE") or Path.home() / ".cache" / "robo_orl")

@@ -28,9 +28,9 @@ from robo_orl.evaluate.rollouts import Finished, Policy, Rollouts
 from robo_orl.evaluate.rows import FinishedRows
 from robo_orl.evaluate.scores import Request, is_current, row_of, speed_of, write_scores
 from robo_orl.evaluate.simulator import Hello, Scene, TaskScene
+from robo_orl.files import file_sha256
 from robo_orl.instructions import held_out_sentences
 from robo_orl.models.backbones import BACKBONES
-from robo_orl.results.store import file_sha256
 
 VIDEOS = 4  # episodes that --video writes
 SLOTS = 3  # episodes under way per simulator process

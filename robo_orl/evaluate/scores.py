@@ -12,8 +12,9 @@ from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig, sha256_of
 from robo_orl.engine.run_folder import versions
 from robo_orl.evaluate.rollouts import Finished, Rollouts
 from robo_orl.evaluate.simulator import Hello
+from robo_orl.files import file_sha256
 from robo_orl.results.record import EpisodeRow, Evaluation
-from robo_orl.results.store import file_sha256, rows_text, write_text
+from robo_orl.results.store import rows_text, write_text
 from robo_orl.results.summary import summarise
 
 

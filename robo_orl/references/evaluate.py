@@ -16,10 +16,10 @@ from robo_orl.errors import UsageError
 from robo_orl.evaluate.evaluate import roll_out
 from robo_orl.evaluate.scores import Request
 from robo_orl.evaluate.simulator import TaskScene
+from robo_orl.files import file_sha256
 from robo_orl.references.algorithms import import_robomimic, quiet
 from robo_orl.references.run import MODEL, checkpoints, epoch_of, read_run
 from robo_orl.references.weights import read_weights
-from robo_orl.results.store import file_sha256
 
 if TYPE_CHECKING:
     from robo_orl.references.acting import ReferenceActor

@@ -10,7 +10,6 @@ Everything else in the folder (data, runs, logs) may be deleted: scores and repo
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,12 +31,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old one or the new one."""
     with atomic_file(path) as temporary:
         temporary.write_text(text)
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rows_text(rows: Sequence[EpisodeRow]) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.config import SuiteConfig
-from robo_orl.data.cache import file_sha256
 from robo_orl.data.info import describe
+from robo_orl.files import file_sha256
 from robo_orl.results.origin import code, hardware, versions
 from robo_orl.results.record import (
     CostRecord,

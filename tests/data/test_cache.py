@@ -10,6 +10,7 @@ from synthetic import SPEC, TASK, episode, write
 from robo_orl.data import cache
 from robo_orl.data.cache import check_task, open_cache
 from robo_orl.errors import RunError, UsageError
+from robo_orl.files import CACHE_VARIABLE
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_conversion_that_fails_leaves_nothing(file, monkeypatch):
 
 
 def _convert_in_process(path, folder, barrier, results):
-    os.environ[cache.CACHE_VARIABLE] = folder
+    os.environ[CACHE_VARIABLE] = folder
     barrier.wait()
     results.put(float(open_cache(path).actions.sum()))
 
@@ -74,7 +75,7 @@ def _convert_in_process(path, folder, barrier, results):
 def test_processes_that_convert_at_once_agree(file):
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(4), context.Queue()
-    arguments = (file, os.environ[cache.CACHE_VARIABLE], barrier, results)
+    arguments = (file, os.environ[CACHE_VARIABLE], barrier, results)
     processes = [context.Process(target=_convert_in_process, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()

@@ -52,8 +52,9 @@ def is_liked(run):
 
 
 def evaluate():
+    from robo_orl.files import file_sha256
     from robo_orl.results.record import EpisodeRow
-    from robo_orl.results.store import file_sha256, rows_text
+    from robo_orl.results.store import rows_text
     from robo_orl.results.summary import summarise
 
     assert Path(words[1]).exists(), "evaluation began before its run was there"
