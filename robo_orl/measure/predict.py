@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ from robo_orl.measure.layout import Layout
 from robo_orl.measure.states import Weights, held, held_by_host, in_backward, in_forward, in_update, weights_of
 from robo_orl.measure.step_bytes import PhaseBytes, fake_step, shapes_of, step_bytes
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
+from robo_orl.models.products import as_on_a_gpu
 
 PARTS = ("parameters", "gradients", "optimizer", "master", "targets", "activations", "temporaries", "buckets", "inputs")
 
@@ -56,7 +58,7 @@ class Workload:
     def phases(self, pairs: int) -> dict[str, PhaseBytes]:
         """Forward and backward with `pairs` pairs on this process."""
         alone = self.layout.world == 1 and not self.layout.deepspeed
-        return _phases(*self._key(pairs), alone)
+        return _phases(*self._key(pairs), alone, self.layout.device)
 
     def flops(self, model: bool) -> int:
         """Of one process's step; model: what is computed twice counts once."""
@@ -78,9 +80,10 @@ def workload_of(policy: PolicyConfig, task: TaskConfig, layout: Layout) -> Workl
 
 
 @lru_cache(maxsize=256)
-def _phases(policy: str, spec: tuple, action_dim: int, gamma: float, alone: bool) -> dict[str, PhaseBytes]:
+def _phases(policy: str, spec: tuple, action_dim: int, gamma: float, alone: bool, device: str) -> dict[str, PhaseBytes]:
     config = PolicyConfig.model_validate(json.loads(policy))
-    with fake_step(config, dict(spec), action_dim, gamma) as step:
+    products = as_on_a_gpu() if device == "cuda" else nullcontext()
+    with products, fake_step(config, dict(spec), action_dim, gamma) as step:
         inputs = sum(t.numel() * t.element_size() for t in step.tensors()["window"])
         return step_bytes(step, keep_gradients=alone) | {"inputs": PhaseBytes(0, inputs, 0)}
 

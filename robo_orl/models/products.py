@@ -10,6 +10,9 @@ M rows, I inputs, O outputs.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ Saved = Any  # autograd's context
 WORTH_IT = 2**19  # multiply-adds from which on the few microseconds of oneDNN's call are won back
 FEW_ROWS = 512  # fewer than this, and copying the gradient costs less than reading it across its rows
 CPUINFO = Path("/proc/cpuinfo")
+_for_another_device: ContextVar[bool] = ContextVar("for_another_device", default=False)
 
 
 class Linear(nn.Linear):
@@ -44,8 +48,19 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * len(weight) >= WORTH_IT
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
+        and not _for_another_device.get()
         and onednn_is_faster()
     )
+
+
+@contextmanager
+def as_on_a_gpu() -> Iterator[None]:
+    """torch's own products inside the block, where CPU tensors stand for those of a GPU."""
+    token = _for_another_device.set(True)
+    try:
+        yield
+    finally:
+        _for_another_device.reset(token)
 
 
 @cache

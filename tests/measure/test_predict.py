@@ -11,10 +11,11 @@ from robo_orl.measure.cards import CARDS, card
 from robo_orl.measure.communication import LINKS, sent, step_time
 from robo_orl.measure.cost import _memory
 from robo_orl.measure.layout import Layout
-from robo_orl.measure.predict import largest_batch, memory, predict, with_batch, workload_of
+from robo_orl.measure.predict import _phases, largest_batch, memory, predict, with_batch, workload_of
 from robo_orl.measure.profile import Request, predicted
 from robo_orl.measure.step_bytes import step_bytes
 from robo_orl.measure.training_step import TrainingStep
+from robo_orl.models import products
 from robo_orl.presets import load_policy, load_task
 
 TASK = TaskConfig(name="chain2", env="chain", stages=["one", "two"], max_seconds=16)
@@ -73,6 +74,15 @@ def test_zero_stages_divide_what_they_say():
     assert parts[3]["targets"] < parts[2]["targets"]  # a full_ema target is partitioned with the rest
     offloaded = memory(workload(Layout(4, 3, offload=True), **CASES["separate_full_ema"]))
     assert offloaded["parts"]["optimizer"] == 0 and offloaded["host_bytes"] > 16 * weights.trained / 4
+
+
+def test_what_is_predicted_of_a_gpu_does_not_depend_on_this_processor(monkeypatch):
+    found = []
+    for faster in (True, False):
+        monkeypatch.setattr(products, "onednn_is_faster", lambda faster=faster: faster)
+        _phases.cache_clear()
+        found.append(memory(workload(Layout(), **CASES["shared"])))
+    assert found[0] == found[1]
 
 
 def test_the_largest_batch_fits_and_a_larger_one_does_not():
