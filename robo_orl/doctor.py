@@ -97,7 +97,6 @@ def simulator() -> Finding:
     """One environment is built, reset and stepped, and the loop that it runs with is named."""
     code = """
 import numpy as np
-from robo_orl.files import cache_folder
 from robo_orl.presets import load_task
 from robo_orl.envs.start_states import eval_bank
 from robo_orl.envs.task_env import TaskEnv

@@ -91,8 +91,8 @@ def stepped(optim: OptimConfig, steps: int, stop_at: int | None = None) -> nn.Mo
 def test_one_kernel_a_tensor_takes_the_steps_of_the_written_out_algorithm_and_continues_where_it_was():
     optim = OptimConfig(weight_decay=0.1)
     assert all(group["fused"] for group in make_optimizer(tiny.ForgetfulAgent(), optim).param_groups)
-    agent, straight = stepped(optim, 5), stepped(optim, 5, stop_at=3)
-    for parameter, same in zip(agent.parameters(), straight.parameters(), strict=True):
+    agent, resumed = stepped(optim, 5), stepped(optim, 5, stop_at=3)
+    for parameter, same in zip(agent.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(parameter, same)
     for number, (parameter, begun) in enumerate(zip(agent.parameters(), stepped(optim, 0).parameters(), strict=True)):
         value, m, v = begun.detach().double(), 0.0, 0.0
