@@ -1,6 +1,6 @@
 """Calibrated Q-learning (Nakamoto et al. 2023, arXiv:2303.05479, section 5): CQL that knows a floor.
 
-    L_cons = w E[ T log sum_j exp( ( max( Q(s, a_j), G_t ) - log mu(a_j) ) / T ) - Q(s, a) ]
+    L_cons = w E[ T log sum_j exp( max( Q(s, a_j), G_t ) / T - log mu(a_j) ) - Q(s, a) ]
 
 G is the data's return-to-go: values of the policy's actions are not pushed below what the behaviour got (those of
 uniform actions are). Everything else is cql.py.
@@ -27,8 +27,6 @@ class CalQL(CQL):
         """The authors' values: CQL's, with the maximal backup."""
 
         max_backup: bool = Field(True, description="back up the best of N samples instead of one")
-
-    search = {"objective.params.min_q_weight": (0.01, 0.05, 0.2, 1.0)}  # as CQL's
 
     def of_policy(self, step: Step, q: Tensor) -> Tensor:
         """max(Q, G), without gradient where G is larger."""

@@ -1,13 +1,16 @@
 """Conservative Q-learning (Kumar et al. 2020, arXiv:2006.04779, equation 4: CQL(H)) with soft actor-critic, on chunks.
 
     L_Q     = E[ ( r + gamma^n Qbar(s_{t+n}, a') - Q(s, a) )^2 ],  a' ~ pi, or the best of N samples (max_backup)
-    L_cons  = w E[ T log sum_j exp( ( Q(s, a_j) - log mu(a_j) ) / T ) - Q(s, a) ]
+    L_cons  = w E[ T log sum_j exp( Q(s, a_j) / T - log mu(a_j) ) - Q(s, a) ]
               a_j: N uniform, N of pi(.|s), N of pi(.|s_{t+n}); mu the density that each was drawn from
+              without importance weights: mu = 1, and the data's own a is one more a_j
     L_pi    = E[ kappa log pi(a|s) - Q(s, a) ],  a ~ pi reparametrised
     L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ], per action number, since one norm clips all gradients
 
 The last two are soft actor-critic's (Haarnoja et al. 2018, arXiv:1812.05905, sections 4 and 5). The policy learns
-from Q alone, so that Q has to value the whole chunk. Numbers: young-geng/CQL, nakamotoo/Cal-QL.
+from Q alone, so that Q has to value the whole chunk. Numbers: young-geng/CQL, nakamotoo/Cal-QL. These divide log mu by
+T too; at their T = 1 that is the same, and only the form above remains the same method where returns and T are scaled.
+Without importance weights: zhouzypaul/wsrl and cccedric/conrft. The log mu of a chunk spans a hundred nats.
 """
 
 from __future__ import annotations
@@ -47,13 +50,18 @@ class CQL(Objective):
     bootstraps = True
     samples = True
     routes = {"actor": "policy", "temperature": ("temperature",), "critic": "critic", "conservative": "critic"}
-    search = {"objective.params.min_q_weight": (0.01, 0.05, 0.2, 1.0)}  # the usual 1 and 5 are for larger returns
+    # The usual w of 1 and 5 are for returns a hundred times larger.
+    search = {
+        "objective.params.min_q_weight": (0.01, 0.05, 0.2, 1.0),
+        "objective.params.importance_sample": (True, False),
+    }
 
     class Params(Strict):
         """The authors' values; the target entropy is minus the number of action numbers."""
 
         min_q_weight: float = Field(5.0, ge=0, description="w")
-        cql_temperature: float = Field(1.0, gt=0, description="T")
+        cql_temperature: float = Field(1.0, gt=0, description="T, in units of the return")
+        importance_sample: bool = Field(True, description="weigh the soft maximum's samples by 1 / mu")
         num_actions: int = Field(10, ge=1, description="N")
         max_backup: bool = Field(False, description="back up the best of N samples instead of one")
         first_kappa: float = Field(1.0, gt=0, description="kappa of an untrained policy")
@@ -82,7 +90,7 @@ class CQL(Objective):
         target = window.reward + window.discount * best  # (B,)
         q = step.q("now")  # (E, B)
         critic = (window.td_valid * q.loss(target).mean(0)).mean()
-        high = self.soft_maximum(step, [c.detach() for c in chunks], densities)  # (E, B)
+        high = self.soft_maximum(step, [c.detach() for c in chunks], densities, q.value)  # (E, B)
         gap = p.min_q_weight * (high - q.value).mean(0)
         conservative = (window.td_valid * gap).mean()
 
@@ -101,14 +109,22 @@ class CQL(Objective):
         }
         return terms, metrics
 
-    def soft_maximum(self, step: Step, chunks: list[Tensor], densities: list[Tensor]) -> Tensor:
-        """T log sum exp over uniform chunks and the policy's (B, N, h, A) with log-densities (B, N) -> (E, B)."""
-        temperature = self.params.cql_temperature
+    def soft_maximum(self, step: Step, chunks: list[Tensor], densities: list[Tensor], q_data: Tensor) -> Tensor:
+        """T log sum exp over uniform chunks and the policy's (B, N, h, A) with log-densities (B, N) -> (E, B).
+
+        q_data: (E, B), one more value where none is weighed.
+        """
+        p = self.params
         uniform = 2 * step.draws.uniform("uniform", *chunks[0].shape) - 1
         q = step.q("now", torch.cat((uniform, *chunks), 1)).value  # (E, B, 3N)
         q = torch.cat((q[..., : uniform.shape[1]], self.of_policy(step, q[..., uniform.shape[1] :])), -1)
-        density = torch.full_like(densities[0], -math.log(2) * chunks[0][0, 0].numel())
-        return temperature * ((q - torch.cat((density, *densities), -1)) / temperature).logsumexp(-1)
+        scores = q / p.cql_temperature
+        if p.importance_sample:
+            density = torch.full_like(densities[0], -math.log(2) * chunks[0][0, 0].numel())
+            scores = scores - torch.cat((density, *densities), -1)
+        else:
+            scores = torch.cat((scores, q_data[..., None] / p.cql_temperature), -1)
+        return p.cql_temperature * scores.logsumexp(-1)
 
     def of_policy(self, step: Step, q: Tensor) -> Tensor:
         """(E, B, 2N): the policy's values as they enter the soft maximum."""

@@ -32,7 +32,7 @@ class MPO(Objective):
     samples = True
     slow_policy = True
     routes = {"actor": "policy", "critic": "critic"}
-    search = {"objective.params.alpha": (0.25, 0.5, 0.75), "objective.params.eta": (0.03, 0.1, 0.3)}
+    search = {"objective.params.alpha": (0.25, 0.5, 0.75, 0.9), "objective.params.eta": (0.03, 0.1, 0.3)}
 
     class Params(Strict):
         """There is no official code: the numbers are ours, eta for values between 0 and 1."""

@@ -115,8 +115,10 @@ def test_td3_bc_smooths_its_target_and_normalises_q(step):
 
 
 @pytest.mark.parametrize(("name", "calibrated"), [("cql", False), ("cal_ql", True)])
-@pytest.mark.parametrize("max_backup", [False, True])
-def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(step, name, calibrated, max_backup):
+@pytest.mark.parametrize(("max_backup", "importance"), [(False, True), (True, True), (False, False)])
+def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(
+    step, name, calibrated, max_backup, importance
+):
     x, n, kappa = given(step), 3, 0.5
     step.modules["temperature"] = Temperature(kappa).double()
     samples, log_pi, numbers = step.pool[0][:, :n], step.log_pi[:, :n], CHUNK * ACTION_DIM
@@ -128,9 +130,14 @@ def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(step, na
     if calibrated:
         assert any((q < x.g[NOW, None]).any() for q in q_own)
         q_own = [np.maximum(q, x.g[NOW, None]) for q in q_own]
-    scores = [q_uniform - numbers * np.log(0.5), *(q - log_pi[r] for q, r in zip(q_own, (NOW, NEXT), strict=True))]
-    high = 2.0 * logsumexp(np.concatenate(scores, -1) / 2.0, axis=-1)  # (E, B)
-    gap = (high - step.value("online", NOW, x.a[NOW])).mean(0)
+    q_data = step.value("online", NOW, x.a[NOW])
+    if importance:
+        scores = [q_uniform / 2 - numbers * np.log(0.5)]
+        scores += [q / 2 - log_pi[r] for q, r in zip(q_own, (NOW, NEXT), strict=True)]
+    else:
+        scores = [q / 2 for q in (q_uniform, *q_own, q_data[..., None])]
+    high = 2.0 * logsumexp(np.concatenate(scores, -1), axis=-1)  # (E, B)
+    gap = (high - q_data).mean(0)
     climbed = fold(step, step.value("online", slice(None), samples[:, 0]))
     expected = {
         "critic": td(step, backed_up),
@@ -139,7 +146,7 @@ def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(step, na
         "temperature": -(np.log(kappa) * (log_pi[:, 0] - numbers)).mean() / numbers,
     }
     params = {"min_q_weight": 0.7, "cql_temperature": 2.0, "num_actions": n, "max_backup": max_backup}
-    check(name, step, expected, **params)
+    check(name, step, expected, **params, importance_sample=importance)
 
 
 def test_fql_distils_the_flow_and_climbs(step):
