@@ -177,7 +177,8 @@ def largest_batch(workload: Workload, available: int, verify: bool = True) -> in
     if pairs > 2 * first:  # a small batch's line is bent by what does not grow with it
         pairs = next_guess(2 * first, pairs)
     while pairs > 0 and max(bytes_at(pairs).values()) > available:
-        pairs -= max(1, pairs // 100)
+        near = first if first < pairs else pairs // 2
+        pairs = min(pairs - 1, next_guess(near, pairs)) if near else 0
     return unit * max(0, pairs)
 
 

@@ -6,7 +6,9 @@ import tiny_vlms as tiny
 import torch
 from PIL import Image
 
+from robo_orl.models.vlm.loading import build
 from robo_orl.models.vlm.pixels import patches, resize, square
+from robo_orl.models.vlm.towers import family_of
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -56,11 +58,13 @@ def test_the_prompt_is_the_one_of_the_models_own_processor(model):
 def test_tokens_are_the_hidden_states_of_the_published_forward_pass(model):
     """Rows of two lengths at once here, each alone there: padding changes nothing, nor do positions of images."""
     obs = tiny.observation(model)
+    published = build(model.architecture).eval()
+    published.load_state_dict(model.model.state_dict())
     with torch.no_grad():
         ours = model(obs)
         for row, sentence in enumerate(tiny.SENTENCES):
             asked = tiny.processed(model.architecture, pictures(obs, row), sentence)
-            hidden = model.model(**asked, use_cache=False).last_hidden_state[0]
+            hidden = published(**asked, use_cache=False).last_hidden_state[0]
             image = asked["input_ids"][0] == model.architecture.config["image_token_id"]
             said = int(obs.instruction_mask[row].sum())
             after = len(model.prompt.tail)
@@ -68,6 +72,24 @@ def test_tokens_are_the_hidden_states_of_the_published_forward_pass(model):
             padded = words[-1:].expand(obs.instruction.shape[1] - said, -1)  # the last word again
             theirs = torch.cat((hidden[image], words, padded, hidden[-after:]))
             torch.testing.assert_close(ours[row], theirs, **TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "window"), [("qwen3vl_4b", None), ("qwen2.5vl_3b", 28), ("qwen2.5vl_3b", 56)])
+def test_images_that_attend_together_see_what_each_sees_alone(name, window):
+    """A grid of 3 x 3 tokens: windows of one are alike, those of two by two are smaller at the rim."""
+    architecture = tiny.tiny(name)
+    if window:
+        architecture.config["vision_config"]["window_size"] = window
+    family, model, published = family_of(architecture), build(architecture), build(architecture)
+    published.load_state_dict(model.state_dict())
+    family.prepare(model)
+    images = torch.randint(0, 256, (3, 3, 84, 84), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    pixels, grid = patches(images, architecture.image, merge=2, frames=2)
+    assert grid == (6, 6)
+    with torch.no_grad():
+        together = family.see(model, images).tokens
+        alone = [published.visual(p, grid_thw=torch.tensor([[1, *grid]])).pooler_output for p in pixels.chunk(3)]
+    torch.testing.assert_close(together, torch.stack(alone), **TOLERANCE)
 
 
 def test_it_runs_under_bf16_autocast_and_in_float64(model):

@@ -39,7 +39,7 @@ SMALLER = {
     "qwen2.5vl_3b": {
         "config": {
             "text_config": _TEXT | {"num_key_value_heads": 1, "rope_parameters": {"mrope_section": [4, 6, 6]}},
-            "vision_config": _QWEN_VISION | {"fullatt_block_indexes": [1]},
+            "vision_config": _QWEN_VISION | {"fullatt_block_indexes": [1], "window_size": 28},
         },
     },
     "qwen3vl_4b": {

@@ -116,9 +116,7 @@ def test_td3_bc_smooths_its_target_and_normalises_q(step):
 
 @pytest.mark.parametrize(("name", "calibrated"), [("cql", False), ("cal_ql", True)])
 @pytest.mark.parametrize(("max_backup", "importance"), [(False, True), (True, True), (False, False)])
-def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(
-    step, name, calibrated, max_backup, importance
-):
+def test_cql_pushes_down_a_soft_maximum_and_cal_ql_not_below_the_return(step, name, calibrated, max_backup, importance):
     x, n, kappa = given(step), 3, 0.5
     step.modules["temperature"] = Temperature(kappa).double()
     samples, log_pi, numbers = step.pool[0][:, :n], step.log_pi[:, :n], CHUNK * ACTION_DIM

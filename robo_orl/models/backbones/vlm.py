@@ -54,6 +54,7 @@ class VLM(nn.Module):
         check_config(config, observation)
         self.family = family_of(self.architecture)
         self.model = build(self.architecture, config.weights, config.download)
+        self.family.prepare(self.model)
         self.prompt = prompt_ids(self.architecture.prompt, _encoder(config))
         scale = 1.0 if config.frozen else rms(self.model.get_input_embeddings().weight)
         self.state = StateTokens(spec, self.width, scale) if spec else None
@@ -99,8 +100,9 @@ class VLM(nn.Module):
         every = self.layers > 1
         more = {"output_hidden_states": True} if every else {}
         if deep:
-            image = torch.tensor(sequence.image, device=sequence.embeds.device)
-            more |= {"visual_pos_masks": image.expand(len(sequence.embeds), -1), "deepstack_visual_embeds": deep}
+            image = [place for place, is_image in enumerate(sequence.image) if is_image]
+            places = torch.tensor(image, device=sequence.embeds.device)
+            more |= {"visual_pos_masks": places, "deepstack_visual_embeds": deep}
         allowed = sequence.allowed(self.family.two_way)
         found = self.family.run(self.model, sequence.embeds, sequence.positions, allowed, **more)
         if not every:

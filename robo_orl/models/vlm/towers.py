@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.models.vlm.architectures import Architecture
+from robo_orl.models.vlm.grids import add_at, known
+from robo_orl.models.vlm.image_attention import install
 from robo_orl.models.vlm.pixels import patches, square
 
 
@@ -42,6 +44,9 @@ class Family:
     def language(self, model: nn.Module) -> nn.Module:
         """The language model: embedding, layers, norm."""
         return model.language_model
+
+    def prepare(self, model: nn.Module) -> None:
+        """Change a new model where a step needs it."""
 
     def advance(self, seen: Seen) -> int:
         """How far the position of what follows lies behind that of an image's first token."""
@@ -112,10 +117,17 @@ class Qwen(Family):
         vision = self.architecture.config["vision_config"]
         merge = vision["spatial_merge_size"]
         pixels, (rows, columns) = patches(images, self.architecture.image, merge, vision["temporal_patch_size"])
-        grid = torch.tensor([[1, rows, columns]]).expand(len(images), -1).to(images.device)
-        found = model.visual(pixels.to(_dtype(model)), grid_thw=grid)
+        more = known(model.visual, rows, columns, len(images), images.device)
+        found = model.visual(pixels.to(_dtype(model)), grid_thw=None, **more)
         deep = tuple(f.unflatten(0, (len(images), -1)) for f in getattr(found, "deepstack_features", None) or ())
         return Seen(found.pooler_output.unflatten(0, (len(images), -1)), (rows // merge, columns // merge), deep)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Images attend in one call. DeepStack is added at places, where `transformers` takes a mask and asks the
+        device how many it hides."""
+        install(model.visual)
+        if self.architecture.model_type == "qwen3_vl":
+            self.language(model)._deepstack_process = add_at
 
     def advance(self, seen: Seen) -> int:
         """An image is as long as its longer side."""

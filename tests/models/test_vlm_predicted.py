@@ -1,0 +1,25 @@
+"""What a policy on any family's model takes is predicted on fake tensors, beside real ones."""
+
+import pytest
+import tiny_vlms as tiny
+
+from robo_orl.config import PolicyConfig, deep_merge
+from robo_orl.measure.cost import _memory
+from robo_orl.measure.layout import Layout
+from robo_orl.measure.predict import memory, workload_of
+from robo_orl.measure.training_step import TrainingStep
+from robo_orl.presets import load_policy, load_task
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_family_is_predicted(family, tmp_path):
+    over = {"backbone": {"size": tiny.written(family, tmp_path)}, "optim": {"batch_size": 8, "precision": "fp32"}}
+    policy = PolicyConfig.model_validate(deep_merge(load_policy("vla_debug_iql").model_dump(), over))
+    asked = workload_of(policy, load_task("chain2"), Layout(device="cpu"))
+    predicted, flops = memory(asked), asked.flops(model=True)
+    step = TrainingStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
+    step.run()  # makes the moments
+    held, peak = _memory(step)
+    assert predicted["parts"]["optimizer"] == held["optimizer"]
+    assert predicted["peak_bytes"] == pytest.approx(peak, rel=0.03)
+    assert flops > 0
