@@ -14,6 +14,7 @@ class BC(Objective):
     """Behaviour cloning: imitate every frame of the data."""
 
     routes = {"actor": "policy"}
+    search = {"optim.weight_decay": (0.0001, 0.01)}  # it has no parameter of its own
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """Both frames of every pair count as one observation each."""

@@ -19,6 +19,7 @@ class FilteredBC(Objective):
     """Behaviour cloning on the frames of successful episodes."""
 
     routes = {"actor": "policy"}
+    search = {"optim.weight_decay": (0.0001, 0.01)}  # as BC's
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """Both frames of a pair lie in one episode, and so share its outcome."""

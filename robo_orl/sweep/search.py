@@ -17,7 +17,7 @@ from robo_orl.errors import RunError
 from robo_orl.objectives import OBJECTIVES
 
 Point = dict[str, Any]  # key of a policy file -> value
-# Every method has it, behaviour cloning nothing else: a budget of a few trials is for what the authors tuned.
+# Every method has it. Nothing more: a budget of a few trials is for what the authors tuned.
 COMMON = {"optim.lr": (0.0003, 0.001, 0.003)}
 
 

@@ -40,11 +40,11 @@ def test_a_search_told_the_same_scores_asks_for_the_same_points_and_another_seed
 
 def test_a_space_that_is_tried_out_gives_nothing_more():
     bc = load_policy("bc")
-    assert space_of(bc).keys() == COMMON.keys() and size_of(space_of(bc)) == 3
-    points = drawn(bc, 0, 3)
-    assert len({tuple(sorted(point.items())) for point in points}) == 3
+    assert space_of(bc).keys() == {*COMMON, "optim.weight_decay"} and size_of(space_of(bc)) == 6
+    points = drawn(bc, 0, 6)
+    assert len({tuple(sorted(point.items())) for point in points}) == 6
     search = Search(bc, 0)
-    for _ in range(3):
+    for _ in range(6):
         search.ask()
         search.tell(1.0)
     assert search.ask() is None
