@@ -210,6 +210,10 @@ def _evaluate_reference(
 def bench(
     suite: Annotated[str, typer.Option(help="Name of a file in tasks/suites/, or a path.")] = "quick",
     out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/SUITE).")] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many groups of the suite, each a whole comparison (default: all)."),
+    ] = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -217,7 +221,7 @@ def bench(
     from robo_orl.sweep.bench import bench as run_bench
 
     folder = out or Path("runs") / Path(suite).stem
-    summary = run_bench(suite, folder, workers=workers, progress=showing(as_json))
+    summary = run_bench(suite, folder, workers=workers, progress=showing(as_json), blocks=blocks)
     summary["report"] = _write_report(folder, folder, as_json)
     if as_json:
         print(json.dumps(summary))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.config import SuiteConfig
-from robo_orl.errors import RunError
+from robo_orl.errors import RunError, UsageError
 from robo_orl.presets import load_task
 from robo_orl.results.origin import cores
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
@@ -27,18 +27,23 @@ from robo_orl.sweep.schedule import BLOCKED, FAILED, Progress, Runner, Schedule
 Failure = dict[str, str]  # cell, step, reason, log
 
 
-def bench(suite: str, out: Path, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
+def bench(
+    suite: str, out: Path, workers: int | None = None, progress: bool = True, blocks: int | None = None
+) -> dict[str, Any]:
     """Run what is missing of a suite, given by name or path, into the folder `out`.
 
-    workers: cores to use, default all. Returns suite, version, folder, cells, done, computed (cells finished by this
-    call), failed (cell, step, reason, log) and wall_s. A second call computes nothing; one after a kill goes on where
-    that one was. A failed cell does not raise: it is returned, and the others go on.
+    workers: cores to use, default all. blocks: only the first so many of the suite's groups. Returns suite, version,
+    folder, cells, done, computed (cells finished by this call), failed (cell, step, reason, log) and wall_s. A second
+    call computes nothing; one after a kill goes on where that one was. A failed cell does not raise: it is returned, and
+    the others go on.
 
     Raises:
-        UsageError: an unknown name in the suite, or another bench at work in the folder.
+        UsageError: an unknown name in the suite, fewer groups than blocks, or another bench at work in the folder.
         RunError: cells failed and not one of the suite is done.
     """
     config = load_suite(suite)
+    if blocks is not None:
+        config = _first(config, blocks)
     cells = expand(config)
     out = Path(out).resolve()
     with locked(out) as lock:
@@ -46,6 +51,12 @@ def bench(suite: str, out: Path, workers: int | None = None, progress: bool = Tr
         if config.grid is not None:
             summary |= run_grid(config, out, _teller(progress))
         return summary
+
+
+def _first(suite: SuiteConfig, blocks: int) -> SuiteConfig:
+    if blocks > len(suite.groups):
+        raise UsageError(f"suite {suite.name} has {len(suite.groups)} groups: --blocks {blocks} is more.")
+    return suite.model_copy(update={"groups": suite.groups[:blocks]})
 
 
 def _teller(progress: bool) -> Callable[[str], None]:

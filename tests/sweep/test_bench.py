@@ -70,6 +70,16 @@ def test_what_a_larger_suite_shares_with_a_smaller_one_is_not_computed_again(pre
     assert fakes.kinds() == ["data", "eval", "eval", "train"]
 
 
+def test_the_first_blocks_of_a_suite_are_a_suite_and_the_others_follow(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP | {"policies": ["flow"]}, GROUP | {"policies": ["bc"]}])
+    first = bench(suite, tmp_path / "out", workers=1, progress=False, blocks=1)
+    assert first["cells"] == first["done"] == len(read_manifest(tmp_path / "out").cells) == 1
+    whole = bench(suite, tmp_path / "out", workers=1, progress=False)
+    assert (whole["cells"], whole["done"], whole["computed"]) == (2, 2, 1)
+    with pytest.raises(UsageError, match="has 2 groups: --blocks 3 is more"):
+        bench(suite, tmp_path / "out", workers=1, progress=False, blocks=3)
+
+
 def test_a_failed_cell_is_reported_with_its_reason_and_the_others_go_on(presets, fakes, tmp_path):
     fakes(fail="toy_long")
     suite = presets(groups=[GROUP | {"tasks": ["toy_long", "toy"], "policies": ["bc"]}])
