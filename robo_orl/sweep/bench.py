@@ -34,8 +34,8 @@ def bench(
 
     workers: cores to use, default all. blocks: only the first so many of the suite's groups. Returns suite, version,
     folder, cells, done, computed (cells finished by this call), failed (cell, step, reason, log) and wall_s. A second
-    call computes nothing; one after a kill goes on where that one was. A failed cell does not raise: it is returned, and
-    the others go on.
+    call computes nothing; one after a kill goes on where that one was. A failed cell does not raise: it is returned,
+    and the others go on.
 
     Raises:
         UsageError: an unknown name in the suite, fewer groups than blocks, or another bench at work in the folder.
