@@ -141,6 +141,13 @@ class CriticConfig(Strict):
     bins: int = Field(101, ge=3, description="K: value bins of hl_gauss")
     value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss, bounds of bce")
     small_size: str = Field("tiny", description="the size of separate_small's own backbone")
+    trunk_gradient: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of its gradient that a shared critic sends into the backbone",
+        json_schema_extra=ADDED,
+    )
 
 
 class ExtractionConfig(Strict):

@@ -152,7 +152,10 @@ class Agent(nn.Module):
         if self.critic_backbone is not None:
             return self.critic_backbone(obs)
         policy_tokens = last_layer(policy_tokens)
-        return policy_tokens if self.topology == "shared" else policy_tokens.detach()
+        if self.topology != "shared":
+            return policy_tokens.detach()
+        share = self.policy.critic.trunk_gradient
+        return policy_tokens if share == 1 else policy_tokens.detach().lerp(policy_tokens, share)
 
     def aggregate(self, values: Tensor) -> Tensor:
         """(E, ...) -> (...): the ensemble's mean or minimum."""

@@ -83,6 +83,7 @@ def check_critic(critic: CriticConfig, objective: Objective) -> None:
         "bins": critic.loss != "hl_gauss",
         "value_range": critic.loss == "mse",
         "small_size": critic.topology != "separate_small",
+        "trunk_gradient": critic.topology != "shared",
     }
     why = {
         "ensemble": "the objective trains no Q",
@@ -91,6 +92,7 @@ def check_critic(critic: CriticConfig, objective: Objective) -> None:
         "bins": f"loss is {critic.loss}",
         "value_range": "loss is mse",
         "small_size": f"topology is {critic.topology}",
+        "trunk_gradient": f"topology is {critic.topology}",
     }
     for name in (n for n, unused in idle.items() if unused):
         if getattr(critic, name) != type(critic).model_fields[name].default:

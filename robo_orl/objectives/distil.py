@@ -3,8 +3,11 @@
 Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, algorithm 1), without their separate networks: flow and
 one-step policy read the tokens of one backbone.
 
-    L_flow = E[ | v_theta(s, x_t, t) - (a - x_0) |^2 ]                       (cloning, the flow head's own loss)
-    L_mu   = E[ alpha | mu(s, z) - flow_theta(s, z) |^2 - Q(s, mu(s, z)) ]   (Q and the flow are not trained by it)
+    L_flow = E[ | v_theta(s, x_t, t) - (a - x_0) |^2 ]                   (cloning, the flow head's own loss)
+    L_mu   = E[ alpha | mu(s, z) - flow_theta(s, z) |^2 - Q(s, mu(s, z)) ] / max(alpha, 1)
+
+Q and the flow are not trained by L_mu. Its scale means nothing to Adam where mu has a network of its own, as the
+authors' has; on one backbone an alpha of 100 would drown the cloning, and so it is divided out.
 """
 
 from __future__ import annotations
@@ -61,7 +64,8 @@ class Distil(Extraction):
         distance = (mu - flow).square().mean()
         q = step.climb("both", step.valued(mu.squeeze(1).clamp(-1, 1))).mean()
         metrics = {"actor/q": q, "actor/distance": distance}
-        return {"actor": actor, "one_step": self.params.alpha * distance - q}, metrics
+        alpha = self.params.alpha
+        return {"actor": actor, "one_step": (alpha * distance - q) / max(alpha, 1.0)}, metrics
 
     def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
         """mu(s, z) acts."""

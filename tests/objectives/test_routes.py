@@ -68,3 +68,22 @@ def test_an_objective_names_its_source(name):
     module = __import__(OBJECTIVES[name].__module__, fromlist=["x"])
     assert any(f"({year}" in module.__doc__ or f" {year}" in module.__doc__ for year in range(1980, 2027))
     assert OBJECTIVES[name].__doc__.strip().endswith(".")
+
+
+def test_a_shared_critic_sends_a_share_of_its_gradient_into_the_backbone():
+    def gradients(share):
+        learner = toy.agent(toy.shipped("iql", critic={"trunk_gradient": share}))
+        terms, _ = learner.objective.losses(Step(learner, toy.window(), Draws(0, 0)))
+        groups = learner.parameter_groups()
+        found = {}
+        for term in ("critic", "actor"):
+            for group in ("backbone", "critic", "action_head"):
+                got = torch.autograd.grad(terms[term], groups[group], retain_graph=True, allow_unused=True)
+                found[term, group] = torch.cat([g.flatten() for g in got if g is not None] or [torch.zeros(1)])
+        return found
+
+    whole, tenth = gradients(1.0), gradients(0.1)
+    for where, gradient in whole.items():
+        share = 0.1 if where == ("critic", "backbone") else 1.0
+        torch.testing.assert_close(tenth[where], share * gradient, rtol=1e-4, atol=1e-7)
+    assert whole["critic", "backbone"].abs().max() > 1e-6
