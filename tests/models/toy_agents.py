@@ -39,6 +39,8 @@ def shipped(name: str, **over: Any) -> PolicyConfig:
     """A policy file at debug size; `over` is laid on top of it."""
     small = {"action_head": {"chunk": CHUNK, "execute": 2}, "backbone": {"size": "tiny"}}
     values = deep_merge(deep_merge(preset_values("policies", name), small), over)
+    if (values.get("critic") or {}).get("topology", "shared") != "shared":
+        values["critic"].pop("trunk_gradient", None)
     if values["action_head"]["kind"] == "flow":
         values["action_head"]["flow_steps"] = 4
     return PolicyConfig.model_validate(values)
