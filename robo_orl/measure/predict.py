@@ -24,6 +24,7 @@ from robo_orl.measure.step_bytes import PhaseBytes, fake_step, shapes_of, step_b
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
 from robo_orl.models.products import as_on_a_gpu
 
+MOST_PAIRS, MOST_WALKS = 10**9, 20  # of a search for the largest batch
 PARTS = ("parameters", "gradients", "optimizer", "master", "targets", "activations", "temporaries", "buckets", "inputs")
 
 
@@ -158,8 +159,8 @@ def _peaks(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -> d
 def largest_batch(workload: Workload, available: int, verify: bool = True) -> int:
     """The largest batch whose predicted peak is within `available` bytes; 0 where not even one pair a process fits.
 
-    A line through two batches, for each phase; with `verify` the answer is run on fake tensors itself, the line goes on
-    from there, and what does not fit is lowered until it does.
+    A line through two batches, for each phase; with `verify` the answer is run on fake tensors itself, and the search
+    goes on along the line until the next batch would be larger by less than a hundredth.
     """
     unit, first = 2 * workload.layout.world, workload.layout.pairs(workload.batch)
 
@@ -171,21 +172,27 @@ def largest_batch(workload: Workload, available: int, verify: bool = True) -> in
         lines = [(high[phase], (high[phase] - low[phase]) / (far - near)) for phase in low]  # bytes at `far`, per pair
         return min(_within(*line, far, available) for line in lines)
 
-    pairs = next_guess(first, 2 * first)
-    if not verify or pairs <= 0:
-        return unit * max(0, pairs)
-    if pairs > 2 * first:  # a small batch's line is bent by what does not grow with it
-        pairs = next_guess(2 * first, pairs)
-    while pairs > 0 and max(bytes_at(pairs).values()) > available:
-        near = first if first < pairs else pairs // 2
-        pairs = min(pairs - 1, next_guess(near, pairs)) if near else 0
-    return unit * max(0, pairs)
+    guess = next_guess(first, 2 * first)
+    if not verify or guess <= 0:
+        return unit * max(0, guess)
+    near = first if guess == 2 * first else 2 * first
+    fits, too_many = 0, MOST_PAIRS
+    for _ in range(MOST_WALKS):
+        guess = min(max(guess, fits + 1), too_many - 1)
+        if guess <= fits + fits // 100:
+            break
+        if max(bytes_at(guess).values()) <= available:
+            fits = guess
+        else:
+            too_many = guess
+        near, guess = guess, next_guess(near, guess)
+    return unit * fits
 
 
 def _within(at_first: int, slope: float, first: int, available: int) -> int:
     """Pairs at which a phase reaches `available` bytes."""
     if slope <= 0:
-        return 10**9 if at_first <= available else 0
+        return MOST_PAIRS if at_first <= available else 0
     return int(first + (available - at_first) / slope)
 
 

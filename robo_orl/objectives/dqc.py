@@ -35,7 +35,11 @@ class DQC(Objective):
     extractions = ("best_of_n", "awr", "ddpg_bc", "advantage_condition", "distil")
     routes = {"value": "critic", "critic": "critic", "chunk_critic": ("critic_chunk", "critic_trunk")}
     # the authors' ranges
-    search = {"objective.params.kappa_b": (0.5, 0.7, 0.9, 0.97), "objective.params.kappa_d": (0.5, 0.8)}
+    search = {
+        "objective.params.kappa_b": (0.5, 0.7, 0.9, 0.97),
+        "objective.params.kappa_d": (0.5, 0.8),
+        "selection.num_samples": (4, 16, 32),  # the authors take 32; QC's tune it
+    }
 
     class Params(Strict):
         """The official defaults; tuned per environment there, kappa_b 0.5 to 0.97 and kappa_d 0.5 to 0.8."""

@@ -179,3 +179,20 @@ def test_on_a_gpu_the_allocator_sees_nearly_what_was_predicted():
     step = TrainingStep(asked.policy, asked.spec, asked.action_dim, asked.gamma, "cuda")
     step.run()
     assert memory(asked)["peak_bytes"] == pytest.approx(_memory(step)[1], rel=0.1)
+
+
+@pytest.mark.parametrize("curve", [lambda p: 5000 + 20 * p + 0.5 * p * p, lambda p: 5000 + 20 * p + 900 * p**0.5])
+@pytest.mark.parametrize("available", [4000, 5100, 60_000, 900_000])
+def test_the_largest_batch_fits_and_is_nearly_the_largest_however_the_line_is_bent(monkeypatch, curve, available):
+    asked = workload(optim={"batch_size": 8})
+    walked = []
+
+    def bytes_at(asked_for):
+        walked.append(asked_for.batch // 2)
+        return {"phase_bytes": {"forward": curve(walked[-1]) / 2, "backward": curve(walked[-1])}}
+
+    monkeypatch.setattr("robo_orl.measure.predict.memory", bytes_at)
+    found = largest_batch(asked, available) // 2
+    best = max((p for p in range(1, 50_000) if curve(p) <= available), default=0)
+    assert found <= best and found >= 0.95 * best - 1
+    assert len(set(walked)) <= 14  # a walk of fake tensors each
