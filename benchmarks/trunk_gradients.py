@@ -2,9 +2,9 @@
 
     python benchmarks/trunk_gradients.py runs/methods --task chain2 --regime mg --out benchmarks/trunk_gradients.json
 
-Norm of the gradient of every loss term with respect to the policy's backbone, at the newest checkpoint of every run of a
-results folder of `robo-orl bench` (a term whose weight is not 1 with it), over minibatches of the data it was trained
-on: mean of four minibatches of 64 pairs. A critic whose term is far above the policy's has the backbone to itself.
+Norm of the gradient of every loss term, its weight included, with respect to the policy's backbone: at the newest
+checkpoint of every run with a shared critic in a results folder of `robo-orl bench`, on the data that it learned from;
+mean of four minibatches of 64 pairs. A critic whose term is far above the policy's has the backbone to itself.
 """
 
 from __future__ import annotations
