@@ -1,6 +1,6 @@
 """What each loss term sends into the backbone that policy and critic share, in trained runs.
 
-    python benchmarks/trunk_gradients.py runs/methods --task chain2 --regime mg --out benchmarks/trunk_gradients.json
+    python benchmarks/trunk_gradients.py runs/trunk      # after: robo-orl bench --suite trunk --blocks 1
 
 Norm of the gradient of every loss term, its weight included, with respect to the policy's backbone: at the newest
 checkpoint of every run with a shared critic in a results folder of `robo-orl bench`, on the data that it learned from;

@@ -92,6 +92,17 @@ def test_images_that_attend_together_see_what_each_sees_alone(name, window):
     torch.testing.assert_close(together, torch.stack(alone), **TOLERANCE)
 
 
+@pytest.mark.parametrize("name", ["qwen3vl_4b", "qwen2.5vl_3b"])
+def test_what_is_kept_of_a_grid_while_acting_serves_training_too(name):
+    architecture = tiny.tiny(name)
+    family, model = family_of(architecture), build(architecture)
+    family.prepare(model)
+    images = torch.zeros((5, 3, 84, 84), dtype=torch.uint8)  # a number of images that no other test has
+    with torch.inference_mode():
+        family.see(model, images)
+    family.see(model, images).tokens.sum().backward()
+
+
 def test_it_runs_under_bf16_autocast_and_in_float64(model):
     obs = tiny.observation(model)
     with torch.no_grad():

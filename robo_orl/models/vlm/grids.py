@@ -39,7 +39,8 @@ def _known(
     from transformers import vision_utils as utils
 
     patches = rows * columns
-    with _disable_current_modes():  # what is kept holds real numbers, also where the first who asks computes none
+    # What is kept holds real numbers that training may use, also where the first who asks computes none, or acts.
+    with _disable_current_modes(), torch.inference_mode(False):
         one = torch.tensor([[1, rows, columns]])
         found: dict[str, Any] = {"position_ids": utils.get_vision_position_ids(one, merge).repeat(images, 1)}
         row = np.array((0, images * patches))  # not to be cut: image_attention.py does
