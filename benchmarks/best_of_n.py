@@ -1,9 +1,10 @@
 """The latency of acting with the best of N samples beside that of one sample: N candidates, one backbone pass.
 
-    OMP_NUM_THREADS=1 python benchmarks/best_of_n.py [--size m] [--candidates 1 4 32] [--rounds 40]
+    python benchmarks/best_of_n.py [--size m] [--candidates 1 4 32] [--rounds 40]
 
-Policies take turns, so that a machine that slows down slows all of them; a ratio is the median over rounds of the
-ratio within a round. Beside it where the time goes, and the FLOPs of each part. Writes benchmarks/best_of_n.json.
+Once for the vectors of a task and once for two cameras and an instruction, as `iql_pixels` reads them. Policies take
+turns, so that a machine that slows down slows all of them; a ratio is the median over rounds of the ratio within a
+round. Beside it where the time goes, and the FLOPs of each part. Writes benchmarks/best_of_n.json.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from robo_orl.types import Observation
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3
+READS = {"vectors": {}, "two cameras": {"observation": load_policy("iql_pixels").observation}}
 
 
 def timed(run: Callable[[], Any]) -> float:
@@ -82,8 +84,19 @@ def measure(agent: nn.Module, obs: Observation, candidates: list[int], rounds: i
     return rows
 
 
+def acting(size: str, reads: str, observations: int, device: str) -> tuple[nn.Module, Observation]:
+    """An agent of the policy qc that reads `reads`, and what it acts on."""
+    policy, task = load_policy("qc"), load_task("chain2")
+    changed = {"backbone": policy.backbone.model_copy(update={"size": size})} | READS[reads]
+    policy = policy.model_copy(update=changed)
+    spec = policy_spec(policy, task)
+    agent = build_agent(policy, spec, ACTION_DIM, 0.99, None, 0).to(device).eval()
+    chunk, sees = policy.action_head.chunk, policy.observation
+    return agent, synthetic_window(observations, spec, ACTION_DIM, chunk, 0.9, sees=sees).obs.to(device)
+
+
 def main() -> None:
-    """One agent, every N in turns."""
+    """One agent at a time, every N in turns."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", default="m")
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 4, 32])
@@ -91,20 +104,18 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=1, help="acted on at once")
     asked = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy, task = load_policy("qc"), load_task("chain2")
-    policy = policy.model_copy(update={"backbone": policy.backbone.model_copy(update={"size": asked.size})})
-    spec = policy_spec(policy, task)
-    agent = build_agent(policy, spec, ACTION_DIM, 0.99, None, 0).to(device).eval()
-    obs = synthetic_window(asked.observations, spec, ACTION_DIM, policy.action_head.chunk, 0.9).obs.to(device)
-    on = machine()
-    rows = measure(agent, obs, asked.candidates, asked.rounds)
-    for row in rows:
-        told = ", ".join(f"{name} {1e3 * s:.1f} ms ({row['parts_flops'][name] / 1e6:.0f} MFLOP)"
-                         for name, s in row["parts_s"].items())  # fmt: skip
-        print(f"best of {row['candidates']}: {1e3 * row['seconds']:.2f} ms, {row['relative']:.3f} x one sample "
-              f"(n = {asked.rounds}): {told}")  # fmt: skip
-    write_row(OUT, {"size": asked.size, "observations": asked.observations, "device": device, "machine": on,
-                    "rows": rows})  # fmt: skip
+    found = {"size": asked.size, "observations": asked.observations, "device": device, "machine": machine()}
+    for reads in READS:
+        agent, obs = acting(asked.size, reads, asked.observations, device)
+        tokens = agent.backbone(agent.normaliser.observation(obs)).shape[-2]
+        rows = measure(agent, obs, asked.candidates, asked.rounds)
+        for row in rows:
+            told = ", ".join(f"{name} {1e3 * s:.1f} ms ({row['parts_flops'][name] / 1e6:.0f} MFLOP)"
+                             for name, s in row["parts_s"].items())  # fmt: skip
+            print(f"{reads}, {tokens} tokens, best of {row['candidates']}: {1e3 * row['seconds']:.2f} ms, "
+                  f"{row['relative']:.3f} x one sample (n = {asked.rounds}): {told}")  # fmt: skip
+        found[reads] = {"tokens": tokens, "rows": rows}
+    write_row(OUT, found)
 
 
 if __name__ == "__main__":

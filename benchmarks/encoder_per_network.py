@@ -1,7 +1,8 @@
 """The worst case beside the shared critic: an encoder of the policy's size in every network, as robomimic's IQL has it.
 
 robomimic (algo/iql.py, 0.3) builds actor, V, each Q and each target Q with an observation encoder of its own. Here
-those six networks stand on the native backbone, so that nothing but the layout differs. Predicted, like critic_cost.py:
+those six networks stand on the native backbone, so that nothing but the layout differs. Predicted, like critic_cost.py
+(claim.py steps it):
 
     OMP_NUM_THREADS=1 python benchmarks/encoder_per_network.py [--sizes m] [--batch 64]
 """
@@ -51,7 +52,7 @@ class Network(nn.Module):
 class EncoderPerNetwork(nn.Module):
     """IQL's losses (equations 5 to 7 of arXiv:2110.06169) over six networks: actor, V, two Q, two target Q."""
 
-    average = slow_head = untrained = None
+    average = slow_head = untrained = critic = None
 
     def __init__(self, agent: nn.Module):
         super().__init__()
@@ -76,6 +77,17 @@ class EncoderPerNetwork(nn.Module):
         weight = (10 * (q_bar - torch.cat((v.detach(), v_later)))).exp().clamp(max=100)
         loss = (weight * step.policy_loss()).mean() + value + critic
         return loss, {}
+
+    def update_targets(self) -> None:
+        """The target networks follow their originals."""
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.target.parameters()), list(self.q.parameters()), 0.005)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers held per component."""
+        held = {"action_head": self.actor, "critic": nn.ModuleList((self.q, self.v)), "target": self.target}
+        found = {name: sum(p.numel() for p in module.parameters()) for name, module in held.items()}
+        return found | {"total": sum(found.values())}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Policy and critics."""

@@ -7,7 +7,8 @@ ratio is the median over rounds of the ratio within a round. Windows are synthet
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from statistics import median, quantiles
 from typing import Any
 
@@ -46,16 +47,23 @@ def cost_table(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     spec = spec or task_spec(task)
     arguments = [(policy, spec, ACTION_DIM, policy.gamma.value(task.horizon), device) for policy in policies]
+    return compared([partial(TrainingStep, *argument) for argument in arguments], steps, progress)
+
+
+def compared(makers: Sequence[Callable[[], TrainingStep]], rounds: int, progress: bool = False) -> list[dict[str, Any]]:
+    """`cost_table`'s rows for steps that `makers` make, relative to the first one's."""
     # One at a time: on a GPU the counter sees whatever else is held.
-    rows = [_alone(TrainingStep(*argument)) for argument in arguments]
-    rounds = _interleaved([TrainingStep(*argument) for argument in arguments], steps, progress)
+    rows = [_alone(make()) for make in makers]
+    steps = [make() for make in makers]
+    table = _interleaved(steps, rounds, progress)
+    on_gpu = steps[0].device.type == "cuda"
     for index, row in enumerate(rows):
-        row |= _times([turns[index] for turns in rounds], [turns[0] for turns in rounds])
+        row |= _times([turns[index] for turns in table], [turns[0] for turns in table])
         row |= {
             "memory_relative": row["peak_memory_bytes"] / rows[0]["peak_memory_bytes"],
             "flops_relative": row["flops_per_sample"] / rows[0]["flops_per_sample"],
             "windows": "synthetic",
-            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "threads": torch.get_num_threads(),
         }
     return rows

@@ -1,0 +1,83 @@
+"""What a critic costs, both sides of the claim in one run: from one shared backbone to an encoder in every network.
+
+    OMP_NUM_THREADS=1 python benchmarks/claim.py [--size m] [--rounds 20]
+
+Every layout reads as many observations in a step as cloning (32 pairs, or 64 single ones). All take turns, a step each
+per round; a ratio is the median over rounds of the ratio within a round. FLOPs and bytes are counted, the rest is the
+clock's. The last row is robomimic's layout of IQL on our backbone (encoder_per_network.py).
+Writes benchmarks/claim.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from encoder_per_network import EncoderPerNetwork
+from torch import nn
+
+from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
+from robo_orl.engine.allocator import keep_freed_memory
+from robo_orl.measure.cost import compared
+from robo_orl.measure.rows import machine, write_row
+from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
+from robo_orl.measure.training_step import TrainingStep
+from robo_orl.presets import load_policy, load_task
+
+OUT = Path(__file__).with_suffix(".json")
+LAYOUTS = (
+    "bc_flow", "qc", "qc_shared_detached", "iql", "iql_10_critics", "iql_full_ema", "iql_separate_small",
+    "iql_separate", "iql_separate_full_ema",
+)  # fmt: skip
+WORST = "iql_encoder_per_network"
+
+
+class WorstStep(TrainingStep):
+    """The step of IQL with an encoder in each of its six networks."""
+
+    def _build(self) -> nn.Module:
+        return EncoderPerNetwork(super()._build())
+
+
+def at_size(name: str, size: str, batch: int) -> PolicyConfig:
+    """A shipped policy; iql_10_critics is iql with an ensemble of ten."""
+    ten = name == "iql_10_critics"
+    values = load_policy("iql" if ten else name).model_dump()
+    changed = {"name": name, "backbone": {"size": size}, "optim": {"batch_size": batch}}
+    return PolicyConfig.model_validate(deep_merge(values, changed | ({"critic": {"ensemble": 10}} if ten else {})))
+
+
+def maker(kind: type[TrainingStep], policy: PolicyConfig, task: TaskConfig, device: str) -> Callable[[], TrainingStep]:
+    """What makes its step."""
+    return partial(kind, policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon), device)
+
+
+def main() -> None:
+    """All layouts at one size."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", default="m")
+    parser.add_argument("--batch", type=int, default=64, help="observations a step")
+    parser.add_argument("--rounds", type=int, default=20)
+    asked = parser.parse_args()
+    device, task = "cuda" if torch.cuda.is_available() else "cpu", load_task("chain2")
+    if device == "cpu":
+        keep_freed_memory()  # as the engine does
+    makers = [maker(TrainingStep, at_size(name, asked.size, asked.batch), task, device) for name in LAYOUTS]
+    # The worst case holds bc_flow's policy: IQL's losses are in EncoderPerNetwork.
+    makers.append(maker(WorstStep, at_size("bc_flow", asked.size, asked.batch), task, device))
+    on, load = machine(), os.getloadavg()[0]
+    rows = compared(makers, asked.rounds, progress=True)
+    rows[-1]["policy"] = WORST
+    for row in rows:
+        low, high = row["step_relative_quartiles"]
+        print(f"| {row['policy']} | {row['flops_relative']:.3f} | {row['peak_memory_bytes'] / 1e9:.3f} GB | "
+              f"{row['memory_relative']:.3f} | {row['step_relative']:.3f} ({low:.3f} to {high:.3f}) |")  # fmt: skip
+    write_row(OUT, {"size": asked.size, "rounds": asked.rounds, "machine": on, "load_average": load, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
