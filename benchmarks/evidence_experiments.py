@@ -21,7 +21,6 @@ from robo_orl.config import PolicyConfig, deep_merge, parse
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.measure.measurement import memory_by_phase
-from robo_orl.measure.memory import TensorBytes
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
 from robo_orl.measure.training_step import TrainingStep
 from robo_orl.models import products as libraries
@@ -198,25 +197,9 @@ def compiled() -> Iterator[Experiment]:
 @contextmanager
 def accumulation() -> Iterator[Experiment]:
     """256 observations at once, and as 4 x 64 with one update."""
-    whole, part = step_of("qc", SIZE, 256), step_of("qc", SIZE, 64)
-
-    def accumulated() -> None:
-        for _ in range(4):
-            part.gradients()
-        torch._foreach_div_([p.grad for p in part.agent.parameters() if p.grad is not None], 4)
-        part.update()
-        part.agent.update_targets()
-        part.steps += 1
-
-    def peaks() -> dict[str, int]:
-        held = [tensor for tensors in part.tensors().values() for tensor in tensors]
-        with TensorBytes(held) as counter:
-            accumulated()
-        return {"1 x 256": memory_by_phase(whole)["peak_bytes"], "4 x 64": counter.peak}
-
-    notes = {"engine": "1 x 256: it has no accumulation; checkpointing, ZeRO and more processes are there for memory"}
-    variants = {"1 x 256": whole.run, "4 x 64": accumulated}
-    yield Experiment(f"training step, qc at size {SIZE}, 256 observations", variants, peaks, notes)
+    parts = {"1 x 256": 1, "4 x 64": 4}
+    steps = {name: step_of("qc", SIZE, 256, optim={"accumulation": count}) for name, count in parts.items()}
+    yield compared(f"qc at size {SIZE}, 256 observations", steps, engine="1 x 256; policy.optim.accumulation")
 
 
 # ------------------------------------------------------------------------------------------------------------- products

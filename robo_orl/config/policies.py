@@ -202,6 +202,12 @@ class OptimConfig(Strict):
     clip_norm: float = Field(1.0, ge=0, description="one global norm over policy and critic; 0 = off")
     policy_ema: float = Field(0.0, ge=0, lt=1, description="averaging of the acting policy's weights; 0 = off")
     precision: Literal["fp32", "bf16"] = "fp32"
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="parts of a process's batch that go through the network one after the other, one update for all",
+        json_schema_extra=ADDED,
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> OptimConfig:

@@ -58,6 +58,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
         # Under DeepSpeed the autocast is DeepSpeed's own (zero.py): accelerate would turn the weights to bf16.
         mixed_precision="no" if deepspeed else PRECISIONS[run.policy.optim.precision],
         deepspeed_plugin=deepspeed_plugin(run, world, on_cpu()) if deepspeed else None,
+        gradient_accumulation_steps=run.policy.optim.accumulation,
         kwargs_handlers=handlers,
         step_scheduler_with_optimizer=False,
         log_with=tracker_of(run),
@@ -111,7 +112,11 @@ def resolved(accelerator: Accelerator, model: nn.Module) -> dict:
 
 def check_resolved(found: dict, run: RunConfig, agent: nn.Module, model: nn.Module) -> None:
     """RunError where `found` is not what the run and the launcher asked for."""
-    asked = {"accumulation": 1, "precision": run.policy.optim.precision, "processes": _world()}
+    asked = {
+        "accumulation": run.policy.optim.accumulation,
+        "precision": run.policy.optim.precision,
+        "processes": _world(),
+    }
     if _flag("ACCELERATE_USE_DEEPSPEED"):
         asked |= {"engine": "deepspeed"} | {
             key: type(found[key])(os.environ[variable]) for key, variable in LAUNCHED.items() if variable in os.environ
@@ -161,6 +166,12 @@ def _check_launch(run: RunConfig, world: int) -> None:
     pairs = run.policy.optim.batch_size // 2
     if pairs % world:
         raise UsageError(f"optim.batch_size {2 * pairs} is {pairs} pairs, which do not divide among {world} processes.")
+    parts = run.policy.optim.accumulation
+    if pairs // world % parts:
+        raise UsageError(
+            f"optim.accumulation {parts} does not divide the {pairs // world} pairs of a process (optim.batch_size "
+            f"{2 * pairs}, {world} process(es))."
+        )
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision not in ("no", "", PRECISIONS[run.policy.optim.precision]):
         raise UsageError(
@@ -169,7 +180,7 @@ def _check_launch(run: RunConfig, world: int) -> None:
         )
     for key, variable, ours in (
         ("gradient_clipping", "ACCELERATE_GRADIENT_CLIPPING", run.policy.optim.clip_norm),
-        ("gradient_accumulation_steps", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1),
+        ("gradient_accumulation_steps", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS", parts),
     ):
         theirs = os.environ.get(variable, "auto")
         if theirs not in ("auto", "none") and float(theirs) != ours:

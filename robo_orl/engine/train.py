@@ -101,18 +101,29 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
 def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Tensor]:
     """One step, counted from 0; returns its metrics, on the device."""
     accelerator, optim, agent = training.accelerator, training.run.policy.optim, training.agent
-    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    with monitor.reading():
-        window = training.windows.batch(training.run.seed, step, rank, world, optim.batch_size).to(device)
     set_learning_rate(training.optimizer, step, optim)
-    loss, metrics = training.model(window, Draws(training.run.seed, step, rank, world, device))
-    accelerator.backward(loss)
+    told = [_backward(training, step, part, monitor) for part in range(optim.accumulation)]
+    metrics = told[0] if len(told) == 1 else {name: torch.stack([t[name] for t in told]).mean() for name in told[0]}
     # DeepSpeed has clipped (by its own configuration) and stepped by now: there these three lines only tell the norm.
     norm = accelerator.clip_grad_norm_(agent.parameters(), optim.clip_norm or float("inf"))
     training.optimizer.step()
     training.optimizer.zero_grad()
     agent.update_targets(gather)
-    return {"loss": loss.detach(), **metrics, "optim/grad_norm": torch.as_tensor(norm, device=device)}
+    return metrics | {"optim/grad_norm": torch.as_tensor(norm, device=accelerator.device)}
+
+
+def _backward(training: Training, step: int, part: int, monitor: Monitor) -> dict[str, Tensor]:
+    """Forward and backward of one part of this process's batch: part j of P on process r of N is the batch of process
+    r P + j of N P, draws included. Returns the loss and its metrics."""
+    accelerator, run = training.accelerator, training.run
+    parts, device = run.policy.optim.accumulation, accelerator.device
+    share = accelerator.process_index * parts + part, accelerator.num_processes * parts
+    with monitor.reading():
+        window = training.windows.batch(run.seed, step, *share, run.policy.optim.batch_size).to(device)
+    with accelerator.accumulate(training.model):  # gradients travel, and DeepSpeed steps, with the last part
+        loss, metrics = training.model(window, Draws(run.seed, step, *share, device))
+        accelerator.backward(loss)
+    return {"loss": loss.detach(), **metrics}
 
 
 # ------------------------------------------------------------------------------------------------------- start and end

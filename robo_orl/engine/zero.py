@@ -44,8 +44,8 @@ def deepspeed_config(run: RunConfig, world: int, cpu: bool) -> dict:
     pairs = optim.batch_size // 2
     return {
         "train_batch_size": pairs,
-        "train_micro_batch_size_per_gpu": pairs // world,
-        "gradient_accumulation_steps": 1,
+        "train_micro_batch_size_per_gpu": pairs // world // optim.accumulation,
+        "gradient_accumulation_steps": optim.accumulation,
         "steps_per_print": float("inf"),
         "gradient_clipping": optim.clip_norm,
         "zero_allow_untested_optimizer": True,

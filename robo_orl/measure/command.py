@@ -25,6 +25,9 @@ def profile(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Keep each block's input only, compute the rest again.")
     ] = False,
+    accumulation: Annotated[
+        int | None, typer.Option(min=1, help="Parts of a process's batch, one after the other (default: the policy's).")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="bf16 or fp32 (default: the policy's).")] = None,
     card: Annotated[str | None, typer.Option(help="Largest batch on this card (default: on all known ones).")] = None,
     host_memory: Annotated[float | None, typer.Option(help="GiB of the host, to check --offload against.")] = None,
@@ -37,6 +40,8 @@ def profile(
     from robo_orl.measure.profile import Request, measured, predicted
     from robo_orl.measure.show import show_measurement, show_prediction
 
-    asked = Request(policy, task, model_size, batch, world, zero, offload, checkpointing, precision, card, host_memory)
+    asked = Request(
+        policy, task, model_size, batch, world, zero, offload, checkpointing, accumulation, precision, card, host_memory
+    )
     result = predicted(asked) if predict else measured(asked, steps, snapshot)
     show(result, as_json, show_prediction if predict else show_measurement)

@@ -19,8 +19,12 @@ from robo_orl.measure.states import WORD, Weights
 REDUCE_SCATTER = {"gloo": 2, "nccl": 1}
 
 
-def sent(weights: Weights, layout: Layout, backend: str = "nccl") -> dict[str, int]:
-    """Bytes per process and step, by what is sent; empty for one process."""
+def sent(weights: Weights, layout: Layout, backend: str = "nccl", parts: int = 1) -> dict[str, int]:
+    """Bytes per process and step, by what is sent; empty for one process.
+
+    parts: of a batch, whose gradients are added up. DDP and ZeRO-1 send them once, ZeRO-2 with every part; ZeRO-3
+    gathers the weights for every part as well.
+    """
     n = layout.world
     if n == 1:
         return {}
@@ -29,12 +33,14 @@ def sent(weights: Weights, layout: Layout, backend: str = "nccl") -> dict[str, i
     if layout.zero == 0:
         return {"all-reduce of gradients": round(2 * gradients)}
     if layout.zero < 3:  # DeepSpeed reduces a bucket of several owners by an all-reduce, and every owner keeps its part
-        return {"all-reduce of gradients": round(2 * gradients), "all-gather of updated weights": round(gradients)}
+        times = parts if layout.zero == 2 else 1
+        updated = {"all-gather of updated weights": round(gradients)}
+        return {"all-reduce of gradients": round(2 * times * gradients)} | updated
     again = max(0, weights.partitioned - LIVE // 2)  # too far apart to be kept from the forward to the backward pass
     return {
-        "all-gather in the forward pass": round(WORD * weights.partitioned * ring),
-        "all-gather in the backward pass": round(WORD * again * ring),
-        "reduce-scatter of gradients": round(REDUCE_SCATTER[backend] * gradients),
+        "all-gather in the forward pass": round(parts * WORD * weights.partitioned * ring),
+        "all-gather in the backward pass": round(parts * WORD * again * ring),
+        "reduce-scatter of gradients": round(parts * REDUCE_SCATTER[backend] * gradients),
         "all-gather for averaged heads": round(weights.target_buffers * ring),
     }
 

@@ -25,6 +25,8 @@ from robo_orl.measure.predict import Workload, largest_batch, memory, unpredicta
 from robo_orl.measure.show import human_bytes, memory_line
 from robo_orl.measure.step_bytes import Unpredictable
 from robo_orl.models.backbones.transformer import depth_of
+from robo_orl.models.compatibility import needs_whole_batch
+from robo_orl.objectives import OBJECTIVES
 
 MEASURED_STEP = 3  # the first two allocate moments and buckets
 
@@ -94,6 +96,15 @@ def check_room(workload: Workload, predicted: dict[str, Any], available: int) ->
         )
 
 
+def parts_of(workload: Workload) -> list[int]:
+    """More parts than now that a process's batch could be read in; none where the objective needs the whole batch."""
+    if needs_whole_batch(OBJECTIVES[workload.policy.objective.name](workload.policy)):
+        return []
+    pairs = workload.layout.pairs(workload.batch)
+    doubled = (workload.parts * 2**power for power in range(1, 10))
+    return [parts for parts in doubled if parts <= pairs and pairs % parts == 0]
+
+
 def nearest(workload: Workload, available: int) -> str:
     """One sentence: the change that costs least and makes the workload fit `available` bytes."""
 
@@ -103,6 +114,9 @@ def nearest(workload: Workload, available: int) -> str:
     native = workload.policy.backbone.kind == "transformer"
     if native and not workload.policy.backbone.checkpointing and fits(checkpointing=True):
         return "It fits with --set policy.backbone.checkpointing=true."
+    for parts in parts_of(workload):
+        if fits(parts=parts):
+            return f"It fits with --set policy.optim.accumulation={parts}."
     batch = largest_batch(workload, available)
     if batch:
         return f"It fits with --set policy.optim.batch_size={batch}."

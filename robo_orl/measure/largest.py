@@ -62,12 +62,12 @@ def at(workload: Workload, depth: int) -> Workload:
 
 def peak_at(workload: Workload, depth: int, phases: Phases) -> int:
     """Bytes at the peak of a step at this depth."""
-    return memory_of(at(workload, depth).weights, workload.layout, phases(depth))["peak_bytes"]
+    return memory_of(at(workload, depth).weights, workload.layout, phases(depth), workload.parts > 1)["peak_bytes"]
 
 
 def continued(workload: Workload) -> Phases:
     """What the passes of a step add, as a function of the depth: exact at the depths that are walked."""
-    pairs = workload.layout.pairs(workload.batch)
+    pairs = workload.pairs
     walked = [at(workload, depth).phases(pairs) for depth in WALKED]
 
     @cache

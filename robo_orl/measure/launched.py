@@ -45,7 +45,8 @@ class LaunchedStep:
         self.model, self.optimizer = prepare(self.accelerator, self.agent, make_optimizer(self.agent, policy.optim))
         self.engine = resolved(self.accelerator, self.model)
         check_resolved(self.engine, run, self.agent, self.model)
-        pairs = policy.optim.batch_size // 2 // self.accelerator.num_processes
+        self.parts = policy.optim.accumulation
+        pairs = policy.optim.batch_size // 2 // self.accelerator.num_processes // self.parts
         chunk, discount = policy.action_head.chunk, gamma**policy.n
         window = synthetic_window(pairs, spec, ACTION_DIM, chunk, discount, seed, policy.observation)
         self.window = window.to(self.accelerator.device)
@@ -54,9 +55,11 @@ class LaunchedStep:
         """One step, in the calls and the order of engine/train.py."""
         accelerator, optim = self.accelerator, self.policy.optim
         set_learning_rate(self.optimizer, self.steps, optim)
-        rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-        loss, _ = self.model(self.window, Draws(self.seed, self.steps, rank, world, device))
-        accelerator.backward(loss)
+        for part in range(self.parts):
+            share = accelerator.process_index * self.parts + part, accelerator.num_processes * self.parts
+            with accelerator.accumulate(self.model):
+                loss, _ = self.model(self.window, Draws(self.seed, self.steps, *share, accelerator.device))
+                accelerator.backward(loss)
         accelerator.clip_grad_norm_(self.agent.parameters(), optim.clip_norm or float("inf"))
         self.optimizer.step()
         self.optimizer.zero_grad()

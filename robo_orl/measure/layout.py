@@ -35,14 +35,18 @@ class Layout:
         """Whether DeepSpeed keeps the states."""
         return self.zero > 0
 
-    def pairs(self, batch: int) -> int:
-        """Pairs of one process in a batch of `batch` observations; UsageError where they do not divide."""
+    def pairs(self, batch: int, parts: int = 1) -> int:
+        """Pairs that one process reads at once, in a batch of `batch` observations that it reads in `parts` parts;
+        UsageError where they do not divide."""
         if batch < 2 or batch % (2 * self.world):
             raise UsageError(
                 f"A batch of {batch} observations does not divide into pairs among {self.world} process(es): "
                 f"choose a multiple of {2 * self.world}, e.g. {max(1, round(batch / 2 / self.world)) * 2 * self.world}."
             )
-        return batch // (2 * self.world)
+        pairs = batch // (2 * self.world)
+        if pairs % parts:
+            raise UsageError(f"The {pairs} pairs of a process do not divide into {parts} parts (optim.accumulation).")
+        return pairs // parts
 
     def describe(self) -> str:
         """In words, for a table."""

@@ -100,7 +100,7 @@ def memory_by_phase(step: TrainingStep) -> dict[str, Any]:
         def phase(name: str) -> Iterator[None]:
             counter.restart_peak()
             yield
-            peaks[name] = counter.peak
+            peaks[name] = max(peaks.get(name, 0), counter.peak)  # of several parts of a batch
 
         step.run(phase)
     return {"kind": "bytes of torch tensors", "peak_bytes": max(peaks.values()), "allocated_by_phase": peaks}
@@ -116,7 +116,8 @@ def _allocator_peaks(step: TrainingStep) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
         yield
         torch.cuda.synchronize()
-        allocated[name], reserved[name] = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        allocated[name] = max(allocated.get(name, 0), torch.cuda.max_memory_allocated())
+        reserved[name] = max(reserved.get(name, 0), torch.cuda.max_memory_reserved())
 
     step.run(phase)
     return {

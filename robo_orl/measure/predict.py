@@ -19,7 +19,16 @@ from robo_orl.measure.cards import CARDS, Card
 from robo_orl.measure.communication import LINKS, assumptions, sent, step_time
 from robo_orl.measure.flops import count_flops
 from robo_orl.measure.layout import Layout
-from robo_orl.measure.states import Weights, held, held_by_host, in_backward, in_forward, in_update, weights_of
+from robo_orl.measure.states import (
+    Weights,
+    added_up,
+    held,
+    held_by_host,
+    in_backward,
+    in_forward,
+    in_update,
+    weights_of,
+)
 from robo_orl.measure.step_bytes import PhaseBytes, fake_step, shapes_of, step_bytes
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
 from robo_orl.models.products import as_on_a_gpu
@@ -38,9 +47,10 @@ class Workload:
     layout: Layout
     action_dim: int = ACTION_DIM
 
-    def but(self, batch: int | None = None, **changes: Any) -> Workload:
-        """The same with another batch, another field of the backbone (size, checkpointing), or in another layout."""
-        policy = self.policy if batch is None else with_batch(self.policy, batch)
+    def but(self, batch: int | None = None, parts: int | None = None, **changes: Any) -> Workload:
+        """The same with another batch, in other parts, with another field of the backbone (size, checkpointing), or in
+        another layout."""
+        policy = with_batch(self.policy, batch or self.batch, parts)
         backbone = {name: changes.pop(name) for name in ("size", "checkpointing") if name in changes}
         policy = policy.model_copy(update={"backbone": policy.backbone.model_copy(update=backbone)})
         layout = changes
@@ -56,24 +66,35 @@ class Workload:
         """The agent's numbers."""
         return weights_of(shapes_of(self.policy, self.spec, self.action_dim, self.gamma))
 
+    @property
+    def parts(self) -> int:
+        """Of the batch of a process, read one after the other."""
+        return self.policy.optim.accumulation
+
+    @property
+    def pairs(self) -> int:
+        """Read at once by this process; UsageError where they do not divide."""
+        return self.layout.pairs(self.batch, self.parts)
+
     def phases(self, pairs: int) -> dict[str, PhaseBytes]:
-        """Forward and backward with `pairs` pairs on this process."""
+        """Forward and backward with `pairs` pairs at once on this process; of several parts, in the last one."""
         alone = self.layout.world == 1 and not self.layout.deepspeed
-        return _phases(*self._key(pairs), alone, self.layout.device)
+        return _phases(*self._key(pairs), alone, self.parts > 1, self.layout.device)
 
     def flops(self, model: bool) -> int:
         """Of one process's step; model: what is computed twice counts once."""
         workload = self.but(checkpointing=False) if model else self
-        return _flops(*workload._key(self.layout.pairs(self.batch)), model)
+        return self.parts * _flops(*workload._key(self.pairs), model)
 
     def _key(self, pairs: int) -> tuple:
-        policy = with_batch(self.policy, 2 * pairs).model_dump(mode="json") | {"name": "", "description": ""}
+        at_once = with_batch(self.policy, 2 * pairs, parts=1)
+        policy = at_once.model_dump(mode="json") | {"name": "", "description": ""}
         return json.dumps(policy, sort_keys=True), tuple(self.spec.items()), self.action_dim, self.gamma
 
 
 def workload_of(policy: PolicyConfig, task: TaskConfig, layout: Layout) -> Workload:
     """A policy on a shipped task; UsageError where it cannot be built or predicted, or its batch does not divide."""
-    layout.pairs(policy.optim.batch_size)
+    layout.pairs(policy.optim.batch_size, policy.optim.accumulation)
     reason = unpredictable(policy)
     if reason:
         raise UsageError(f"The policy '{policy.name}' cannot be predicted: {reason}.")
@@ -81,12 +102,14 @@ def workload_of(policy: PolicyConfig, task: TaskConfig, layout: Layout) -> Workl
 
 
 @lru_cache(maxsize=256)
-def _phases(policy: str, spec: tuple, action_dim: int, gamma: float, alone: bool, device: str) -> dict[str, PhaseBytes]:
+def _phases(
+    policy: str, spec: tuple, action_dim: int, gamma: float, alone: bool, again: bool, device: str
+) -> dict[str, PhaseBytes]:
     config = PolicyConfig.model_validate(json.loads(policy))
     products = as_on_a_gpu() if device == "cuda" else nullcontext()
     with products, fake_step(config, dict(spec), action_dim, gamma) as step:
         inputs = sum(t.numel() * t.element_size() for t in step.tensors()["window"])
-        return step_bytes(step, keep_gradients=alone) | {"inputs": PhaseBytes(0, inputs, 0)}
+        return step_bytes(step, keep_gradients=alone, again=again and alone) | {"inputs": PhaseBytes(0, inputs, 0)}
 
 
 @lru_cache(maxsize=256)
@@ -96,9 +119,10 @@ def _flops(policy: str, spec: tuple, action_dim: int, gamma: float, model: bool)
         return count_flops(step.gradients, model)
 
 
-def with_batch(policy: PolicyConfig, batch: int) -> PolicyConfig:
-    """The policy with another batch size."""
-    return policy.model_copy(update={"optim": policy.optim.model_copy(update={"batch_size": batch})})
+def with_batch(policy: PolicyConfig, batch: int, parts: int | None = None) -> PolicyConfig:
+    """The policy with another batch size, in as many parts as before or in `parts`."""
+    changed = {"batch_size": batch, "accumulation": parts or policy.optim.accumulation}
+    return policy.model_copy(update={"optim": policy.optim.model_copy(update=changed)})
 
 
 def unpredictable(policy: PolicyConfig) -> str | None:
@@ -113,14 +137,16 @@ def unpredictable(policy: PolicyConfig) -> str | None:
 
 def memory(workload: Workload) -> dict[str, Any]:
     """Bytes of one process at the step's peak by part (they add up), between steps, by phase, and on the host."""
-    layout = workload.layout
-    return memory_of(workload.weights, layout, workload.phases(layout.pairs(workload.batch)))
+    return memory_of(workload.weights, workload.layout, workload.phases(workload.pairs), workload.parts > 1)
 
 
-def memory_of(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -> dict[str, Any]:
-    """`memory` from its ingredients; phases: forward, backward, and the inputs as activations."""
+def memory_of(
+    weights: Weights, layout: Layout, phases: dict[str, PhaseBytes], in_parts: bool = False
+) -> dict[str, Any]:
+    """`memory` from its ingredients; phases: forward, backward, and the inputs as activations. in_parts: a batch is
+    read in parts, so that a forward pass finds the gradients of the parts before it."""
     between = held(weights, layout)
-    peaks = _peaks(weights, layout, phases)
+    peaks = _peaks(weights, layout, phases, added_up(weights, layout) if in_parts else (0, 0))
     worst = max(peaks, key=lambda name: sum(peaks[name].values()))
     inputs = between.pop("buffers") + phases["inputs"].activations
     parts = {part: between.get(part, 0) + peaks[worst].get(part, 0) for part in PARTS} | {"inputs": inputs}
@@ -135,19 +161,22 @@ def memory_of(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -
     }
 
 
-def _peaks(weights: Weights, layout: Layout, phases: dict[str, PhaseBytes]) -> dict[str, dict[str, int]]:
-    """What each phase adds at its peak to what is held between steps, by part."""
+def _peaks(
+    weights: Weights, layout: Layout, phases: dict[str, PhaseBytes], earlier: tuple[int, int]
+) -> dict[str, dict[str, int]]:
+    """What each phase adds at its peak to what is held between steps, by part; earlier: gradients of earlier parts."""
     gradients, buckets = in_backward(weights, layout)
     late, update = in_update(weights, layout)
     forward, backward = phases["forward"], phases["backward"]
     return {
         "forward": {
+            "gradients": forward.gradients + earlier[0],
             "activations": forward.activations,
             "temporaries": forward.temporaries,
             "buckets": in_forward(weights, layout),
         },
         "backward": {
-            "gradients": backward.gradients + gradients,
+            "gradients": backward.gradients + max(gradients, earlier[1]),
             "activations": backward.activations,
             "temporaries": backward.temporaries,
             "buckets": buckets,
@@ -162,7 +191,7 @@ def largest_batch(workload: Workload, available: int, verify: bool = True) -> in
     A line through two batches, for each phase; with `verify` the answer is run on fake tensors itself, and the search
     goes on along the line until the next batch would be larger by less than a hundredth.
     """
-    unit, first = 2 * workload.layout.world, workload.layout.pairs(workload.batch)
+    unit, first = 2 * workload.layout.world * workload.parts, workload.pairs
 
     def bytes_at(pairs: int) -> dict[str, int]:
         return memory(workload.but(batch=pairs * unit))["phase_bytes"]
@@ -207,7 +236,7 @@ def predict(workload: Workload, cards: Sequence[Card] = tuple(CARDS.values()), f
     layout, policy = workload.layout, workload.policy
     found = memory(workload)
     model, hardware = workload.flops(model=True), workload.flops(model=False)
-    traffic = sent(workload.weights, layout)
+    traffic = sent(workload.weights, layout, parts=workload.parts)
     return {
         "policy": policy.name,
         "size": policy.backbone.size,
@@ -217,6 +246,7 @@ def predict(workload: Workload, cards: Sequence[Card] = tuple(CARDS.values()), f
         "offload": layout.offload,
         "checkpointing": policy.backbone.checkpointing,
         "precision": policy.optim.precision,
+        "accumulation": workload.parts,
         "layout": layout.describe(),
         "parameters": workload.weights.trained + workload.weights.frozen,
         "parameters_trained": workload.weights.trained,

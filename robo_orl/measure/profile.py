@@ -29,6 +29,7 @@ class Request:
     zero: int
     offload: bool
     checkpointing: bool
+    accumulation: int | None
     precision: str | None
     card: str | None
     host_memory_gb: float | None
@@ -39,7 +40,7 @@ class Request:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.batch is not None and (self.batch < 2 or self.batch % 2):
             raise UsageError(f"--batch counts observations, two a pair: even, and not {self.batch}.")
-        optim = {"batch_size": self.batch, "precision": self.precision}
+        optim = {"batch_size": self.batch, "accumulation": self.accumulation, "precision": self.precision}
         backbone = {"size": self.size, "checkpointing": self.checkpointing or None}
         laid = {
             section: {key: value for key, value in values.items() if value is not None}
@@ -80,7 +81,7 @@ def measured(request: Request, steps: int, snapshot: Path | None) -> dict[str, A
     if snapshot is not None:
         raise UsageError("--snapshot records one process: leave out --world and --zero.")
     check_engine(layout)
-    layout.pairs(policy.optim.batch_size)
+    layout.pairs(policy.optim.batch_size, policy.optim.accumulation)
     from robo_orl.measure.launching import launch
 
     return launch(layout, [{"policy": policy, "task": task, "steps": steps}])[0]

@@ -40,15 +40,21 @@ class PhaseBytes:
         return self.gradients + self.activations + self.temporaries
 
 
-def step_bytes(step: TrainingStep, keep_gradients: bool = True) -> dict[str, PhaseBytes]:
+def step_bytes(step: TrainingStep, keep_gradients: bool = True, again: bool = False) -> dict[str, PhaseBytes]:
     """Run forward and backward of one step; what each adds at its peak.
 
     keep_gradients: False where a parameter's gradient leaves as soon as it is there, into a bucket that is counted
-    elsewhere (DDP, ZeRO-2 and 3). The step's gradients are dropped, and nothing is updated.
+    elsewhere (DDP, ZeRO-2 and 3). again: with the gradients of such a step in place, to which these are added. The
+    step's gradients are dropped, and nothing is updated.
     """
     found: dict[str, PhaseBytes] = {}
+    if again:
+        step.gradients()
     held = [tensor for tensors in step.tensors().values() for tensor in tensors]
-    with TensorBytes(held) as counter, _gradients_labelled(step.agent, counter, keep_gradients):
+    earlier = [p.grad for p in step.agent.parameters() if p.grad is not None]
+    with TensorBytes(held + earlier) as counter, _gradients_labelled(step.agent, counter, keep_gradients):
+        for gradient in earlier:
+            counter.relabel(gradient, "gradients")
 
         @contextmanager
         def phase(name: str) -> Iterator[None]:

@@ -37,7 +37,8 @@ class TrainingStep:
         self.spec, self.action_dim, self.gamma = dict(spec), action_dim, gamma
         self.agent = self._build()
         self.optimizer = make_optimizer(self.agent, policy.optim)
-        pairs = policy.optim.batch_size // 2
+        self.parts = policy.optim.accumulation
+        pairs = policy.optim.batch_size // 2 // self.parts
         chunk, discount = policy.action_head.chunk, gamma**policy.n
         window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
         self.window = window.to(self.device)
@@ -57,11 +58,17 @@ class TrainingStep:
         return loss
 
     def gradients(self, phase: Callable[[str], AbstractContextManager] = lambda name: nullcontext()) -> Tensor:
-        """Forward and backward; returns the loss."""
+        """Forward and backward of every part of the batch, each on the one window; returns the last part's loss."""
+        for part in range(self.parts):
+            loss = self.part(part, phase)
+        return loss
+
+    def part(self, part: int, phase: Callable[[str], AbstractContextManager]) -> Tensor:
+        """Forward and backward of one part; returns its loss."""
         with phase("forward"), self._autocast():
-            loss, _ = self.agent(self.window, Draws(self.seed, self.steps, device=self.device))
+            loss, _ = self.agent(self.window, Draws(self.seed, self.steps, part, self.parts, self.device))
         with phase("backward"):
-            loss.backward()
+            (loss / self.parts).backward()
         return loss.detach()
 
     def update(self) -> None:
@@ -82,7 +89,7 @@ class TrainingStep:
             yield
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-            seconds[name] = perf_counter() - began
+            seconds[name] = seconds.get(name, 0.0) + perf_counter() - began
 
         self.run(stopwatch)
         return seconds

@@ -24,6 +24,11 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
         raise UsageError(
             f"Objective '{name}' trains no critic: remove the 'critic' section of the policy '{policy.name}'."
         )
+    if policy.optim.accumulation > 1 and needs_whole_batch(objective):
+        raise UsageError(
+            f"Objective '{name}' divides by a mean over the whole batch, which is not known while its parts are read: "
+            "set optim.accumulation to 1 and, for memory, backbone.checkpointing to true."
+        )
     objective.check(policy, head)
     objective.extraction.check(policy, head)
     if not objective.heads:
@@ -42,6 +47,11 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
         raise UsageError("A frozen backbone's attention cannot be controlled: set backbone.entropy to log or off.")
     if critic.target == "full_ema" and critic.topology == "frozen":
         raise UsageError("A frozen backbone is its own slow copy: set critic.target to head_ema.")
+
+
+def needs_whole_batch(objective: Objective) -> bool:
+    """Whether the loss cannot be added up from parts of a batch."""
+    return objective.whole_batch or objective.extraction.whole_batch
 
 
 def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:

@@ -38,6 +38,7 @@ class Extraction:
 
     reads: ClassVar[Literal["advantage", "q", "nothing"]] = "nothing"
     samples: ClassVar[bool] = False  # whether it needs an action head that samples
+    whole_batch: ClassVar[bool] = False  # as an objective's
     routes: ClassVar[dict[str, str | tuple[str, ...]]] = {}
 
     def __init__(self, params: Strict):
@@ -91,6 +92,7 @@ class DDPGBC(Extraction):
     """
 
     reads = "q"
+    whole_batch = True
     routes = {"actor": "policy"}
 
     class Params(Strict):

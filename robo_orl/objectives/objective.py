@@ -61,6 +61,7 @@ class Objective:
     slow_policy: ClassVar[bool] = False  # whether it needs a slow copy of the action head
     extractions: ClassVar[tuple[str, ...]] = ()  # ways of extracting the policy, its authors' first; () = its own
     values_actions: ClassVar[bool] = True  # whether Q's second argument is an action chunk
+    whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
     # What `robo-orl tune` may try: key of a policy file -> values, from its paper or its authors' code.
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     # Loss term -> what it trains: "policy" (action head and backbone), "critic" (critic and the backbone it trains),

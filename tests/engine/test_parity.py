@@ -29,6 +29,7 @@ JOBS = [
     {"name": "begun_by_one", "policy": tiny.CASES["iql_separate"]},
     {"name": "begun_by_two", "policy": tiny.CASES["iql_separate"], "stop_at": STEPS // 2},
     {"name": "bf16", "policy": tiny.CASES["iql_shared"] | {"optim": {"precision": "bf16", "steps": 4}}},
+    {"name": "in_parts", "policy": tiny.CASES["iql_shared"] | {"optim": {"accumulation": 2}}},
     {"name": "forgetful", "agent": {"forgets": True}},
     {"name": "diverging", "agent": {"diverges_at": 13}, "run": {"checkpoint_every": 10}},
     {"name": "not_as_asked", "run": {"expect": {"processes": 3}}},
@@ -155,6 +156,14 @@ def test_what_accelerate_resolved_is_in_the_run_folder(job):
 
 def test_another_number_of_processes_than_asked_for_is_an_error(job):
     assert "processes 3" in job.outcomes["not_as_asked"]["error"]
+
+
+def test_two_processes_that_read_their_batches_in_two_parts_end_as_one_that_reads_all_at_once(job, alone):
+    assert json.loads((job.folder / "in_parts" / "engine.json").read_text())["accumulation"] == 2
+    for file in (AGENT, OPTIMISER):
+        assert_close(job.newest("in_parts", file), newest(alone / "iql_shared", file))
+    ours, theirs = read_losses(job.folder / "in_parts"), read_losses(alone / "iql_shared")
+    assert ours == pytest.approx(theirs, rel=TOLERANCE)
 
 
 def test_bf16_trains_and_leaves_weights_and_targets_in_fp32(job):

@@ -61,6 +61,25 @@ def test_on_one_process_every_part_is_what_real_tensors_take(case):
     assert sum(parts.values()) == found["peak_bytes"] == pytest.approx(peak, rel=0.02)
 
 
+def test_parts_of_a_batch_need_fewer_activations_and_find_the_gradients_of_earlier_parts():
+    whole, asked = workload(**CASES["shared"]), workload(**deep_merge(CASES["shared"], {"optim": {"accumulation": 4}}))
+    step = TrainingStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
+    step.run()
+    held, peak = _memory(step)
+    found, before = memory(asked), memory(whole)
+    assert found["peak_bytes"] == pytest.approx(peak, rel=0.02)
+    assert found["parts"]["activations"] < before["parts"]["activations"] / 2
+    assert found["parts"]["gradients"] == 4 * asked.weights.trained > before["parts"]["gradients"]
+    assert asked.flops(model=True) == pytest.approx(whole.flops(model=True), rel=1e-3)
+
+
+def test_parts_travel_again_where_nothing_waits_for_the_last_one():
+    weights = workload().weights
+    once, thrice = ([sum(sent(weights, Layout(4, s), parts=p).values()) for s in range(4)] for p in (1, 3))
+    times = [b / a for a, b in zip(once, thrice, strict=True)]
+    assert times == pytest.approx([1, 1, (2 * 3 + 1) / 3, 3], rel=1e-3)
+
+
 def test_zero_stages_divide_what_they_say():
     weights = workload(**CASES["separate_full_ema"]).weights
     four = {stage: memory(workload(Layout(4, stage, device="cpu"), **CASES["separate_full_ema"])) for stage in range(4)}
@@ -139,6 +158,7 @@ def test_the_whole_prediction_is_a_json_value():
     [
         ({"batch": 13}, "even, and not 13"),
         ({"batch": 10, "world": 4}, r"does not divide .* choose a multiple of 8, e.g. 8"),
+        ({"accumulation": 3}, "8 pairs of a process do not divide into 3 parts"),
         ({"card": "h100-80g"}, "Did you mean 'h100-80gb'"),
         ({"zero": 4}, "ZeRO stage 4 does not exist"),
         ({"offload": True}, "Offload is DeepSpeed's: choose --zero"),
@@ -152,7 +172,8 @@ def test_the_whole_prediction_is_a_json_value():
 )
 def test_what_cannot_be_predicted_is_a_sentence(options, sentence):
     asked = {"policy": "bc", "task": "chain2", "size": "tiny", "batch": 16, "world": 1, "zero": 0, "offload": False}
-    asked |= {"checkpointing": False, "precision": None, "card": "a100-40gb", "host_memory_gb": None} | options
+    asked |= {"checkpointing": False, "accumulation": None, "precision": None}
+    asked |= {"card": "a100-40gb", "host_memory_gb": None} | options
     with pytest.raises(UsageError, match=sentence):
         predicted(Request(**asked))
 
