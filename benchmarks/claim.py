@@ -21,7 +21,6 @@ from encoder_per_network import EncoderPerNetwork
 from torch import nn
 
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
-from robo_orl.engine.allocator import keep_freed_memory
 from robo_orl.measure.cost import compared
 from robo_orl.measure.rows import machine, write_row
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
@@ -64,8 +63,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     asked = parser.parse_args()
     device, task = "cuda" if torch.cuda.is_available() else "cpu", load_task("chain2")
-    if device == "cpu":
-        keep_freed_memory()  # as the engine does
     makers = [maker(TrainingStep, at_size(name, asked.size, asked.batch), task, device) for name in LAYOUTS]
     # The worst case holds bc_flow's policy: IQL's losses are in EncoderPerNetwork.
     makers.append(maker(WorstStep, at_size("bc_flow", asked.size, asked.batch), task, device))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
 from robo_orl.data.atomic import atomic_file
+from robo_orl.engine.allocator import keep_freed_memory
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
 from robo_orl.engine.zero import gather, release
@@ -39,6 +40,8 @@ class LaunchedStep:
     def __init__(self, policy: PolicyConfig, task: TaskConfig, folder: Path, seed: int = 0):
         run = RunConfig(policy=policy, task=task, data="synthetic windows", tracker="none")
         self.accelerator = open_accelerator(run, folder)
+        if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
         self.policy, self.seed, self.steps = policy, seed, 0
         gamma, spec = policy.gamma.value(task.horizon), policy_spec(policy, task)
         self.agent = build_agent(policy, spec, ACTION_DIM, gamma, None, seed)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.config import PolicyConfig
+from robo_orl.engine.allocator import keep_freed_memory
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
 from robo_orl.measure.synthetic import synthetic_window
 from robo_orl.models.agent import build_agent
@@ -44,6 +45,8 @@ class TrainingStep:
         self.window = window.to(self.device)
 
     def _build(self) -> nn.Module:
+        if self.device.type == "cpu":
+            keep_freed_memory()
         agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
         return agent.to(self.device)
 
