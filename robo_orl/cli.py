@@ -278,7 +278,7 @@ def report(
     from robo_orl.results.verify import verify
 
     summary = _write_report(results, out or results, as_json)
-    summary["faults"] = verify(results)["faults"]
+    summary["faults"] = verify(results)["faults"] if summary["cells"] or not summary["costs"] else {}
     if as_json:
         print(json.dumps(summary))
     for cell, sentences in summary["faults"].items():

@@ -32,5 +32,6 @@ def build(results: Path, out: Path) -> dict[str, Any]:
         "json": str(data),
         "answer": made["headline"]["short"],
         "cells": len(made["cells"]),
+        "costs": len(made["cost"]),
         "absent": len(made["absent"]),
     }

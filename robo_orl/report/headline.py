@@ -20,7 +20,9 @@ def headline(
         told = [_against_bc(against_bc, counts), _pays(pays, counts)]
         sentences = [*told, *_best_of_boards(boards), _price(costs, boards)]
     else:
-        short, sentences = "These results do not say.", [_nothing(boards)]
+        only_costs = costs and not boards
+        short = "Nothing was trained here; this is what it costs." if only_costs else "These results do not say."
+        sentences = [] if only_costs else [_nothing(boards)]
     return {"question": QUESTION, "short": short, "sentences": [s for s in sentences if s],
             "compared": len(against_bc), **counts, "pays": len(pays)}  # fmt: skip
 

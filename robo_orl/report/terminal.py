@@ -19,6 +19,8 @@ def table(results: Path) -> Group:
     made = document(load(Path(results)))
     answer = Text.assemble((made["headline"]["question"], "bold"), " ", made["headline"]["short"])
     parts: list[Any] = [answer, *[_board(board) for board in made["boards"]]]
+    if not made["boards"]:  # a grid of costs alone
+        parts += [_costs(one) for one in made["cost"]]
     if made["absent"]:
         failed = sum(cell["state"] == "failed" for cell in made["absent"])
         parts.append(Text(f"Without a record: {len(made['absent'])} cells, {failed} of them failed.", style="yellow"))
@@ -48,6 +50,21 @@ def _board(board: dict[str, Any]) -> Table:
     relative = f"time, memory: relative to {board['control']}{clocks}"
     tuned = f"; trials: of its tuning, {board['tuning']}" if trials else ""
     made.caption = f"◆ trained critic; length: median of successes; {relative}{tuned}"
+    made.caption_justify = "left"
+    return made
+
+
+def _costs(cost: dict[str, Any]) -> Table:
+    sizes = ", ".join(cost["sizes"])
+    title = f"{cost['task']} · size {sizes} · {cost['batch_size']} observations"
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    made.add_column("policy", overflow="fold", max_width=32)
+    for name in ("step time", "memory", "FLOPs"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for row in cost["rows"]:
+        ratios = (row["step_relative"], row["memory_relative"], row["flops_relative"])
+        made.add_row(row["policy"], *(_or_dash(value, ratio) for value in ratios))
+    made.caption = f"relative to {cost['reference']}, measured in turns"
     made.caption_justify = "left"
     return made
 

@@ -43,12 +43,15 @@ def test_every_layout_has_its_launch_file():
 def test_two_gloo_processes_send_and_hold_what_the_model_says(stage):
     task, layout = load_task("chain2"), Layout(2, stage, device="cpu")
     small = {"optim": {"batch_size": 16}, "backbone": {"size": "tiny"}}
-    policies = [PolicyConfig.model_validate(deep_merge(load_policy(n).model_dump(), small)) for n in ("bc", "qc")]
+    in_parts = {"optim": {"accumulation": 4}, "backbone": {"size": "s"}}  # as large as to be seen beside the bucket
+    shipped = [load_policy(name).model_dump() for name in ("bc", "qc")]
+    laid = [*(deep_merge(values, small) for values in shipped), deep_merge(deep_merge(shipped[0], small), in_parts)]
+    policies = [PolicyConfig.model_validate(values) for values in laid]
     answers = launch(layout, [{"policy": p, "task": task, "steps": 2} for p in policies], limit_s=800)
     for policy, found in zip(policies, answers, strict=True):
         workload = workload_of(policy, task, layout)
         assert found["engine"]["processes"] == 2 and found["engine"]["zero_stage"] == stage
-        model = sum(sent(workload.weights, layout, "gloo").values())
+        model = sum(sent(workload.weights, layout, "gloo", workload.parts).values())
         assert sum(found["sent_bytes_per_step"]) / 2 == pytest.approx(model, rel=0.02)
         predicted = memory(workload)
         assert max(found["held_bytes"]) == pytest.approx(predicted["held_bytes"], rel=0.02)

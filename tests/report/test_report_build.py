@@ -3,10 +3,13 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from robo_orl.cli import app
 from robo_orl.errors import UsageError
 from robo_orl.report.build import build
 from robo_orl.report.cells import control_rank, has_critic, is_plain_bc
@@ -14,6 +17,7 @@ from robo_orl.report.published import published
 from robo_orl.report.terminal import table
 from robo_orl.results import store
 
+ROOT = Path(__file__).parents[2]
 INTERNAL = {"board", "index", "report_version"}  # places in lists and the version of the schema
 
 
@@ -176,6 +180,13 @@ def test_the_terminal_table_fits_80_columns_and_names_every_policy(quick_results
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "When does a critic pay?" in text and text.count("/50") == 12 and "…" not in text
+
+
+def test_a_grid_of_costs_alone_is_a_table_of_costs_and_no_fault(tmp_path):
+    done = CliRunner().invoke(app, ["report", str(ROOT / "benchmarks/suites/cost_cpu"), "--out", str(tmp_path)])
+    assert done.exit_code == 0 and (tmp_path / "cost.html").exists()
+    assert "Nothing was trained here" in done.stdout and "relative to bc_flow" in done.stdout
+    assert "iql_separate_full_ema" in done.stdout
 
 
 def test_the_terminal_table_marks_times_that_were_not_measured_side_by_side(quick_results):
