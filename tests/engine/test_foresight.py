@@ -40,7 +40,14 @@ def test_the_nearest_setting_is_named(run):
     needed, once = (memory(w)["peak_bytes"] for w in (asked, asked.but(checkpointing=True)))
     module.check_room(asked, memory(asked), needed)
     assert "checkpointing=true" in module.nearest(asked, once)
+    parts = memory(asked.but(parts=4, checkpointing=True))["peak_bytes"]
+    assert "accumulation=4" in module.nearest(asked.but(checkpointing=True), parts)
     small = memory(asked.but(batch=32, checkpointing=True))["peak_bytes"]
     best = largest_batch(asked.but(checkpointing=True), small)
     assert f"batch_size={best}" in module.nearest(asked.but(checkpointing=True), small)
     assert "No setting" in module.nearest(asked, 10_000)
+
+
+def test_parts_are_not_proposed_to_an_objective_that_needs_the_whole_batch(data):
+    run = tiny.run_of(data, tiny.shipped()["td3_bc"])
+    assert module.parts_of(Workload(run.policy, {"object": 9}, 0.99, Layout(device="cpu"), 3)) == []
