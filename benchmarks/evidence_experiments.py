@@ -20,7 +20,7 @@ from torch import Tensor
 from robo_orl.config import PolicyConfig, deep_merge, parse
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
-from robo_orl.measure.measurement import memory_by_phase
+from robo_orl.measure.memory_by_phase import memory_by_phase
 from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
 from robo_orl.measure.training_step import TrainingStep
 from robo_orl.models import products as libraries

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from robo_orl.measure.layout import Layout
-from robo_orl.measure.measurement import memory_by_phase
+from robo_orl.measure.memory_by_phase import memory_by_phase
 from robo_orl.measure.predict import memory, workload_of
 from robo_orl.measure.rows import machine, write_row
 from robo_orl.measure.training_step import TrainingStep

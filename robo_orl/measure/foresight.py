@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from robo_orl.config import SIZES, RunConfig
 from robo_orl.engine.run_folder import Spec, write_json
 from robo_orl.errors import UsageError
+from robo_orl.measure.calibration import calibrated, extra_bytes
 from robo_orl.measure.launched import tensors_alive
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.memory import TensorBytes
@@ -43,7 +44,7 @@ class Foresight:
         if self.why_not is None and accelerator.is_main_process:
             workload = Workload(run.policy, spec.obs, spec.gamma, layout_of(accelerator), spec.action_dim)
             try:
-                self.predicted = memory(workload)
+                self.predicted = calibrated(memory(workload), extra_bytes(workload.layout.device))
             except Unpredictable as error:
                 self.why_not = str(error)
                 return

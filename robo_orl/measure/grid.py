@@ -18,6 +18,7 @@ import torch
 
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.errors import RunError
+from robo_orl.measure.calibration import calibrated, ensured
 from robo_orl.measure.cost import cost_table
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.measurement import or_out_of_memory
@@ -158,7 +159,7 @@ def parameters_of(cell: CostCell, task: TaskConfig) -> int:
 def _predicted(cell: CostCell, task: TaskConfig) -> dict[str, Any] | None:
     if unpredictable(cell.policy):
         return None
-    return memory(workload_of(cell.policy, task, cell.layout))
+    return calibrated(memory(workload_of(cell.policy, task, cell.layout)), ensured(task, cell.layout.device))
 
 
 def _launched(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:

@@ -16,9 +16,11 @@ import torch
 
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.errors import UsageError
+from robo_orl.measure.calibration import calibrated, ensured
 from robo_orl.measure.cost import WARM_UP, quartiles
 from robo_orl.measure.energy import energy_joules
 from robo_orl.measure.layout import Layout
+from robo_orl.measure.memory_by_phase import memory_by_phase
 from robo_orl.measure.predict import memory, workload_of
 from robo_orl.measure.synthetic import ACTION_DIM
 from robo_orl.measure.training_step import PHASES, TrainingStep
@@ -43,7 +45,7 @@ def measure_step(
         "policy": policy.name, "size": policy.backbone.size, "batch": policy.optim.batch_size,
         "precision": policy.optim.precision, "checkpointing": policy.backbone.checkpointing, "windows": "synthetic",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "threads": torch.get_num_threads(),
-        "predicted": memory(workload), "oom": None,
+        "predicted": calibrated(memory(workload), ensured(task, device)), "oom": None,
     }  # fmt: skip
 
     def run() -> dict[str, Any]:
@@ -83,49 +85,6 @@ def _timed(step: TrainingStep, steps: int) -> dict[str, Any]:
         "phases_s": {phase: median(r[phase] for r in rounds) for phase in phases},
         "phases_s_quartiles": {phase: quartiles([r[phase] for r in rounds]) for phase in phases},
         "joules_per_step": (after - joules) / steps if joules is not None and after is not None else None,
-    }
-
-
-def memory_by_phase(step: TrainingStep) -> dict[str, Any]:
-    """Peak bytes of each phase of one step: torch's allocator on a GPU, every tensor on the CPU."""
-    if step.device.type == "cuda":
-        return _allocator_peaks(step)
-    from robo_orl.measure.memory import TensorBytes
-
-    peaks: dict[str, int] = {}
-    held = [tensor for tensors in step.tensors().values() for tensor in tensors]
-    with TensorBytes(held) as counter:
-
-        @contextmanager
-        def phase(name: str) -> Iterator[None]:
-            counter.restart_peak()
-            yield
-            peaks[name] = max(peaks.get(name, 0), counter.peak)  # of several parts of a batch
-
-        step.run(phase)
-    return {"kind": "bytes of torch tensors", "peak_bytes": max(peaks.values()), "allocated_by_phase": peaks}
-
-
-def _allocator_peaks(step: TrainingStep) -> dict[str, Any]:
-    allocated: dict[str, int] = {}
-    reserved: dict[str, int] = {}
-
-    @contextmanager
-    def phase(name: str) -> Iterator[None]:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        yield
-        torch.cuda.synchronize()
-        allocated[name] = max(allocated.get(name, 0), torch.cuda.max_memory_allocated())
-        reserved[name] = max(reserved.get(name, 0), torch.cuda.max_memory_reserved())
-
-    step.run(phase)
-    return {
-        "kind": "torch.cuda.max_memory_allocated",
-        "peak_bytes": max(allocated.values()),
-        "allocated_by_phase": allocated,
-        "reserved_by_phase": reserved,
-        "allocation_retries": torch.cuda.memory_stats().get("num_alloc_retries", 0),
     }
 
 
