@@ -20,6 +20,7 @@ class Cells:
     rows: dict[str, list[EpisodeRow]]
     costs: list[CostRecord] = field(default_factory=list)
     manifest: Manifest | None = None
+    superseded: int = 0  # records of settings that the suite no longer asks for
 
     @property
     def absent(self) -> list[PlannedCell]:
@@ -35,7 +36,36 @@ def load(results: Path) -> Cells:
     costs = read_costs(results)
     if not found and not costs and manifest is None:
         raise UsageError(f"{results} holds no results: it has neither suite.json nor cells/ (see `robo-orl bench`).")
-    return Cells([r for r, _ in found], {r.cell: rows for r, rows in found}, costs, manifest)
+    kept = [(record, rows) for record, rows in found if not superseded(record, manifest)]
+    check_one_each([record for record, _ in kept])
+    rows = {record.cell: rows for record, rows in kept}
+    return Cells([record for record, _ in kept], rows, costs, manifest, len(found) - len(kept))
+
+
+def superseded(record: Record, manifest: Manifest | None) -> bool:
+    """Whether the suite now asks for the same cell by name with other settings: it was tuned anew, say."""
+    if manifest is None:
+        return False
+    same = [c for c in manifest.cells if (c.task, c.regime, c.policy, c.size, c.seed) == named(record)]
+    return bool(same) and all(cell.cell != record.cell for cell in same)
+
+
+def check_one_each(records: list[Record]) -> None:
+    """UsageError where two records go by the same names and are not the same: their episodes must not be added up."""
+    seen: dict[tuple, Record] = {}
+    for record in records:
+        other = seen.setdefault(named(record), record)
+        if other.cell != record.cell:
+            task, regime, policy, size, seed = named(record)
+            raise UsageError(
+                f"Two records are {policy} on {task} {regime}, size {size}, seed {seed}, made by different settings "
+                f"({other.cell[:10]} and {record.cell[:10]}): keep one of them in cells/, or rename a policy."
+            )
+
+
+def named(record: Record) -> tuple[str, str, str, str, int]:
+    """What a board tells records apart by."""
+    return record.task.name, record.regime, record.policy.name, record.size, record.seed
 
 
 def has_critic(config: dict[str, Any]) -> bool:

@@ -16,7 +16,8 @@ from robo_orl.report.numbers import percent, plain, ratio, short
 
 def table(results: Path) -> Group:
     """Every board of a results folder as a compact table, with the answer in one line above."""
-    made = document(load(Path(results)))
+    cells = load(Path(results))
+    made = document(cells)
     answer = Text.assemble((made["headline"]["question"], "bold"), " ", made["headline"]["short"])
     parts: list[Any] = [answer, *[_board(board) for board in made["boards"]]]
     if not made["boards"]:  # a grid of costs alone
@@ -24,6 +25,9 @@ def table(results: Path) -> Group:
     if made["absent"]:
         failed = sum(cell["state"] == "failed" for cell in made["absent"])
         parts.append(Text(f"Without a record: {len(made['absent'])} cells, {failed} of them failed.", style="yellow"))
+    if cells.superseded:
+        told = f"Left out: {cells.superseded} record(s) of settings that the suite no longer asks for."
+        parts.append(Text(told, style="yellow"))
     return Group(*parts)
 
 

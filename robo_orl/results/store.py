@@ -41,6 +41,11 @@ def rows_text(rows: Sequence[EpisodeRow]) -> str:
 def write_cell(folder: Path, record: Record, rows: Sequence[EpisodeRow]) -> None:
     """Write a cell's rows and then its record: a record that exists is complete."""
     write_text(folder / record.evaluation.episodes_file, rows_text(rows))
+    write_record(folder, record)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write a cell's record alone."""
     write_text(folder / RECORD, record.model_dump_json(indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from robo_orl.results.origin import cores
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
 from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
-from robo_orl.sweep.collect import describe_data, store_cell, store_cost, task_ref
+from robo_orl.sweep.collect import describe_data, store_cell, store_cost, task_ref, tell_again
 from robo_orl.sweep.cost_grid import run_grid
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
 from robo_orl.sweep.ledger import Ledger
@@ -70,6 +70,9 @@ class Bench:
         self.suite, self.cells, self.out = suite, cells, out
         self.began = time.monotonic()
         self.todo = [cell for cell in cells if not self._has_record(cell)]
+        for cell in cells:
+            if cell not in self.todo:
+                tell_again(suite, cell, out)
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
         costs = cost_jobs(suite, out)
         self.costs = [job for job in costs if not job.output.exists()]

@@ -24,7 +24,7 @@ from robo_orl.results.record import (
     Training,
     ValueErrors,
 )
-from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost
+from robo_orl.results.store import CELLS, parse_rows, read_record, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
 
@@ -64,6 +64,16 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
         **_origin(),
     )
     write_cell(out / CELLS / cell.name, record, rows)
+
+
+def tell_again(suite: SuiteConfig, cell: Cell, out: Path) -> None:
+    """Bring what a stored record says about the suite and its tuning up to date: neither changes what was computed."""
+    folder = out / CELLS / cell.name
+    record = read_record(folder)
+    suite_now = SuiteRef(name=suite.name, version=suite.version)
+    told = record.model_copy(update={"suite": suite_now, "tuning": cell.tuning})
+    if told != record:
+        write_record(folder, told)
 
 
 def store_cost(suite: SuiteConfig, task: TaskRef, batch_size: int, job: Job, result: dict[str, Any], out: Path) -> None:

@@ -116,6 +116,31 @@ def test_a_suite_of_which_nothing_has_run_says_so(make_results, results_plan, tm
     Console(width=80).print(table(folder))
 
 
+def squeezed(path):
+    return re.sub(r"\s", "", path.read_text())
+
+
+def test_records_of_settings_that_are_no_longer_asked_for_are_left_out_and_never_added_up(
+    make_results, results_plan, tmp_path
+):
+    plan = results_plan(tasks=("synthetic1",), episodes=20, cost=False)
+    folder = make_results(tmp_path / "results", plan)
+    build(folder, tmp_path / "before")
+    old = next(p.parent for p in (folder / "cells").glob("*/record.json") if '"name":"qc_shared"' in squeezed(p))
+    stale = shutil.copytree(old, old.with_name("stale-" + "e" * 10)) / "record.json"
+    stale.write_text(json.dumps(json.loads(stale.read_text()) | {"cell": "e" * 64}))
+    summary = build(folder, tmp_path / "after")
+    assert summary["superseded"] == 1
+    before, after = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("before", "after"))
+    assert before["boards"] == after["boards"]
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(folder))
+    assert "Left out: 1 record" in console.export_text()
+    (folder / "suite.json").unlink()  # loose records: nobody says which of the two is meant
+    with pytest.raises(UsageError, match="Two records are qc_shared on synthetic1 mg"):
+        build(folder, tmp_path / "loose")
+
+
 def test_several_seeds_are_pooled_with_the_wider_interval(make_results, results_plan, tmp_path):
     plan = results_plan(tasks=("synthetic1",), seeds=(0, 1, 2), episodes=30)
     build(make_results(tmp_path / "results", plan), tmp_path)

@@ -1,6 +1,7 @@
 """A bench computes what is missing, once, and nothing else; fake commands stand in for data, training, evaluation."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -68,6 +69,20 @@ def test_what_a_larger_suite_shares_with_a_smaller_one_is_not_computed_again(pre
     assert fakes.kinds() == ["data", "eval", "train"]
     bench(presets(groups=[GROUP | {"policies": ["flow", "control"]}]), tmp_path / "out", workers=1, progress=False)
     assert fakes.kinds() == ["data", "eval", "eval", "train"]
+
+
+def test_a_file_that_tuning_left_as_it_was_keeps_its_result_and_tells_the_trials(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP])
+    bench(suite, tmp_path / "out", workers=2, progress=False)
+    tuned = {"objective": "bc", "set": {}, "trial": 0, "trials": 4, "k": 1, "n": 2}
+    search = {"suite": "s", "task": "toy", "regime": "mg", "trials": 4, "episodes": 2, "seed": 0, "steps": 5}
+    (tmp_path / "tuned.yaml").write_text(json.dumps(search | {"policies": {"flow": tuned}}))
+    before = fakes.calls()
+    again = presets(groups=[GROUP], tuned=str(tmp_path / "tuned.yaml"))
+    assert bench(again, tmp_path / "out", workers=2, progress=False)["computed"] == 0 and fakes.calls() == before
+    records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
+    assert records["flow"].tuning.trials == 4
+    assert verify(tmp_path / "out")["faults"] == {}
 
 
 def test_the_first_blocks_of_a_suite_are_a_suite_and_the_others_follow(presets, fakes, tmp_path):
