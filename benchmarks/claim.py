@@ -16,21 +16,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from encoder_per_network import EncoderPerNetwork
+from evidence_experiments import step_of
 from torch import nn
 
-from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.measure.cost import compared
 from robo_orl.measure.rows import machine, write_row
-from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
 from robo_orl.measure.training_step import TrainingStep
-from robo_orl.presets import load_policy, load_task
 
 OUT = Path(__file__).with_suffix(".json")
 LAYOUTS = (
-    "bc_flow", "qc", "qc_shared_detached", "iql", "iql_10_critics", "iql_full_ema", "iql_separate_small",
-    "iql_separate", "iql_separate_full_ema",
+    "bc_flow", "qc", "qc_shared_detached", "iql", "iql_full_ema", "iql_separate_small", "iql_separate",
+    "iql_separate_full_ema",
 )  # fmt: skip
 WORST = "iql_encoder_per_network"
 
@@ -42,17 +39,12 @@ class WorstStep(TrainingStep):
         return EncoderPerNetwork(super()._build())
 
 
-def at_size(name: str, size: str, batch: int) -> PolicyConfig:
-    """A shipped policy; iql_10_critics is iql with an ensemble of ten."""
-    ten = name == "iql_10_critics"
-    values = load_policy("iql" if ten else name).model_dump()
-    changed = {"name": name, "backbone": {"size": size}, "optim": {"batch_size": batch}}
-    return PolicyConfig.model_validate(deep_merge(values, changed | ({"critic": {"ensemble": 10}} if ten else {})))
-
-
-def maker(kind: type[TrainingStep], policy: PolicyConfig, task: TaskConfig, device: str) -> Callable[[], TrainingStep]:
-    """What makes its step."""
-    return partial(kind, policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon), device)
+def makers(size: str, batch: int) -> list[Callable[[], TrainingStep]]:
+    """What makes the step of each layout, cloning first."""
+    found = [partial(step_of, name, size, batch) for name in LAYOUTS]
+    ten = partial(step_of, "iql", size, batch, name="iql_10_critics", critic={"ensemble": 10})
+    # The worst case holds bc_flow's policy: IQL's losses are in EncoderPerNetwork.
+    return [*found, ten, partial(step_of, "bc_flow", size, batch, kind=WorstStep, name=WORST)]
 
 
 def main() -> None:
@@ -62,13 +54,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="observations a step")
     parser.add_argument("--rounds", type=int, default=20)
     asked = parser.parse_args()
-    device, task = "cuda" if torch.cuda.is_available() else "cpu", load_task("chain2")
-    makers = [maker(TrainingStep, at_size(name, asked.size, asked.batch), task, device) for name in LAYOUTS]
-    # The worst case holds bc_flow's policy: IQL's losses are in EncoderPerNetwork.
-    makers.append(maker(WorstStep, at_size("bc_flow", asked.size, asked.batch), task, device))
     on, load = machine(), os.getloadavg()[0]
-    rows = compared(makers, asked.rounds, progress=True)
-    rows[-1]["policy"] = WORST
+    rows = compared(makers(asked.size, asked.batch), asked.rounds, progress=True)
     for row in rows:
         low, high = row["step_relative_quartiles"]
         print(f"| {row['policy']} | {row['flops_relative']:.3f} | {row['peak_memory_bytes'] / 1e9:.3f} GB | "

@@ -25,7 +25,7 @@ from robo_orl.measure.step_bytes import FakeStep, PhaseBytes, step_bytes
 from robo_orl.models.agent import build_agent
 from robo_orl.models.critics import Critic
 from robo_orl.models.step import Step
-from robo_orl.models.targets import frozen_copy
+from robo_orl.models.targets import frozen_copy, numbers
 from robo_orl.objectives.iql import expectile_weight
 from robo_orl.presets import load_policy, load_task
 from robo_orl.types import Observation
@@ -86,7 +86,7 @@ class EncoderPerNetwork(nn.Module):
     def parameter_counts(self) -> dict[str, int]:
         """Numbers held per component."""
         held = {"action_head": self.actor, "critic": nn.ModuleList((self.q, self.v)), "target": self.target}
-        found = {name: sum(p.numel() for p in module.parameters()) for name, module in held.items()}
+        found = {name: numbers(module.parameters()) for name, module in held.items()}
         return found | {"total": sum(found.values())}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

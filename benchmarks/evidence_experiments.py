@@ -54,11 +54,13 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def step_of(policy: str, size: str, batch: int = BATCH, **over: Any) -> TrainingStep:
+def step_of(
+    policy: str, size: str, batch: int = BATCH, kind: type[TrainingStep] = TrainingStep, **over: Any
+) -> TrainingStep:
     """A training step of a shipped policy on synthetic windows of chain2's shapes; over: other sections."""
     changes = {"backbone": {"size": size}, "optim": {"batch_size": batch}}
     config = parse(PolicyConfig, deep_merge(deep_merge(load_policy(policy).model_dump(), changes), over), policy)
-    return TrainingStep(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, device())
+    return kind(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, device())
 
 
 def peaks_of(steps: dict[str, TrainingStep]) -> dict[str, int]:

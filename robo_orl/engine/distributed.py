@@ -20,6 +20,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectCon
 from torch import nn
 
 from robo_orl.config import RunConfig
+from robo_orl.engine.allocator import keep_freed_memory
 from robo_orl.engine.zero import deepspeed_plugin, partition
 from robo_orl.errors import RunError, UsageError, unknown
 
@@ -45,6 +46,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     world = int(os.environ.get("WORLD_SIZE", 1))
     _check_launch(run, world)
     if on_cpu():
+        keep_freed_memory()
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -68,6 +70,12 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
         atexit.register(_leave_process_group)
     _check_environment(accelerator)
     return accelerator
+
+
+def share(accelerator: Accelerator, part: int, parts: int) -> tuple[int, int]:
+    """(rank, world) that part `part` of `parts` of this process's batch has: part j of P on process r of N reads and
+    draws what process r P + j of N P would."""
+    return accelerator.process_index * parts + part, accelerator.num_processes * parts
 
 
 def prepare(

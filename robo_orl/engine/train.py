@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from robo_orl.config import RunConfig
 from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
-from robo_orl.engine.allocator import keep_freed_memory
 from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
-from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved, share
 from robo_orl.engine.features import with_features
 from robo_orl.engine.gradients import GradientWatch
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
@@ -71,8 +70,6 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     accelerator = open_accelerator(run, out)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    else:
-        keep_freed_memory()
     training = _start(run, out, accelerator)
     if training is None:
         return read_json(out / "train.json")
@@ -113,15 +110,13 @@ def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Te
 
 
 def _backward(training: Training, step: int, part: int, monitor: Monitor) -> dict[str, Tensor]:
-    """Forward and backward of one part of this process's batch: part j of P on process r of N is the batch of process
-    r P + j of N P, draws included. Returns the loss and its metrics."""
-    accelerator, run = training.accelerator, training.run
-    parts, device = run.policy.optim.accumulation, accelerator.device
-    share = accelerator.process_index * parts + part, accelerator.num_processes * parts
+    """Forward and backward of one part of this process's batch; returns the loss and its metrics."""
+    accelerator, run, device = training.accelerator, training.run, training.accelerator.device
+    mine = share(accelerator, part, run.policy.optim.accumulation)
     with monitor.reading():
-        window = training.windows.batch(run.seed, step, *share, run.policy.optim.batch_size).to(device)
+        window = training.windows.batch(run.seed, step, *mine, run.policy.optim.batch_size).to(device)
     with accelerator.accumulate(training.model):  # gradients travel, and DeepSpeed steps, with the last part
-        loss, metrics = training.model(window, Draws(run.seed, step, *share, device))
+        loss, metrics = training.model(window, Draws(run.seed, step, *mine, device))
         accelerator.backward(loss)
     return {"loss": loss.detach(), **metrics}
 

@@ -36,9 +36,7 @@ def ensured(task: TaskConfig, device: str) -> int:
     """Bytes to add on this device, calibrated now where that has not been done; 0 on the CPU."""
     if device == "cpu":
         return 0
-    if stored(device) is None:
-        calibrate(task, device)
-    return extra_bytes(device)
+    return (stored(device) or calibrate(task, device))["extra_bytes"]
 
 
 def extra_bytes(device: str) -> int:
@@ -86,10 +84,11 @@ def stored(device: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text())
-        told = int(found["extra_bytes"]), found["versions"]["torch"]
+        int(found["extra_bytes"])
+        torch_then = found["versions"]["torch"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"The calibration {path} cannot be read: delete it, and it is made again.") from None
-    return found if told[1] == torch.__version__ else None
+    return found if torch_then == torch.__version__ else None
 
 
 def path_of(device: str) -> Path:

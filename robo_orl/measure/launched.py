@@ -22,8 +22,7 @@ from torch import Tensor
 
 from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
 from robo_orl.data.atomic import atomic_file
-from robo_orl.engine.allocator import keep_freed_memory
-from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved, share
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
 from robo_orl.engine.zero import gather, release
 from robo_orl.measure.cost import WARM_UP
@@ -40,8 +39,6 @@ class LaunchedStep:
     def __init__(self, policy: PolicyConfig, task: TaskConfig, folder: Path, seed: int = 0):
         run = RunConfig(policy=policy, task=task, data="synthetic windows", tracker="none")
         self.accelerator = open_accelerator(run, folder)
-        if self.accelerator.device.type == "cpu":
-            keep_freed_memory()
         self.policy, self.seed, self.steps = policy, seed, 0
         gamma, spec = policy.gamma.value(task.horizon), policy_spec(policy, task)
         self.agent = build_agent(policy, spec, ACTION_DIM, gamma, None, seed)
@@ -59,9 +56,9 @@ class LaunchedStep:
         accelerator, optim = self.accelerator, self.policy.optim
         set_learning_rate(self.optimizer, self.steps, optim)
         for part in range(self.parts):
-            share = accelerator.process_index * self.parts + part, accelerator.num_processes * self.parts
+            mine = share(accelerator, part, self.parts)
             with accelerator.accumulate(self.model):
-                loss, _ = self.model(self.window, Draws(self.seed, self.steps, *share, accelerator.device))
+                loss, _ = self.model(self.window, Draws(self.seed, self.steps, *mine, accelerator.device))
                 accelerator.backward(loss)
         accelerator.clip_grad_norm_(self.agent.parameters(), optim.clip_norm or float("inf"))
         self.optimizer.step()

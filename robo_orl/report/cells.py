@@ -36,18 +36,18 @@ def load(results: Path) -> Cells:
     costs = read_costs(results)
     if not found and not costs and manifest is None:
         raise UsageError(f"{results} holds no results: it has neither suite.json nor cells/ (see `robo-orl bench`).")
-    kept = [(record, rows) for record, rows in found if not superseded(record, manifest)]
-    check_one_each([record for record, _ in kept])
-    rows = {record.cell: rows for record, rows in kept}
-    return Cells([record for record, _ in kept], rows, costs, manifest, len(found) - len(kept))
+    rows = {record.cell: rows for record, rows in found}
+    kept = asked_for([record for record, _ in found], manifest)
+    check_one_each(kept)
+    return Cells(kept, {r.cell: rows[r.cell] for r in kept}, costs, manifest, len(found) - len(kept))
 
 
-def superseded(record: Record, manifest: Manifest | None) -> bool:
-    """Whether the suite now asks for the same cell by name with other settings: it was tuned anew, say."""
-    if manifest is None:
-        return False
-    same = [c for c in manifest.cells if (c.task, c.regime, c.policy, c.size, c.seed) == named(record)]
-    return bool(same) and all(cell.cell != record.cell for cell in same)
+def asked_for(records: list[Record], manifest: Manifest | None) -> list[Record]:
+    """The records without those whose names the suite now asks for with other settings: it was tuned anew, say."""
+    planned: dict[tuple, set[str]] = {}
+    for cell in manifest.cells if manifest else []:
+        planned.setdefault((cell.task, cell.regime, cell.policy, cell.size, cell.seed), set()).add(cell.cell)
+    return [record for record in records if record.cell in planned.get(named(record), {record.cell})]
 
 
 def check_one_each(records: list[Record]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,9 @@ def table(results: Path) -> Group:
 
 
 def _board(board: dict[str, Any]) -> Table:
-    title = f"{board['task']} · {board['regime']} · {board['size']}"
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("policy", overflow="fold", max_width=20)
     trials = ["trials"] if board["tuning"] else []
-    for name in ("k/n", "success % [95 %]", "length", "return", "time", "memory", *trials):
-        made.add_column(name, justify="right", no_wrap=True)
+    columns = ("k/n", "success % [95 %]", "length", "return", "time", "memory", *trials)
+    made = _of_policies(f"{board['task']} · {board['regime']} · {board['size']}", 20, columns)
     for row in board["rows"]:
         s, name = row["success"], Text(row["policy"], style="bold" if row["critic"] else "")
         made.add_row(
@@ -54,22 +52,26 @@ def _board(board: dict[str, Any]) -> Table:
     relative = f"time, memory: relative to {board['control']}{clocks}"
     tuned = f"; trials: of its tuning, {board['tuning']}" if trials else ""
     made.caption = f"◆ trained critic; length: median of successes; {relative}{tuned}"
-    made.caption_justify = "left"
     return made
 
 
 def _costs(cost: dict[str, Any]) -> Table:
-    sizes = ", ".join(cost["sizes"])
-    title = f"{cost['task']} · size {sizes} · {cost['batch_size']} observations"
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("policy", overflow="fold", max_width=32)
-    for name in ("step time", "memory", "FLOPs"):
-        made.add_column(name, justify="right", no_wrap=True)
+    title = f"{cost['task']} · size {', '.join(cost['sizes'])} · {cost['batch_size']} observations"
+    made = _of_policies(title, 32, ("step time", "memory", "FLOPs"))
     for row in cost["rows"]:
         ratios = (row["step_relative"], row["memory_relative"], row["flops_relative"])
         made.add_row(row["policy"], *(_or_dash(value, ratio) for value in ratios))
     made.caption = f"relative to {cost['reference']}, measured in turns"
+    return made
+
+
+def _of_policies(title: str, width: int, columns: Sequence[str]) -> Table:
+    """A line per policy, whose name takes at most `width` characters, and its numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     made.caption_justify = "left"
+    made.add_column("policy", overflow="fold", max_width=width)
+    for name in columns:
+        made.add_column(name, justify="right", no_wrap=True)
     return made
 
 

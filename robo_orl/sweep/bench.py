@@ -12,10 +12,10 @@ from robo_orl.config import SuiteConfig
 from robo_orl.errors import RunError, UsageError
 from robo_orl.presets import load_task
 from robo_orl.results.origin import cores
-from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
+from robo_orl.results.record import Manifest, PlannedCell, Record
 from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
 from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
-from robo_orl.sweep.collect import describe_data, store_cell, store_cost, task_ref, tell_again
+from robo_orl.sweep.collect import describe_data, store_cell, store_cost, suite_ref, task_ref, tell_again
 from robo_orl.sweep.cost_grid import run_grid
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
 from robo_orl.sweep.ledger import Ledger
@@ -69,10 +69,12 @@ class Bench:
     def __init__(self, suite: SuiteConfig, cells: list[Cell], out: Path):
         self.suite, self.cells, self.out = suite, cells, out
         self.began = time.monotonic()
-        self.todo = [cell for cell in cells if not self._has_record(cell)]
+        self.todo = []
         for cell in cells:
-            if cell not in self.todo:
-                tell_again(suite, cell, out)
+            if (record := self._record(cell)) is None:
+                self.todo.append(cell)
+            else:
+                tell_again(suite, cell, record, out)
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
         costs = cost_jobs(suite, out)
         self.costs = [job for job in costs if not job.output.exists()]
@@ -105,9 +107,13 @@ class Bench:
     def _cell_jobs(self) -> list[Job]:
         return in_order(job for cell in self.todo if not self._has_record(cell) for job in self.jobs[cell.key])
 
-    def _has_record(self, cell: Cell) -> bool:
+    def _record(self, cell: Cell) -> Record | None:
         folder = self.out / CELLS / cell.name
-        return (folder / RECORD).exists() and read_record(folder).cell == cell.key
+        record = read_record(folder) if (folder / RECORD).exists() else None
+        return record if record and record.cell == cell.key else None
+
+    def _has_record(self, cell: Cell) -> bool:
+        return self._record(cell) is not None
 
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
         """Keep a job's result, and write the records that it completes."""
@@ -166,7 +172,7 @@ class Bench:
 
     def _write_manifest(self, failed: dict[str, Failure]) -> None:
         manifest = Manifest(
-            suite=SuiteRef(name=self.suite.name, version=self.suite.version),
+            suite=suite_ref(self.suite),
             description=self.suite.description,
             config=self.suite.model_dump(mode="json"),
             cells=[self._planned(cell, failed.get(cell.key)) for cell in self.cells],

@@ -24,7 +24,7 @@ from robo_orl.results.record import (
     Training,
     ValueErrors,
 )
-from robo_orl.results.store import CELLS, parse_rows, read_record, write_cell, write_cost, write_record
+from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
 
@@ -47,7 +47,7 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
     record = Record(
         cell=cell.key,
         kind="reference" if cell.is_reference else "policy",
-        suite=SuiteRef(name=suite.name, version=suite.version),
+        suite=suite_ref(suite),
         task=task_ref(cell.task),
         regime=cell.regime,
         policy=PolicyRef(
@@ -66,23 +66,24 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
     write_cell(out / CELLS / cell.name, record, rows)
 
 
-def tell_again(suite: SuiteConfig, cell: Cell, out: Path) -> None:
+def tell_again(suite: SuiteConfig, cell: Cell, record: Record, out: Path) -> None:
     """Bring what a stored record says about the suite and its tuning up to date: neither changes what was computed."""
-    folder = out / CELLS / cell.name
-    record = read_record(folder)
-    suite_now = SuiteRef(name=suite.name, version=suite.version)
-    told = record.model_copy(update={"suite": suite_now, "tuning": cell.tuning})
+    told = record.model_copy(update={"suite": suite_ref(suite), "tuning": cell.tuning})
     if told != record:
-        write_record(folder, told)
+        write_record(out / CELLS / cell.name, told)
 
 
 def store_cost(suite: SuiteConfig, task: TaskRef, batch_size: int, job: Job, result: dict[str, Any], out: Path) -> None:
     """Write one cost measurement."""
     rows = [_only(CostRow, row) for row in result["rows"]]
     name = job.key.removeprefix(f"{COSTS}-")
-    ref = SuiteRef(name=suite.name, version=suite.version)
-    record = CostRecord(key=name, suite=ref, task=task, batch_size=batch_size, rows=rows, **_origin())
+    record = CostRecord(key=name, suite=suite_ref(suite), task=task, batch_size=batch_size, rows=rows, **_origin())
     write_cost(out, name, record)
+
+
+def suite_ref(suite: SuiteConfig) -> SuiteRef:
+    """What a record says about its suite."""
+    return SuiteRef(name=suite.name, version=suite.version)
 
 
 def task_ref(task: Any) -> TaskRef:

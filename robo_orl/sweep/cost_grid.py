@@ -18,10 +18,10 @@ from robo_orl.measure.rows import write_row
 from robo_orl.presets import load_task
 from robo_orl.report.cost_page import LARGEST, build_cost_page, is_launched
 from robo_orl.results.origin import code, hardware
-from robo_orl.results.record import CostRecord, CostRow, SuiteRef
+from robo_orl.results.record import CostRecord, CostRow
 from robo_orl.results.store import write_cost
 from robo_orl.sweep.cells import policy_of
-from robo_orl.sweep.collect import task_ref
+from robo_orl.sweep.collect import suite_ref, task_ref
 
 PLAN = "cost_plan.json"
 
@@ -89,7 +89,7 @@ def store_records(suite: SuiteConfig, out: Path) -> None:
             fields = CostRow.model_fields
             record = CostRecord(
                 key=size,
-                suite=SuiteRef(name=suite.name, version=suite.version),
+                suite=suite_ref(suite),
                 task=task_ref(task),
                 batch_size=base[0]["batch"],
                 rows=[CostRow(**{name: row[name] for name in fields}) for row in [*base, *others]],
