@@ -3,9 +3,14 @@
 import resource
 
 import pytest
+import tiny
 import torch
 
+from robo_orl.engine import distributed
 from robo_orl.engine.allocator import keep_freed_memory
+from robo_orl.engine.train import train
+from robo_orl.measure import training_step
+from robo_orl.measure.training_step import TrainingStep
 
 FLOATS = 10 * 2**20  # 40 MiB: more than glibc keeps by itself
 PAGES = 4 * FLOATS // resource.getpagesize()
@@ -23,3 +28,15 @@ def test_memory_that_was_freed_is_used_again():
         pytest.skip("this C library has no mallopt")
     faults(8)  # the heap grows until the block fits
     assert faults(3) < PAGES / 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of steps on the CPU; a GPU's allocator keeps memory by itself")
+def test_training_and_what_measures_it_keep_freed_memory(data, tmp_path, monkeypatch):
+    told = []
+    for user in (distributed, training_step):
+        monkeypatch.setattr(user, "keep_freed_memory", lambda user=user: told.append(user))
+    run = tiny.run_of(data, {"optim": {"steps": 1}})
+    train(run, tmp_path / "run", progress=False)
+    assert told == [distributed]
+    TrainingStep(run.policy, {"object": 9}, 3, 0.99)
+    assert told == [distributed, training_step]
