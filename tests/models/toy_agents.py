@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from robo_orl.config import PolicyConfig, Topology, deep_merge
+from robo_orl.data.cache import EpisodeArrays
 from robo_orl.models.agent import Agent, build_agent
 from robo_orl.presets import preset_values
 from robo_orl.rng import Draws
@@ -86,13 +89,35 @@ def window(pairs: int = 8, seed: int = 0) -> PairedWindow:
     )
 
 
-def train(learner: Agent, steps: int, lr: float = 1e-3, pairs: int = 8, start: int = 0) -> list[float]:
-    """AdamW steps on a new window each; the losses."""
+def arrays(
+    spec: dict[str, int], lengths: list[int], success: list[bool], observations: Any, actions: Any, rewards: Any
+) -> EpisodeArrays:
+    """Episodes of these lengths as data: every success ends in a terminal, every failure in a timeout."""
+    many, starts = len(lengths), np.concatenate(([0], np.cumsum(lengths)))
+    return EpisodeArrays(
+        path="made", sha256="", spec=spec, starts=starts, success=np.array(success), terminal=np.array(success),
+        observations=np.asarray(observations, np.float32), actions=np.asarray(actions, np.float32),
+        rewards=np.asarray(rewards, np.float32), stages=np.zeros((starts[-1], 1), np.uint8),
+        start_state=np.full(many, -1), masks={}, names=[str(i) for i in range(many)], operators=[""] * many,
+        grades=[""] * many, task=None, regime=None, loop=None,
+    )  # fmt: skip
+
+
+def train(
+    learner: Agent,
+    steps: int,
+    lr: float = 1e-3,
+    pairs: int = 8,
+    start: int = 0,
+    windows: Callable[[int], PairedWindow] | None = None,
+) -> list[float]:
+    """AdamW steps on a new window each, by default a made one; the losses."""
+    windows = windows or (lambda step: window(pairs, seed=10 * step))
     groups = [{"params": p, "lr": lr} for p in learner.parameter_groups().values()]
     optimiser = torch.optim.AdamW(groups, foreach=True)
     losses = []
     for step in range(start, start + steps):
-        loss, _ = learner(window(pairs, seed=10 * step), Draws(0, step))
+        loss, _ = learner(windows(step), Draws(0, step))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

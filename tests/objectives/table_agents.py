@@ -13,10 +13,10 @@ import numpy as np
 import tabular_mdps as mdps
 import torch
 import torch.nn.functional as F
+import toy_agents as toy
 from torch import Tensor, nn
 
 from robo_orl.config import PolicyConfig, deep_merge
-from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.agent import Agent, build_agent
@@ -37,27 +37,13 @@ def window_of(
     episodes: list[mdps.Episode], states: int, chunk: int, n: int, gamma: float, cut_short: bool = False
 ) -> PairedWindow:
     """Every frame of the episodes once, through the package's own windows."""
-    lengths = [len(e.states) for e in episodes]
-    each = len(episodes)
-    arrays = EpisodeArrays(
-        path="table",
-        sha256="",
-        spec={"state": states},
-        observations=np.eye(states, dtype=np.float32)[np.concatenate([e.states for e in episodes])],
-        actions=np.concatenate([2 * e.actions - 1 for e in episodes]).astype(np.float32)[:, None],
-        rewards=np.concatenate([e.rewards for e in episodes]).astype(np.float32),
-        stages=np.zeros((sum(lengths), 1), np.uint8),
-        starts=np.concatenate(([0], np.cumsum(lengths))),
-        success=np.array([e.terminal for e in episodes]),
-        terminal=np.array([e.terminal for e in episodes]),
-        start_state=np.full(each, -1),
-        masks={},
-        names=[str(i) for i in range(each)],
-        operators=[""] * each,
-        grades=[""] * each,
-        task=None,
-        regime=None,
-        loop=None,
+    arrays = toy.arrays(
+        {"state": states},
+        [len(e.states) for e in episodes],
+        [e.terminal for e in episodes],
+        np.eye(states)[np.concatenate([e.states for e in episodes])],
+        np.concatenate([2 * e.actions - 1 for e in episodes])[:, None],
+        np.concatenate([e.rewards for e in episodes]),
     )
     windows = PairedWindows(arrays, chunk, n, gamma, cut_short=cut_short)
     return windows.gather(windows.frames)

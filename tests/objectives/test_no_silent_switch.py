@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
-import torch
 import toy_agents as toy
 
 from robo_orl.config import PolicyConfig, deep_merge
@@ -47,18 +46,13 @@ OTHER = {("cql", "bc_steps"): 0}  # one step more would be seen after 500
 @cache
 def data() -> EpisodeArrays:
     """Six short episodes, three of which a timeout ends."""
-    draw, lengths = np.random.default_rng(0), np.array([18, 12, 18, 9, 18, 14])
-    success = np.array([False, True, False, True, False, True])
-    starts = np.concatenate(([0], np.cumsum(lengths)))
-    rewards = np.zeros(starts[-1], np.float32)
-    rewards[starts[1:][success] - 1] = 1.0
-    return EpisodeArrays(
-        path="made", sha256="", spec=dict(toy.SPEC), starts=starts, success=success, terminal=success,
-        observations=draw.standard_normal((starts[-1], sum(toy.SPEC.values()))).astype(np.float32),
-        actions=draw.uniform(-1, 1, (starts[-1], toy.ACTION_DIM)).astype(np.float32), rewards=rewards,
-        stages=np.zeros((starts[-1], 1), np.uint8), start_state=np.full(6, -1), masks={},
-        names=[str(i) for i in range(6)], operators=[""] * 6, grades=[""] * 6, task=None, regime=None, loop=None,
-    )  # fmt: skip
+    draw, lengths = np.random.default_rng(0), [18, 12, 18, 9, 18, 14]
+    success, ends = [False, True, False, True, False, True], np.cumsum(lengths)
+    rewards = np.zeros(ends[-1])
+    rewards[ends[success] - 1] = 1.0
+    observations = draw.standard_normal((ends[-1], sum(toy.SPEC.values())))
+    actions = draw.uniform(-1, 1, (ends[-1], toy.ACTION_DIM))
+    return toy.arrays(dict(toy.SPEC), lengths, success, observations, actions, rewards)
 
 
 def told(config: PolicyConfig) -> list[float]:
@@ -67,15 +61,7 @@ def told(config: PolicyConfig) -> list[float]:
     learner = build_agent(config, toy.SPEC, toy.ACTION_DIM, gamma=gamma, statistics=None, seed=0)
     cut_short = learner.objective.cut_short
     windows = PairedWindows(data(), config.action_head.chunk, config.n, gamma, cut_short=cut_short)
-    groups = [{"params": p, "lr": 1e-3} for p in learner.parameter_groups().values()]
-    optimiser, losses = torch.optim.AdamW(groups, foreach=True), []
-    for step in range(3):
-        loss, _ = learner(windows.batch(0, step, 0, 1, 24), Draws(0, step))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        learner.update_targets()
-        losses.append(loss.item())
+    losses = toy.train(learner, 3, windows=lambda step: windows.batch(0, step, 0, 1, 24))
     weights = [p.double().square().sum().item() for p in learner.parameters()]
     return losses + weights + learner.act(toy.observation(8, 5), Draws(3, 0)).flatten().tolist()
 
