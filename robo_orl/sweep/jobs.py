@@ -15,7 +15,7 @@ from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, S
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task
 from robo_orl.results.store import COST, write_text
-from robo_orl.sweep.cells import STEP_VERSIONS, Cell, policy_of
+from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, STEP_VERSIONS, Cell, policy_of
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
@@ -190,8 +190,10 @@ def _cost_job(suite: SuiteConfig, size: str | None, out: Path) -> Job:
         "version": STEP_VERSIONS["cost"],
         "task": load_task(cost.task).model_dump(mode="json"),
         "steps": cost.steps,
-        "policies": [policy.model_dump(mode="json") for policy in policies],
+        "policies": [policy.model_dump(mode="json", exclude={"description"}) for policy in policies],
     }
+    if changed := {name: v for name, v in OBJECTIVE_VERSIONS.items() if name in {p.objective.name for p in policies}}:
+        request["objectives"] = changed
     name = f"{cost.task}-{policies[0].size}-{sha256_of(request)[:10]}"
     file = out / "requests" / f"cost-{name}.json"
     write_text(file, json.dumps(request, indent=1) + "\n")

@@ -5,7 +5,8 @@ import pytest
 from robo_orl.config import PolicyChoice
 from robo_orl.errors import UsageError
 from robo_orl.presets import available
-from robo_orl.sweep.cells import expand, load_suite, policy_of
+from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, expand, load_suite, policy_of
+from robo_orl.sweep.jobs import cost_jobs
 
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["bc"]}
 
@@ -78,6 +79,23 @@ def test_a_description_is_not_part_of_any_key(presets):
     (base,) = cells(presets, groups=[GROUP])
     (other,) = cells(presets, groups=[GROUP], set={"description": "in other words"})
     assert other.key == base.key
+
+
+def test_a_cost_is_measured_anew_when_its_objective_changes_and_not_when_it_is_described_in_other_words(
+    presets, tmp_path, monkeypatch
+):
+    def address(**settings):
+        cost = {"task": "toy", "policies": ["flow", "critic"], "steps": 5, "set": settings}
+        (job,) = cost_jobs(load_suite(presets(cost=cost)), tmp_path)
+        return job.key
+
+    base = address()
+    assert address(description="in other words") == base
+    assert address(optim={"batch_size": 4}) != base
+    monkeypatch.setitem(OBJECTIVE_VERSIONS, "cql", 3)  # of no policy here
+    assert address() == base
+    monkeypatch.setitem(OBJECTIVE_VERSIONS, "qc", 2)
+    assert address() != base
 
 
 @pytest.mark.parametrize(
