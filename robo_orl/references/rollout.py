@@ -7,6 +7,7 @@ run_rollout(policy, env, horizon=400)             # robomimic.utils.train_utils
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from robomimic.algo import RolloutPolicy
 from torch import Tensor
 
 from robo_orl.engine.checkpoint import load_agent
+from robo_orl.errors import UsageError
 from robo_orl.evaluate.acting import Actor
 from robo_orl.evaluate.rollouts import Ask
 
@@ -29,19 +31,26 @@ def rollout_policy(run_dir: Path | str, seed: int = 0) -> RolloutPolicy:
     Episode i of the object is episode i of `robo-orl eval` with the same seed, draw for draw.
 
     Raises:
-        UsageError: no such run, or none with a checkpoint.
+        UsageError: no such run, or none with a checkpoint; a policy that sees pictures or reads an instruction.
     """
     agent, run = load_agent(run_dir)
+    seen = run.policy.observation
+    if seen.cameras or seen.instruction:
+        raise UsageError(f"{run_dir} sees pictures or reads an instruction; robomimic's rollouts here show vectors.")
     agent.select_by(run.policy.selection)
-    return RolloutPolicy(ChunkPolicy(Actor(agent, run.policy.action_head.execute, seed)))
+    return RolloutPolicy(ChunkPolicy(Actor(agent, run.policy.action_head.execute, seed), seen.history))
 
 
 class ChunkPolicy:
-    """What robomimic's RolloutPolicy asks of an algorithm: our agent, a chunk's actions handed out in turn."""
+    """What robomimic's RolloutPolicy asks of an algorithm: our agent, a chunk's actions handed out in turn.
 
-    def __init__(self, actor: Actor | Callable[[list[Ask]], np.ndarray]):
+    history: frames up to now that the agent decides on; the first of an episode stands for those before it too.
+    """
+
+    def __init__(self, actor: Actor | Callable[[list[Ask]], np.ndarray], history: int = 1):
         self.actor, self.device, self.episode = actor, actor.device, -1
         self.policy_calls = 0
+        self._frames: deque[dict[str, np.ndarray]] = deque(maxlen=history)
         self._queue: list[np.ndarray] = []
         self._decision = 0
 
@@ -51,12 +60,20 @@ class ChunkPolicy:
     def reset(self) -> None:
         """The next episode."""
         self.episode, self._decision, self._queue = self.episode + 1, 0, []
+        self._frames.clear()
 
     def get_action(self, obs_dict: dict[str, Tensor], goal_dict: None = None) -> Tensor:
         """obs_dict: key -> (1, D). Returns (1, A)."""
+        frame = {key: value[0].cpu().numpy() for key, value in obs_dict.items()}
+        self._frames.extend([frame] * (1 if self._frames else self._frames.maxlen))
         if not self._queue:
-            obs = {key: value[0].cpu().numpy() for key, value in obs_dict.items()}
-            self._queue = list(self.actor([Ask(self.episode, self._decision, obs)])[0])
+            self._queue = list(self.actor([Ask(self.episode, self._decision, self._seen())])[0])
             self._decision += 1
             self.policy_calls += 1
         return torch.from_numpy(self._queue.pop(0)[None])
+
+    def _seen(self) -> dict[str, np.ndarray]:
+        """The newest frame, or with a history per key (k, D), oldest first."""
+        if self._frames.maxlen == 1:
+            return self._frames[0]
+        return {key: np.stack([frame[key] for frame in self._frames]) for key in self._frames[0]}

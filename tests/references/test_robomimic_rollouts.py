@@ -11,8 +11,9 @@ pytest.importorskip("robomimic", reason="robomimic is not installed")
 import synthetic  # noqa: E402
 from tiny_references import settings  # noqa: E402
 
-from robo_orl.config import PolicyConfig, RunConfig  # noqa: E402
+from robo_orl.config import PolicyConfig, RunConfig, deep_merge  # noqa: E402
 from robo_orl.engine.train import train  # noqa: E402
+from robo_orl.errors import UsageError  # noqa: E402
 from robo_orl.evaluate.evaluate import evaluate  # noqa: E402
 from robo_orl.measure.synthetic import task_spec  # noqa: E402
 from robo_orl.presets import load_task  # noqa: E402
@@ -71,14 +72,26 @@ def fingerprints(policy):
     return found
 
 
-def test_our_policy_acts_in_its_rollouts_as_in_ours(data, tmp_path):
+@pytest.mark.parametrize("history", [1, 3])
+def test_our_policy_acts_in_its_rollouts_as_in_ours(data, tmp_path, history):
     from robo_orl.references.rollout import rollout_policy
 
-    train(RunConfig(policy=FLOW, task=TASK, data=str(data), tracker="none"), tmp_path / "run", progress=False)
+    policy = PolicyConfig.model_validate(deep_merge(FLOW.model_dump(), {"observation": {"history": history}}))
+    train(RunConfig(policy=policy, task=TASK, data=str(data), tracker="none"), tmp_path / "run", progress=False)
     evaluate(tmp_path / "run", EPISODES, workers=1, progress=False)
     ours = [row.fingerprint for row in parse_rows(tmp_path / "run" / "eval" / "episodes.jsonl")]
     assert fingerprints(rollout_policy(tmp_path / "run")) == ours
     assert len(set(ours)) == EPISODES
+
+
+def test_a_policy_that_sees_more_than_vectors_is_refused(monkeypatch):
+    from robo_orl.references import rollout
+
+    policy = PolicyConfig.model_validate(deep_merge(FLOW.model_dump(), {"observation": {"instruction": True}}))
+    run = RunConfig(policy=policy, task=TASK, data="lift.hdf5")
+    monkeypatch.setattr(rollout, "load_agent", lambda folder: (None, run))
+    with pytest.raises(UsageError, match="runs/seeing sees pictures or reads an instruction"):
+        rollout.rollout_policy("runs/seeing")
 
 
 def test_its_checkpoint_acts_in_our_pool_as_in_its_rollouts(data, tmp_path):
