@@ -78,6 +78,12 @@ def evaluate_reference(
     return roll_out(request, _actor(judged, seed), scene, judged.obs, episodes, workers, out, video, progress)
 
 
+def reference_actor(folder: Path | str, seed: int = 0) -> ReferenceActor:
+    """The newest checkpoint of a reference run as what acts in `Rollouts`; UsageError where there is none."""
+    import_robomimic()
+    return _actor(_run(Path(folder), None), seed)
+
+
 def _run(folder: Path, task: TaskConfig | None) -> Judged:
     """The newest checkpoint of a run of ours."""
     run = read_run(folder)

@@ -1,7 +1,12 @@
 """On a real simulator robomimic's own rollout function and our pool play the same episodes, whoever's policy it is."""
 
 import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -104,3 +109,33 @@ def test_its_checkpoint_acts_in_our_pool_as_in_its_rollouts(data, tmp_path):
     ours = [row.fingerprint for row in parse_rows(tmp_path / "run" / "eval" / "episodes.jsonl")]
     policy, _ = policy_from_checkpoint(ckpt_dict=read_weights(checkpoints(tmp_path / "run")[-1] / "model.pth"))
     assert fingerprints(policy) == ours
+
+
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_the_action_error_is_the_distance_that_its_rollout_policy_has_from_the_data(data, tmp_path, whose):
+    from robomimic.utils.file_utils import policy_from_checkpoint
+
+    from robo_orl.references.rollout import rollout_policy
+    from robo_orl.references.weights import read_weights
+
+    run = tmp_path / "run"
+    if whose == "ours":
+        short = {"action_head": {"execute": 1}, "observation": {"history": 3}}
+        policy = PolicyConfig.model_validate(deep_merge(FLOW.model_dump(), short))
+        train(RunConfig(policy=policy, task=TASK, data=str(data), tracker="none"), run, progress=False)
+        acting = rollout_policy(run)
+    else:
+        train_reference(resolve("td3_bc", settings("td3_bc")), TASK, data, run, progress=False)
+        acting, _ = policy_from_checkpoint(ckpt_dict=read_weights(checkpoints(run)[-1] / "model.pth"))
+    errors = []
+    with h5py.File(data) as file:
+        for demo in list(file["data"].values())[:2]:
+            acting.start_episode()
+            seen = [{key: values[at] for key, values in demo["obs"].items()} for at in range(len(demo["actions"]))]
+            errors += [np.clip(acting(obs), -1, 1) - told for obs, told in zip(seen, demo["actions"], strict=True)]
+    script = Path(__file__).parents[2] / "benchmarks" / "action_error.py"
+    command = [sys.executable, str(script), str(run), "--data", str(data), "--episodes", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["frames"] == len(errors) == 40
+    np.testing.assert_allclose(found["rows"][0]["rmse"], np.sqrt(np.square(errors).mean(0)), rtol=1e-6)
