@@ -26,6 +26,10 @@ def raw(*asked: Any) -> Statistics:
 if __name__ == "__main__":
     if not sys.argv[1:]:
         sys.exit(__doc__)
+    if run_folder.joint_statistics is not joint_statistics:
+        sys.exit(
+            "robo_orl.engine.run_folder takes its statistics from elsewhere now: this script would change nothing."
+        )
     run_folder.joint_statistics = raw
     from robo_orl.cli import main
 

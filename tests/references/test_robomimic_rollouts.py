@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("robosuite", reason="needs the simulator")
 pytest.importorskip("robomimic", reason="robomimic is not installed")
@@ -17,6 +18,7 @@ import synthetic  # noqa: E402
 from tiny_references import settings  # noqa: E402
 
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge  # noqa: E402
+from robo_orl.engine.run_folder import read_spec  # noqa: E402
 from robo_orl.engine.train import train  # noqa: E402
 from robo_orl.errors import UsageError  # noqa: E402
 from robo_orl.evaluate.evaluate import evaluate  # noqa: E402
@@ -139,3 +141,18 @@ def test_the_action_error_is_the_distance_that_its_rollout_policy_has_from_the_d
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["frames"] == len(errors) == 40
     np.testing.assert_allclose(found["rows"][0]["rmse"], np.sqrt(np.square(errors).mean(0)), rtol=1e-6)
+
+
+def test_the_benchmark_of_raw_observations_trains_on_them_and_our_evaluation_takes_its_run(data, tmp_path):
+    policy = tmp_path / "short.yaml"
+    policy.write_text(yaml.safe_dump(FLOW.model_dump(mode="json", exclude_none=True)))
+    script = Path(__file__).parents[2] / "benchmarks" / "raw_observations.py"
+    asked = ["--policy", policy, "--task", "lift", "--data", data, "--out", tmp_path / "raw", "--json"]
+    asked += ["--set", "task.max_seconds=0.6"]
+    subprocess.run([sys.executable, script, "train", *asked], capture_output=True, text=True, check=True)
+    found = read_spec(tmp_path / "raw").statistics
+    assert all(set(m.mean) == {0.0} and set(m.std) == {1.0} for m in found.obs.values())
+    with h5py.File(data) as file:
+        actions = np.concatenate([demo["actions"] for demo in file["data"].values()])
+    np.testing.assert_array_equal(found.action_low, actions.min(0))
+    assert evaluate(tmp_path / "raw", 1, workers=1, progress=False)["episodes"] == 1
