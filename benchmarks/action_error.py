@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from robo_orl.data.cache import EpisodeArrays, open_cache
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.frames import Frames
 from robo_orl.evaluate.rollouts import Ask
 from robo_orl.references.evaluate import reference_actor
 from robo_orl.references.run import is_reference
@@ -40,12 +40,10 @@ def answers(folder: Path, data: EpisodeArrays, episodes: int) -> Iterator[np.nda
     """The action (A,) at every frame of the first episodes."""
     actor, history = actor_of(folder)
     for episode in range(episodes):
-        frames: deque[dict[str, np.ndarray]] = deque(maxlen=history)
+        frames = Frames(history)
         for decision, at in enumerate(range(data.starts[episode], data.starts[episode + 1])):
-            frame = {key: np.array(values[at]) for key, values in data.obs.items()}
-            frames.extend([frame] * (1 if frames else history))
-            seen = frame if history == 1 else {key: np.stack([old[key] for old in frames]) for key in frame}
-            yield actor([Ask(episode, decision, seen)])[0][0]
+            frames.add({key: np.array(values[at]) for key, values in data.obs.items()})
+            yield actor([Ask(episode, decision, frames.seen())])[0][0]
 
 
 def row_of(folder: Path, data: EpisodeArrays, episodes: int) -> dict[str, Any]:

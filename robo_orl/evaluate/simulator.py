@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from robo_orl.config import TaskConfig, View
 from robo_orl.errors import RunError, UsageError
+from robo_orl.evaluate.frames import Frame, Frames
 
 
 class Scene(Protocol):
@@ -148,7 +148,7 @@ class Rollout:
     trace: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
 
     def __post_init__(self) -> None:
-        self.frames: deque[dict[str, np.ndarray]] = deque(maxlen=self.history)
+        self.frames = Frames(self.history)
 
     def advance(self, actions: np.ndarray) -> tuple[dict[str, np.ndarray], Outcome | None]:
         """Step through `actions` (c, A); what the policy decides on next, and the outcome where the episode ended.
@@ -165,16 +165,12 @@ class Rollout:
         return self.seen(), None
 
     def look(self, obs: dict[str, np.ndarray]) -> None:
-        """Remember this instant as the newest frame; the first one of an episode stands for those before it too."""
-        frame = obs | self.environment.see(self.view) if self.view is not None else obs
-        self.frames.extend([frame] * (1 if self.frames else self.history))
+        """Remember this instant, with the pictures that the policy sees of it."""
+        self.frames.add(obs | self.environment.see(self.view) if self.view is not None else obs)
 
-    def seen(self) -> dict[str, np.ndarray]:
-        """The newest frame, or with a history per key (k, ...), oldest first."""
-        newest = self.frames[-1]
-        if self.history == 1:
-            return newest
-        return {key: np.stack([frame[key] for frame in self.frames]) for key in newest}
+    def seen(self) -> Frame:
+        """What the policy decides on."""
+        return self.frames.seen()
 
     def _note(self, action: np.ndarray, step: Any) -> None:
         self.discounted_return += self.gamma**self.length * float(step.reward)

@@ -7,7 +7,6 @@ many processes simulate, changes nothing.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from robo_orl.errors import RunError
+from robo_orl.evaluate.frames import Frames
 from robo_orl.evaluate.rollouts import Ask
 from robo_orl.references.algo import fork_policy
 from robo_orl.references.loop import seed_all
@@ -28,7 +28,7 @@ class Memory:
     """One episode's: its policy, and the frames that robomimic's FrameStackWrapper would hand it."""
 
     policy: RolloutPolicy
-    frames: deque
+    frames: Frames
 
 
 class ReferenceActor:
@@ -52,17 +52,10 @@ class ReferenceActor:
 
     def _act(self, ask: Ask) -> np.ndarray:
         if ask.decision == 0:
-            self._memories[ask.episode] = Memory(fork_policy(self.policy), deque(maxlen=self.frame_stack))
+            self._memories[ask.episode] = Memory(fork_policy(self.policy), Frames(self.frame_stack))
             self._memories[ask.episode].policy.start_episode()
         memory = self._memories[ask.episode]
-        memory.frames.append({key: ask.obs[key] for key in self.keys})
+        memory.frames.add({key: ask.obs[key] for key in self.keys})
         seed_all("acting", self.seed, ask.episode, ask.decision)
         with torch.no_grad():
-            return memory.policy(self._seen(memory.frames))
-
-    def _seen(self, frames: deque) -> dict[str, np.ndarray]:
-        """Per key (D,), or (frames, D) where several are stacked: the first one fills what is missing."""
-        if self.frame_stack == 1:
-            return frames[-1]
-        stack = [frames[0]] * (self.frame_stack - len(frames)) + list(frames)
-        return {key: np.stack([frame[key] for frame in stack]) for key in self.keys}
+            return memory.policy(memory.frames.seen())

@@ -7,7 +7,6 @@ run_rollout(policy, env, horizon=400)             # robomimic.utils.train_utils
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.errors import UsageError
 from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.frames import Frames
 from robo_orl.evaluate.rollouts import Ask
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def rollout_policy(run_dir: Path | str, seed: int = 0) -> RolloutPolicy:
 class ChunkPolicy:
     """What robomimic's RolloutPolicy asks of an algorithm: our agent, a chunk's actions handed out in turn.
 
-    history: frames up to now that the agent decides on; the first of an episode stands for those before it too.
+    history: frames up to now that the agent decides on.
     """
 
     def __init__(self, actor: Actor | Callable[[list[Ask]], np.ndarray], history: int = 1):
         self.actor, self.device, self.episode = actor, actor.device, -1
         self.policy_calls = 0
-        self._frames: deque[dict[str, np.ndarray]] = deque(maxlen=history)
+        self.history, self._frames = history, Frames(history)
         self._queue: list[np.ndarray] = []
         self._decision = 0
 
@@ -60,20 +60,13 @@ class ChunkPolicy:
     def reset(self) -> None:
         """The next episode."""
         self.episode, self._decision, self._queue = self.episode + 1, 0, []
-        self._frames.clear()
+        self._frames = Frames(self.history)
 
     def get_action(self, obs_dict: dict[str, Tensor], goal_dict: None = None) -> Tensor:
         """obs_dict: key -> (1, D). Returns (1, A)."""
-        frame = {key: value[0].cpu().numpy() for key, value in obs_dict.items()}
-        self._frames.extend([frame] * (1 if self._frames else self._frames.maxlen))
+        self._frames.add({key: value[0].cpu().numpy() for key, value in obs_dict.items()})
         if not self._queue:
-            self._queue = list(self.actor([Ask(self.episode, self._decision, self._seen())])[0])
+            self._queue = list(self.actor([Ask(self.episode, self._decision, self._frames.seen())])[0])
             self._decision += 1
             self.policy_calls += 1
         return torch.from_numpy(self._queue.pop(0)[None])
-
-    def _seen(self) -> dict[str, np.ndarray]:
-        """The newest frame, or with a history per key (k, D), oldest first."""
-        if self._frames.maxlen == 1:
-            return self._frames[0]
-        return {key: np.stack([frame[key] for frame in self._frames]) for key in self._frames[0]}
