@@ -32,7 +32,10 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
         )
     objective.check(policy, head)
     objective.extraction.check(policy, head)
+    check_params(policy, objective)
     if not objective.heads:
+        if policy.optim.critic_lr is not None:
+            raise UsageError(f"Objective '{name}' trains no critic: remove optim.critic_lr.")
         return
     if objective.extraction.reads == "q" and "q" not in objective.heads:
         raise UsageError(
@@ -58,6 +61,16 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
 def needs_whole_batch(objective: Objective) -> bool:
     """Whether the loss cannot be added up from parts of a batch."""
     return objective.whole_batch or objective.extraction.whole_batch
+
+
+def check_params(policy: PolicyConfig, objective: Objective) -> None:
+    """UsageError where a parameter that the policy file gives does nothing beside another one's value."""
+    asked = policy.objective
+    given = asked.params | (asked.extraction.params if asked.extraction else {})
+    for part in (objective, objective.extraction):
+        for name, (other, value) in part.idle_beside.items():
+            if name in given and getattr(part.params, other) == value:
+                raise UsageError(f"The objective's '{name}' does nothing where '{other}' is {value:g}: remove it.")
 
 
 def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:

@@ -16,10 +16,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robo_orl.config import Strict
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.errors import UsageError
 from robo_orl.objectives.objective import Metrics, Objective, Terms
 
 if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
     from robo_orl.models.step import Step
 
 
@@ -40,6 +42,11 @@ class BCQ(Objective):
         num_samples: int = Field(10, ge=1, description="N of the backup; acting has its own, selection.num_samples")
         min_weight: float = Field(0.75, ge=0, le=1, description="lambda: share of the ensemble's minimum")
         flow_steps: int | None = Field(None, ge=1, description="Euler steps in the backup; default: the head's")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """A soft minimum is of several."""
+        if "min_weight" in policy.objective.params and policy.critic is not None and policy.critic.ensemble == 1:
+            raise UsageError("objective.params.min_weight does nothing here, critic.ensemble is 1: remove it.")
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """actor over both frames of a pair; critic over the transitions t -> t+n."""

@@ -3,7 +3,7 @@
 Flow Q-learning (Park, Li and Levine 2025, arXiv:2502.02538, algorithm 1), without their separate networks: flow and
 one-step policy read the tokens of one backbone.
 
-    L_flow = E[ | v_theta(s, x_t, t) - (a - x_0) |^2 ]                   (cloning, the flow head's own loss)
+    L_flow = E[ (1-t)^2 | v_theta(s, x_t, t) - (a - x_0) |^2 ]           (cloning, the flow head's own loss)
     L_mu   = E[ alpha | mu(s, z) - flow_theta(s, z) |^2 - Q(s, mu(s, z)) ] / max(alpha, 1)
 
 Q and the flow are not trained by L_mu. Its scale means nothing to Adam where mu has a network of its own, as the

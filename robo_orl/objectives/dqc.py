@@ -1,9 +1,9 @@
-"""Decoupled Q-chunking (Li, Park and Levine 2025, arXiv:2512.10926, section 4; losses as in ColinQiyangLi/dqc).
+"""Decoupled Q-chunking (Li, Park and Levine 2025, arXiv:2512.10926, section 5; losses as in ColinQiyangLi/dqc).
 
     L_Qh = E[ ( sum_k<h gamma^k r_{t+k} + gamma^h V(s_{t+h}) - Q_h(s, a_1..h) )^2 ]
-    L_Q  = E[ L2^kappa_d( Q_h(s, a_1..h) - Q(s, a_1..c) ) ],  member by member           (expectile)
-    L_V  = E[ |kappa_b - 1(u < 0)| |u| ],  u = Qbar(s, a_1..c) - V(s)                    (quantile)
-    L_pi = BC, act by the best of N samples by Q
+    L_Q  = E[ L2^kappa_d( Q_h(s, a_1..h) - Q(s, a_1..c) ) ],  member by member           (equation 35: expectile)
+    L_V  = E[ |kappa_b - 1(u < 0)| |u| ],  u = Qbar(s, a_1..c) - V(s)                    (equation 38: quantile)
+    L_pi = BC, act by the best of N samples by Q                                         (equation 37)
 
 The chunk critic Q_h has the whole chunk (h = action_head.chunk) and fast backups; the policy acts by the short critic
 Q, whose c actions are those that are executed (action_head.execute), and so stays reactive.

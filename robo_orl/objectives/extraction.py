@@ -40,6 +40,7 @@ class Extraction:
     samples: ClassVar[bool] = False  # whether it needs an action head that samples
     whole_batch: ClassVar[bool] = False  # as an objective's, and so the next
     chooses: ClassVar[bool] = False
+    idle_beside: ClassVar[dict[str, tuple[str, Any]]] = {}
     routes: ClassVar[dict[str, str | tuple[str, ...]]] = {}
 
     def __init__(self, params: Strict):
@@ -71,6 +72,7 @@ class AWR(Extraction):
     """
 
     reads = "advantage"
+    idle_beside = {"max_weight": ("beta", 0.0)}
     routes = {"actor": "policy"}
 
     class Params(Strict):
@@ -113,7 +115,7 @@ class DDPGBC(Extraction):
     def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
         """As above."""
         q = step.climb("both", step.valued(step.policy_chunk("both")).clamp(-1, 1))  # (2B,)
-        scale = step.batch_mean(q.detach().abs())
+        scale = step.batch_mean(q.detach().abs()).clamp(min=1e-6)
         actor = -q.mean() / scale + self.params.alpha * step.policy_loss().mean()
         return {"actor": actor}, {"actor/q": q.mean()}
 

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
-from robo_orl.config import Strict
+from robo_orl.config import PolicyConfig, Strict
+from robo_orl.errors import UsageError
 from robo_orl.objectives.objective import Metrics, Objective, Terms
 
 if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
     from robo_orl.models.step import Step
 
 
@@ -31,6 +33,7 @@ class MPO(Objective):
     bootstraps = True
     samples = True
     slow_policy = True
+    idle_beside = {"eta": ("alpha", 1.0)}
     routes = {"actor": "policy", "critic": "critic"}
     search = {"objective.params.alpha": (0.25, 0.5, 0.75, 0.9), "objective.params.eta": (0.03, 0.1, 0.3)}
 
@@ -40,7 +43,16 @@ class MPO(Objective):
         alpha: float = Field(0.5, ge=0, le=1, description="share of cloning; 1 = cloning")
         eta: float = Field(0.1, gt=0, description="temperature of the weights")
         num_samples: int = Field(4, ge=2, description="M")
-        critic_weight: float = Field(1.0, gt=0, description="beta")
+        critic_weight: float = Field(1.0, gt=0, description="beta, where critic and policy share a backbone")
+
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """To AdamW the scale of a loss means something only where another loss trains the same parameters."""
+        topology = policy.critic.topology if policy.critic else "shared"
+        if "critic_weight" in policy.objective.params and topology != "shared":
+            raise UsageError(
+                "objective.params.critic_weight weighs the critic against the policy on a backbone that both train, "
+                f"and topology is {topology}: remove it, or set optim.critic_lr."
+            )
 
     def losses(self, step: Step) -> tuple[Terms, Metrics]:
         """critic over the transitions t -> t+n; actor over both frames of a pair."""

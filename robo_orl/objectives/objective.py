@@ -64,6 +64,8 @@ class Objective:
     cut_short: ClassVar[bool] = False  # whether a timeout shortens a backup to the last frame, and does not drop it
     chooses: ClassVar[bool] = False  # whether its policy is to act by the best of several candidates, and else clones
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
+    # Parameter -> (another one, the value of it at which the first does nothing).
+    idle_beside: ClassVar[dict[str, tuple[str, Any]]] = {}
     # What `robo-orl tune` may try: key of a policy file -> values, from its paper or its authors' code.
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     # Loss term -> what it trains: "policy" (action head and backbone), "critic" (critic and the backbone it trains),

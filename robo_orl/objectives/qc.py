@@ -1,11 +1,12 @@
-"""Q-chunking with best-of-N (Li, Zhou and Levine 2025, arXiv:2507.07969, equations 8 to 10: QC).
+"""Q-chunking with best-of-N (Li, Zhou and Levine 2025, arXiv:2507.07969, equations 9 to 11: QC).
 
     L_pi = BC of a flow policy
     L_Q  = E[ ( sum_k<n gamma^k r_{t+k} + gamma^n Qbar(s_{t+n}, a*) - Q(s_t, a_t..t+n) )^2 ]
     a*   = argmax over N samples a_j ~ pi(.|s_{t+n}) of Q(s_{t+n}, a_j)
 
-The chunk is executed as it is valued, so that the n-step backup is unbiased. No gradient flows from Q into the policy:
-acting takes the best of `selection.num_samples` samples as well.
+Where the whole chunk is executed (action_head.execute = chunk) it is executed as it is valued, and the n-step backup is
+unbiased; executing less is more reactive than Q knows. No gradient flows from Q into the policy: acting takes the best
+of `selection.num_samples` samples as well.
 """
 
 from __future__ import annotations

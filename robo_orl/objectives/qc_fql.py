@@ -1,7 +1,7 @@
-"""QC-FQL (Li, Zhou and Levine 2025, arXiv:2507.07969, section 4: QC-FQL): flow Q-learning on executed chunks.
+"""QC-FQL (Li, Zhou and Levine 2025, arXiv:2507.07969, equations 13 and 15): flow Q-learning on chunks.
 
 The losses are those of fql.py; what makes it Q-chunking is that mu, the flow and Q all have the whole chunk of n
-actions that the backup covers, which makes the n-step backup unbiased.
+actions that the backup covers, which makes the n-step backup unbiased where the whole chunk is executed.
 """
 
 from __future__ import annotations

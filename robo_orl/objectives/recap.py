@@ -1,5 +1,5 @@
-"""RECAP (Physical Intelligence 2025, "pi*0.6: a VLA that learns from experience", section IV): advantage conditioning
-on a distributional Monte-Carlo value.
+"""RECAP (Physical Intelligence 2025, "pi*0.6: a VLA that learns from experience", section IV,
+equations 1 and 3): advantage conditioning on a distributional Monte-Carlo value.
 
     L_V  = E[ CE( V(s_t), G_t ) ]                      (critic.loss hl_gauss: K bins; no bootstrapping, no slow copy)
     A    = G_t - V(s_t)                                (advantage: return, theirs in pre-training)

@@ -1,4 +1,4 @@
-"""SHARSA (Park et al. 2025, arXiv:2506.04168, section 6 and appendix E): two levels, and n-step SARSA above.
+"""SHARSA (Park et al. 2025, arXiv:2506.04168, equations 1 to 3 and appendix E): two levels, n-step SARSA above.
 
     w        = the observation at t+n, a subgoal
     L_V      = E[ D( V(s), Qbar(s, w) ) ]
@@ -8,9 +8,10 @@
     act        the subgoal of the highest Q among N = selection.num_samples, then a chunk towards it
 
 Near the end of an episode that a timeout ended, s_{t+n} is its last frame and n what is left, as in the authors'
-sampler. Nothing is maximised in training. The benchmark has one goal a task, so that the authors' goal is left out, and
-w is the whole observation. Where the episode succeeds within n frames there is no s_{t+n}: the subgoal is then "the
-end", a flag of its own beside the observation. Low-dim observations only: pixels make no subgoal.
+sampler (which rewards its goals there; here V at that frame is backed up). Nothing is maximised in training. The
+benchmark has one goal a task, so that the authors' goal is left out, and w is the whole observation, of a history the
+newest frame. Where the episode succeeds within n frames there is no s_{t+n}: the subgoal is then "the end", a flag of
+its own beside the observation. Low-dim observations only: pixels make no subgoal.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from robo_orl.config import ActionHeadConfig
+from robo_orl.config import ActionHeadConfig, PolicyConfig
 from robo_orl.errors import UsageError
 from robo_orl.models.action_heads.flow import FlowHead
 from robo_orl.models.conditioning import Condition
 from robo_orl.objectives.objective import Metrics, Modules, Objective, Parts, Terms
 
 if TYPE_CHECKING:
+    from robo_orl.models.action_heads import ActionHead
     from robo_orl.models.step import Step
     from robo_orl.rng import Draws
 
@@ -50,10 +52,16 @@ class SHARSA(Objective):
         """A subgoal: the low-dim observation and the flag of the end."""
         return parts.obs_numbers + 1
 
+    def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
+        """A subgoal is all that the policy sees."""
+        if policy.observation.cameras:
+            raise UsageError(
+                "Objective 'sharsa' makes subgoals of low-dim observations, and pictures make none: set "
+                "observation.cameras to []."
+            )
+
     def modules(self, parts: Parts) -> Modules:
         """The flow over subgoals, and what tells the action head where to go."""
-        if not parts.obs_numbers:
-            raise UsageError("Objective 'sharsa' makes subgoals of low-dim observations, and this policy has none.")
         numbers = self.valued_numbers(parts)
         steps = parts.policy.action_head.flow_steps
         config = ActionHeadConfig(kind="flow", chunk=1, execute=1, flow_steps=steps)
@@ -83,7 +91,8 @@ class SHARSA(Objective):
     @staticmethod
     def subgoal(step: Step) -> Tensor:
         """w (B, 1, G): the normalised observation at t+n and -1; zeros and 1 where the episode has ended by then."""
-        obs = torch.cat([step.part(value, "next").flatten(1) for value in step.obs.low_dim.values()], -1)  # (B, G-1)
+        frames = [step.part(value, "next") for value in step.obs.low_dim.values()]  # (B, D), with a history (B, k, D)
+        obs = torch.cat([frame if frame.dim() == 2 else frame[:, -1] for frame in frames], -1)  # (B, G-1)
         ended = (step.window.discount == 0).unsqueeze(-1)
         flag = torch.where(ended, 1.0, -1.0).to(obs)
         return torch.cat((obs.masked_fill(ended, 0.0), flag), -1).unsqueeze(1)

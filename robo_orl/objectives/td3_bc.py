@@ -27,6 +27,7 @@ class TD3BC(Objective):
     heads = ("q",)
     bootstraps = True
     slow_policy = whole_batch = True
+    idle_beside = {"noise_clip": ("policy_noise", 0.0)}
     routes = {"actor": "policy", "critic": "critic"}
     # The paper's ablation, for locomotion, has 1 to 4. FQL's weight of cloning is 33 times higher on robomimic's tasks
     # than on OGBench's cubes (Li et al. 2025, arXiv:2507.07969, table 4): this one may have to be as much lower. The

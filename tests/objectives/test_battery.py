@@ -1,5 +1,8 @@
 """What every objective has to pass, by the policy file of its name: a new one is picked up from the registry."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 import toy_agents as toy
@@ -7,6 +10,7 @@ import toy_agents as toy
 from robo_orl.models import step as step_module
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.rng import Draws
+from robo_orl.types import Observation
 
 CONFIGS = {name: toy.shipped(name) for name in OBJECTIVES} | {
     "iql_advantage_condition": toy.shipped("iql", objective={"extraction": "advantage_condition"}),
@@ -45,6 +49,22 @@ def test_saved_after_two_steps_and_loaded_it_goes_on_the_same_to_four(config):
     acted = first.act(obs, Draws(0, 0))
     assert torch.equal(acted, resumed.act(obs, Draws(0, 0)))
     assert acted.shape == (3, toy.CHUNK, toy.ACTION_DIM) and acted.abs().max() <= 1 and not acted.requires_grad
+
+
+@every_objective
+def test_it_learns_and_acts_with_a_history_of_frames(config):
+    learner = toy.agent(config.model_copy(update={"observation": config.observation.model_copy(update={"history": 3})}))
+
+    def windows(step):
+        made = [toy.window(seed=step + 10 * k) for k in range(3)]
+        seen = {}
+        for name in ("obs", "next_obs"):
+            frames = [getattr(window, name).low_dim for window in made]
+            seen[name] = Observation({key: torch.stack([f[key] for f in frames], 1) for key in toy.SPEC}, {})
+        return replace(made[0], **seen)
+
+    assert all(np.isfinite(loss) for loss in toy.train(learner, 2, windows=windows))
+    assert learner.act(windows(5).obs, Draws(0, 0)).shape == (8, toy.CHUNK, toy.ACTION_DIM)
 
 
 @every_objective

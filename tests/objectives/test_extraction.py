@@ -79,6 +79,15 @@ def test_what_lies_outside_of_the_box_is_brought_back_by_cloning_and_not_by_q(na
     assert (of_actor[step.mask] > 0).all()  # downhill leads back inside, whatever Q says
 
 
+def test_climbing_a_critic_that_says_zero_everywhere_is_cloning():
+    learner, window = toy.agent(toy.shipped("iql_ddpg_bc")), toy.window()
+    with torch.no_grad():
+        for parameter in learner.critic.parameters():
+            parameter.zero_()
+    loss, metrics = learner(window, Draws(0, 0))
+    assert metrics["actor/q"] == 0 and torch.isfinite(loss)
+
+
 def test_cql_clones_first_and_climbs_afterwards():
     learner, window = doubled(toy.shipped("cql", objective={"params": {"bc_steps": 3}}))
 
@@ -237,6 +246,42 @@ REFUSED = {
     "a rate without a slow copy": (toy.policy("mc_awr", critic={"tau": 0.1}), "critic.tau does nothing"),
     "bins of a squared error": (toy.policy("iql", critic={"bins": 51}), "critic.bins does nothing"),
     "bounds of a squared error": (toy.policy("iql", critic={"value_range": [0, 2]}), "value_range does nothing"),
+    "a soft minimum of one critic": (
+        toy.shipped("bcq", critic={"ensemble": 1}, objective={"params": {"min_weight": 0.5}}),
+        "min_weight does nothing here, critic.ensemble is 1",
+    ),
+    "a weight between networks that share nothing": (
+        toy.shipped("mpo_separate", objective={"params": {"critic_weight": 0.5}}),
+        "topology is separate: remove it",
+    ),
+    "a cut of no noise": (
+        toy.shipped("td3_bc", objective={"params": {"policy_noise": 0.0, "noise_clip": 0.3}}),
+        "'noise_clip' does nothing where 'policy_noise' is 0",
+    ),
+    "a temperature of mere cloning": (
+        toy.shipped("mpo", objective={"params": {"alpha": 1.0, "eta": 0.3}}),
+        "'eta' does nothing where 'alpha' is 1",
+    ),
+    "a cut of weights that are one": (
+        toy.shipped("iql", objective={"params": {"beta": 0.0, "max_weight": 5.0}}),
+        "'max_weight' does nothing where 'beta' is 0",
+    ),
+    "a cut of weights that are one, of an extraction": (
+        toy.shipped(
+            "dqc",
+            objective={"extraction": {"kind": "awr", "params": {"beta": 0.0, "max_weight": 5.0}}},
+            selection={"num_samples": 1},
+        ),
+        "'max_weight' does nothing where 'beta' is 0",
+    ),
+    "a critic's rate without a critic": (
+        toy.shipped("bc_flow", optim={"critic_lr": 1e-4}),
+        "trains no critic: remove optim.critic_lr",
+    ),
+    "subgoals of pictures": (
+        toy.shipped("sharsa", observation={"cameras": ["agentview"]}),
+        "set observation.cameras to",
+    ),
     "the size of a backbone that is not there": (
         toy.policy("iql", critic={"small_size": "s"}),
         "small_size does nothing",
