@@ -168,7 +168,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     tuned = load_tuned(suite.tuned) if suite.tuned else None
     for seed, size in product(group.seeds, group.sizes or [None]):
         policies = [
-            _with_tuned(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
+            with_tuned(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
         ]
         if together:
             _refuse_deaf(where, [policy for policy, _ in policies])
@@ -185,7 +185,7 @@ def _refuse_deaf(where: str, policies: list[PolicyConfig]) -> None:
             )
 
 
-def _with_tuned(
+def with_tuned(
     tuned: Tuned | None, choice: PolicyChoice, *layers: dict, size: str | None, where: str
 ) -> tuple[PolicyConfig, Tuning | None]:
     """A policy with what a search chose for it laid on, below its own settings; and the search."""

@@ -15,7 +15,8 @@ from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, S
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task
 from robo_orl.results.store import COST, write_text
-from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, STEP_VERSIONS, Cell, policy_of
+from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, STEP_VERSIONS, Cell, with_tuned
+from robo_orl.sweep.tuned import load_tuned
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
@@ -185,7 +186,9 @@ def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
 def _cost_job(suite: SuiteConfig, size: str | None, out: Path) -> Job:
     cost = suite.cost
     where = f"suite {suite.name}, cost"
-    policies = [policy_of(choice, suite.set, cost.set, size=size, where=where) for choice in cost.policies]
+    tuned = load_tuned(suite.tuned) if suite.tuned else None
+    layers = (suite.set, cost.set)
+    policies = [with_tuned(tuned, choice, *layers, size=size, where=where)[0] for choice in cost.policies]
     request: dict[str, Any] = {
         "version": STEP_VERSIONS["cost"],
         "task": load_task(cost.task).model_dump(mode="json"),

@@ -15,6 +15,7 @@ from robo_orl.results.record import Tuning
 from robo_orl.results.store import read_cells
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
+from robo_orl.sweep.jobs import cost_jobs
 from robo_orl.sweep.tune import Plan, spaces_of, tune
 from robo_orl.sweep.tuned import load_tuned
 
@@ -97,6 +98,15 @@ def test_a_suite_uses_what_was_chosen_and_says_by_how_many_trials(presets, fakes
     assert {row["trials"] for row in made["rows"]} == {6}
     build(tmp_path / "results", tmp_path / "results")
     assert "Trials: those that chose the settings" in (tmp_path / "results" / "report.html").read_text()
+
+
+def test_a_cost_is_that_of_the_chosen_settings(presets, fakes, tmp_path):
+    fakes(likes=0.003)
+    found = tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", workers=2, progress=False)
+    suite = presets("after", groups=[GROUP], tuned=found["file"], cost={"task": "toy", "policies": ["bc"], "steps": 5})
+    cost_jobs(load_suite(suite), tmp_path / "results")
+    (request,) = (tmp_path / "results" / "requests").glob("cost-*.json")
+    assert json.loads(request.read_text())["policies"][0]["optim"]["lr"] == 0.003
 
 
 def test_a_policy_that_no_search_was_made_for_is_called_not_tuned(presets, fakes, tmp_path):
