@@ -103,7 +103,8 @@ def test_a_suite_uses_what_was_chosen_and_says_by_how_many_trials(presets, fakes
 def test_a_cost_is_that_of_the_chosen_settings(presets, fakes, tmp_path):
     fakes(likes=0.003)
     found = tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", workers=2, progress=False)
-    suite = presets("after", groups=[GROUP], tuned=found["file"], cost={"task": "toy", "policies": ["bc"], "steps": 5})
+    cost = {"task": "toy", "policies": ["bc", "critic"], "steps": 5}
+    suite = presets("after", groups=[GROUP], tuned=found["file"], cost=cost)
     cost_jobs(load_suite(suite), tmp_path / "results")
     (request,) = (tmp_path / "results" / "requests").glob("cost-*.json")
     assert json.loads(request.read_text())["policies"][0]["optim"]["lr"] == 0.003
