@@ -17,8 +17,9 @@ from robo_orl.presets import available, preset_values  # noqa: E402
 POLICY = {
     "name": "tiny",
     "action_head": {"chunk": 4, "execute": 2},
-    "optim": {"steps": 20, "batch_size": 16, "warmup_steps": 4, "lr": 3e-4, "critic_lr": 6e-4},
+    "optim": {"steps": 20, "batch_size": 16, "warmup_steps": 4, "lr": 3e-4},
 }
+TRAINED_CRITIC = {"optim": {"critic_lr": 6e-4}}
 
 
 def iql(**critic: object) -> dict:
@@ -48,7 +49,10 @@ def write_data(path: Path, episodes: int = 6) -> Path:
 
 def run_of(data: Path, policy: dict | None = None, **fields) -> RunConfig:
     """A run of a few steps on `data`; `policy` is laid on POLICY, `fields` on the run's."""
-    config = PolicyConfig.model_validate(deep_merge(POLICY, policy or {}))
+    values = deep_merge(POLICY, policy or {})
+    if values.get("critic") and not values.get("selection", {}).get("untrained_critic"):
+        values = deep_merge(TRAINED_CRITIC, values)
+    config = PolicyConfig.model_validate(values)
     return RunConfig(policy=config, task=synthetic.TASK, data=str(data), tracker="none", **fields)
 
 
