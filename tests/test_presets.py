@@ -13,6 +13,13 @@ def test_every_shipped_policy_is_valid_and_named_after_its_file(name):
     assert load_policy(name).description
 
 
+@pytest.mark.parametrize("topology", ["shared_detached", "separate_small", "separate"])
+def test_a_policy_file_named_after_a_topology_has_it(topology):
+    named = [name for name in available("policies") if name.endswith(f"_{topology}") and load_policy(name).critic]
+    assert len(named) >= 17
+    assert {name: load_policy(name).critic.topology for name in named} == dict.fromkeys(named, topology)
+
+
 @pytest.mark.parametrize("name", sorted(available("tasks")))
 def test_every_shipped_task_is_valid_and_described(name):
     task = load_task(name)

@@ -8,6 +8,7 @@ from time import process_time
 import numpy as np
 import pytest
 
+from robo_orl.envs import start_states
 from robo_orl.envs.start_states import StartBank, draw_bank, eval_bank, evaluation_seed, make_bank, training_seed
 from robo_orl.envs.task_env import TaskEnv
 from robo_orl.errors import RunError
@@ -129,3 +130,15 @@ def test_a_state_of_another_scene_is_refused(env):
 def test_a_bank_holds_the_states_of_its_seeds(env):
     bank = draw_bank(env, [5, 6])
     np.testing.assert_array_equal(bank[1].entry["state"], env.draw_start(6).entry["state"])
+
+
+def test_hyper_parameters_are_chosen_on_states_that_no_result_is_reported_from(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(start_states, "cache_folder", lambda: tmp_path)
+    drawing = lambda task, seeds: drawn.extend(seeds) or StartBank({"qpos": np.array(seeds)})  # noqa: E731
+    monkeypatch.setattr(start_states, "_drawn", drawing)
+    task = load_task("lift")
+    tuning = start_states.stored_bank(task, "tuning")
+    assert len(tuning) == start_states.TUNING_STATES and len(set(drawn)) == len(drawn) > 0
+    tested = {evaluation_seed(task, index) for index in range(1000)}
+    assert not tested & set(drawn)
