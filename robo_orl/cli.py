@@ -316,6 +316,8 @@ def main() -> None:
         if end.code != INTERRUPTED:  # typer turns Ctrl-C into this code
             raise
         _end("Interrupted. The same command continues where it stopped.", INTERRUPTED)
+    except (FileExistsError, NotADirectoryError) as error:
+        _end(f"{error.filename} cannot be made: a file stands where a folder is needed; choose another --out.", 2)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -80,3 +80,13 @@ def test_faults_are_json_too_when_json_is_asked_for(tmp_path):
     done = robo_orl("data", "info", "no-such.hdf5", "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert "no-such.hdf5" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("command", ["bench --suite quick", "tune --suite quick --trials 1"])
+def test_a_file_where_a_folder_is_needed_is_one_sentence_and_stays_as_it_is(tmp_path, command):
+    (tmp_path / "notes").write_text("mine")
+    done = robo_orl(*command.split(), "--out", "notes", "--json", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "a file stands where a folder is needed; choose another --out" in json.loads(done.stdout)["error"]
+    assert "Traceback" not in done.stderr and "notes" in done.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("notes", "mine")]

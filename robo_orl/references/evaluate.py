@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robo_orl.config import ReferenceConfig, TaskConfig
-from robo_orl.errors import UsageError
+from robo_orl.errors import UsageError, unknown
 from robo_orl.evaluate.evaluate import roll_out
 from robo_orl.evaluate.scores import Request
 from robo_orl.evaluate.simulator import TaskScene
@@ -112,11 +112,14 @@ def _checkpoint(file: Path, task: TaskConfig | None, trust_pickle: bool) -> Judg
 
 def _actor(judged: Judged, seed: int) -> ReferenceActor:
     """Its policy, built by robomimic from the checkpoint."""
+    from robomimic.config.base_config import REGISTERED_CONFIGS
     from robomimic.utils.file_utils import policy_from_checkpoint
 
     from robo_orl.references.acting import ReferenceActor
     from robo_orl.references.algo import device
 
+    if (name := judged.weights["algo_name"]) not in REGISTERED_CONFIGS:
+        raise unknown("algorithm of robomimic 0.3.0", name, REGISTERED_CONFIGS)
     try:
         with quiet():
             policy, _ = policy_from_checkpoint(device=device(), ckpt_dict=judged.weights)

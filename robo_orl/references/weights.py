@@ -17,6 +17,7 @@ import torch
 from robo_orl.errors import RunError, UsageError
 
 KEYS = ("model", "config", "algo_name", "shape_metadata")
+SECTIONS = ("algo", "train", "experiment", "observation")  # of its configuration, what is read here
 
 
 def read_weights(path: Path, trust_pickle: bool = False) -> dict[str, Any]:
@@ -32,7 +33,10 @@ def read_weights(path: Path, trust_pickle: bool = False) -> dict[str, Any]:
     if missing:
         raise UsageError(f"{path} is no robomimic checkpoint: it has no '{missing[0]}'.")
     try:
-        _check_low_dim(json.loads(values["config"])["observation"], path)
+        config = json.loads(values["config"])
+        if not all(isinstance(config[section], dict) for section in SECTIONS):
+            raise TypeError("a section is no mapping")
+        _check_low_dim(config["observation"], path)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UsageError(f"{path} is no robomimic checkpoint: its configuration cannot be read.") from None
     return values
@@ -50,7 +54,7 @@ def _unpickled(path: Path, trust_pickle: bool) -> Any:
             f"{path} was not loaded: it is no plain checkpoint and could execute code{what}. If you trust where it "
             "comes from, give --trust-pickle."
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, AttributeError, ImportError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, ImportError) as error:
         raise UsageError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:160]}.") from None
 
 

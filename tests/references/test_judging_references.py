@@ -118,6 +118,13 @@ def test_a_checkpoint_of_its_own_trainer_is_evaluated_like_the_run(trained, scen
     assert prints[0] == prints[1], "the same observations and actions, bit by bit"
 
 
+def test_an_algorithm_that_this_robomimic_lacks_is_named(trained, scene, tmp_path):
+    values = read_weights(checkpoints(trained("iql"))[-1] / "model.pth")
+    torch.save(values | {"algo_name": "diffusion_policy"}, tmp_path / "newer.pth")
+    with pytest.raises(UsageError, match="Unknown algorithm of robomimic 0.3.0 'diffusion_policy'"):
+        evaluate_reference(tmp_path / "newer.pth", 2, task=TASK)
+
+
 def test_a_checkpoint_needs_a_task_and_a_run_no_trust(trained):
     run = trained("iql")
     with pytest.raises(UsageError, match="--task"):

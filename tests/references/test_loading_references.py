@@ -57,10 +57,19 @@ def test_an_encoder_before_low_dim_keys_is_refused(trained, tmp_path):
         read_weights(tmp_path / "core.pth")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"epochs: 5", b"PK\x03\x04 cut short"])
 def test_what_is_no_checkpoint_is_one_sentence(content, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(UsageError, match="a.pth"):
+        read_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("section", ["algo", "train", "experiment", "observation"])
+def test_a_configuration_that_lacks_a_section_is_refused(trained, tmp_path, section):
+    values = checkpoint(trained)
+    config = {name: part for name, part in json.loads(values["config"]).items() if name != section}
+    torch.save(values | {"config": json.dumps(config)}, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="its configuration cannot be read"):
         read_weights(tmp_path / "a.pth")
 
 
