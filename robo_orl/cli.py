@@ -317,7 +317,9 @@ def main() -> None:
             raise
         _end("Interrupted. The same command continues where it stopped.", INTERRUPTED)
     except (FileExistsError, NotADirectoryError) as error:
-        _end(f"{error.filename} cannot be made: a file stands where a folder is needed; choose another --out.", 2)
+        asked = Path(error.filename)
+        file = next((path for path in (asked, *asked.parents) if path.is_file()), asked)
+        _end(f"{file} is a file where a folder is needed; choose another --out.", 2)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -87,6 +87,6 @@ def test_a_file_where_a_folder_is_needed_is_one_sentence_and_stays_as_it_is(tmp_
     (tmp_path / "notes").write_text("mine")
     done = robo_orl(*command.split(), "--out", "notes", "--json", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert "a file stands where a folder is needed; choose another --out" in json.loads(done.stdout)["error"]
+    assert "notes is a file where a folder is needed; choose another --out" in json.loads(done.stdout)["error"]
     assert "Traceback" not in done.stderr and "notes" in done.stderr
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("notes", "mine")]

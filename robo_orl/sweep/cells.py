@@ -39,7 +39,7 @@ from robo_orl.errors import UsageError, unknown
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task, preset_values
 from robo_orl.results.record import Tuning
-from robo_orl.sweep.tuned import Tuned, load_tuned
+from robo_orl.sweep.tuned import Tuned, tuned_of
 
 # Raise one when a change of the code changes what that step computes: results made before are then made again.
 STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
@@ -165,7 +165,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)
     where = f"suite {suite.name}"
     references = [(reference_of(choice), None) for choice in group.references]  # of no size: `expand` takes each once
-    tuned = load_tuned(suite.tuned) if suite.tuned else None
+    tuned = tuned_of(suite)
     for seed, size in product(group.seeds, group.sizes or [None]):
         policies = [
             with_tuned(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies

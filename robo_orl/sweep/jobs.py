@@ -16,7 +16,7 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.presets import load_task
 from robo_orl.results.store import COST, write_text
 from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, STEP_VERSIONS, Cell, with_tuned
-from robo_orl.sweep.tuned import load_tuned
+from robo_orl.sweep.tuned import Tuned, tuned_of
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
@@ -77,7 +77,8 @@ def cost_jobs(suite: SuiteConfig, out: Path) -> list[Job]:
     """One interleaved measurement per size."""
     if suite.cost is None:
         return []
-    return [_cost_job(suite, size, out) for size in suite.cost.sizes or [None]]
+    tuned = tuned_of(suite)
+    return [_cost_job(suite, size, tuned, out) for size in suite.cost.sizes or [None]]
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
@@ -183,10 +184,9 @@ def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
     )
 
 
-def _cost_job(suite: SuiteConfig, size: str | None, out: Path) -> Job:
+def _cost_job(suite: SuiteConfig, size: str | None, tuned: Tuned | None, out: Path) -> Job:
     cost = suite.cost
     where = f"suite {suite.name}, cost"
-    tuned = load_tuned(suite.tuned) if suite.tuned else None
     layers = (suite.set, cost.set)
     policies = [with_tuned(tuned, choice, *layers, size=size, where=where)[0] for choice in cost.policies]
     request: dict[str, Any] = {

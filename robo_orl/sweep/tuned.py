@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from robo_orl.config import Strict, parse
+from robo_orl.config import Strict, SuiteConfig, parse
 from robo_orl.presets import preset_values
 from robo_orl.results.record import Tuning
 
@@ -51,3 +51,8 @@ class Tuned(Strict):
 def load_tuned(name: str) -> Tuned:
     """A file by its name in tasks/tuned/, or by path."""
     return parse(Tuned, preset_values("tasks/tuned", name), f"tuned {name}")
+
+
+def tuned_of(suite: SuiteConfig) -> Tuned | None:
+    """What a suite's policies were tuned by, None where it does not say."""
+    return load_tuned(suite.tuned) if suite.tuned else None
