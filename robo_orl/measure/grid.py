@@ -1,7 +1,8 @@
 """A grid of cost cells, each a policy of one size on one layout beside behaviour cloning; torch is all it needs.
 
 A cell is measured with its base in turns, and leaves one JSON row. A second call does what is missing; a time limit
-ends a call between two cells. What cannot run here (no DeepSpeed) is named and left for a machine that can.
+ends a call between two cells. What cannot run here (no DeepSpeed) is named and left for a machine that can, and rows of
+one device are not joined by those of another: with rows brought home from a GPU nothing is measured on this CPU.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def run(plan: dict[str, Any], out: Path, minutes: float | None = None, tell: Any
     minutes: start no cell that would end later, judged by the slowest so far. tell: called with a line per cell.
     """
     began, slowest = time.monotonic(), 0.0
-    task, missing = TaskConfig.model_validate(plan["task"]), lacking()
+    task, missing, elsewhere = TaskConfig.model_validate(plan["task"]), lacking(), measured_elsewhere(out)
     done = skipped = 0
     left: list[str] = []
     for cell in cells(plan):
         path = out / ROWS / f"{cell.name}.json"
-        why = why_not(cell, missing)
+        why = elsewhere or why_not(cell, missing)
         if path.exists():
             skipped += 1
         elif why:
@@ -100,6 +101,12 @@ def run(plan: dict[str, Any], out: Path, minutes: float | None = None, tell: Any
             done, slowest = done + 1, max(slowest, time.monotonic() - started)
             tell(f"{cell.name}: {told(row)}")
     return {"measured": done, "there_before": skipped, "left_out": left, "missing": missing}
+
+
+def measured_elsewhere(out: Path) -> str | None:
+    """Why nothing is added to the rows of `out`: they are another device's. None where they are this one's."""
+    others = {row.get("accelerator") for row in rows(out)} - {machine()["accelerator"]}
+    return f"the rows there were measured on {others.pop() or 'a CPU'}" if others else None
 
 
 def lacking() -> list[str]:
@@ -137,8 +144,7 @@ def measured(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
         row = or_out_of_memory(lambda: cost_table(pair, task, steps)[-1])
         if row.get("oom") and not alone:  # two agents did not fit beside each other: one may
             _forget()
-            row = or_out_of_memory(lambda: cost_table([cell.policy], task, steps)[0] | {"step_relative": None})
-            row["alone"] = True
+            row = or_out_of_memory(lambda: _one_after_the_other(pair, task, steps)) | {"alone": True}
     _forget()
     return {
         "cell": cell.name, "policy": cell.policy.name, "size": cell.policy.backbone.size, "zero": cell.zero,
@@ -147,6 +153,16 @@ def measured(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
         "predicted": _predicted(cell, task),
         **row, **machine(),
     }  # fmt: skip
+
+
+def _one_after_the_other(pair: list[PolicyConfig], task: TaskConfig, steps: int) -> dict[str, Any]:
+    """The second one's row. Memory compares; times that were not taken in turns do not."""
+    base, row = (cost_table([policy], task, steps)[0] for policy in pair)
+    ratios = {
+        name: row[of] / base[of]
+        for name, of in (("memory_relative", "peak_memory_bytes"), ("flops_relative", "flops_per_sample"))
+    }
+    return row | ratios | {"step_relative": None, "step_relative_quartiles": None}
 
 
 def parameters_of(cell: CostCell, task: TaskConfig) -> int:

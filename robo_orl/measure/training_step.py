@@ -47,7 +47,8 @@ class TrainingStep:
     def _build(self) -> nn.Module:
         if self.device.type == "cpu":
             keep_freed_memory()
-        agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
+        with self.device:  # a billion random numbers take a CPU longer than what is measured
+            agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
         return agent.to(self.device)
 
     def run(self, phase: Callable[[str], AbstractContextManager] = lambda name: nullcontext()) -> Tensor:

@@ -78,7 +78,7 @@ class Bench:
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
         costs = cost_jobs(suite, out)
         self.costs = [job for job in costs if not job.output.exists()]
-        self.cost_keys = [cost_key(job) for job in costs]
+        self.cost_keys = [cost_key(job) for job in costs] + (suite.grid.sizes if suite.grid else [])
         sizes = suite.cost.sizes if suite.cost else []
         self.cost_sizes = dict(zip((job.key for job in costs), sizes or [""] * len(costs), strict=True))
         self.ledger = Ledger(out, self._cell_jobs())

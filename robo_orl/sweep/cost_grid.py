@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from robo_orl.measure.rows import write_row
 from robo_orl.presets import load_task
 from robo_orl.report.cost_page import LARGEST, build_cost_page, is_launched
 from robo_orl.results.origin import code, hardware
-from robo_orl.results.record import CostRecord, CostRow
+from robo_orl.results.record import CostRecord, CostRow, Hardware
 from robo_orl.results.store import write_cost
 from robo_orl.sweep.cells import policy_of
 from robo_orl.sweep.collect import suite_ref, task_ref
@@ -77,6 +78,14 @@ def predict_largest(suite: SuiteConfig, plan: dict[str, Any], out: Path, tell: C
             tell(f"{policy.name} on {name}: {'none fits' if found is None else found['size'] + ' is the largest'}")
 
 
+def hardware_of(row: dict[str, Any]) -> Hardware:
+    """What a row was measured on, which may be another machine than the one that makes the record."""
+    here = hardware()
+    if (row["accelerator"], row["cores"]) == (here.accelerator, os.cpu_count()):
+        return here
+    return Hardware(cpu=row["cpu"], cores=row["cores"], memory_bytes=None, accelerator=row["accelerator"])
+
+
 def store_records(suite: SuiteConfig, out: Path) -> None:
     """One record a size: the single-process rows that were measured beside their base."""
     task = load_task(suite.grid.task)
@@ -93,8 +102,8 @@ def store_records(suite: SuiteConfig, out: Path) -> None:
                 task=task_ref(task),
                 batch_size=base[0]["batch"],
                 rows=[CostRow(**{name: row[name] for name in fields}) for row in [*base, *others]],
-                versions=versions(),
-                hardware=hardware(),
+                versions=versions() | base[0]["versions"],
+                hardware=hardware_of(base[0]),
                 code=code(),
                 created=base[0]["created"],
             )

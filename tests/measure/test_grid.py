@@ -13,7 +13,9 @@ from robo_orl.errors import RunError, UsageError
 from robo_orl.measure import grid
 from robo_orl.measure.measurement import or_out_of_memory
 from robo_orl.presets import preset_values
+from robo_orl.report.cells import load
 from robo_orl.report.cost_page import build_cost_page, page
+from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cost_grid import plan_of, run_grid
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +91,36 @@ def test_out_of_memory_is_a_row_and_the_next_cell_runs(quick, tmp_path, monkeypa
     rows = {row["policy"]: row for row in grid.rows(tmp_path)}
     assert "Tried to allocate" in rows["iql"]["oom"] and rows["iql"]["alone"] and rows["ten"]["oom"] is None
     assert any("iql: out of memory" in line for line in lines)
+
+
+def test_where_two_agents_do_not_fit_together_memory_still_compares_and_times_do_not(quick, tmp_path, monkeypatch):
+    peaks = {"bc_flow": 40, "iql": 50, "ten": 60}
+
+    def table(policies, task, steps):
+        if len(policies) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        name = policies[0].name
+        relative = {"step_relative": 1.0, "memory_relative": 1.0, "step_relative_quartiles": [1.0, 1.0]}
+        return [{"policy": name, "step_s": 1.0, "peak_memory_bytes": peaks[name], "flops_per_sample": 1.0} | relative]
+
+    monkeypatch.setattr(grid, "cost_table", table)
+    grid.run(plan_of(suite()), tmp_path, tell=lambda line: None)
+    rows = {row["policy"]: row for row in grid.rows(tmp_path)}
+    assert rows["iql"]["memory_relative"] == 1.25 and rows["ten"]["memory_relative"] == 1.5
+    assert rows["iql"]["step_relative"] is None and rows["iql"]["step_relative_quartiles"] is None
+    assert rows["iql"]["alone"] and rows["iql"]["oom"] is None and rows["bc_flow"]["step_relative"] == 1
+
+
+def test_rows_from_another_device_are_not_joined_by_this_ones(quick, tmp_path):
+    plan = plan_of(suite())
+    grid.run(plan, tmp_path, tell=lambda line: None)
+    for path in (tmp_path / grid.ROWS).glob("*ten.json"):
+        path.unlink()
+    for path in (tmp_path / grid.ROWS).glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"accelerator": "NVIDIA of another machine"}))
+    summary = grid.run(plan, tmp_path, tell=lambda line: None)
+    assert summary["measured"] == 0 and summary["there_before"] == 2
+    assert any("ten: the rows there were measured on NVIDIA of another machine" in line for line in summary["left_out"])
 
 
 def test_a_launched_job_that_fails_is_told_and_the_others_run(quick, tmp_path, monkeypatch):
@@ -175,11 +207,11 @@ def test_the_base_of_the_ratios_has_no_critic():
         plan_of(suite(sizes=["tinny"]))
 
 
-def test_the_shipped_suite_can_be_planned():
-    shipped = parse(SuiteConfig, preset_values("tasks/suites", "cost"), "suite cost")
-    plan = plan_of(shipped)
-    assert len(grid.cells(plan)) == len(plan["policies"]) * len(plan["sizes"]) * 5  # four stages and plain DDP
-    assert json.loads((ROOT / "benchmarks/cost_plan.json").read_text()) == json.loads(json.dumps(plan))
+@pytest.mark.parametrize(("name", "engines"), [("cost", 5), ("cost_methods", 1)])  # four stages and plain DDP
+def test_the_shipped_plans_are_those_of_their_suites(name, engines):
+    plan = plan_of(parse(SuiteConfig, preset_values("tasks/suites", name), f"suite {name}"))
+    assert len(grid.cells(plan)) == len(plan["policies"]) * len(plan["sizes"]) * engines
+    assert json.loads((ROOT / f"benchmarks/{name}_plan.json").read_text()) == json.loads(json.dumps(plan))
 
 
 def test_a_bench_of_the_grid_leaves_records_for_the_report(tmp_path):
@@ -196,6 +228,19 @@ def test_a_bench_of_the_grid_leaves_records_for_the_report(tmp_path):
     assert record.rows[0].step_relative == 1 and record.rows[1].memory_relative > 1
     for row in grid.rows(tmp_path):
         assert row["predicted"]["peak_bytes"] == pytest.approx(row["peak_memory_bytes"], rel=0.02)
+
+
+def test_the_report_of_a_grid_holds_its_costs_and_the_machine_of_the_rows(tmp_path):
+    folder, path = tmp_path / "results", tmp_path / "small.yaml"
+    path.write_text(json.dumps({"grid": GRID | {"zero": [0], "policies": ["bc_flow", "iql"]}}))
+    bench(str(path), folder, progress=False)
+    for row in (folder / grid.ROWS).glob("*.json"):
+        told = json.loads(row.read_text()) | {"accelerator": "NVIDIA of another machine", "cores": 99}
+        row.write_text(json.dumps(told))
+    assert bench(str(path), folder, progress=False)["measured"] == 0
+    (cost,) = load(folder).costs
+    assert [row.policy for row in cost.rows] == ["bc_flow", "iql"] and load(folder).superseded == 0
+    assert cost.hardware.accelerator == "NVIDIA of another machine" and cost.hardware.cores == 99
 
 
 def test_the_largest_models_are_predicted_once_and_shown(tmp_path, monkeypatch):

@@ -1,0 +1,92 @@
+"""Does the largest predicted model train on the card, and does the next one not? Two steps of each, on this GPU.
+
+    python benchmarks/largest_on_card.py --card h100-80gb [--policies bc_flow qc]
+
+The predictions are those of benchmarks/largest_model.json (bf16, 64 observations, one process); rows go to
+benchmarks/largest_on_card.json as they are made; a second call makes what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # what the predictions assume
+
+import torch
+
+from robo_orl.measure.largest import dial
+from robo_orl.measure.measurement import or_out_of_memory
+from robo_orl.measure.rows import machine, write_row
+from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
+from robo_orl.measure.training_step import TrainingStep
+from robo_orl.presets import load_policy, load_task
+
+HERE = Path(__file__).parent
+STEPS = 2  # the first makes the moments
+
+
+def main() -> None:
+    """The predicted depth of every policy on this card, and the next one."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--card", required=True, help="whose predictions: h100-80gb, h200-141gb, ...")
+    parser.add_argument("--policies", nargs="+", help="of those predicted [default: all]")
+    parser.add_argument("--out", type=Path, default=HERE / "largest_on_card.json")
+    asked = parser.parse_args()
+    rows = json.loads(asked.out.read_text())["rows"] if asked.out.exists() else []
+    for predicted in json.loads((HERE / "largest_model.json").read_text())["rows"]:
+        if predicted["card"] != asked.card or (asked.policies and predicted["policy"] not in asked.policies):
+            continue
+        depths = dial()
+        answer = predicted["largest"]["depth"]
+        for depth in (answer, depths[depths.index(answer) + 1]):
+            about = {
+                "policy": predicted["policy"],
+                "card": asked.card,
+                "depth": depth,
+                "predicted_to_fit": depth == answer,
+            }
+            if any(about.items() <= row.items() for row in rows):
+                continue
+            foretold = predicted["largest"]["peak_bytes"] if depth == answer else None
+            rows.append(about | {"predicted_bytes": foretold} | measured(predicted, depth) | machine())
+            write_row(asked.out, {"rows": rows})
+            print({key: rows[-1].get(key) for key in (*about, "predicted_bytes", "peak_bytes", "oom")}, flush=True)
+
+
+def measured(predicted: dict[str, Any], depth: int) -> dict[str, Any]:
+    """Peak bytes of the steps at this depth as the allocator counted them, or what it said when it had no more."""
+    task, policy = load_task("chain2"), load_policy(predicted["policy"])
+    optim = {"batch_size": predicted["batch"], "precision": predicted["precision"]}
+    policy = policy.model_copy(
+        update={
+            "backbone": policy.backbone.model_copy(update={"size": f"d{depth}"}),
+            "optim": policy.optim.model_copy(update=optim),
+        }
+    )
+
+    def run() -> dict[str, Any]:
+        step = TrainingStep(policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon), "cuda")
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(STEPS):
+            step.run()
+        torch.cuda.synchronize()
+        return {
+            "peak_bytes": torch.cuda.max_memory_allocated(),
+            "reserved_bytes": torch.cuda.max_memory_reserved(),
+            "parameters": step.agent.parameter_counts()["total"],
+            "oom": None,
+        }
+
+    found = or_out_of_memory(run)
+    gc.collect()
+    torch.cuda.empty_cache()
+    return found
+
+
+if __name__ == "__main__":
+    main()
