@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from robo_orl import __version__, data_cli
-from robo_orl.errors import RunError, UsageError, unknown
+from robo_orl.errors import INTERRUPTED, Interrupted, RunError, UsageError, unknown
 from robo_orl.measure.command import profile
 from robo_orl.options import Json, Loop, Seed, Sets, Workers, check_loop, show, showing
 
@@ -29,7 +29,9 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_cli.app, name="data")
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+# What the parser raises for a wrong command line: an option that is unknown, missing or of another kind. typer carries
+# its own copy of click or takes the installed one, by version; this is the class of either.
+PARSER_ERROR = typer.BadParameter.__mro__[1]
 
 
 def _version(wanted: bool) -> None:
@@ -303,19 +305,23 @@ def _write_report(results: Path, out: Path, as_json: bool) -> dict[str, Any]:
 def main() -> None:
     """Run the command line; faults become one sentence on stderr, exit 2 for usage and 1 for failure.
 
-    SIGTERM, by which schedulers announce the end of a job, is Ctrl-C: work stops where it can go on.
+    SIGTERM, by which schedulers announce the end of a job, is Ctrl-C: work stops where it can go on, with exit 130
+    whenever it comes.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=True)
+        code = app(prog_name="robo-orl", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise Interrupted("Interrupted. The same command continues where it stopped.")
+        sys.exit(code)
+    except PARSER_ERROR as error:
+        _end(_in_a_sentence(error), 2)
     except UsageError as error:
         _end(str(error), 2)
+    except Interrupted as end:
+        _end(str(end), INTERRUPTED)
     except RunError as error:
         _end(str(error), 1)
-    except SystemExit as end:
-        if end.code != INTERRUPTED:  # typer turns Ctrl-C into this code
-            raise
-        _end("Interrupted. The same command continues where it stopped.", INTERRUPTED)
     except (FileExistsError, NotADirectoryError) as error:
         asked = Path(error.filename)
         file = next((path for path in (asked, *asked.parents) if path.is_file()), asked)
@@ -327,6 +333,15 @@ def main() -> None:
             f"The disk is full ({error.filename or 'while writing'}). Free some space and run the same command again.",
             1,
         )
+
+
+def _in_a_sentence(error: Exception) -> str:
+    """What the parser says, and which command's help says more."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # it has printed the help
+        sys.exit(2)
+    said = " ".join(error.format_message().split())
+    stop = "" if said.endswith((".", "?", "!")) else "."
+    return f"{said}{stop} `{error.ctx.command_path if error.ctx else 'robo-orl'} --help` lists what there is."
 
 
 def _end(sentence: str, code: int) -> None:

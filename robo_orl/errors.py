@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly; each carries one sentence that says what to do."""
+"""The ways in which a command ends early; each carries one sentence that says what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,6 +10,13 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """The request was clear but could not be carried out (exit code 1)."""
+
+
+class Interrupted(RunError):
+    """Ctrl-C or SIGTERM came; the sentence says where the same command goes on (exit code INTERRUPTED)."""
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -76,6 +76,29 @@ def test_bad_input_is_one_sentence_and_an_exit_code(tmp_path, arguments, code, s
     assert list(tmp_path.iterdir()) == [], "something half-written was left behind"
 
 
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("tune", "--suite", "quick", "--trials", "0"), "'--trials': Input should be greater than or equal to 1"),
+        (("train", "--policy", "bc"), "Missing option '--task'"),
+        (("bench", "--siute", "quick"), "--suite"),
+        (("trian",), "Did you mean 'train'? `robo-orl --help`"),
+        (("data", "info", "a.hdf5", "b.hdf5"), "b.hdf5"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_too(tmp_path, arguments, says):
+    done = robo_orl(*arguments, "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    sentence = json.loads(done.stdout)["error"]
+    assert says in sentence and "--help` lists" in sentence
+    assert done.stderr == f"robo-orl: {sentence}\n", "a sentence, and no usage or box around it"
+
+
+def test_no_command_shows_the_help_and_is_no_fault_to_tell():
+    done = robo_orl()
+    assert done.returncode == 2 and "doctor" in done.stdout and "robo-orl: " not in done.stderr
+
+
 def test_faults_are_json_too_when_json_is_asked_for(tmp_path):
     done = robo_orl("data", "info", "no-such.hdf5", "--json", cwd=tmp_path)
     assert done.returncode == 2

@@ -3,7 +3,8 @@
 RUN/reference.json           what was asked and what was seen of the data (ReferenceRun)
 RUN/versions.json            Python and packages
 RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
-RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters)
+RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters); a run that
+                             was stopped within an epoch has an epoch_00050_step_00000037 with its random numbers besides
 RUN/train.json               the summary, written when the run is finished
 """
 
@@ -77,14 +78,16 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(path for path in (out / "checkpoints").glob("epoch_*") if path.is_dir())
 
 
-def epoch_of(checkpoint: Path) -> int:
-    """Epochs trained."""
-    return int(checkpoint.name.removeprefix("epoch_"))
+def trained(checkpoint: Path) -> tuple[int, int]:
+    """(epochs, steps of the next epoch) behind a checkpoint."""
+    epoch, _, within = checkpoint.name.removeprefix("epoch_").partition("_step_")
+    return int(epoch), int(within or 0)
 
 
-def save_checkpoint(out: Path, epoch: int, model: dict, learning: dict) -> None:
-    """Write checkpoints/epoch_<epoch> so that it is complete or absent, then drop all but the last two."""
-    folder = out / "checkpoints" / f"epoch_{epoch:05d}"
+def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: dict) -> None:
+    """Write checkpoints/epoch_<epoch>[_step_<within>], complete or absent, then drop all but the last two."""
+    name = f"epoch_{epoch:05d}" + (f"_step_{within:08d}" if within else "")
+    folder = out / "checkpoints" / name
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with full_disk_is_a_sentence(folder):

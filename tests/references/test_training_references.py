@@ -1,6 +1,8 @@
 """robomimic's algorithms learn from our files, continue where they stopped, and refuse what they cannot do."""
 
+import itertools
 import json
+import signal
 
 import pytest
 import synthetic
@@ -9,8 +11,9 @@ from scripted_scene import TASK
 from tiny_references import settings
 from toy_run import episode
 
-from robo_orl.errors import UsageError
+from robo_orl.errors import Interrupted, UsageError
 from robo_orl.references.algorithms import ALGORITHMS, resolve
+from robo_orl.references.evaluate import _run
 from robo_orl.references.run import checkpoints
 from robo_orl.references.training import train_reference
 from robo_orl.references.weights import read_weights
@@ -38,6 +41,47 @@ def test_an_interrupted_run_ends_as_the_one_that_was_not(name, trained):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert any(not torch.equal(ours[key], first[key]) for key in ours), "the second step learned nothing"
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """A function: SIGTERM comes, as on the command line, while the n-th batch from now is read."""
+    from robo_orl.references.batches import Batches
+
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    read = Batches.__next__
+
+    def at(number):
+        left = itertools.count(number, -1)
+
+        def taken(batches):
+            if next(left) == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return read(batches)
+
+        monkeypatch.setattr(Batches, "__next__", taken)
+
+    yield at
+    signal.signal(signal.SIGTERM, old)
+
+
+LONG = ("experiment.epoch_every_n_steps=40", "train.batch_size=16")  # an epoch is several passes over the data
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_stopped_within_an_epoch_it_ends_as_the_run_that_was_not(name, trained, stopping):
+    """Draws and order of the data are taken up where they were, in the middle of a pass too."""
+    whole = trained(name, *LONG, folder="whole")
+    stopping(53)
+    with pytest.raises(Interrupted, match="goes on from epoch_00001_step_00000013"):
+        trained(name, *LONG, folder="cut")
+    cut = whole.parent / "cut"
+    steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [10, 20, 30, 40, 50, 53] and not (cut / "train.json").exists()
+    assert _run(cut, None).step == 53, "what is there can be judged"
+    ours, theirs = weights(whole), weights(trained(name, *LONG, folder="cut"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert [path.name for path in checkpoints(cut)] == ["epoch_00001_step_00000013", "epoch_00002"]
 
 
 def test_the_summary_counts_steps_and_parameters(trained):
