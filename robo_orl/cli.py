@@ -18,7 +18,19 @@ import typer
 from robo_orl import __version__, data_cli
 from robo_orl.errors import INTERRUPTED, Interrupted, RunError, UsageError, unknown
 from robo_orl.measure.command import profile
-from robo_orl.options import Json, Loop, Seed, Sets, Workers, check_loop, show, showing
+from robo_orl.options import (
+    EvalSets,
+    Json,
+    Loop,
+    ReferenceSets,
+    Seed,
+    Sets,
+    Workers,
+    check_loop,
+    check_starts,
+    show,
+    showing,
+)
 
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
@@ -137,7 +149,7 @@ def reference(
     data: Annotated[Path, typer.Option(help="robomimic HDF5 file of that task; all but bc_* need next_obs in it.")],
     out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
     seed: Seed = 0,
-    settings: Sets = [],  # noqa: B006
+    settings: ReferenceSets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Train an algorithm of robomimic, with its own classes and defaults, as a reference; `eval` takes its folder."""
@@ -161,7 +173,7 @@ def evaluate(
         Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write (default: RUN/eval).")] = None,
-    settings: Sets = [],  # noqa: B006
+    settings: EvalSets = [],  # noqa: B006
     task: Annotated[
         str, typer.Option(help="Of a robomimic checkpoint or a run on several tasks: the one (default: the first).")
     ] = "",
@@ -181,6 +193,7 @@ def evaluate(
 
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": showing(as_json)}
+    check_starts(starts)
     if is_reference(run):
         if paraphrases:
             raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")
@@ -235,10 +248,11 @@ def bench(
 def tune(
     suite: Annotated[str, typer.Option(help="The suite that will use the result: its policies, data and training.")],
     policies: Annotated[
-        str, typer.Option(help="Comma-separated names of the suite's policies (default: those of its first group).")
-    ] = "",
-    task: Annotated[str, typer.Option(help="One of the suite's tasks (default: its first).")] = "",
-    regime: Annotated[str, typer.Option(help="One of the suite's regimes (default: its first).")] = "",
+        str | None,
+        typer.Option(help="Comma-separated names of the suite's policies (default: those of its first group)."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="One of the suite's tasks (default: its first).")] = None,
+    regime: Annotated[str | None, typer.Option(help="One of the suite's regimes (default: its first).")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each policy; the first one is its file as it is.")] = 8,
     episodes: Annotated[int, typer.Option(min=1, max=100, help="Episodes that a trial is judged by.")] = 50,
     out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/tune-SUITE).")] = None,

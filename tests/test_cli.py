@@ -54,13 +54,21 @@ GENERATE = ("data", "generate", "--episodes", "2", "--out", "x.hdf5")
     "arguments, code, says",
     [
         ((*TRAIN, "--policy", "bx"), 2, "Unknown policy 'bx'. Did you mean 'bc'"),
+        ((*TRAIN, "--policy", "zzzz"), 2, "Unknown policy 'zzzz'. `robo-orl list policies` lists all"),
         ((*TRAIN, "--policy", "bc", "--set", "policy.optim.stpes=3"), 2, "Did you mean 'steps'"),
         ((*TRAIN, "--policy", "bc", "--set", "nonsense"), 2, "KEY=VALUE"),
         ((*TRAIN, "--policy", "bc"), 2, "missing.hdf5"),
         ((*GENERATE, "--task", "chain3", "--regime", "mg"), 2, "Unknown task 'chain3'"),
         ((*GENERATE, "--task", "chain1", "--regime", "mgg"), 2, "Did you mean 'mg'"),
         ((*GENERATE, "--task", "chain1", "--regime", "mg", "--loop", "quick"), 2, "Unknown loop 'quick'"),
-        (("eval", "no-such-run"), 2, "no-such-run"),
+        (("eval", "no-such-run"), 2, "There is no trained run in no-such-run"),
+        (("eval", "no-such-run", "--starts", "tests"), 2, "Did you mean 'test'? Known: test, tuning"),
+        (
+            (*GENERATE[:-1], ".", "--task", "lift", "--regime", "mg"),
+            2,
+            "--out takes the file to write, e.g. lift_mg.hdf5",
+        ),
+        (("data", "info", "."), 2, ". is a folder; give the HDF5 file in it"),
         (("bench", "--suite", "quik"), 2, "Did you mean 'quick'"),
         (("report", "no-such-folder"), 2, "no-such-folder"),
         (("data", "info", "no-such.hdf5"), 2, "no-such.hdf5"),
@@ -92,6 +100,14 @@ def test_a_wrong_command_line_is_one_sentence_too(tmp_path, arguments, says):
     sentence = json.loads(done.stdout)["error"]
     assert says in sentence and "--help` lists" in sentence
     assert done.stderr == f"robo-orl: {sentence}\n", "a sentence, and no usage or box around it"
+
+
+@pytest.mark.parametrize(
+    ("command", "example"), [("train", "policy."), ("reference", "train."), ("eval", "selection.")]
+)
+def test_the_example_of_a_setting_is_one_that_the_command_takes(command, example):
+    told = " ".join(robo_orl(command, "--help").stdout.replace("│", " ").split())
+    assert f"Change one setting, e.g. {example}" in told
 
 
 def test_no_command_shows_the_help_and_is_no_fault_to_tell():

@@ -52,8 +52,8 @@ def train_reference(
 ) -> dict[str, Any]:
     """Train in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
-    stop_at: end after this epoch with a checkpoint, as if interrupted there. Ctrl-C, and SIGTERM on the command line, end
-    it after the step under way, with a checkpoint.
+    stop_at: end after this epoch with a checkpoint, as if interrupted there. Ctrl-C, or SIGTERM on the command line,
+    ends it after the step under way, with a checkpoint too.
 
     Raises:
         UsageError: data of another task, without the keys, the mask or the next_obs that the algorithm needs, settings
@@ -87,7 +87,12 @@ def _asked(reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int) 
     train = reference.settings["train"]
     if train["hdf5_load_next_obs"]:
         _check_next_obs(data, reference, arrays)
-    arrays.chosen(train["hdf5_filter_key"])
+    longest = int(arrays.lengths[arrays.chosen(train["hdf5_filter_key"])].max())
+    if train["seq_length"] > longest:
+        raise UsageError(
+            f"train.seq_length is {train['seq_length']}, and the longest episode of {data} has {longest} steps: every "
+            "sequence would be padding in part."
+        )
     obs = {key: arrays.spec[key] for key in sorted(keys)}  # robomimic's order
     return ReferenceRun(
         reference=reference,

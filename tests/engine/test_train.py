@@ -171,7 +171,7 @@ def test_an_interruption_is_a_sentence(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("again", [False, True])
 def test_stopped_by_a_scheduler_it_saves_the_step_under_way(data, tmp_path, monkeypatch, again):
-    """One SIGTERM, or two at once as launchers send: a checkpoint that was not due, from which the run ends the same."""
+    """One SIGTERM, or two at once as launchers send: a checkpoint that was not due, and the run ends the same."""
     from robo_orl.engine import train as engine
 
     step, old = engine._train_step, signal.signal(signal.SIGTERM, signal.default_int_handler)
