@@ -2,10 +2,14 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from robo_orl.cli import main
+from robo_orl.errors import Interrupted
 
 
 def robo_orl(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
@@ -119,6 +123,29 @@ def test_faults_are_json_too_when_json_is_asked_for(tmp_path):
     done = robo_orl("data", "info", "no-such.hdf5", "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert "no-such.hdf5" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("when", ["while it starts", "while it trains"])
+def test_a_signal_is_exit_code_130_whenever_it_comes(monkeypatch, capsys, when):
+    def train_reference(*_, **__):
+        raise Interrupted("Interrupted; the same command goes on from epoch_00003.")
+
+    def load_reference(*_):
+        if when == "while it starts":
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("robo_orl.references.algorithms.load_reference", load_reference)
+    monkeypatch.setattr("robo_orl.references.training.train_reference", train_reference)
+    monkeypatch.setattr(sys, "argv", "robo-orl reference --algo iql --task lift --data a --out b --json".split())
+    old = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    told = capsys.readouterr()
+    assert end.value.code == 130
+    assert json.loads(told.out)["error"].startswith("Interrupted") and told.err.startswith("robo-orl: Interrupted")
 
 
 @pytest.mark.parametrize("command", ["bench --suite quick", "tune --suite quick --trials 1"])

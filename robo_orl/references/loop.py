@@ -77,8 +77,8 @@ def seed_all(*parts: int | str) -> None:
     random.seed(seed)
 
 
-def train_epoch(training: Training, bar: Progress, stop: Stop) -> None:
-    """The next epoch, or the rest of the one under way; it ends early where it is asked to stop."""
+def train_epoch(training: Training, bar: Progress, stop: Stop, until: int) -> None:
+    """The next epoch, or the rest of the one under way; it ends early at step `until` and where it is asked to stop."""
     algo, steps, epoch = training.algo, training.steps_per_epoch, training.epoch + 1
     algo.set_train()
     if training.batches is None:
@@ -95,7 +95,7 @@ def train_epoch(training: Training, bar: Progress, stop: Stop) -> None:
         batch = algo.postprocess_batch_for_training(batch, obs_normalization_stats=None)
         logs.append(algo.log_info(algo.train_on_batch(batch, epoch)))
         training.within += 1
-        last = training.within == steps or stop.asked
+        last = training.within == steps or training.step == until or stop.asked
         if training.within % EVERY == 0 or last:
             _note(training, training.step, logs, time.perf_counter() - since, reading)
             bar.update(bar.task_ids[0], completed=training.step)

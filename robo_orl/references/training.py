@@ -6,7 +6,6 @@ policy here, by its last checkpoint.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,12 +168,12 @@ def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
 
 def _train(training: Training, last: int, progress: bool) -> None:
     """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS, at the end and where it is stopped."""
-    every = math.ceil(CHECKPOINT_STEPS / training.steps_per_epoch)
     with progress_bar(training, progress) as bar, stop_between_steps() as stop:
         while training.epoch < last:
-            train_epoch(training, bar, stop)
+            due = (training.step // CHECKPOINT_STEPS + 1) * CHECKPOINT_STEPS
+            train_epoch(training, bar, stop, due)
             stopped = stop.asked
-            if stopped or training.epoch % every == 0 or training.epoch == last:
+            if stopped or training.step == due or training.epoch == last:
                 _save(training)
             if stopped and training.epoch < last:
                 raise KeyboardInterrupt

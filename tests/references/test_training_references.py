@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import signal
 
 import pytest
@@ -82,6 +83,17 @@ def test_stopped_within_an_epoch_it_ends_as_the_run_that_was_not(name, trained, 
     ours, theirs = weights(whole), weights(trained(name, *LONG, folder="cut"))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert [path.name for path in checkpoints(cut)] == ["epoch_00001_step_00000013", "epoch_00002"]
+
+
+def test_checkpoints_do_not_wait_for_the_end_of_a_long_epoch(trained, monkeypatch):
+    """td3_bc has epochs of 5,000 steps: a killed run loses less than that, and ends the same."""
+    whole = trained("td3_bc", *LONG, folder="whole")
+    monkeypatch.setattr("robo_orl.references.training.CHECKPOINT_STEPS", 15)
+    cut = trained("td3_bc", *LONG, folder="cut", stop_at=1)
+    assert [path.name for path in checkpoints(cut)] == ["epoch_00000_step_00000030", "epoch_00001"]
+    shutil.rmtree(checkpoints(cut)[-1])
+    ours, theirs = weights(whole), weights(trained("td3_bc", *LONG, folder="cut"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_the_summary_counts_steps_and_parameters(trained):

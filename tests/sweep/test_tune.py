@@ -88,6 +88,13 @@ def test_what_another_search_chose_is_not_overwritten(presets, fakes, tmp_path, 
     assert (tmp_path / "out" / "tuned.yaml").read_text() == before and len(fakes.calls()) == calls
 
 
+def test_trials_are_nothing_to_report(presets, fakes, tmp_path):
+    tune(plan(presets(groups=[GROUP]), policies="bc", trials=1), tmp_path / "out", workers=2, progress=False)
+    with pytest.raises(UsageError, match=r"out holds trials of `robo-orl tune`.*`tuned: .*out/tuned.yaml`"):
+        build(tmp_path / "out", tmp_path / "out")
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
 def test_more_policies_join_a_search(presets, fakes, tmp_path):
     suite = presets(groups=[GROUP])
     first = tune(plan(suite, policies="bc", trials=2), tmp_path / "out", workers=2, progress=False)
