@@ -136,7 +136,8 @@ def test_a_signal_is_exit_code_130_whenever_it_comes(monkeypatch, capsys, when):
 
     monkeypatch.setattr("robo_orl.references.algorithms.load_reference", load_reference)
     monkeypatch.setattr("robo_orl.references.training.train_reference", train_reference)
-    monkeypatch.setattr(sys, "argv", "robo-orl reference --algo iql --task lift --data a --out b --json".split())
+    command = "robo-orl reference --algo iql --task lift --data a --out b --json"
+    monkeypatch.setattr(sys, "argv", command.split())
     old = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as end:
