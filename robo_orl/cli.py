@@ -16,9 +16,21 @@ from typing import Annotated, Any
 import typer
 
 from robo_orl import __version__, data_cli
-from robo_orl.errors import RunError, UsageError, unknown
+from robo_orl.errors import INTERRUPTED, Interrupted, RunError, UsageError, unknown
 from robo_orl.measure.command import profile
-from robo_orl.options import Json, Loop, Seed, Sets, Workers, check_loop, show, showing
+from robo_orl.options import (
+    EvalSets,
+    Json,
+    Loop,
+    ReferenceSets,
+    Seed,
+    Sets,
+    Workers,
+    check_loop,
+    check_starts,
+    show,
+    showing,
+)
 
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
@@ -29,7 +41,9 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_cli.app, name="data")
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+# What the parser raises for a wrong command line: an option that is unknown, missing or of another kind. typer carries
+# its own copy of click or takes the installed one, by version; this is the class of either.
+PARSER_ERROR = typer.BadParameter.__mro__[1]
 
 
 def _version(wanted: bool) -> None:
@@ -135,7 +149,7 @@ def reference(
     data: Annotated[Path, typer.Option(help="robomimic HDF5 file of that task; all but bc_* need next_obs in it.")],
     out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
     seed: Seed = 0,
-    settings: Sets = [],  # noqa: B006
+    settings: ReferenceSets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Train an algorithm of robomimic, with its own classes and defaults, as a reference; `eval` takes its folder."""
@@ -159,7 +173,7 @@ def evaluate(
         Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write (default: RUN/eval).")] = None,
-    settings: Sets = [],  # noqa: B006
+    settings: EvalSets = [],  # noqa: B006
     task: Annotated[
         str, typer.Option(help="Of a robomimic checkpoint or a run on several tasks: the one (default: the first).")
     ] = "",
@@ -179,6 +193,7 @@ def evaluate(
 
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": showing(as_json)}
+    check_starts(starts)
     if is_reference(run):
         if paraphrases:
             raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")
@@ -233,10 +248,11 @@ def bench(
 def tune(
     suite: Annotated[str, typer.Option(help="The suite that will use the result: its policies, data and training.")],
     policies: Annotated[
-        str, typer.Option(help="Comma-separated names of the suite's policies (default: those of its first group).")
-    ] = "",
-    task: Annotated[str, typer.Option(help="One of the suite's tasks (default: its first).")] = "",
-    regime: Annotated[str, typer.Option(help="One of the suite's regimes (default: its first).")] = "",
+        str | None,
+        typer.Option(help="Comma-separated names of the suite's policies (default: those of its first group)."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="One of the suite's tasks (default: its first).")] = None,
+    regime: Annotated[str | None, typer.Option(help="One of the suite's regimes (default: its first).")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each policy; the first one is its file as it is.")] = 8,
     episodes: Annotated[int, typer.Option(min=1, max=100, help="Episodes that a trial is judged by.")] = 50,
     out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/tune-SUITE).")] = None,
@@ -303,19 +319,23 @@ def _write_report(results: Path, out: Path, as_json: bool) -> dict[str, Any]:
 def main() -> None:
     """Run the command line; faults become one sentence on stderr, exit 2 for usage and 1 for failure.
 
-    SIGTERM, by which schedulers announce the end of a job, is Ctrl-C: work stops where it can go on.
+    SIGTERM, by which schedulers announce the end of a job, is Ctrl-C: work stops where it can go on, with exit 130
+    whenever it comes.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=True)
+        code = app(prog_name="robo-orl", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise Interrupted("Interrupted. The same command continues where it stopped.")
+        sys.exit(code)
+    except PARSER_ERROR as error:
+        _end(_in_a_sentence(error), 2)
     except UsageError as error:
         _end(str(error), 2)
+    except Interrupted as end:
+        _end(str(end), INTERRUPTED)
     except RunError as error:
         _end(str(error), 1)
-    except SystemExit as end:
-        if end.code != INTERRUPTED:  # typer turns Ctrl-C into this code
-            raise
-        _end("Interrupted. The same command continues where it stopped.", INTERRUPTED)
     except (FileExistsError, NotADirectoryError) as error:
         asked = Path(error.filename)
         file = next((path for path in (asked, *asked.parents) if path.is_file()), asked)
@@ -327,6 +347,15 @@ def main() -> None:
             f"The disk is full ({error.filename or 'while writing'}). Free some space and run the same command again.",
             1,
         )
+
+
+def _in_a_sentence(error: Exception) -> str:
+    """What the parser says, and which command's help says more."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # it has printed the help
+        sys.exit(2)
+    said = " ".join(error.format_message().split())
+    stop = "" if said.endswith((".", "?", "!")) else "."
+    return f"{said}{stop} `{error.ctx.command_path if error.ctx else 'robo-orl'} --help` lists what there is."
 
 
 def _end(sentence: str, code: int) -> None:

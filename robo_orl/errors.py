@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly; each carries one sentence that says what to do."""
+"""The ways in which a command ends early; each carries one sentence that says what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,9 +12,25 @@ class RunError(Exception):
     """The request was clear but could not be carried out (exit code 1)."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not among `known`, with the nearest one suggested."""
+class Interrupted(RunError):
+    """Ctrl-C or SIGTERM came; the sentence says where the same command goes on (exit code INTERRUPTED)."""
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+MANY = 20  # names that are not told one by one where a command lists them
+
+
+def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> UsageError:
+    """The error for a name that is not among `known`, with the nearest one suggested.
+
+    listed_by: the command that lists them; of many, only the nearest few are told beside it.
+    """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
+    if listed_by and len(known) > MANY:
+        others = f" Or {', '.join(near[1:])}?" if near[1:] else ""
+        return UsageError(f"Unknown {kind} '{name}'.{hint}{others} `{listed_by}` lists all {len(known)}.")
     return UsageError(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(known) or 'none'}.")

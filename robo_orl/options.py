@@ -11,10 +11,17 @@ import typer
 from robo_orl.errors import unknown
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
-Sets = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. policy.optim.steps=500. Repeatable."),
-]
+
+
+def _sets(example: str) -> Any:
+    """--set with an example that the command takes."""
+    says = f"Change one setting, e.g. {example}. Repeatable."
+    return Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=says)]
+
+
+Sets = _sets("policy.optim.steps=500")
+ReferenceSets = _sets("train.num_epochs=200")
+EvalSets = _sets("selection.num_samples=1")
 Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
 Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
@@ -42,3 +49,10 @@ def check_loop(loop: str) -> str:
     if loop not in ("exact", "fast", "stock"):
         raise unknown("loop", loop, ("exact", "fast", "stock"))
     return loop
+
+
+def check_starts(starts: str) -> str:
+    """A kind of start states; UsageError for another one."""
+    if starts not in ("test", "tuning"):
+        raise unknown("kind of start states", starts, ("test", "tuning"))
+    return starts

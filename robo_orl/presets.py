@@ -32,9 +32,8 @@ def preset_values(kind: str, name: str) -> dict:
     """The values of a preset given by name or by path, `extends` resolved."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else available(kind).get(name)
     if path is None:
-        raise unknown(
-            kind.rstrip("s").replace("policie", "policy").replace("tasks/suite", "suite"), name, available(kind)
-        )
+        what = kind.rstrip("s").replace("policie", "policy").replace("tasks/suite", "suite")
+        raise unknown(what, name, available(kind), f"robo-orl list {kind.rpartition('/')[2]}")
     return _resolve(kind, path, seen=())
 
 
@@ -47,7 +46,8 @@ def _resolve(kind: str, path: Path, seen: tuple[Path, ...]) -> dict:
         return values
     known = available(kind) | {p.stem: p for p in path.parent.glob("*.yaml")}
     if parent not in known:
-        raise unknown(f"{kind} preset that {path.name} extends", parent, known)
+        listed_by = f"robo-orl list {kind.rpartition('/')[2]}"
+        raise unknown(f"{kind} preset that {path.name} extends", parent, known, listed_by)
     return deep_merge(_resolve(kind, known[parent], (*seen, path)), values)
 
 

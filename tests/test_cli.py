@@ -2,10 +2,14 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from robo_orl.cli import main
+from robo_orl.errors import Interrupted
 
 
 def robo_orl(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
@@ -54,13 +58,21 @@ GENERATE = ("data", "generate", "--episodes", "2", "--out", "x.hdf5")
     "arguments, code, says",
     [
         ((*TRAIN, "--policy", "bx"), 2, "Unknown policy 'bx'. Did you mean 'bc'"),
+        ((*TRAIN, "--policy", "zzzz"), 2, "Unknown policy 'zzzz'. `robo-orl list policies` lists all"),
         ((*TRAIN, "--policy", "bc", "--set", "policy.optim.stpes=3"), 2, "Did you mean 'steps'"),
         ((*TRAIN, "--policy", "bc", "--set", "nonsense"), 2, "KEY=VALUE"),
         ((*TRAIN, "--policy", "bc"), 2, "missing.hdf5"),
         ((*GENERATE, "--task", "chain3", "--regime", "mg"), 2, "Unknown task 'chain3'"),
         ((*GENERATE, "--task", "chain1", "--regime", "mgg"), 2, "Did you mean 'mg'"),
         ((*GENERATE, "--task", "chain1", "--regime", "mg", "--loop", "quick"), 2, "Unknown loop 'quick'"),
-        (("eval", "no-such-run"), 2, "no-such-run"),
+        (("eval", "no-such-run"), 2, "There is no trained run in no-such-run"),
+        (("eval", "no-such-run", "--starts", "tests"), 2, "Did you mean 'test'? Known: test, tuning"),
+        (
+            (*GENERATE[:-1], ".", "--task", "lift", "--regime", "mg"),
+            2,
+            "--out takes the file to write, e.g. lift_mg.hdf5",
+        ),
+        (("data", "info", "."), 2, ". is a folder; give the HDF5 file in it"),
         (("bench", "--suite", "quik"), 2, "Did you mean 'quick'"),
         (("report", "no-such-folder"), 2, "no-such-folder"),
         (("data", "info", "no-such.hdf5"), 2, "no-such.hdf5"),
@@ -76,10 +88,65 @@ def test_bad_input_is_one_sentence_and_an_exit_code(tmp_path, arguments, code, s
     assert list(tmp_path.iterdir()) == [], "something half-written was left behind"
 
 
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("tune", "--suite", "quick", "--trials", "0"), "'--trials': Input should be greater than or equal to 1"),
+        (("train", "--policy", "bc"), "Missing option '--task'"),
+        (("bench", "--siute", "quick"), "--suite"),
+        (("trian",), "Did you mean 'train'? `robo-orl --help`"),
+        (("data", "info", "a.hdf5", "b.hdf5"), "b.hdf5"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_too(tmp_path, arguments, says):
+    done = robo_orl(*arguments, "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    sentence = json.loads(done.stdout)["error"]
+    assert says in sentence and "--help` lists" in sentence
+    assert done.stderr == f"robo-orl: {sentence}\n", "a sentence, and no usage or box around it"
+
+
+@pytest.mark.parametrize(
+    ("command", "example"), [("train", "policy."), ("reference", "train."), ("eval", "selection.")]
+)
+def test_the_example_of_a_setting_is_one_that_the_command_takes(command, example):
+    told = " ".join(robo_orl(command, "--help").stdout.replace("│", " ").split())
+    assert f"Change one setting, e.g. {example}" in told
+
+
+def test_no_command_shows_the_help_and_is_no_fault_to_tell():
+    done = robo_orl()
+    assert done.returncode == 2 and "doctor" in done.stdout and "robo-orl: " not in done.stderr
+
+
 def test_faults_are_json_too_when_json_is_asked_for(tmp_path):
     done = robo_orl("data", "info", "no-such.hdf5", "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert "no-such.hdf5" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("when", ["while it starts", "while it trains"])
+def test_a_signal_is_exit_code_130_whenever_it_comes(monkeypatch, capsys, when):
+    def train_reference(*_, **__):
+        raise Interrupted("Interrupted; the same command goes on from epoch_00003.")
+
+    def load_reference(*_):
+        if when == "while it starts":
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("robo_orl.references.algorithms.load_reference", load_reference)
+    monkeypatch.setattr("robo_orl.references.training.train_reference", train_reference)
+    command = "robo-orl reference --algo iql --task lift --data a --out b --json"
+    monkeypatch.setattr(sys, "argv", command.split())
+    old = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    told = capsys.readouterr()
+    assert end.value.code == 130
+    assert json.loads(told.out)["error"].startswith("Interrupted") and told.err.startswith("robo-orl: Interrupted")
 
 
 @pytest.mark.parametrize("command", ["bench --suite quick", "tune --suite quick --trials 1"])

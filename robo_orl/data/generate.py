@@ -44,6 +44,10 @@ def generate(
     from robo_orl.envs.regimes import plan
 
     out = Path(out)
+    if out.is_dir():
+        raise UsageError(
+            f"{out} is a folder; --out takes the file to write, e.g. {out / f'{task.name}_{regime}.hdf5'}."
+        )
     made = layout.Provenance(
         task=task,
         regime=regime,

@@ -115,6 +115,8 @@ def masks(file: h5py.File) -> dict[str, list[str]]:
 def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
     """Open for reading; what is missing or broken is a UsageError of one sentence."""
     path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the HDF5 file in it.")
     if not path.is_file():
         raise UsageError(f"Data file {path} does not exist; `robo-orl data generate` makes one.")
     try:

@@ -62,10 +62,10 @@ def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
 def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
     """UsageError where `out` holds the checkpoints of another run: settings or data changed."""
     ours, theirs = (r.model_dump(mode="json", exclude=set(FREE)) for r in (run, read_run(out)))
-    changed = _first_difference(ours, theirs)
+    changed = first_difference(ours, theirs)
     if changed:
         raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
-    changed = _first_difference(spec.model_dump(mode="json"), read_spec(out).model_dump(mode="json"))
+    changed = first_difference(spec.model_dump(mode="json"), read_spec(out).model_dump(mode="json"))
     if changed:
         raise UsageError(
             f"{out} was trained on other data ({changed} differs from {run.data}); choose another --out, "
@@ -82,6 +82,8 @@ def write_run(out: Path, run: RunConfig, spec: Spec) -> None:
 
 def read_run(out: Path) -> RunConfig:
     """The configuration in a run's folder; UsageError where there is none."""
+    if not (out / "config.json").exists():
+        raise UsageError(f"There is no trained run in {out}; `robo-orl train --out {out}` makes one.")
     return _parse(RunConfig, out / "config.json", "run")
 
 
@@ -125,11 +127,11 @@ def _parse(schema: type[Strict], path: Path, key: str) -> Strict:
         raise RunError(f"{path} was written by another version of robo_orl and cannot be continued.") from None
 
 
-def _first_difference(ours: object, theirs: object, at: str = "") -> str | None:
+def first_difference(ours: object, theirs: object, at: str = "") -> str | None:
     """The dotted name of the first value that differs, None where all are equal."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(k for k in theirs if k not in ours)]:
-            found = _first_difference(ours.get(key), theirs.get(key), f"{at}.{key}" if at else key)
+            found = first_difference(ours.get(key), theirs.get(key), f"{at}.{key}" if at else key)
             if found:
                 return found
         return None

@@ -7,8 +7,6 @@ Called by `robo-orl train` in one process and by the same command under `acceler
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +33,7 @@ from robo_orl.engine.run_folder import (
     write_run,
 )
 from robo_orl.engine.sources import make_windows, open_data
+from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
 from robo_orl.engine.zero import gather, release
 from robo_orl.errors import RunError
 from robo_orl.measure.foresight import Foresight
@@ -65,7 +64,8 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     """Train `run` in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
     stop_at: end after this step with a checkpoint, as if interrupted there. Raises UsageError where `out` holds another
-    run or the data do not fit, RunError where training fails; the checkpoints before stay.
+    run or the data do not fit, RunError where training fails; the checkpoints before stay. Interrupted by Ctrl-C, or by
+    SIGTERM on the command line, a single process saves a checkpoint after its step.
     """
     out = Path(out)
     accelerator = open_accelerator(run, out)
@@ -79,16 +79,20 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
     try:
-        with _interruption_is_a_sentence(out):
+        alone = accelerator.num_processes == 1
+        with interruption_is_a_sentence(lambda: checkpoints(out)), stop_between_steps(alone) as stop:
             for step in range(training.step, last):
                 with training.foresight.step(step - training.step + 1, out, progress):
                     metrics = _train_step(training, step, monitor)
                 monitor.add(step + 1, metrics)
                 watch.check(step + 1)
-                if step + 1 == last or (step + 1) % run.checkpoint_every == 0:
+                stopped = stop.asked
+                if stopped or step + 1 == last or (step + 1) % run.checkpoint_every == 0:
                     monitor.report(step + 1)
                     with monitor.pause():
                         _save(training, step + 1)
+                if stopped and step + 1 < last:
+                    raise KeyboardInterrupt
         return _finish(training, last)
     finally:
         monitor.close()
@@ -195,13 +199,3 @@ def _finish(training: Training, step: int) -> dict:
 
 def _wall_s(training: Training) -> float:
     return training.wall_s + time.perf_counter() - training.began
-
-
-@contextmanager
-def _interruption_is_a_sentence(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        found = checkpoints(out)
-        where = f"from {found[-1].name}" if found else "from the start, since there is no checkpoint yet"
-        raise RunError(f"Interrupted; the same command goes on {where}.") from None

@@ -183,7 +183,8 @@ def _check_spec(spec: dict[str, int], hello: Hello, task: str) -> None:
     if wrong is not None:
         raise UsageError(
             f"The policy was trained on other observations than {task} gives: '{wrong}' has size {spec[wrong]} "
-            f"in the training data and {hello.spec.get(wrong, 0)} in the simulator; generate the data again and train."
+            f"in the training data and {hello.spec.get(wrong, 0)} in the simulator; if it was trained on another task, "
+            "give that with --task; if not, generate the data again and train."
         )
 
 

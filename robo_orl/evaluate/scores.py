@@ -158,8 +158,9 @@ def in_words(result: dict[str, Any]) -> dict[str, str]:
         "success at the end": _score_in_words(result["success_at_end"]),
     }
     for stage in result["stages"]:
-        given = f"; {_score_in_words(stage['conditional'])} of those that reached the stage before"
-        lines[f"  {stage['name']}"] = _score_in_words(stage["reached"]) + given
+        given = stage["conditional"]
+        before = f"; {_score_in_words(given)} of those that reached the stage before" if given["n"] else ""
+        lines[f"  {stage['name']}"] = _score_in_words(stage["reached"]) + before
     if result["success_length_median"] is not None:
         lines["length of a success"] = f"{result['success_length_median']:.0f} decisions (median)"
     lines["discounted return"] = f"{result['discounted_return']:.3f} (mean, gamma {result['gamma']:.4g} per decision)"
@@ -174,8 +175,6 @@ def in_words(result: dict[str, Any]) -> dict[str, str]:
 
 
 def _score_in_words(score: dict[str, Any]) -> str:
-    if not score["n"]:
-        return "none of none"
     low, high = 100 * score["low"], 100 * score["high"]
     return (
         f"{score['k']} of {score['n']} ({100 * score['k'] / score['n']:.0f} %, 95 % interval {low:.0f} to {high:.0f})"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -57,6 +59,25 @@ ALGORITHMS = {
 }
 # Ours to decide: the file, the seed, the folder, the device, and what else is judged while it trains.
 NOT_SET = ("data", "output_dir", "seed", "cuda", "goal_mode", "hdf5_validation_filter_key")
+OPTIONS = {"data": "--data", "seed": "--seed", "output_dir": "--out"}  # of ours, that say it instead
+# What robomimic takes without a word and cannot mean. Last part of a setting -> what it must be, in words and a test.
+SHARE = ("from 0 to 1", lambda value: 0 <= value <= 1)
+RATE = ("above 0 and at most 1", lambda value: 0 < value <= 1)
+DROPOUT = ("from 0 to below 1", lambda value: 0 <= value < 1)
+POSITIVE = ("above 0", lambda value: value > 0)
+WEIGHT = ("0 or more", lambda value: value >= 0)
+LIMITS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "discount": SHARE,
+    "vf_quantile": ("between 0 and 1", lambda value: 0 < value < 1),
+    "target_tau": RATE,
+    **dict.fromkeys(("attn_dropout", "emb_dropout", "block_output_dropout"), DROPOUT),
+    **dict.fromkeys(("initial", "beta", "min_std", "init_std"), POSITIVE),
+    **dict.fromkeys(("max_gradient_norm", "clip_adv_value", "latent_clip"), POSITIVE),
+    "weight": SHARE,  # of the smallest value of an ensemble beside its largest
+    **dict.fromkeys(("alpha", "cql_weight", "min_q_weight", "kl_weight"), WEIGHT),
+    **dict.fromkeys(("l1_weight", "l2_weight", "cos_weight", "L2", "decay_factor"), WEIGHT),
+    **dict.fromkeys(("noise_std", "noise_clip", "perturbation_scale", "num_data_workers", "bc_start_steps"), WEIGHT),
+}
 
 
 def resolve(name: str, settings: Sequence[str] = (), row: str = "", changes: dict | None = None) -> ReferenceConfig:
@@ -74,13 +95,15 @@ def resolve(name: str, settings: Sequence[str] = (), row: str = "", changes: dic
     asked = apply_overrides(dict(changes or {}), list(settings))
     low_dim = asked.pop("low_dim", None)
     _check(known, asked, name)
+    resolved = deep_merge(known, asked)
+    _check_memory(resolved)
     try:
         return ReferenceConfig(
             name=row or f"robomimic_{name}",
             description=ALGORITHMS[name].description,
             algorithm=name,
             library=installed(),
-            settings=deep_merge(known, asked),
+            settings=resolved,
             low_dim=low_dim,
         )
     except ValueError:
@@ -114,6 +137,8 @@ def _check(known: dict, asked: dict, name: str, at: str = "") -> None:
     """UsageError for the first key that robomimic does not know and for the first value of another kind."""
     for key, value in asked.items():
         path = f"{at}.{key}" if at else str(key)
+        if at == "train" and key in OPTIONS:
+            raise UsageError(f"--set {path}: this is what {OPTIONS[key]} says; give that instead.")
         if key not in known:
             raise unknown(f"setting of {name} in {at}" if at else f"setting of {name}", str(key), known)
         default = known[key]
@@ -124,7 +149,11 @@ def _check(known: dict, asked: dict, name: str, at: str = "") -> None:
         if isinstance(default, dict):
             _check(default, value, name, path)
         elif not _alike(default, value):
-            raise UsageError(f"--set {path}: expected a value like {default!r}, got {value!r}.")
+            raise UsageError(f"--set {path}: expected {_kind(default)} like its default {default!r}, got {value!r}.")
+        elif key in LIMITS and value is not None:
+            words, within = LIMITS[key]
+            if not _number(value) or not within(value):
+                raise UsageError(f"--set {path}: expected a number {words}, got {value!r}.")
 
 
 def _alike(default: Any, value: Any) -> bool:
@@ -135,7 +164,31 @@ def _alike(default: Any, value: Any) -> bool:
         return type(default) is type(value)
     if isinstance(default, int) and isinstance(value, int):
         return value >= 1 or default < 1  # counts stay counts; an epoch of -1 means never
-    return isinstance(value, int | float if isinstance(default, float) else type(default))
+    return _number(value) if isinstance(default, float) else isinstance(value, type(default))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind(default: Any) -> str:
+    if isinstance(default, bool):
+        return "true or false,"
+    if isinstance(default, int):
+        return "a whole number of 1 or more," if default >= 1 else "a whole number"
+    return {float: "a number", str: "a word", list: "a list"}.get(type(default), "a value")
+
+
+def _check_memory(settings: dict) -> None:
+    """UsageError where a policy would remember more or less than the sequences that it is trained on."""
+    algo, train = settings["algo"], settings["train"]
+    for at, held in (("algo", algo), ("algo.actor", algo.get("actor", {}))):
+        for part, key, trained in (("rnn", "horizon", "seq_length"), ("transformer", "context_length", "frame_stack")):
+            if held.get(part, {}).get("enabled") and held[part][key] != train[trained]:
+                raise UsageError(
+                    f"{at}.{part}.{key} is {held[part][key]} and train.{trained} is {train[trained]}: what is trained "
+                    "on sequences of one length must act with the same, so set both."
+                )
 
 
 # ---------------------------------------------------------------------------------------------- robomimic's own objects
@@ -157,7 +210,11 @@ def quiet() -> Iterator[None]:
 
 
 def import_robomimic() -> None:
-    """Import its algorithms, which takes seconds and prints a warning about macros; RunError where it cannot be."""
+    """Import its algorithms, which takes seconds and prints a warning about macros; RunError where it cannot be.
+
+    One warning, which torch raises about robomimic's tanh policies and nobody here can mend, is silenced.
+    """
+    warnings.filterwarnings("ignore", r".*TanhWrappedDistribution.* does not define `arg_constraints`", UserWarning)
     try:
         with quiet():
             import robomimic.algo

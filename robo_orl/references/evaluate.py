@@ -18,7 +18,7 @@ from robo_orl.evaluate.scores import Request
 from robo_orl.evaluate.simulator import TaskScene
 from robo_orl.files import file_sha256
 from robo_orl.references.algorithms import import_robomimic, quiet
-from robo_orl.references.run import MODEL, checkpoints, epoch_of, read_run
+from robo_orl.references.run import MODEL, checkpoints, read_run, trained
 from robo_orl.references.weights import read_weights
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _run(folder: Path, task: TaskConfig | None) -> Judged:
     found = checkpoints(folder)
     if not found:
         raise UsageError(f"{folder} has no checkpoint yet; train it first.")
-    step = epoch_of(found[-1]) * run.reference.settings["experiment"]["epoch_every_n_steps"]
+    epochs, within = trained(found[-1])
+    step = epochs * run.reference.settings["experiment"]["epoch_every_n_steps"] + within
     return Judged(run.reference, run.task, found[-1] / MODEL, read_weights(found[-1] / MODEL), step)
 
 

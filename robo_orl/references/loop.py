@@ -1,6 +1,7 @@
 """The steps of a reference's training: robomimic's `run_epoch`, with rows of metrics.jsonl and a progress bar.
 
-Random numbers are a function of (seed, epoch), so that a continued run is the run that was not interrupted.
+Random numbers are a function of (seed, epoch), and what was drawn of them in an unfinished epoch is kept with it, so
+that a continued run is the run that was not interrupted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader
 
 from robo_orl.data.atomic import full_disk_is_a_sentence
 from robo_orl.engine.monitor import EVERY, WARM_UP
+from robo_orl.engine.stopping import Stop
 from robo_orl.errors import RunError
+from robo_orl.references.batches import Batches
 from robo_orl.references.run import ReferenceRun
 from robo_orl.seeds import derive_seed
 
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 class Training:
     """One run in motion.
 
-    stats: key -> mean and std of the observations, where they are normalised. epoch: epochs done. wall_s: seconds of
-    earlier processes.
+    stats: key -> mean and std of the observations, where they are normalised. epoch: epochs done. within: steps done of
+    the next one. batches: those of that epoch, None before its first step. wall_s: seconds of earlier processes.
     """
 
     run: ReferenceRun
@@ -46,6 +48,8 @@ class Training:
     stats: dict | None
     epoch: int
     wall_s: float
+    within: int = 0
+    batches: Batches | None = None
     rows: int = 0
     began: float = field(default_factory=time.perf_counter)
 
@@ -53,6 +57,11 @@ class Training:
     def steps_per_epoch(self) -> int:
         """Gradient steps."""
         return self.run.reference.settings["experiment"]["epoch_every_n_steps"]
+
+    @property
+    def step(self) -> int:
+        """Gradient steps done."""
+        return self.epoch * self.steps_per_epoch + self.within
 
     @property
     def seconds(self) -> float:
@@ -68,40 +77,43 @@ def seed_all(*parts: int | str) -> None:
     random.seed(seed)
 
 
-def train_epoch(training: Training, bar: Progress) -> None:
-    """The next epoch."""
+def train_epoch(training: Training, bar: Progress, stop: Stop, until: int) -> None:
+    """The next epoch, or the rest of the one under way; it ends early at step `until` and where it is asked to stop."""
     algo, steps, epoch = training.algo, training.steps_per_epoch, training.epoch + 1
-    seed_all(training.run.seed, epoch)
     algo.set_train()
-    batches = _batches(training.loader)
+    if training.batches is None:
+        seed_all(training.run.seed, epoch)
+        training.batches = Batches(training.loader)
     logs: list[dict[str, float]] = []
     reading, since = 0.0, time.perf_counter()
-    for index in range(1, steps + 1):
+    while training.within < steps:
         begin = time.perf_counter()
-        batch = next(batches)
+        batch = next(training.batches)
         reading += time.perf_counter() - begin
         batch = algo.process_batch_for_training(batch)
         # Its dataset has normalised already; its trainer does so again, which fails for every batch of more than one.
         batch = algo.postprocess_batch_for_training(batch, obs_normalization_stats=None)
         logs.append(algo.log_info(algo.train_on_batch(batch, epoch)))
-        if index % EVERY == 0 or index == steps:
-            step = training.epoch * steps + index
-            _note(training, step, logs, time.perf_counter() - since, reading)
-            bar.update(bar.task_ids[0], completed=step)
+        training.within += 1
+        last = training.within == steps or training.step == until or stop.asked
+        if training.within % EVERY == 0 or last:
+            _note(training, training.step, logs, time.perf_counter() - since, reading)
+            bar.update(bar.task_ids[0], completed=training.step)
             logs, reading, since = [], 0.0, time.perf_counter()
-    algo.on_epoch_end(epoch)
-    training.epoch = epoch
-
-
-def _batches(loader: DataLoader) -> Iterator[dict]:
-    """Passes over the data, each shuffled anew, without end."""
-    while True:
-        yield from loader
+        if last:
+            break
+    if training.within == steps:
+        algo.on_epoch_end(epoch)
+        training.epoch, training.within, training.batches = epoch, 0, None
 
 
 def _note(training: Training, step: int, logs: list[dict], elapsed: float, reading: float) -> None:
-    """One row of metrics.jsonl: the mean of robomimic's log over the steps since the last one."""
-    means = {key: float(np.mean([float(log[key]) for log in logs])) for key in logs[0]}
+    """One row of metrics.jsonl: the mean of robomimic's log over the steps since the last one.
+
+    What only some steps tell (TD3 updates its actor in every other one) is the mean over those.
+    """
+    keys = dict.fromkeys(key for log in logs for key in log)
+    means = {key: float(np.mean([float(log[key]) for log in logs if key in log])) for key in keys}
     bad = [key for key, value in means.items() if "loss" in key.lower() and not math.isfinite(value)]
     if bad:
         raise RunError(f"{bad[0]} became {means[bad[0]]} by step {step}; the checkpoints before it are kept.")
@@ -119,6 +131,6 @@ def progress_bar(training: Training, shown: bool) -> Progress:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), disable=not shown)
-    reference, done = training.run.reference, training.epoch * training.steps_per_epoch
-    bar.add_task(f"training {reference.name}", total=reference.steps, completed=done)
+    reference = training.run.reference
+    bar.add_task(f"training {reference.name}", total=reference.steps, completed=training.step)
     return bar

@@ -2,7 +2,7 @@
 
 policy = rollout_policy(Path("runs/mine"))
 env = RobomimicEnv(load_task("lift"))
-run_rollout(policy, env, horizon=400)             # robomimic.utils.train_utils
+run_rollout(policy, env, horizon=160)             # robomimic.utils.train_utils
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 RUN/reference.json           what was asked and what was seen of the data (ReferenceRun)
 RUN/versions.json            Python and packages
 RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
-RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters)
+RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters); a run stopped
+                             within an epoch has an epoch_00050_step_00000037, with its random numbers besides
 RUN/train.json               the summary, written when the run is finished
 """
 
@@ -12,13 +13,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from robo_orl.config import ReferenceConfig, Strict, TaskConfig
 from robo_orl.data.atomic import full_disk_is_a_sentence
-from robo_orl.engine.run_folder import read_json, versions, write_json
+from robo_orl.engine.run_folder import first_difference, read_json, versions, write_json
 from robo_orl.errors import RunError, UsageError
 
 RUN, MODEL, LEARNING = "reference.json", "model.pth", "learning.pt"
@@ -61,12 +63,31 @@ def check_resumable(out: Path, run: ReferenceRun) -> None:
     """UsageError where `out` holds another run; the same data may lie elsewhere."""
     if not (out / RUN).exists():
         return
-    ours, theirs = (r.model_dump(mode="json", exclude={"data"}) for r in (run, read_run(out)))
-    changed = next((key for key in ours if ours[key] != theirs[key]), None)
-    if changed == "reference":
-        changed = next(key for key in ours["reference"] if ours["reference"][key] != theirs["reference"].get(key))
-    if changed:
-        raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
+    there = read_run(out)
+    if run.data_sha256 != there.data_sha256:
+        raise UsageError(
+            f"{out} was trained on other data than {run.data}; choose another --out, or give the file that it was "
+            "trained on."
+        )
+    ours, theirs = _asked(run), _asked(there)
+    if changed := first_difference(ours, theirs):
+        name = changed.removeprefix("reference.")
+        raise UsageError(
+            f"{out} holds a run with another {name} ({_at(theirs, changed)} there, {_at(ours, changed)} here); choose "
+            "another --out or remove that folder."
+        )
+
+
+def _asked(run: ReferenceRun) -> dict[str, Any]:
+    """What must be equal, the algorithm first: name and settings follow from it."""
+    return {"algorithm": run.reference.algorithm} | run.model_dump(mode="json", exclude={"data", "obs"})
+
+
+def _at(values: dict[str, Any], path: str) -> Any:
+    """What is at a dotted path, nothing where it leads nowhere."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
 
 
 # ---------------------------------------------------------------------------------------------------------- checkpoints
@@ -77,14 +98,16 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(path for path in (out / "checkpoints").glob("epoch_*") if path.is_dir())
 
 
-def epoch_of(checkpoint: Path) -> int:
-    """Epochs trained."""
-    return int(checkpoint.name.removeprefix("epoch_"))
+def trained(checkpoint: Path) -> tuple[int, int]:
+    """(epochs, steps of the next epoch) behind a checkpoint."""
+    epoch, _, within = checkpoint.name.removeprefix("epoch_").partition("_step_")
+    return int(epoch), int(within or 0)
 
 
-def save_checkpoint(out: Path, epoch: int, model: dict, learning: dict) -> None:
-    """Write checkpoints/epoch_<epoch> so that it is complete or absent, then drop all but the last two."""
-    folder = out / "checkpoints" / f"epoch_{epoch:05d}"
+def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: dict) -> None:
+    """Write checkpoints/epoch_<epoch>[_step_<within>], complete or absent, then drop all but the last two."""
+    name = f"epoch_{epoch:05d}" + (f"_step_{within:08d}" if within else "")
+    folder = out / "checkpoints" / name
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with full_disk_is_a_sentence(folder):

@@ -6,7 +6,6 @@ policy here, by its last checkpoint.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,10 @@ from robo_orl.data import layout
 from robo_orl.data.cache import EpisodeArrays, check_task, open_cache
 from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
 from robo_orl.engine.run_folder import read_json, write_json
-from robo_orl.errors import RunError, UsageError, unknown
+from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
+from robo_orl.errors import UsageError, unknown
 from robo_orl.references.algorithms import import_robomimic, quiet, robomimic_config
+from robo_orl.references.batches import Batches
 from robo_orl.references.loop import Training, progress_bar, seed_all, train_epoch
 from robo_orl.references.run import (
     LEARNING,
@@ -26,8 +27,8 @@ from robo_orl.references.run import (
     ReferenceRun,
     check_resumable,
     checkpoints,
-    epoch_of,
     save_checkpoint,
+    trained,
     write_run,
 )
 from robo_orl.references.weights import read_state, read_weights
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from robomimic.algo import Algo
     from robomimic.config import Config
 
-CHECKPOINT_STEPS = 5000  # as robomimic's default of 50 epochs of 100 steps
+CHECKPOINT_STEPS = 1000  # as our own trainings have it
 
 
 def train_reference(
@@ -50,12 +51,13 @@ def train_reference(
 ) -> dict[str, Any]:
     """Train in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
-    stop_at: end after this epoch with a checkpoint, as if interrupted there.
+    stop_at: end after this epoch with a checkpoint, as if interrupted there. Ctrl-C, or SIGTERM on the command line,
+    ends it after the step under way, with a checkpoint too.
 
     Raises:
         UsageError: data of another task, without the keys, the mask or the next_obs that the algorithm needs, settings
             that robomimic refuses, a folder that holds another run.
-        RunError: a loss that is not finite, a full disk; the checkpoints before stay.
+        RunError: a loss that is not finite, a full disk; the checkpoints before stay. Interrupted among them.
     """
     out = Path(out)
     run = _asked(reference, task, Path(data), seed)
@@ -65,12 +67,8 @@ def train_reference(
     import_robomimic()
     training = _start(run, out)
     epochs = reference.settings["train"]["num_epochs"]
-    try:
+    with interruption_is_a_sentence(lambda: checkpoints(out)):
         _train(training, min(stop_at or epochs, epochs), progress)
-    except KeyboardInterrupt:
-        found = checkpoints(out)
-        where = f"from {found[-1].name}" if found else "from the start, since there is no checkpoint yet"
-        raise RunError(f"Interrupted; the same command goes on {where}.") from None
     return _summary(training, epochs)
 
 
@@ -88,7 +86,12 @@ def _asked(reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int) 
     train = reference.settings["train"]
     if train["hdf5_load_next_obs"]:
         _check_next_obs(data, reference, arrays)
-    arrays.chosen(train["hdf5_filter_key"])
+    longest = int(arrays.lengths[arrays.chosen(train["hdf5_filter_key"])].max())
+    if train["seq_length"] > longest:
+        raise UsageError(
+            f"train.seq_length is {train['seq_length']}, and the longest episode of {data} has {longest} steps: every "
+            "sequence would be padding in part."
+        )
     obs = {key: arrays.spec[key] for key in sorted(keys)}  # robomimic's order
     return ReferenceRun(
         reference=reference,
@@ -131,15 +134,17 @@ def _start(run: ReferenceRun, out: Path) -> Training:
     )
     stats = dataset.get_obs_normalization_stats() if train["hdf5_normalize_obs"] else None
     write_run(out, run)
-    found, wall_s = checkpoints(out), 0.0
-    if found:
+    training = Training(run, out, config, algo, loader, stats, epoch=0, wall_s=0.0)
+    if found := checkpoints(out):
         algo.deserialize(read_weights(found[-1] / MODEL)["model"])
         learning = read_state(found[-1] / LEARNING)
         restore_learning(algo, learning["algo"])
-        wall_s = learning["wall_s"]
-    epoch = epoch_of(found[-1]) if found else 0
-    drop_rows_after(out / "metrics.jsonl", epoch * run.reference.settings["experiment"]["epoch_every_n_steps"])
-    return Training(run, out, config, algo, loader, stats, epoch, wall_s)
+        training.wall_s = learning["wall_s"]
+        training.epoch, training.within = trained(found[-1])
+        if training.within:
+            training.batches = Batches.restored(loader, learning["batches"])
+    drop_rows_after(out / "metrics.jsonl", training.step)
+    return training
 
 
 def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
@@ -162,13 +167,16 @@ def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
 
 
 def _train(training: Training, last: int, progress: bool) -> None:
-    """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS and at the end."""
-    every = math.ceil(CHECKPOINT_STEPS / training.steps_per_epoch)
-    with progress_bar(training, progress) as bar:
+    """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS, at the end and where it is stopped."""
+    with progress_bar(training, progress) as bar, stop_between_steps() as stop:
         while training.epoch < last:
-            train_epoch(training, bar)
-            if training.epoch % every == 0 or training.epoch == last:
+            due = (training.step // CHECKPOINT_STEPS + 1) * CHECKPOINT_STEPS
+            train_epoch(training, bar, stop, due)
+            stopped = stop.asked
+            if stopped or training.step == due or training.epoch == last:
                 _save(training)
+            if stopped and training.epoch < last:
+                raise KeyboardInterrupt
 
 
 def _save(training: Training) -> None:
@@ -194,7 +202,9 @@ def _save(training: Training) -> None:
     if training.stats is not None:
         model["obs_normalization_stats"] = tensor_utils.to_list(training.stats)
     learning = {"algo": learning_state(training.algo), "wall_s": training.seconds}
-    save_checkpoint(training.out, training.epoch, model, learning)
+    if training.batches is not None:
+        learning["batches"] = training.batches.state()
+    save_checkpoint(training.out, training.epoch, training.within, model, learning)
 
 
 def _summary(training: Training, epochs: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,13 @@ def read_weights(path: Path, trust_pickle: bool = False) -> dict[str, Any]:
 def _unpickled(path: Path, trust_pickle: bool) -> Any:
     if not path.is_file():
         raise UsageError(f"There is no checkpoint {path}.")
+    if wrong := _wrong_file(path):
+        raise UsageError(f"{path} is no checkpoint: {wrong}.")
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
+        if trust_pickle or "truncated" in str(error):
+            raise UsageError(f"{path} is damaged or cut short; copy it again.") from None
         named = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)|Unsupported class ([\w.]+)", str(error))
         what = f" (it names {next(filter(None, named.groups()))})" if named else ""
         raise UsageError(
@@ -56,6 +61,17 @@ def _unpickled(path: Path, trust_pickle: bool) -> Any:
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, ImportError) as error:
         raise UsageError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:160]}.") from None
+
+
+def _wrong_file(path: Path) -> str:
+    """Why a file cannot be what torch writes, by how it begins and ends; empty where it may be."""
+    with path.open("rb") as stream:
+        begins = stream.read(2)
+    if not begins:
+        return "it is empty"
+    if begins == b"PK":  # torch's zip archive, whose table of contents comes last
+        return "" if zipfile.is_zipfile(path) else "it is cut short, so copy it again"
+    return "" if begins[:1] == b"\x80" else "it is text or a file of another kind"  # a pickle, as before torch 1.6
 
 
 def _check_low_dim(observation: dict, path: Path) -> None:

@@ -35,7 +35,17 @@ def load(results: Path) -> Cells:
     found, manifest = read_cells(results), read_manifest(results)
     costs = read_costs(results)
     asked = [cost for cost in costs if not manifest or manifest.costs is None or cost.key in manifest.costs]
+    if manifest and (manifest.config.get("evaluation") or {}).get("starts") == "tuning":
+        raise UsageError(
+            f"{results} holds trials of `robo-orl tune`, judged on start states that no result is from; a suite that "
+            f"says `tuned: {results / 'tuned.yaml'}` uses what they chose, and its results are what to report."
+        )
     if not found and not costs and manifest is None:
+        if any((results / name).exists() for name in ("config.json", "reference.json")):  # a training's
+            raise UsageError(
+                f"{results} is the folder of one run: `robo-orl eval {results}` judges it, and a report is of a suite, "
+                "from the folder that `robo-orl bench` writes."
+            )
         raise UsageError(f"{results} holds no results: it has neither suite.json nor cells/ (see `robo-orl bench`).")
     rows = {record.cell: rows for record, rows in found}
     kept = asked_for([record for record, _ in found], manifest)

@@ -31,7 +31,7 @@ from robo_orl.sweep.cells import expand, load_suite, policy_of
 from robo_orl.sweep.local import LocalRunner
 from robo_orl.sweep.lock import locked
 from robo_orl.sweep.search import Point, Search, nested, size_of, space_of
-from robo_orl.sweep.tuned import Chosen, Tuned
+from robo_orl.sweep.tuned import Chosen, Tuned, load_tuned
 
 TUNED = "tuned.yaml"
 
@@ -52,24 +52,34 @@ class Plan:
 
     @staticmethod
     def of(
-        suite: str, policies: str, task: str, regime: str, trials: int, episodes: int, seed: int, settings: list[str]
+        suite: str,
+        policies: str | None,
+        task: str | None,
+        regime: str | None,
+        trials: int,
+        episodes: int,
+        seed: int,
+        settings: list[str],
     ) -> Plan:
-        """The plan that the options of `robo-orl tune` ask for.
+        """The plan that the options of `robo-orl tune` ask for; None is the default of an option.
 
-        Raises UsageError where the suite has no such policy, task or regime.
+        Raises UsageError where the suite has no such policy, task or regime, or policies names none.
         """
         config = load_suite(suite)
         if not config.groups:
             raise UsageError(f"suite {config.name} trains nothing: there is nothing to tune.")
-        group = next((g for g in config.groups if not task or task in g.tasks), config.groups[0])
+        group = next((g for g in config.groups if task is None or task in g.tasks), config.groups[0])
         known = {choice.name or Path(choice.use).stem: choice for g in config.groups for choice in g.policies}
-        names = [name.strip() for name in policies.split(",") if name.strip()]
-        names = names or [choice.name or Path(choice.use).stem for choice in group.policies]
+        names = [choice.name or Path(choice.use).stem for choice in group.policies]
+        if policies is not None:
+            names = [name.strip() for name in policies.split(",") if name.strip()]
+            if not names:
+                raise UsageError("--policies names no policy; leave it out for those of the suite's first group.")
         asked = [("policy of the suite", name, known) for name in names]
-        asked += [("task of the suite", task, {t for g in config.groups for t in g.tasks})] if task else []
-        asked += [("regime of the suite", regime, {r for g in config.groups for r in g.regimes})] if regime else []
+        asked += [("task of the suite", task, {t for g in config.groups for t in g.tasks})]
+        asked += [("regime of the suite", regime, {r for g in config.groups for r in g.regimes})]
         for what, name, among in asked:
-            if name not in among:
+            if name is not None and name not in among:
                 raise unknown(what, name, sorted(among))
         return Plan(
             suite=config,
@@ -145,16 +155,18 @@ def score_of(evaluation: Evaluation) -> float:
 def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
     """Run the plan's trials into the results folder `out`; returns what tuned.yaml holds, and every trial.
 
-    A second call computes nothing; one after a kill goes on where that one was.
+    A second call computes nothing; one after a kill goes on where that one was; one of more trials or with more
+    policies goes on from the trials that are there.
 
     Raises:
-        UsageError: another bench at work in the folder.
+        UsageError: another bench at work in the folder, or a tuned.yaml in it of another search, or of more trials.
         RunError: a trial failed, or optuna is not installed.
     """
     out = Path(out).resolve()
     found = {name: Trials(Search(plan.policy(name), plan.seed), []) for name in plan.choices}
     asked: list[PolicyChoice] = []
     with locked(out) as lock:
+        before = _trials_there(plan, out / TUNED)
         runner = LocalRunner(out / "logs", lock)
         for number in range(plan.trials):
             points = {name: point for name, trials in found.items() if (point := trials.search.ask()) is not None}
@@ -165,9 +177,42 @@ def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = Tru
                 found[name].search.tell(score_of(evaluation))
                 found[name].done.append((point, evaluation))
             tuned = _tuned(plan, found)
-            write_text(out / TUNED, _text(tuned, plan))
+            if number + 1 > before or number + 1 == plan.trials:  # until then the file tells of more than was done here
+                write_text(out / TUNED, _text(tuned, plan))
     every_trial = {name: _told(trials) for name, trials in found.items()}
     return {"file": str(out / TUNED), **tuned.model_dump(mode="json"), "every_trial": every_trial}
+
+
+def _trials_there(plan: Plan, file: Path) -> int:
+    """How many trials a policy has in a file of the same search, 0 without one; UsageError for another search."""
+    if not file.exists():
+        return 0
+    there = load_tuned(str(file))
+    theirs = there.model_dump(mode="json")
+    changed = next((key for key, value in _head(plan).items() if key in theirs and theirs[key] != value), None)
+    lost = [name for name in there.policies if name not in plan.choices]
+    if changed:
+        what = f"with another {changed} ({theirs[changed]} there, {_head(plan)[changed]} here)"
+    elif lost:
+        what = f"that has {', '.join(lost)} too"
+    elif plan.trials < there.trials:
+        what = f"of {there.trials} trials, more than {plan.trials}"
+    else:
+        return max((chosen.trials for chosen in there.policies.values()), default=0)
+    raise UsageError(f"{file} is of a search {what}; choose another --out.")
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    """What a search is, beside its policies and how many trials each has."""
+    return {
+        "suite": plan.suite.name,
+        "task": plan.task,
+        "regime": plan.regime,
+        "episodes": plan.episodes,
+        "seed": plan.seed,
+        "steps": plan.policy(next(iter(plan.choices))).steps,
+        "set": plan.layer,
+    }
 
 
 def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, workers: int, progress: bool) -> dict[str, Evaluation]:
@@ -176,8 +221,9 @@ def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, workers: int, progr
     summary = Bench(suite, cells, out).run(runner, workers, progress)
     if summary["failed"]:
         first = summary["failed"][0]
+        reason = first["reason"].rstrip(".")
         raise RunError(
-            f"{len(summary['failed'])} trial(s) failed; {first['cell']} at {first['step']}: {first['reason']}. "
+            f"{len(summary['failed'])} trial(s) failed; {first['cell']} at {first['step']}: {reason}. "
             "Run the same command again to retry them."
         )
     return {cell.policy.name: read_record(out / CELLS / cell.name).evaluation for cell in cells}
@@ -196,18 +242,7 @@ def _tuned(plan: Plan, found: dict[str, Trials]) -> Tuned:
             k=evaluation.success_once.k,
             n=evaluation.success_once.n,
         )
-    first = next(iter(plan.choices))
-    return Tuned(
-        name=plan.suite.name,
-        suite=plan.suite.name,
-        task=plan.task,
-        regime=plan.regime,
-        trials=plan.trials,
-        episodes=plan.episodes,
-        seed=plan.seed,
-        steps=plan.policy(first).steps,
-        policies=policies,
-    )
+    return Tuned(name=plan.suite.name, trials=plan.trials, policies=policies, **_head(plan))
 
 
 def _told(trials: Trials) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from policy_files import policy_files
 from safetensors.torch import load_file
 
 from robo_orl.engine.checkpoint import checkpoints, load_agent
+from robo_orl.engine.stopping import stop_between_steps
 from robo_orl.engine.train import train
-from robo_orl.errors import RunError, UsageError
+from robo_orl.errors import Interrupted, RunError, UsageError
 
 IQL = tiny.CASES["iql_separate"]
 
@@ -166,6 +167,46 @@ def test_an_interruption_is_a_sentence(data, tmp_path, monkeypatch):
     monkeypatch.setattr("robo_orl.engine.train._train_step", _interrupted)
     with pytest.raises(RunError, match="goes on from step_00000002"):
         train(tiny.run_of(data), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_stopped_by_a_scheduler_it_saves_the_step_under_way(data, tmp_path, monkeypatch, again):
+    """One SIGTERM, or two at once as launchers send: a checkpoint that was not due, and the run ends the same."""
+    from robo_orl.engine import train as engine
+
+    step, old = engine._train_step, signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def told_in_the_third(training, number, monitor):
+        for _ in range((number == 2) * (1 + again)):
+            signal.raise_signal(signal.SIGTERM)
+        return step(training, number, monitor)
+
+    try:
+        with monkeypatch.context() as patch, pytest.raises(Interrupted, match="goes on from step_00000003"):
+            patch.setattr("robo_orl.engine.train._train_step", told_in_the_third)
+            train(tiny.run_of(data), tmp_path / "run", progress=False)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_00000003"]
+    assert train(tiny.run_of(data), tmp_path / "run", progress=False)["finished"]
+    train(tiny.run_of(data), tmp_path / "whole", progress=False)
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_second_signal_does_not_wait(monkeypatch):
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    monkeypatch.setattr("robo_orl.engine.stopping.AT_ONCE_AFTER_S", -1.0)
+    try:
+        with stop_between_steps() as stop:
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.asked
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        with stop_between_steps(alone=False), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 def _interrupted(*_: object) -> None:

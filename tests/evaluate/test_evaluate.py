@@ -78,6 +78,8 @@ def test_a_terminal_shows_every_rate_with_its_k_n_and_interval(run, on_the_line)
     assert lines["success"] == f"{k} of 6 ({100 * k / 6:.0f} %, 95 % interval {low:.0f} to {high:.0f})"
     assert lines["  goal"].endswith("of those that reached the stage before")
     assert "not finished" not in lines["policy"] and "run again" not in lines
+    result["stages"][-1]["conditional"] |= {"k": 0, "n": 0}
+    assert in_words(result)["  goal"] == lines["  goal"].partition(";")[0], "of nobody there is no rate"
 
 
 def test_episodes_do_not_depend_on_the_number_of_workers(run, on_the_line, tmp_path):
@@ -176,7 +178,7 @@ def test_another_observation_than_in_training_is_named(run, on_the_line, monkeyp
 
 
 def test_a_folder_that_is_no_run_is_a_bad_request(tmp_path):
-    with pytest.raises(UsageError, match="is its folder that of a trained run"):
+    with pytest.raises(UsageError, match="There is no trained run in"):
         quick(tmp_path, 2)
 
 

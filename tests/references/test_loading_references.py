@@ -57,10 +57,28 @@ def test_an_encoder_before_low_dim_keys_is_refused(trained, tmp_path):
         read_weights(tmp_path / "core.pth")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"epochs: 5", b"PK\x03\x04 cut short"])
-def test_what_is_no_checkpoint_is_one_sentence(content, tmp_path):
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "it is empty"),
+        (b"no checkpoint at all", "text or a file of another kind"),
+        (b"epochs: 5", "text or a file of another kind"),
+        (b"PK\x03\x04 cut short", "it is cut short"),
+        (b"\x80\x02}q", "cannot be read|cut short"),
+    ],
+)
+def test_what_is_no_checkpoint_is_one_sentence(content, sentence, trust, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(UsageError, match="a.pth"):
+    with pytest.raises(UsageError, match=f"a.pth .*({sentence})") as told:
+        read_weights(tmp_path / "a.pth", trust)
+    assert "--trust-pickle" not in str(told.value)
+
+
+def test_half_a_checkpoint_is_called_cut_short(trained, tmp_path):
+    whole = (checkpoints(trained("iql"))[-1] / "model.pth").read_bytes()
+    (tmp_path / "a.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="it is cut short, so copy it again"):
         read_weights(tmp_path / "a.pth")
 
 

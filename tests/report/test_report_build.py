@@ -195,6 +195,9 @@ def test_a_folder_without_results_is_a_usage_error_and_writes_nothing(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no results"):
         build(tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "empty" / "reference.json").write_text("{}")
+    with pytest.raises(UsageError, match="empty is the folder of one run: `robo-orl eval "):
+        build(tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -24,7 +24,7 @@ GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg"], "policies": ["bc", "cr
 
 
 def plan(suite, **changes):
-    options = {"policies": "", "task": "", "regime": "", "trials": 4, "episodes": 6, "seed": 0, "settings": []}
+    options = {"policies": None, "task": None, "regime": None, "trials": 4, "episodes": 6, "seed": 0, "settings": []}
     return Plan.of(suite, **(options | changes))
 
 
@@ -65,6 +65,54 @@ def test_a_second_call_computes_nothing_and_more_trials_go_on_from_there(presets
     more = tune(plan(suite, trials=4), tmp_path / "out", workers=2, progress=False)
     assert [trials[:3] for trials in more["every_trial"].values()] == list(first["every_trial"].values())
     assert sum(call["kind"] == "eval" for call in fakes.calls()[done:]) == 2  # one more trial of either policy
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"policies": "critic"}, "of a search that has bc too"),
+        ({"task": "toy_long"}, r"with another task \(toy there, toy_long here\)"),
+        ({"episodes": 5}, r"with another episodes \(6 there, 5 here\)"),
+        ({"seed": 1}, "another seed"),
+        ({"settings": ["optim.steps=7"]}, "another steps"),
+        ({"settings": ["optim.batch_size=8"]}, "another set "),
+        ({"trials": 1}, "of 2 trials, more than 1"),
+    ],
+)
+def test_what_another_search_chose_is_not_overwritten(presets, fakes, tmp_path, changes, says):
+    suite = presets(groups=[GROUP])
+    tune(plan(suite, policies="bc", trials=2), tmp_path / "out", workers=2, progress=False)
+    before, calls = (tmp_path / "out" / "tuned.yaml").read_text(), len(fakes.calls())
+    with pytest.raises(UsageError, match=f"tuned.yaml is .*{says}.*choose another --out"):
+        tune(plan(suite, **({"policies": "bc", "trials": 2} | changes)), tmp_path / "out", workers=2, progress=False)
+    assert (tmp_path / "out" / "tuned.yaml").read_text() == before and len(fakes.calls()) == calls
+
+
+def test_trials_are_nothing_to_report(presets, fakes, tmp_path):
+    tune(plan(presets(groups=[GROUP]), policies="bc", trials=1), tmp_path / "out", workers=2, progress=False)
+    with pytest.raises(UsageError, match=r"out holds trials of `robo-orl tune`.*`tuned: .*out/tuned.yaml`"):
+        build(tmp_path / "out", tmp_path / "out")
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_more_policies_join_a_search(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP])
+    first = tune(plan(suite, policies="bc", trials=2), tmp_path / "out", workers=2, progress=False)
+    both = tune(plan(suite, policies="critic,bc", trials=2), tmp_path / "out", workers=2, progress=False)
+    assert both["policies"].keys() == {"bc", "critic"} and both["policies"]["bc"] == first["policies"]["bc"]
+
+
+def test_an_interrupted_continuation_leaves_what_was_chosen(presets, fakes, tmp_path):
+    suite = presets(groups=[GROUP])
+    tune(plan(suite, policies="bc", trials=2), tmp_path / "out", workers=2, progress=False)
+    before = (tmp_path / "out" / "tuned.yaml").read_text()
+    fakes(fail="critic_trial0")
+    with pytest.raises(RunError, match=r"the fake was told to fail\. Run the same"):
+        tune(plan(suite, policies="bc,critic", trials=3), tmp_path / "out", workers=2, progress=False)
+    fakes(fail="bc_trial2")
+    with pytest.raises(RunError):
+        tune(plan(suite, policies="bc", trials=3), tmp_path / "out", workers=2, progress=False)
+    assert (tmp_path / "out" / "tuned.yaml").read_text() == before
 
 
 def test_a_failed_trial_is_an_error_that_can_be_retried(presets, fakes, tmp_path):
@@ -126,6 +174,9 @@ def test_tuning_is_no_part_of_an_untouched_cells_address(presets, fakes, tmp_pat
     ("changes", "message"),
     [
         ({"policies": "bc,critik"}, "Did you mean 'critic'"),
+        ({"policies": ""}, "--policies names no policy"),
+        ({"policies": " , "}, "--policies names no policy"),
+        ({"task": ""}, "Unknown task of the suite ''"),
         ({"task": "toi"}, "Did you mean 'toy'"),
         ({"regime": "mgg"}, "Did you mean 'mg'"),
     ],
