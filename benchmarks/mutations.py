@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 ORACLES = "tests/objectives/test_oracle_values.py"
 ROUTES = "tests/objectives/test_routes.py"
 WINDOWS = "tests/data/test_windows.py"
+READS = "tests/models/test_parts_that_are_read.py"
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,49 @@ FAULTS = {
         (("models/action_heads/gaussian.py", " - (above - below).log()", ""),),
         ("tests/models/test_action_heads_density.py",),
         "gaussian",
+    ),
+    "flow_blind_to_time": Fault(
+        "The expert of a flow is blind to the time: a noisy chunk and a clean one get the same answer",
+        (
+            ("models/action_heads/flow.py", "self.time_in(time_features(t).to", "self.time_in(time_features(t * 0).to"),
+            (
+                "models/action_heads/flow_expert.py",
+                "self.time_in(time_features(t).to",
+                "self.time_in(time_features(t * 0).to",
+            ),
+        ),
+        (READS,),
+        "time",
+    ),
+    "first_tokens_for_action_queries": Fault(
+        "Parallel heads read the first h tokens, which are pictures, instead of their action queries, the last h",
+        (("models/action_heads/parallel.py", "[:, -self.count :]", "[:, : self.count]"),),
+        (READS,),
+        "query",
+    ),
+    "small_critic_of_full_size": Fault(
+        "The small backbone of a critic (separate_small) is built at the policy's full size",
+        (("models/agent.py", '"separate_small": config.small_size', '"separate_small": self.policy.backbone.size'),),
+        (READS,),
+        "size",
+    ),
+    "slow_critic_on_online_tokens": Fault(
+        "A full_ema target evaluates its slow heads on the tokens of the online backbone",
+        (("models/targets.py", "self.backbone(obs) if self.full else wide(tokens)", "wide(tokens)"),),
+        (READS,),
+        "slow_critic",
+    ),
+    "online_policy_for_the_slow_one": Fault(
+        "The slow copy of the policy is the online head itself",
+        (
+            (
+                "models/step.py",
+                "(self.agent.slow_head, wide(tokens.detach())) if slow",
+                "(self.agent.action_head, wide(tokens.detach())) if slow",
+            ),
+        ),
+        (READS,),
+        "slow_policy",
     ),
 }
 
