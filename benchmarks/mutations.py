@@ -24,6 +24,9 @@ ORACLES = "tests/objectives/test_oracle_values.py"
 ROUTES = "tests/objectives/test_routes.py"
 WINDOWS = "tests/data/test_windows.py"
 READS = "tests/models/test_parts_that_are_read.py"
+REFERENCES = "tests/references/test_named_algorithms.py"
+TRIALS = "tests/sweep/test_tune_trials.py"
+BACKUPS = "tests/engine/test_what_is_backed_up.py"
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,126 @@ FAULTS = {
         ),
         (READS,),
         "slow_policy",
+    ),
+    "another_reference_than_named": Fault(
+        "The reference `cql` is robomimic's IQL",
+        (("references/algorithms.py", '"cql": Algorithm("cql"', '"cql": Algorithm("iql"'),),
+        (REFERENCES,),
+        "named",
+    ),
+    "reference_acts_unnormalised": Fault(
+        "A reference that learned from normalised observations acts on raw ones",
+        (
+            (
+                "references/algo.py",
+                "RolloutPolicy(fork(policy.policy), policy.obs_normalization_stats)",
+                "RolloutPolicy(fork(policy.policy))",
+            ),
+        ),
+        (REFERENCES,),
+        "acts",
+    ),
+    "stages_do_not_count": Fault(
+        "A search's score is its successes alone: trials of equal successes are equal",
+        (("sweep/tune.py", " + 0.999 * evaluation.stages_reached", ""),),
+        (TRIALS,),
+        "stages",
+    ),
+    "last_of_equal_trials": Fault(
+        "Of equal trials the last one is chosen: a policy file is left for nothing",
+        (("sweep/tune.py", "scores.index(max(scores))", "len(scores) - 1 - scores[::-1].index(max(scores))"),),
+        (TRIALS,),
+        "equal",
+    ),
+    "variants_settings_lost": Fault(
+        "A trial of a variant is the preset with the point: the variant's own settings are lost",
+        (("sweep/tune.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
+        (TRIALS,),
+        "variant",
+    ),
+    "suites_settings_lost": Fault(
+        "Trials are trained without what the suite lays on every policy",
+        (("sweep/tune.py", "            set=self.layer,\n", ""),),
+        (TRIALS,),
+        "cells",
+    ),
+    "search_for_the_worst": Fault(
+        "A search turns to where scores are low",
+        (("sweep/search.py", 'direction="maximize"', 'direction="minimize"'),),
+        (TRIALS,),
+        "turns",
+    ),
+    "tuned_on_test_starts": Fault(
+        "Trials are judged on the start states that results are from",
+        (("sweep/tune.py", 'starts="tuning"', 'starts="test"'),),
+        (TRIALS,),
+        "cells",
+    ),
+    "starts_ignored": Fault(
+        "An evaluation asked for tuning starts plays the test starts",
+        (("evaluate/evaluate.py", "seen.history, starts)", "seen.history)"),),
+        ("tests/evaluate/test_start_banks.py",),
+        "evaluation_plays",
+    ),
+    "tuning_episodes_taken_for_results": Fault(
+        "Episodes from one bank of start states are kept as those of another",
+        (("evaluate/scores.py", '"starts": hello.starts_sha256,', '"starts": "",'),),
+        ("tests/evaluate/test_start_banks.py",),
+        "never_taken",
+    ),
+    "gamma_not_from_the_file": Fault(
+        "gamma is 0.99 in the windows, whatever the policy file says",
+        (("engine/sources.py", "policy.gamma.value(source.task.horizon)", "0.99"),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "n_step_ignored": Fault(
+        "n_step is ignored: a backup is as long as the chunk",
+        (("engine/sources.py", "            policy.n,\n", "            policy.action_head.chunk,\n"),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "matched_to_the_first_task": Fault(
+        "With several tasks a matched discount is matched to the horizon of the first",
+        (("engine/sources.py", "policy.gamma.value(source.task", "policy.gamma.value(run.task"),),
+        (BACKUPS,),
+        "matched",
+    ),
+    "cut_short_dropped": Fault(
+        "SHARSA's way of timeouts does not reach the windows: what a timeout cuts is dropped",
+        (("engine/sources.py", "            OBJECTIVES[policy.objective.name].cut_short,\n", ""),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "filter_ignored": Fault(
+        "A run with a filter learns from all episodes",
+        (
+            (
+                "engine/sources.py",
+                "            source.filter,\n            policy",
+                "            None,\n            policy",
+            ),
+        ),
+        (BACKUPS,),
+        "filter",
+    ),
+    "the_same_batch_again": Fault(
+        "Every step of a training sees the first batch",
+        (("engine/train.py", "windows.batch(run.seed, step, *mine", "windows.batch(run.seed, 0, *mine"),),
+        (BACKUPS,),
+        "training_learns",
+    ),
+    "refused_without_need": Fault(
+        "A setting that would have done something is refused, as if it did nothing",
+        (("models/compatibility.py", '"tau": critic.target == "none"', '"tau": critic.target != "full_ema"'),),
+        ("tests/objectives/test_no_silent_switch.py",),
+        "tau",
+    ),
+    "refused_for_another_setting": Fault(
+        "A refusal names another setting than the one that was changed",
+        (("models/compatibility.py", '"critic.{name} does nothing here', '"critic.loss does nothing here'),),
+        ("tests/objectives/test_no_silent_switch.py",),
+        "bins or small_size",
     ),
 }
 
