@@ -179,7 +179,7 @@ def check_selection(selection: SelectionConfig, objective: Objective, head: Acti
         return
     if not head.stochastic and objective.values_actions:  # subgoals differ with any head
         raise UsageError(
-            f"selection.num_samples above 1 needs a head that samples: action_head.kind {_one_of('stochastic')}."
+            f"selection.num_samples above 1 needs a head that samples: set action_head.kind to {_one_of('stochastic')}."
         )
     if "q" not in objective.heads and not selection.untrained_critic:
         raise UsageError(
