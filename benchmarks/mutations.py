@@ -26,6 +26,8 @@ WINDOWS = "tests/data/test_windows.py"
 READS = "tests/models/test_parts_that_are_read.py"
 REFERENCES = "tests/references/test_named_algorithms.py"
 TRIALS = "tests/sweep/test_tune_trials.py"
+ACTING = "tests/evaluate/test_acting.py"
+AVERAGE = "tests/models/test_averaged_policy.py"
 BACKUPS = "tests/engine/test_what_is_backed_up.py"
 
 
@@ -315,6 +317,54 @@ FAULTS = {
         (("models/compatibility.py", '"critic.{name} does nothing here', '"critic.loss does nothing here'),),
         ("tests/objectives/test_no_silent_switch.py",),
         "bins or small_size",
+    ),
+    "whole_chunk_executed": Fault(
+        "An evaluation executes the whole chunk, whatever `execute` says",
+        (("evaluate/acting.py", "chunks[:, : self.execute]", "chunks"),),
+        (ACTING,),
+        "executed",
+    ),
+    "lost_success_counts_at_the_end": Fault(
+        "A success that was lost again counts as one at the end",
+        (("evaluate/simulator.py", "Outcome(self.success_once, success_at_end", "Outcome(*[self.success_once] * 2"),),
+        (ACTING,),
+        "lost",
+    ),
+    "other_checkpoints_episodes_kept": Fault(
+        "Episodes of another checkpoint are kept as those of this one",
+        (("evaluate/scores.py", '                "checkpoint": self.checkpoint_sha256,\n', ""),),
+        (ACTING,),
+        "kept",
+    ),
+    "average_without_its_extra_networks": Fault(
+        "The averaged policy leaves out the networks that an objective adds: its one-step policy stays as it began",
+        (("models/policy_average.py", "        average_buffers(self.extra, extra, rate, gather)\n", ""),),
+        (AVERAGE,),
+        "part",
+    ),
+    "average_ranked_on_its_own_tokens": Fault(
+        "A critic that shares its backbone ranks an averaged policy's samples on the averaged tokens, not on its own",
+        (("models/agent.py", "if self.average is not None and self.critic_backbone is None:", "if False:"),),
+        (AVERAGE,),
+        "ranked",
+    ),
+    "reference_filter_ignored": Fault(
+        "A reference with a filter learns from all episodes",
+        (
+            (
+                "references/training.py",
+                "filter_by_attribute=config.train.hdf5_filter_key",
+                "filter_by_attribute=None",
+            ),
+        ),
+        (REFERENCES,),
+        "filter",
+    ),
+    "reference_sees_all_keys": Fault(
+        "A reference sees every observation of the file, whatever low_dim says",
+        (("references/training.py", "reference.low_dim or list(arrays.spec)", "list(arrays.spec)"),),
+        (REFERENCES,),
+        "keys",
     ),
 }
 
