@@ -23,6 +23,12 @@ ROOT = Path(__file__).parents[1]
 ORACLES = "tests/objectives/test_oracle_values.py"
 ROUTES = "tests/objectives/test_routes.py"
 WINDOWS = "tests/data/test_windows.py"
+READS = "tests/models/test_parts_that_are_read.py"
+REFERENCES = "tests/references/test_named_algorithms.py"
+TRIALS = "tests/sweep/test_tune_trials.py"
+ACTING = "tests/evaluate/test_acting.py"
+AVERAGE = "tests/models/test_averaged_policy.py"
+BACKUPS = "tests/engine/test_what_is_backed_up.py"
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,217 @@ FAULTS = {
         (("models/action_heads/gaussian.py", " - (above - below).log()", ""),),
         ("tests/models/test_action_heads_density.py",),
         "gaussian",
+    ),
+    "flow_blind_to_time": Fault(
+        "The expert of a flow is blind to the time: a noisy chunk and a clean one get the same answer",
+        (
+            ("models/action_heads/flow.py", "self.time_in(time_features(t).to", "self.time_in(time_features(t * 0).to"),
+            (
+                "models/action_heads/flow_expert.py",
+                "self.time_in(time_features(t).to",
+                "self.time_in(time_features(t * 0).to",
+            ),
+        ),
+        (READS,),
+        "time",
+    ),
+    "first_tokens_for_action_queries": Fault(
+        "Parallel heads read the first h tokens, which are pictures, instead of their action queries, the last h",
+        (("models/action_heads/parallel.py", "[:, -self.count :]", "[:, : self.count]"),),
+        (READS,),
+        "query",
+    ),
+    "small_critic_of_full_size": Fault(
+        "The small backbone of a critic (separate_small) is built at the policy's full size",
+        (("models/agent.py", '"separate_small": config.small_size', '"separate_small": self.policy.backbone.size'),),
+        (READS,),
+        "size",
+    ),
+    "slow_critic_on_online_tokens": Fault(
+        "A full_ema target evaluates its slow heads on the tokens of the online backbone",
+        (("models/targets.py", "self.backbone(obs) if self.full else wide(tokens)", "wide(tokens)"),),
+        (READS,),
+        "slow_critic",
+    ),
+    "online_policy_for_the_slow_one": Fault(
+        "The slow copy of the policy is the online head itself",
+        (
+            (
+                "models/step.py",
+                "(self.agent.slow_head, wide(tokens.detach())) if slow",
+                "(self.agent.action_head, wide(tokens.detach())) if slow",
+            ),
+        ),
+        (READS,),
+        "slow_policy",
+    ),
+    "another_reference_than_named": Fault(
+        "The reference `cql` is robomimic's IQL",
+        (("references/algorithms.py", '"cql": Algorithm("cql"', '"cql": Algorithm("iql"'),),
+        (REFERENCES,),
+        "named",
+    ),
+    "reference_acts_unnormalised": Fault(
+        "A reference that learned from normalised observations acts on raw ones",
+        (
+            (
+                "references/algo.py",
+                "RolloutPolicy(fork(policy.policy), policy.obs_normalization_stats)",
+                "RolloutPolicy(fork(policy.policy))",
+            ),
+        ),
+        (REFERENCES,),
+        "acts",
+    ),
+    "stages_do_not_count": Fault(
+        "A search's score is its successes alone: trials of equal successes are equal",
+        (("sweep/tune.py", " + 0.999 * evaluation.stages_reached", ""),),
+        (TRIALS,),
+        "stages",
+    ),
+    "last_of_equal_trials": Fault(
+        "Of equal trials the last one is chosen: a policy file is left for nothing",
+        (("sweep/tune.py", "scores.index(max(scores))", "len(scores) - 1 - scores[::-1].index(max(scores))"),),
+        (TRIALS,),
+        "equal",
+    ),
+    "variants_settings_lost": Fault(
+        "A trial of a variant is the preset with the point: the variant's own settings are lost",
+        (("sweep/tune.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
+        (TRIALS,),
+        "variant",
+    ),
+    "suites_settings_lost": Fault(
+        "Trials are trained without what the suite lays on every policy",
+        (("sweep/tune.py", "            set=self.layer,\n", ""),),
+        (TRIALS,),
+        "cells",
+    ),
+    "search_for_the_worst": Fault(
+        "A search turns to where scores are low",
+        (("sweep/search.py", 'direction="maximize"', 'direction="minimize"'),),
+        (TRIALS,),
+        "turns",
+    ),
+    "tuned_on_test_starts": Fault(
+        "Trials are judged on the start states that results are from",
+        (("sweep/tune.py", 'starts="tuning"', 'starts="test"'),),
+        (TRIALS,),
+        "cells",
+    ),
+    "starts_ignored": Fault(
+        "An evaluation asked for tuning starts plays the test starts",
+        (("evaluate/evaluate.py", "seen.history, starts)", "seen.history)"),),
+        ("tests/evaluate/test_start_banks.py",),
+        "evaluation_plays",
+    ),
+    "tuning_episodes_taken_for_results": Fault(
+        "Episodes from one bank of start states are kept as those of another",
+        (("evaluate/scores.py", '"starts": hello.starts_sha256,', '"starts": "",'),),
+        ("tests/evaluate/test_start_banks.py",),
+        "never_taken",
+    ),
+    "gamma_not_from_the_file": Fault(
+        "gamma is 0.99 in the windows, whatever the policy file says",
+        (("engine/sources.py", "policy.gamma.value(source.task.horizon)", "0.99"),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "n_step_ignored": Fault(
+        "n_step is ignored: a backup is as long as the chunk",
+        (("engine/sources.py", "            policy.n,\n", "            policy.action_head.chunk,\n"),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "matched_to_the_first_task": Fault(
+        "With several tasks a matched discount is matched to the horizon of the first",
+        (("engine/sources.py", "policy.gamma.value(source.task", "policy.gamma.value(run.task"),),
+        (BACKUPS,),
+        "matched",
+    ),
+    "cut_short_dropped": Fault(
+        "SHARSA's way of timeouts does not reach the windows: what a timeout cuts is dropped",
+        (("engine/sources.py", "            OBJECTIVES[policy.objective.name].cut_short,\n", ""),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "filter_ignored": Fault(
+        "A run with a filter learns from all episodes",
+        (
+            (
+                "engine/sources.py",
+                "            source.filter,\n            policy",
+                "            None,\n            policy",
+            ),
+        ),
+        (BACKUPS,),
+        "filter",
+    ),
+    "the_same_batch_again": Fault(
+        "Every step of a training sees the first batch",
+        (("engine/train.py", "windows.batch(run.seed, step, *mine", "windows.batch(run.seed, 0, *mine"),),
+        (BACKUPS,),
+        "training_learns",
+    ),
+    "refused_without_need": Fault(
+        "A setting that would have done something is refused, as if it did nothing",
+        (("models/compatibility.py", '"tau": critic.target == "none"', '"tau": critic.target != "full_ema"'),),
+        ("tests/objectives/test_no_silent_switch.py",),
+        "tau",
+    ),
+    "refused_for_another_setting": Fault(
+        "A refusal names another setting than the one that was changed",
+        (("models/compatibility.py", '"critic.{name} does nothing here', '"critic.loss does nothing here'),),
+        ("tests/objectives/test_no_silent_switch.py",),
+        "bins or small_size",
+    ),
+    "whole_chunk_executed": Fault(
+        "An evaluation executes the whole chunk, whatever `execute` says",
+        (("evaluate/acting.py", "chunks[:, : self.execute]", "chunks"),),
+        (ACTING,),
+        "executed",
+    ),
+    "lost_success_counts_at_the_end": Fault(
+        "A success that was lost again counts as one at the end",
+        (("evaluate/simulator.py", "Outcome(self.success_once, success_at_end", "Outcome(*[self.success_once] * 2"),),
+        (ACTING,),
+        "lost",
+    ),
+    "other_checkpoints_episodes_kept": Fault(
+        "Episodes of another checkpoint are kept as those of this one",
+        (("evaluate/scores.py", '                "checkpoint": self.checkpoint_sha256,\n', ""),),
+        (ACTING,),
+        "kept",
+    ),
+    "average_without_its_extra_networks": Fault(
+        "The averaged policy leaves out the networks that an objective adds: its one-step policy stays as it began",
+        (("models/policy_average.py", "        average_buffers(self.extra, extra, rate, gather)\n", ""),),
+        (AVERAGE,),
+        "part",
+    ),
+    "average_ranked_on_its_own_tokens": Fault(
+        "A critic that shares its backbone ranks an averaged policy's samples on the averaged tokens, not on its own",
+        (("models/agent.py", "if self.average is not None and self.critic_backbone is None:", "if False:"),),
+        (AVERAGE,),
+        "ranked",
+    ),
+    "reference_filter_ignored": Fault(
+        "A reference with a filter learns from all episodes",
+        (
+            (
+                "references/training.py",
+                "filter_by_attribute=config.train.hdf5_filter_key",
+                "filter_by_attribute=None",
+            ),
+        ),
+        (REFERENCES,),
+        "filter",
+    ),
+    "reference_sees_all_keys": Fault(
+        "A reference sees every observation of the file, whatever low_dim says",
+        (("references/training.py", "reference.low_dim or list(arrays.spec)", "list(arrays.spec)"),),
+        (REFERENCES,),
+        "keys",
     ),
 }
 

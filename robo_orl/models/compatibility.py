@@ -15,8 +15,9 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
     check_vlm(policy, head)
     name, critic = policy.objective.name, policy.critic
     if (objective.samples or objective.extraction.samples) and not head.stochastic:
+        who = _with_extraction(policy, objective.samples)
         raise UsageError(
-            f"Objective '{name}' samples actions, and the action head '{policy.action_head.kind}' is deterministic: "
+            f"Objective {who} samples actions, and the action head '{policy.action_head.kind}' is deterministic: "
             f"set action_head.kind to {_one_of('stochastic')}."
         )
     if objective.heads and critic is None:
@@ -43,9 +44,10 @@ def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHe
             "objective.extraction to awr or advantage_condition."
         )
     if (objective.chooses or objective.extraction.chooses) and policy.selection.num_samples == 1:
+        who = _with_extraction(policy, objective.chooses)
         raise UsageError(
-            f"The policy of objective '{name}' acts by the best of selection.num_samples candidates, and the best of 1 "
-            "is cloning: set selection.num_samples above 1."
+            f"The policy of objective {who} acts by the best of selection.num_samples candidates, and the best of 1 is "
+            "cloning: set selection.num_samples above 1."
         )
     if objective.bootstraps and critic.target == "none":
         raise UsageError(f"Objective '{name}' bootstraps: critic.target must be head_ema or full_ema, not none.")
@@ -157,6 +159,12 @@ def check_flow_steps(policy: PolicyConfig, objective: Objective, head: type[Acti
         raise UsageError(f"The action head '{kind}' integrates no flow: remove action_head.flow_steps.")
 
 
+def _with_extraction(policy: PolicyConfig, of_objective: bool) -> str:
+    """The objective in quotes; with the extraction that was asked for, where the need is not the objective's own."""
+    asked = policy.objective.extraction
+    return f"'{policy.objective.name}'" + ("" if of_objective or asked is None else f" with extraction '{asked.kind}'")
+
+
 def _one_of(trait: str) -> str:
     """The names of the heads that have a trait, as words."""
     names = [name for name, head in ACTION_HEADS.items() if getattr(head, trait)]
@@ -171,7 +179,7 @@ def check_selection(selection: SelectionConfig, objective: Objective, head: Acti
         return
     if not head.stochastic and objective.values_actions:  # subgoals differ with any head
         raise UsageError(
-            f"selection.num_samples above 1 needs a head that samples: action_head.kind {_one_of('stochastic')}."
+            f"selection.num_samples above 1 needs a head that samples: set action_head.kind to {_one_of('stochastic')}."
         )
     if "q" not in objective.heads and not selection.untrained_critic:
         raise UsageError(

@@ -45,8 +45,8 @@ class Distil(Extraction):
         """The teacher is a flow."""
         if policy.action_head.kind != "flow":
             raise UsageError(
-                f"A one-step policy is distilled from a flow, and the action head is '{policy.action_head.kind}': set "
-                "action_head.kind to flow."
+                "The one-step policy of extraction 'distil' is learned from a flow, and the action head is "
+                f"'{policy.action_head.kind}': set action_head.kind to flow."
             )
 
     def modules(self, parts: Parts) -> Modules:

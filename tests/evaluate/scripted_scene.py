@@ -35,7 +35,7 @@ class Bank:
 
 
 class Line:
-    """`position` moves by an eighth of the action; start i begins at -i/3."""
+    """`position` moves by an eighth of the action; start i begins at -i/3, and for tuning a tenth lower."""
 
     spec = {"position": 1}
     action_dim = 1
@@ -50,6 +50,7 @@ class Line:
     def reset(self, start):
         self.scene.fault("reset", start)
         self.start, self.position, self.taken, self.reached = start, -start / 3, 0, np.zeros(2, bool)
+        self.position -= 0.1 * (self.scene.bank == "tuning")
         return self._obs()
 
     def step(self, action):
@@ -77,12 +78,13 @@ class LineScene:
     times: int = 1
     seconds: float = 0.0
     task: TaskConfig = TASK
+    bank: str = "test"
 
     def environment(self):
         return Line(self)
 
     def starts(self):
-        return Bank()
+        return Bank(sha256={"test": "b", "tuning": "c"}[self.bank] * 64)
 
     def fault(self, place, start):
         done = len(list(self.marks.glob("fault-*")))

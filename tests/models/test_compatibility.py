@@ -17,7 +17,7 @@ REFUSED = {
     ),
     "best of identical samples": (
         toy.policy("bc", head="l1", selection={"num_samples": 4}),
-        "head that samples: action_head.kind flow, gaussian, gmm, bins",
+        "head that samples: set action_head.kind to flow, gaussian, gmm, bins",
     ),
     "best of N by no critic": (toy.policy("bc", selection={"num_samples": 4}), "needs a trained Q"),
     "ranking one sample": (toy.policy("bc", selection={"untrained_critic": True}), "num_samples above 1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -38,6 +40,41 @@ SWITCHES = {
     "selection.num_samples": (1, 3),
     "objective.extraction": ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil"),
 }
+MONTE_CARLO = {"mc_awr", "recap"}  # they regress to returns: no Q and no slow copy of it
+BEST_OF = {"bcq", "dqc", "idql", "qc", "sarsa_bon", "sharsa"}  # the best of one candidate would be cloning
+# How a policy may be extracted with the action head of the policy file; objectives not here have a way of their own.
+EXTRACTIONS = {
+    "mc_awr": {"awr", "advantage_condition"},
+    "recap": {"advantage_condition"},
+    "iql": {"awr", "advantage_condition", "distil"},
+    "dqc": {"awr", "advantage_condition", "best_of_n", "distil"},
+    "qc": {"best_of_n", "distil"},
+    "sarsa_bon": {"best_of_n", "distil"},
+    "idql": {"best_of_n"},
+    "bcq": {"best_of_n"},
+    "fql": {"distil"},
+    "qc_fql": {"distil"},
+}
+Refused = Callable[[str, PolicyConfig, Any], bool]
+REFUSED: dict[str, Refused] = {  # (objective, its policy file, new value) -> whether it would do nothing, or cannot be
+    "critic.topology": lambda name, file, value: file.critic.trunk_gradient != 1,
+    "critic.target": lambda name, file, value: (value == "none") != (name in MONTE_CARLO),
+    "critic.loss": lambda name, file, value: value != "hl_gauss" and file.critic.bins != 101,
+    "critic.ensemble": lambda name, file, value: name in MONTE_CARLO or (value == 1 and file.critic.aggregate == "min"),
+    "critic.aggregate": lambda name, file, value: name in MONTE_CARLO or file.critic.ensemble == 1,
+    "critic.tau": lambda name, file, value: name in MONTE_CARLO,
+    "critic.bins": lambda name, file, value: file.critic.loss != "hl_gauss",
+    "critic.value_range": lambda name, file, value: file.critic.loss == "mse",
+    "critic.small_size": lambda name, file, value: True,  # no file has a small critic of its own
+    "action_head.flow_steps": lambda name, file, value: file.action_head.kind != "flow",
+    "n_step": lambda name, file, value: name in {"dqc", "qc_fql"} or (value < 4 and name in {"cql", "cal_ql"}),
+    "selection.num_samples": lambda name, file, value: (
+        name in BEST_OF if value == 1 else name in MONTE_CARLO or file.action_head.kind == "l1"
+    ),
+    "objective.extraction": lambda name, file, value: value not in EXTRACTIONS.get(name, set()),
+    "objective.params.weight": lambda name, file, value: name == "crr",  # whose file says how exp weighs
+}
+REMEDY = r"\b(set|remove|removes|choose|must be|takes)\b"
 # No weight reaches this cut in three steps.
 SAME = {(name, "max_weight") for name in ("iql", "mc_awr", "awac", "crr")}
 OTHER = {("cql", "bc_steps"): 0}  # one step more would be seen after 500
@@ -111,11 +148,17 @@ def as_it_is(name: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("name", "key", "value"), cases())
-def test_a_setting_changes_something_or_is_refused(name, key, value):
-    values = deep_merge(toy.shipped(name).model_dump(mode="json"), nested({key: value}))
+def test_a_setting_changes_something_or_is_refused_by_name_and_with_a_remedy(name, key, value):
+    file = toy.shipped(name)
+    is_refused = key in REFUSED and REFUSED[key](name, file, value)
     try:
-        changed = told(PolicyConfig.model_validate(values))
+        changed = told(PolicyConfig.model_validate(deep_merge(file.model_dump(mode="json"), nested({key: value}))))
     except UsageError as refusal:
-        assert "\n" not in str(refusal)
+        sentence = str(refusal)
+        assert is_refused, sentence
+        assert "\n" not in sentence
+        assert re.search(rf"\b{key.rpartition('.')[2]}\b", sentence), f"{key} is not named: {sentence}"
+        assert re.search(REMEDY, sentence), f"no remedy: {sentence}"
         return
+    assert not is_refused, f"{key} is taken"
     assert changed != as_it_is(name)

@@ -1,0 +1,161 @@
+"""What a trial is: the policy as the suite has it but for one point, played and scored like everyone else's."""
+
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from robo_orl.config import PolicyChoice
+from robo_orl.sweep.cells import expand, policy_of
+from robo_orl.sweep.search import Search, size_of, space_of
+from robo_orl.sweep.tune import Plan, score_of, tune
+
+pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
+VARIANT = {"use": "critic", "name": "variant", "set": {"critic": {"ensemble": 7}, "optim": {"weight_decay": 0.5}}}
+GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg", "mh"], "policies": ["bc", "critic"]}
+
+
+def plan(suite, **changes):
+    options = {"policies": "", "task": "", "regime": "", "trials": 4, "episodes": 6, "seed": 0, "settings": []}
+    return Plan.of(suite, **(options | changes))
+
+
+def evaluation(k, stages):
+    return SimpleNamespace(success_once=SimpleNamespace(k=k, n=6), stages_reached=stages)
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """A function that says how a policy does, (successes of 6, stages reached), instead of training and playing it."""
+
+    def by(does):
+        def run(suite, *_):
+            return {cell.policy.name: evaluation(*does(cell.policy)) for cell in expand(suite)}
+
+        monkeypatch.setattr("robo_orl.sweep.tune._run", run)
+
+    return by
+
+
+def test_one_more_success_beats_every_stage_and_stages_decide_between_equal_successes():
+    cases = list(product((0, 1, 2, 50), (0.0, 0.25, 0.9, 1.0)))
+    by_score = sorted(cases, key=lambda case: score_of(evaluation(*case)))
+    assert by_score == sorted(cases)  # by successes, and then by stages
+    assert len({score_of(evaluation(*case)) for case in cases}) == len(cases)
+
+
+def test_of_trials_with_equal_successes_the_first_that_reached_most_stages_is_chosen(presets, played, tmp_path):
+    reached = {0.001: 0.5, 0.0003: 0.75, 0.003: 0.6}
+    played(lambda policy: (3, reached[policy.optim.lr]))
+    found = tune(plan(presets(groups=[GROUP]), policies="bc", trials=6), tmp_path / "out", progress=False)
+    chosen, trials = found["policies"]["bc"], found["every_trial"]["bc"]
+    rates = [trial["set"].get("optim", {}).get("lr", 0.001) for trial in trials]
+    assert chosen["trial"] == rates.index(0.0003) > 0 and rates.count(0.0003) == 2
+    assert chosen["set"] == trials[chosen["trial"]]["set"]
+
+
+def test_a_success_more_is_chosen_before_stages(presets, played, tmp_path):
+    played(lambda policy: (4, 0.1) if policy.optim.lr == 0.003 else (3, 1.0))
+    found = tune(plan(presets(groups=[GROUP]), policies="bc", trials=6), tmp_path / "out", progress=False)
+    assert found["policies"]["bc"]["set"]["optim"]["lr"] == 0.003 and found["policies"]["bc"]["k"] == 4
+
+
+def test_a_variants_trial_keeps_its_own_settings_and_takes_the_point(presets):
+    suite = presets(groups=[{**GROUP, "policies": ["bc", VARIANT], "set": {"optim": {"steps": 33}}}])
+    asked = plan(suite)
+    trial = asked.trial("variant", 2, {"optim.lr": 0.003})
+    assert trial == PolicyChoice(
+        use="critic", name="variant_trial2",
+        set={"critic": {"ensemble": 7}, "optim": {"weight_decay": 0.5, "lr": 0.003}},
+    )  # fmt: skip
+    over = asked.trial("variant", 3, {"optim.weight_decay": 0.0})
+    (cell,) = expand(asked.cells_of([over]))
+    assert cell.policy.optim.weight_decay == 0.0 and cell.policy.critic.ensemble == 7 and cell.policy.optim.steps == 33
+
+
+def test_trials_are_cells_of_the_task_regime_size_seed_data_and_settings_that_were_asked_for(presets):
+    suite = presets(
+        groups=[GROUP | {"sizes": ["xs", "s"], "set": {"optim": {"steps": 33}}}],
+        data={"episodes": 9}, set={"optim": {"batch_size": 32, "steps": 44}},
+        evaluation={"episodes": 6, "loop": "fast"},
+    )  # fmt: skip
+    asked = plan(suite, task="toy_long", regime="mh", episodes=17, seed=5, settings=["optim.warmup_steps=3"])
+    points = {"bc": {"optim.lr": 0.003}, "critic": {}}
+    cells = expand(asked.cells_of([asked.trial(name, 1, point) for name, point in points.items()]))
+    assert [cell.policy.name for cell in cells] == ["bc_trial1", "critic_trial1"]
+    for cell in cells:
+        assert (cell.task.name, cell.regime, cell.size, cell.seed) == ("toy_long", "mh", "xs", 5)
+        assert cell.data.episodes == 9 and cell.evaluation.episodes == 17
+        assert cell.evaluation.starts == "tuning" and cell.evaluation.loop == "fast"
+        optim = cell.policy.optim
+        assert (optim.steps, optim.batch_size, optim.warmup_steps) == (33, 32, 3)  # the group's lies on the suite's
+    assert cells[0].policy.optim.lr == 0.003
+
+
+def test_a_task_of_a_later_group_takes_that_groups_policies_and_settings(presets):
+    later = {"tasks": ["toy_long"], "regimes": ["mh"], "policies": ["flow"], "set": {"optim": {"steps": 77}}}
+    suite = presets(groups=[{**GROUP, "tasks": ["toy"]}, later])
+    asked = plan(suite, task="toy_long")
+    assert list(asked.choices) == ["flow"] and asked.regime == "mh" and asked.policy("flow").steps == 77
+    assert list(plan(suite).choices) == ["bc", "critic"] and plan(suite).task == "toy"
+
+
+def test_what_was_chosen_is_in_the_file_of_the_search(presets, played, tmp_path):
+    """The file and not the answer is what a suite reads."""
+    played(lambda policy: (6, 1.0) if policy.optim.lr == 0.003 else (3, 0.5))
+    tune(plan(presets(groups=[GROUP]), trials=6, regime="mh"), tmp_path / "out", progress=False)
+    held = yaml.safe_load((tmp_path / "out" / "tuned.yaml").read_text())
+    told = {key: held[key] for key in ("suite", "task", "regime", "trials", "episodes", "seed", "steps")}
+    assert told == {
+        "suite": "small", "task": "toy", "regime": "mh", "trials": 6, "episodes": 6, "seed": 0, "steps": 10,
+    }  # fmt: skip
+    best = held["policies"]["bc"]
+    assert best["set"]["optim"]["lr"] == 0.003 and best["objective"] == "bc"
+    assert (best["k"], best["n"], best["trials"]) == (6, 6, 6) and best["trial"] > 0
+    assert held["policies"]["critic"]["objective"] == "qc"
+
+
+def test_every_policy_has_as_many_trials_as_any_other_but_where_its_space_ends(presets, played, tmp_path):
+    tried = []
+    played(lambda policy: tried.append(policy.name) or (3, 0.5))
+    found = tune(plan(presets(groups=[GROUP]), trials=8), tmp_path / "out", progress=False)
+    assert {name: len(trials) for name, trials in found["every_trial"].items()} == {"bc": 6, "critic": 8}
+    assert set(tried) == {f"bc_trial{i}" for i in range(6)} | {f"critic_trial{i}" for i in range(8)}
+
+
+def test_the_search_is_told_the_score_of_the_point_that_it_asked_for(presets, played, tmp_path, monkeypatch):
+    played(lambda policy: (6, 0.5) if policy.optim.lr == 0.003 else (3, 0.0))
+    asked, scores, real_ask, real_tell = {}, [], Search.ask, Search.tell
+
+    def ask(self):
+        asked[id(self)] = real_ask(self)
+        return asked[id(self)]
+
+    def tell(self, score):
+        scores.append((asked[id(self)], score))
+        return real_tell(self, score)
+
+    monkeypatch.setattr(Search, "ask", ask)
+    monkeypatch.setattr(Search, "tell", tell)
+    tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", progress=False)
+    assert len(scores) == 12
+    for point, score in scores:
+        assert score == pytest.approx(6.4995 if point.get("optim.lr") == 0.003 else 3.0), point
+    assert {score for _, score in scores} == {6.4995, 3.0}
+
+
+def test_a_search_turns_to_where_scores_are_high(monkeypatch):
+    """Of many points those near the best come sooner; with the scores turned round, they come later."""
+    monkeypatch.delenv("ROBO_ORL_PRESETS")  # the policies that ship
+    policy, liked = policy_of(PolicyChoice(use="dqc"), size=None, where="here"), ("optim.lr", 0.003)
+    assert liked[1] in space_of(policy)[liked[0]] and size_of(space_of(policy)) > 60
+
+    def share(sign):
+        search, points = Search(policy, 0), []
+        for _ in range(30):
+            points.append(search.ask())
+            search.tell(sign * float(points[-1].get(liked[0]) == liked[1]))
+        return sum(point.get(liked[0]) == liked[1] for point in points[10:]) / 20
+
+    assert share(1.0) > share(-1.0) + 0.2
