@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 ORACLES = "tests/objectives/test_oracle_values.py"
 ROUTES = "tests/objectives/test_routes.py"
 WINDOWS = "tests/data/test_windows.py"
+ACTING = "tests/objectives/test_acting.py"
+STEP = "tests/models/test_step.py"
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,84 @@ FAULTS = {
         (("models/action_heads/gaussian.py", " - (above - below).log()", ""),),
         ("tests/models/test_action_heads_density.py",),
         "gaussian",
+    ),
+    "subgoal_ignored": Fault(
+        "SHARSA chooses a subgoal and does not go there",
+        (("objectives/sharsa.py", "act(towards, 1, draws", "act(tokens, 1, draws"),),
+        (ACTING,),
+        "sharsa",
+    ),
+    "subgoals_of_noise": Fault(
+        "SHARSA's candidates are noise instead of samples of the learned subgoals",
+        (("objectives/sharsa.py", "return flow.integrate(tokens, ", "return ("),),
+        (ACTING,),
+        "sharsa",
+    ),
+    "bad_actions_asked_for": Fault(
+        "A policy that is told whether an action was good is asked for bad ones in acting",
+        (("objectives/conditioned.py", "good = condition(tokens, ones)", "good = condition(tokens, -ones)"),),
+        (ACTING,),
+        "good",
+    ),
+    "nothing_asked_for": Fault(
+        "A policy that is told whether an action was good is asked for neither in acting",
+        (("objectives/conditioned.py", "good = condition(tokens, ones)", "good = condition(tokens, 0 * ones)"),),
+        (ACTING,),
+        "good",
+    ),
+    "guidance_mirrored": Fault(
+        "Guidance is mirrored: beta becomes 2 - beta",
+        (("objectives/conditioned.py", "0 * ones), self.params.guidance)", "0 * ones), 2 - self.params.guidance)"),),
+        (ACTING,),
+        "guidance",
+    ),
+    "guidance_swapped": Fault(
+        "Guidance leads from the policy that is asked for good actions to the one that is told nothing",
+        (
+            (
+                "objectives/conditioned.py",
+                "integrate(good, noise, guide=plain)",
+                "integrate(plain[0], noise, guide=(good, plain[1]))",
+            ),
+        ),
+        (ACTING,),
+        "guidance",
+    ),
+    "failure_asked_for": Fault(
+        "A return-conditioned policy is asked for failure in acting",
+        (
+            (
+                "objectives/return_conditioned.py",
+                "1.0 if self.params.target is None",
+                "0.0 if self.params.target is None",
+            ),
+        ),
+        (ACTING,),
+        "return_conditioned",
+    ),
+    "acts_without_noise": Fault(
+        "A distilled policy acts at z = 0: one chunk in every state",
+        (("objectives/distil.py", 'z = draws.normal("act"', 'z = 0 * draws.normal("act"'),),
+        (ACTING,),
+        "distilled",
+    ),
+    "deaf_to_noise": Fault(
+        "A one-step policy ignores its noise",
+        (("models/one_step.py", "z = noise.flatten(2)", "z = 0 * noise.flatten(2)"),),
+        (ACTING,),
+        "one_step",
+    ),
+    "whole_chunk_must_be_inside": Fault(
+        "A frame counts as known only where its whole chunk lies in the episode, not just the valued actions",
+        (("models/step.py", "next_action_mask[:, : self.agent.valued_actions].all(-1)", "next_action_mask.all(-1)"),),
+        (STEP,),
+        "known",
+    ),
+    "slow_policy_is_the_learned_one": Fault(
+        "Where the slow policy is asked for, the learned one answers (CRR, MPO, TD3+BC)",
+        (("models/step.py", "(self.agent.slow_head, wide(", "(self.agent.action_head, wide("),),
+        (STEP, ORACLES),
+        "slow",
     ),
 }
 
