@@ -25,6 +25,7 @@ ROUTES = "tests/objectives/test_routes.py"
 WINDOWS = "tests/data/test_windows.py"
 ACTING = "tests/objectives/test_acting.py"
 STEP = "tests/models/test_step.py"
+EQUATIONS = "tests/objectives/test_equations.py"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ FAULTS = {
     ),
     "expectile_upside_down": Fault(
         "The expectile weighs the wrong side: IQL's value tends to the worst action",
-        (("objectives/iql.py", "(u < 0).float()", "(u > 0).float()"),),
+        (("objectives/iql.py", "(u < 0).to(u)", "(u > 0).to(u)"),),
         (ORACLES, "tests/objectives/test_iql.py"),
         "expectile",
     ),
@@ -228,6 +229,66 @@ FAULTS = {
         (("models/step.py", "(self.agent.slow_head, wide(", "(self.agent.action_head, wide("),),
         (STEP, ORACLES),
         "slow",
+    ),
+    "dqc_imitates_the_worse": Fault(
+        "DQC hands its extraction the advantage with the wrong sign",
+        (
+            (
+                "objectives/dqc.py",
+                "q_bar - torch.cat((v_now, v_next)), step.valid",
+                "torch.cat((v_now, v_next)) - q_bar, step.valid",
+            ),
+        ),
+        (EQUATIONS,),
+        "dqc and (awr or advantage)",
+    ),
+    "dqc_knows_everything": Fault(
+        "DQC imitates frames whose advantage a timeout hides",
+        (("objectives/dqc.py", "v_next)), step.valid)", "v_next)), torch.ones_like(step.valid))"),),
+        (EQUATIONS,),
+        "dqc and (awr or advantage)",
+    ),
+    "logit_meets_probability": Fault(
+        "DQC with bce: the value's logit is regressed to a probability",
+        (("objectives/dqc.py", "v.height_of(below) - v.height", "below - v.height"),),
+        (EQUATIONS,),
+        "dqc and bce",
+    ),
+    "expectile_of_a_logit": Fault(
+        "IQL with bce: the expectile compares Q's value with V's logit",
+        (("objectives/iql.py", "expectile_weight(q_bar_now - v_now,", "expectile_weight(q_bar_now - v.height[0],"),),
+        (EQUATIONS,),
+        "iql and bce",
+    ),
+    "members_always_averaged": Fault(
+        "Advantages of a regressed Q (mc_awr) ignore critic.aggregate",
+        (
+            (
+                "objectives/mc_awr.py",
+                "estimate = step.aggregate(q.value.detach())",
+                "estimate = q.value.detach().mean(0)",
+            ),
+        ),
+        (EQUATIONS,),
+        "mc_awr-mse",
+    ),
+    "histogram_of_half_the_spread": Fault(
+        "HL-Gauss spreads a target half as far",
+        (("models/hl_gauss.py", "(SIGMA * self.width))", "(SIGMA / 2 * self.width))"),),
+        (EQUATIONS,),
+        "hl_gauss and (iql or cql)",
+    ),
+    "distance_without_gradient": Fault(
+        "The distance between one-step policy and flow trains nothing; its value is right",
+        (("objectives/distil.py", "distance = (mu - flow)", "distance = (mu.detach() - flow)"),),
+        (EQUATIONS,),
+        "fql",
+    ),
+    "conservative_samples_with_gradient": Fault(
+        "CQL's penalty also moves the policy whose samples it values",
+        (("objectives/cql.py", "[c.detach() for c in chunks]", "chunks"),),
+        (EQUATIONS,),
+        "cql and mse",
     ),
 }
 
