@@ -26,6 +26,7 @@ WINDOWS = "tests/data/test_windows.py"
 ACTING = "tests/objectives/test_acting.py"
 STEP = "tests/models/test_step.py"
 EQUATIONS = "tests/objectives/test_equations.py"
+CLASSIFIED = "tests/objectives/test_oracle_classified.py"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ FAULTS = {
             ),
         ),
         (ORACLES, "tests/objectives/test_qc.py"),
-        "best or chooses",
+        "best or chooses or qc-chain",
     ),
     "optimism_instead_of_pessimism": Fault(
         "CQL pushes unseen actions up and the data's down",
@@ -289,6 +290,36 @@ FAULTS = {
         (("objectives/cql.py", "[c.detach() for c in chunks]", "chunks"),),
         (EQUATIONS,),
         "cql and mse",
+    ),
+    "histogram_off_by_half_a_bin": Fault(
+        "HL-Gauss: the bins' edges lie half a bin off their centres",
+        (
+            (
+                "models/hl_gauss.py",
+                "(centres - self.width / 2, centres[-1:] + self.width / 2)",
+                "(centres, centres[-1:] + self.width)",
+            ),
+        ),
+        (CLASSIFIED, "tests/objectives/test_oracle_mathematics.py"),
+        "sarsa_bon or projection",
+    ),
+    "bootstrap_through_the_logit": Fault(
+        "With bce the backup takes the next chunk's logit for its value",
+        (
+            (
+                "objectives/sarsa_bon.py",
+                'step.aggregate(step.q_target("next").value)',
+                'step.aggregate(step.q_target("next").height)',
+            ),
+        ),
+        (CLASSIFIED, EQUATIONS),
+        "sarsa_bon and bce",
+    ),
+    "quantile_of_the_other_side": Fault(
+        "DQC's value is the quantile of the other side: kappa_b becomes 1 - kappa_b",
+        (("objectives/dqc.py", "below - v_now, self.params.kappa_b", "v_now - below, self.params.kappa_b"),),
+        (ORACLES,),
+        "dqc",
     ),
 }
 
