@@ -1,4 +1,5 @@
-"""Behaviour cloning (Pomerleau 1988): min E_data[-log pi(a_t..t+h | s_t)], in the form of the action head's loss."""
+"""Behaviour cloning (Pomerleau 1988; as supervised learning in Ross, Gordon and Bagnell 2011, arXiv:1011.0686,
+section 2.1): min E_data[-log pi(a_t..t+h | s_t)], in the form of the action head's loss."""
 
 from __future__ import annotations
 

@@ -64,4 +64,4 @@ class IQL(Objective):
 
 def expectile_weight(u: Tensor, tau: float) -> Tensor:
     """|tau - 1(u < 0)|: the weight of the square, constant wherever it has a gradient."""
-    return (tau - (u < 0).float()).abs()
+    return (tau - (u < 0).to(u)).abs()

@@ -233,6 +233,7 @@ def descend(learner: Agent, window: PairedWindow, steps: int) -> None:
         optimiser.zero_grad()
         sum(terms[name] for name in trained).backward(inputs=tables)
         optimiser.step()
+        learner.update_targets()
         schedule.step()
 
 

@@ -244,6 +244,9 @@ def conservative(data: Rows, states: int, weight: float, value: Summary, floor: 
     floor: (F,), Cal-QL: the policy's count as max(Q, floor of the row). Solved state by state with scipy.
     """
     floor = None if floor is None else floor[data.valid]
+    # A floor makes kinks.
+    exact = {"method": "Nelder-Mead", "options": {"xatol": 1e-7, "fatol": 1e-12}}
+    how = {"method": "BFGS", "options": {"gtol": 1e-7}} if floor is None else exact
     data, q = data.only(data.valid), np.zeros((states, 2))
     for _ in range(60):
         y, old = data.reward + data.discount * value(q)[data.s2], q
@@ -251,8 +254,7 @@ def conservative(data: Rows, states: int, weight: float, value: Summary, floor: 
         for s in np.unique(data.s):
             here = data.s == s
             low = None if floor is None else floor[here]
-            q[s] = optimize.minimize(_penalised, old[s], (data.k[here], y[here], weight, low), method="Nelder-Mead",
-                                     options={"xatol": 1e-7, "fatol": 1e-12}).x  # fmt: skip
+            q[s] = optimize.minimize(_penalised, old[s], (data.k[here], y[here], weight, low), **how).x
         if np.abs(q - old).max() < 1e-6:
             break
     return q

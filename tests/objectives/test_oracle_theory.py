@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import oracles
 import pytest
 import tabular_mdps as mdps
 
@@ -89,3 +90,21 @@ def test_conservatism_without_weight_is_the_plain_backup_and_lowers_values_with_
 def test_two_levels_tend_to_the_behaviours_value():
     v = mdps.two_levels(recorded("chain", n=3, c=3), S)[1]
     np.testing.assert_allclose(v[:-1], CHAIN.of_policy(np.full(S, 0.5), GAMMA).mean(1)[:-1], atol=0.03)
+
+
+@pytest.mark.parametrize("mdp", ["chain", "lock_deterministic"])
+def test_conservative_values_lie_below_the_backup_by_the_amount_of_the_theorem(mdp):
+    """Kumar et al. 2020, theorem 3.2, with w/2 for a squared error without 1/2."""
+    rows, q = oracles.data(mdp).only(oracles.data(mdp).valid), oracles.conservative(mdp)["q"]
+    y = mdps.mean_by((rows.s, rows.k), rows.reward + rows.discount * q[rows.s2, 1], (S, 2))[:-1]
+    share = mdps.mean_by((rows.s,), (rows.k == 1).astype(float), (S,))[:-1]
+    soft, shares = np.exp(q[:-1]), np.stack((1 - share, share), 1)
+    soft /= soft.sum(1, keepdims=True)
+    gap = 0.5 * oracles.WEIGHT * (soft / shares - 1)
+    np.testing.assert_allclose(y - q[:-1], gap, atol=1e-4)
+    assert ((soft * gap).sum(1) > 0).all()
+
+
+def test_a_floor_of_returns_lifts_conservative_values():
+    plain = mdps.conservative(oracles.data(), S, oracles.WEIGHT, lambda q: q.max(1))
+    assert (oracles.calibrated("chain")["q"] - plain)[:-1].max() > 0.02

@@ -1,0 +1,525 @@
+"""The deliberate faults of mutations.py: what each changes in the package, and the tests that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ORACLES = "tests/objectives/test_oracle_values.py"
+ROUTES = "tests/objectives/test_routes.py"
+WINDOWS = "tests/data/test_windows.py"
+READS = "tests/models/test_parts_that_are_read.py"
+REFERENCES = "tests/references/test_named_algorithms.py"
+TRIALS = "tests/sweep/test_tune_trials.py"
+PLAYING = "tests/evaluate/test_acting.py"
+AVERAGE = "tests/models/test_averaged_policy.py"
+BACKUPS = "tests/engine/test_what_is_backed_up.py"
+ACTING = "tests/objectives/test_acting.py"
+STEP = "tests/models/test_step.py"
+EQUATIONS = "tests/objectives/test_equations.py"
+CLASSIFIED = "tests/objectives/test_oracle_classified.py"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """says: in words. edits: (file in robo_orl/, text, replacement). tests: files to run. only: of them, by keyword."""
+
+    says: str
+    edits: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...]
+    only: str = ""
+
+
+FAULTS = {
+    "target_not_detached": Fault(
+        "The bootstrapped target is not stop-gradiented (IQL: V(s') gets a gradient from Q's loss)",
+        (
+            ("models/critics.py", "target = target.detach().expand", "target = target.expand"),
+            ("models/step.py", "torch.is_grad_enabled() and frames in self.trained", "torch.is_grad_enabled()"),
+            ("objectives/iql.py", 'step.v("next").value.squeeze(0).detach()', 'step.v("next").value.squeeze(0)'),
+        ),
+        (ORACLES, "tests/objectives/test_iql.py"),
+        "iql or expectile",
+    ),
+    "done_and_timeout_swapped": Fault(
+        "Terminals and timeouts are swapped: what a timeout cuts is backed up, what a terminal ends is not",
+        (("data/windows.py", "discount, exists | terminal", "discount, exists | ~terminal"),),
+        (ORACLES, WINDOWS),
+        "sarsa or iql or field",
+    ),
+    "gamma_one_power_less": Fault(
+        "gamma is off by one power: the bootstrap is discounted by gamma^(n-1)",
+        (("data/windows.py", "gamma ** (ahead if", "gamma**-1 * gamma ** (ahead if"),),
+        (ORACLES, WINDOWS),
+        "sarsa or best or field",
+    ),
+    "minimum_over_the_wrong_axis": Fault(
+        "The ensemble's minimum is taken over the last axis instead of over the members",
+        (("models/agent.py", "values.amin(0)", "values.amin(-1)"),),
+        (ORACLES, "tests/objectives/test_qc.py", "tests/objectives/test_iql.py"),
+        "minimum or equation",
+    ),
+    "advantage_sign": Fault(
+        "The advantage has the wrong sign: AWR imitates what turned out worse",
+        (("objectives/extraction.py", "(self.params.beta * advantage)", "(-self.params.beta * advantage)"),),
+        ("tests/objectives/test_cloning.py", "tests/objectives/test_iql.py"),
+        "advantage or equation or better",
+    ),
+    "stale_target": Fault(
+        "The target is stale: it is never moved",
+        (("models/agent.py", "self.target.update(self.critic", "(lambda *_: None)(self.critic"),),
+        (ORACLES, "tests/models/test_targets.py"),
+        "sarsa or target",
+    ),
+    "chunk_mask_ignored": Fault(
+        "The chunk mask is ignored: the policy learns the padding past the end of an episode",
+        (
+            (
+                "models/action_heads/action_head.py",
+                "valid = mask.to(error.dtype)",
+                "valid = mask.to(error.dtype) * 0 + 1",
+            ),
+        ),
+        ("tests/models/test_action_heads.py",),
+        "masked or valid_steps",
+    ),
+    "policy_gradient_leaks_into_q": Fault(
+        "The policy's gradient leaks into Q: climbing Q also trains the critic to be climbed",
+        (
+            (
+                "models/step.py",
+                "return height.detach() + (path - path.detach())",
+                "q = self.agent.critic.q(self.part(self.features, frames), actions).height\n"
+                "        return self.aggregate(q) if member is None else q[member]",
+            ),
+        ),
+        (ROUTES, "tests/objectives/test_extraction.py"),
+        "td3_bc or climb or finite or gradient",
+    ),
+    "expectile_upside_down": Fault(
+        "The expectile weighs the wrong side: IQL's value tends to the worst action",
+        (("objectives/iql.py", "(u < 0).to(u)", "(u > 0).to(u)"),),
+        (ORACLES, "tests/objectives/test_iql.py"),
+        "expectile",
+    ),
+    "worst_sample_backed_up": Fault(
+        "The worst of N samples is backed up instead of the best",
+        (
+            (
+                "objectives/qc.py",
+                'step.aggregate(step.q("next", chunks).value).argmax(-1)',
+                'step.aggregate(step.q("next", chunks).value).argmin(-1)',
+            ),
+        ),
+        (ORACLES, "tests/objectives/test_qc.py"),
+        "best or chooses or qc-chain",
+    ),
+    "optimism_instead_of_pessimism": Fault(
+        "CQL pushes unseen actions up and the data's down",
+        (("objectives/cql.py", "(high - q.value)", "(q.value - high)"),),
+        (ORACLES,),
+        "cql or cal_ql",
+    ),
+    "shortened_backup_discounted_whole": Fault(
+        "A backup that a timeout cuts short is discounted as if it had all its n steps (SHARSA)",
+        (("data/windows.py", "gamma ** (ahead if cut_short else n)", "gamma**n"),),
+        (ORACLES, WINDOWS),
+        "sharsa or field",
+    ),
+    "outside_the_box_nothing_clones": Fault(
+        "TD3+BC clones the cut chunk: what leaves [-1, 1] is pulled back by nothing",
+        (("objectives/td3_bc.py", "((chunk - step.actions)", "((chunk.clamp(-1, 1) - step.actions)"),),
+        ("tests/objectives/test_extraction.py",),
+        "outside",
+    ),
+    "cloning_never_ends": Fault(
+        "CQL clones in every step and never climbs Q",
+        (("objectives/cql.py", "float(step.draws.step < self.params.bc_steps)", "1.0"),),
+        ("tests/objectives/test_extraction.py",),
+        "cql",
+    ),
+    "truncation_forgotten": Fault(
+        "A truncated normal forgets the mass that was cut off: its density integrates to less than one",
+        (("models/action_heads/gaussian.py", " - (above - below).log()", ""),),
+        ("tests/models/test_action_heads_density.py",),
+        "gaussian",
+    ),
+    "subgoal_ignored": Fault(
+        "SHARSA chooses a subgoal and does not go there",
+        (("objectives/sharsa.py", "act(towards, 1, draws", "act(tokens, 1, draws"),),
+        (ACTING,),
+        "sharsa",
+    ),
+    "subgoals_of_noise": Fault(
+        "SHARSA's candidates are noise instead of samples of the learned subgoals",
+        (("objectives/sharsa.py", "return flow.integrate(tokens, ", "return ("),),
+        (ACTING,),
+        "sharsa",
+    ),
+    "bad_actions_asked_for": Fault(
+        "A policy that is told whether an action was good is asked for bad ones in acting",
+        (("objectives/conditioned.py", "good = condition(tokens, ones)", "good = condition(tokens, -ones)"),),
+        (ACTING,),
+        "good",
+    ),
+    "nothing_asked_for": Fault(
+        "A policy that is told whether an action was good is asked for neither in acting",
+        (("objectives/conditioned.py", "good = condition(tokens, ones)", "good = condition(tokens, 0 * ones)"),),
+        (ACTING,),
+        "good",
+    ),
+    "guidance_mirrored": Fault(
+        "Guidance is mirrored: beta becomes 2 - beta",
+        (("objectives/conditioned.py", "0 * ones), self.params.guidance)", "0 * ones), 2 - self.params.guidance)"),),
+        (ACTING,),
+        "guidance",
+    ),
+    "guidance_swapped": Fault(
+        "Guidance leads from the policy that is asked for good actions to the one that is told nothing",
+        (
+            (
+                "objectives/conditioned.py",
+                "integrate(good, noise, guide=plain)",
+                "integrate(plain[0], noise, guide=(good, plain[1]))",
+            ),
+        ),
+        (ACTING,),
+        "guidance",
+    ),
+    "failure_asked_for": Fault(
+        "A return-conditioned policy is asked for failure in acting",
+        (
+            (
+                "objectives/return_conditioned.py",
+                "1.0 if self.params.target is None",
+                "0.0 if self.params.target is None",
+            ),
+        ),
+        (ACTING,),
+        "return_conditioned",
+    ),
+    "acts_without_noise": Fault(
+        "A distilled policy acts at z = 0: one chunk in every state",
+        (("objectives/distil.py", 'z = draws.normal("act"', 'z = 0 * draws.normal("act"'),),
+        (ACTING,),
+        "distilled",
+    ),
+    "deaf_to_noise": Fault(
+        "A one-step policy ignores its noise",
+        (("models/one_step.py", "z = noise.flatten(2)", "z = 0 * noise.flatten(2)"),),
+        (ACTING,),
+        "one_step",
+    ),
+    "whole_chunk_must_be_inside": Fault(
+        "A frame counts as known only where its whole chunk lies in the episode, not just the valued actions",
+        (("models/step.py", "next_action_mask[:, : self.agent.valued_actions].all(-1)", "next_action_mask.all(-1)"),),
+        (STEP,),
+        "known",
+    ),
+    "slow_policy_is_the_learned_one": Fault(
+        "Where the slow policy is asked for, the learned one answers (CRR, MPO, TD3+BC)",
+        (("models/step.py", "(self.agent.slow_head, wide(", "(self.agent.action_head, wide("),),
+        (STEP, ORACLES),
+        "slow",
+    ),
+    "dqc_imitates_the_worse": Fault(
+        "DQC hands its extraction the advantage with the wrong sign",
+        (
+            (
+                "objectives/dqc.py",
+                "q_bar - torch.cat((v_now, v_next)), step.valid",
+                "torch.cat((v_now, v_next)) - q_bar, step.valid",
+            ),
+        ),
+        (EQUATIONS,),
+        "dqc and (awr or advantage)",
+    ),
+    "dqc_knows_everything": Fault(
+        "DQC imitates frames whose advantage a timeout hides",
+        (("objectives/dqc.py", "v_next)), step.valid)", "v_next)), torch.ones_like(step.valid))"),),
+        (EQUATIONS,),
+        "dqc and (awr or advantage)",
+    ),
+    "logit_meets_probability": Fault(
+        "DQC with bce: the value's logit is regressed to a probability",
+        (("objectives/dqc.py", "v.height_of(below) - v.height", "below - v.height"),),
+        (EQUATIONS,),
+        "dqc and bce",
+    ),
+    "expectile_of_a_logit": Fault(
+        "IQL with bce: the expectile compares Q's value with V's logit",
+        (("objectives/iql.py", "expectile_weight(q_bar_now - v_now,", "expectile_weight(q_bar_now - v.height[0],"),),
+        (EQUATIONS,),
+        "iql and bce",
+    ),
+    "members_always_averaged": Fault(
+        "Advantages of a regressed Q (mc_awr) ignore critic.aggregate",
+        (
+            (
+                "objectives/mc_awr.py",
+                "estimate = step.aggregate(q.value.detach())",
+                "estimate = q.value.detach().mean(0)",
+            ),
+        ),
+        (EQUATIONS,),
+        "mc_awr-mse",
+    ),
+    "histogram_of_half_the_spread": Fault(
+        "HL-Gauss spreads a target half as far",
+        (("models/hl_gauss.py", "(SIGMA * self.width))", "(SIGMA / 2 * self.width))"),),
+        (EQUATIONS,),
+        "hl_gauss and (iql or cql)",
+    ),
+    "distance_without_gradient": Fault(
+        "The distance between one-step policy and flow trains nothing; its value is right",
+        (("objectives/distil.py", "distance = (mu - flow)", "distance = (mu.detach() - flow)"),),
+        (EQUATIONS,),
+        "fql",
+    ),
+    "conservative_samples_with_gradient": Fault(
+        "CQL's penalty also moves the policy whose samples it values",
+        (("objectives/cql.py", "[c.detach() for c in chunks]", "chunks"),),
+        (EQUATIONS,),
+        "cql and mse",
+    ),
+    "histogram_off_by_half_a_bin": Fault(
+        "HL-Gauss: the bins' edges lie half a bin off their centres",
+        (
+            (
+                "models/hl_gauss.py",
+                "(centres - self.width / 2, centres[-1:] + self.width / 2)",
+                "(centres, centres[-1:] + self.width)",
+            ),
+        ),
+        (CLASSIFIED, "tests/objectives/test_oracle_mathematics.py"),
+        "sarsa_bon or projection",
+    ),
+    "bootstrap_through_the_logit": Fault(
+        "With bce the backup takes the next chunk's logit for its value",
+        (
+            (
+                "objectives/sarsa_bon.py",
+                'step.aggregate(step.q_target("next").value)',
+                'step.aggregate(step.q_target("next").height)',
+            ),
+        ),
+        (CLASSIFIED, EQUATIONS),
+        "sarsa_bon and bce",
+    ),
+    "quantile_of_the_other_side": Fault(
+        "DQC's value is the quantile of the other side: kappa_b becomes 1 - kappa_b",
+        (("objectives/dqc.py", "below - v_now, self.params.kappa_b", "v_now - below, self.params.kappa_b"),),
+        (ORACLES,),
+        "dqc",
+    ),
+    "flow_blind_to_time": Fault(
+        "The expert of a flow is blind to the time: a noisy chunk and a clean one get the same answer",
+        (
+            ("models/action_heads/flow.py", "self.time_in(time_features(t).to", "self.time_in(time_features(t * 0).to"),
+            (
+                "models/action_heads/flow_expert.py",
+                "self.time_in(time_features(t).to",
+                "self.time_in(time_features(t * 0).to",
+            ),
+        ),
+        (READS,),
+        "time",
+    ),
+    "first_tokens_for_action_queries": Fault(
+        "Parallel heads read the first h tokens, which are pictures, instead of their action queries, the last h",
+        (("models/action_heads/parallel.py", "[:, -self.count :]", "[:, : self.count]"),),
+        (READS,),
+        "query",
+    ),
+    "small_critic_of_full_size": Fault(
+        "The small backbone of a critic (separate_small) is built at the policy's full size",
+        (("models/agent.py", '"separate_small": config.small_size', '"separate_small": self.policy.backbone.size'),),
+        (READS,),
+        "size",
+    ),
+    "slow_critic_on_online_tokens": Fault(
+        "A full_ema target evaluates its slow heads on the tokens of the online backbone",
+        (("models/targets.py", "self.backbone(obs) if self.full else wide(tokens)", "wide(tokens)"),),
+        (READS,),
+        "slow_critic",
+    ),
+    "online_policy_for_the_slow_one": Fault(
+        "The slow copy of the policy is the online head itself",
+        (
+            (
+                "models/step.py",
+                "(self.agent.slow_head, wide(tokens.detach())) if slow",
+                "(self.agent.action_head, wide(tokens.detach())) if slow",
+            ),
+        ),
+        (READS,),
+        "slow_policy",
+    ),
+    "another_reference_than_named": Fault(
+        "The reference `cql` is robomimic's IQL",
+        (("references/algorithms.py", '"cql": Algorithm("cql"', '"cql": Algorithm("iql"'),),
+        (REFERENCES,),
+        "named",
+    ),
+    "reference_acts_unnormalised": Fault(
+        "A reference that learned from normalised observations acts on raw ones",
+        (
+            (
+                "references/algo.py",
+                "RolloutPolicy(fork(policy.policy), policy.obs_normalization_stats)",
+                "RolloutPolicy(fork(policy.policy))",
+            ),
+        ),
+        (REFERENCES,),
+        "acts",
+    ),
+    "stages_do_not_count": Fault(
+        "A search's score is its successes alone: trials of equal successes are equal",
+        (("sweep/tune.py", " + 0.999 * evaluation.stages_reached", ""),),
+        (TRIALS,),
+        "stages",
+    ),
+    "last_of_equal_trials": Fault(
+        "Of equal trials the last one is chosen: a policy file is left for nothing",
+        (("sweep/tune.py", "scores.index(max(scores))", "len(scores) - 1 - scores[::-1].index(max(scores))"),),
+        (TRIALS,),
+        "equal",
+    ),
+    "variants_settings_lost": Fault(
+        "A trial of a variant is the preset with the point: the variant's own settings are lost",
+        (("sweep/tune.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
+        (TRIALS,),
+        "variant",
+    ),
+    "suites_settings_lost": Fault(
+        "Trials are trained without what the suite lays on every policy",
+        (("sweep/tune.py", "            set=self.layer,\n", ""),),
+        (TRIALS,),
+        "cells",
+    ),
+    "search_for_the_worst": Fault(
+        "A search turns to where scores are low",
+        (("sweep/search.py", 'direction="maximize"', 'direction="minimize"'),),
+        (TRIALS,),
+        "turns",
+    ),
+    "tuned_on_test_starts": Fault(
+        "Trials are judged on the start states that results are from",
+        (("sweep/tune.py", 'starts="tuning"', 'starts="test"'),),
+        (TRIALS,),
+        "cells",
+    ),
+    "starts_ignored": Fault(
+        "An evaluation asked for tuning starts plays the test starts",
+        (("evaluate/evaluate.py", "seen.history, starts)", "seen.history)"),),
+        ("tests/evaluate/test_start_banks.py",),
+        "evaluation_plays",
+    ),
+    "tuning_episodes_taken_for_results": Fault(
+        "Episodes from one bank of start states are kept as those of another",
+        (("evaluate/scores.py", '"starts": hello.starts_sha256,', '"starts": "",'),),
+        ("tests/evaluate/test_start_banks.py",),
+        "never_taken",
+    ),
+    "gamma_not_from_the_file": Fault(
+        "gamma is 0.99 in the windows, whatever the policy file says",
+        (("engine/sources.py", "policy.gamma.value(source.task.horizon)", "0.99"),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "n_step_ignored": Fault(
+        "n_step is ignored: a backup is as long as the chunk",
+        (("engine/sources.py", "            policy.n,\n", "            policy.action_head.chunk,\n"),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "matched_to_the_first_task": Fault(
+        "With several tasks a matched discount is matched to the horizon of the first",
+        (("engine/sources.py", "policy.gamma.value(source.task", "policy.gamma.value(run.task"),),
+        (BACKUPS,),
+        "matched",
+    ),
+    "cut_short_dropped": Fault(
+        "SHARSA's way of timeouts does not reach the windows: what a timeout cuts is dropped",
+        (("engine/sources.py", "            OBJECTIVES[policy.objective.name].cut_short,\n", ""),),
+        (BACKUPS,),
+        "windows",
+    ),
+    "filter_ignored": Fault(
+        "A run with a filter learns from all episodes",
+        (
+            (
+                "engine/sources.py",
+                "            source.filter,\n            policy",
+                "            None,\n            policy",
+            ),
+        ),
+        (BACKUPS,),
+        "filter",
+    ),
+    "the_same_batch_again": Fault(
+        "Every step of a training sees the first batch",
+        (("engine/train.py", "windows.batch(run.seed, step, *mine", "windows.batch(run.seed, 0, *mine"),),
+        (BACKUPS,),
+        "training_learns",
+    ),
+    "refused_without_need": Fault(
+        "A setting that would have done something is refused, as if it did nothing",
+        (("models/compatibility.py", '"tau": critic.target == "none"', '"tau": critic.target != "full_ema"'),),
+        ("tests/objectives/test_no_silent_switch.py",),
+        "tau",
+    ),
+    "refused_for_another_setting": Fault(
+        "A refusal names another setting than the one that was changed",
+        (("models/compatibility.py", '"critic.{name} does nothing here', '"critic.loss does nothing here'),),
+        ("tests/objectives/test_no_silent_switch.py",),
+        "bins or small_size",
+    ),
+    "whole_chunk_executed": Fault(
+        "An evaluation executes the whole chunk, whatever `execute` says",
+        (("evaluate/acting.py", "chunks[:, : self.execute]", "chunks"),),
+        (PLAYING,),
+        "executed",
+    ),
+    "lost_success_counts_at_the_end": Fault(
+        "A success that was lost again counts as one at the end",
+        (("evaluate/simulator.py", "Outcome(self.success_once, success_at_end", "Outcome(*[self.success_once] * 2"),),
+        (PLAYING,),
+        "lost",
+    ),
+    "other_checkpoints_episodes_kept": Fault(
+        "Episodes of another checkpoint are kept as those of this one",
+        (("evaluate/scores.py", '                "checkpoint": self.checkpoint_sha256,\n', ""),),
+        (PLAYING,),
+        "kept",
+    ),
+    "average_without_its_extra_networks": Fault(
+        "The averaged policy leaves out the networks that an objective adds: its one-step policy stays as it began",
+        (("models/policy_average.py", "        average_buffers(self.extra, extra, rate, gather)\n", ""),),
+        (AVERAGE,),
+        "part",
+    ),
+    "average_ranked_on_its_own_tokens": Fault(
+        "A critic that shares its backbone ranks an averaged policy's samples on the averaged tokens, not on its own",
+        (("models/agent.py", "if self.average is not None and self.critic_backbone is None:", "if False:"),),
+        (AVERAGE,),
+        "ranked",
+    ),
+    "reference_filter_ignored": Fault(
+        "A reference with a filter learns from all episodes",
+        (
+            (
+                "references/training.py",
+                "filter_by_attribute=config.train.hdf5_filter_key",
+                "filter_by_attribute=None",
+            ),
+        ),
+        (REFERENCES,),
+        "filter",
+    ),
+    "reference_sees_all_keys": Fault(
+        "A reference sees every observation of the file, whatever low_dim says",
+        (("references/training.py", "reference.low_dim or list(arrays.spec)", "list(arrays.spec)"),),
+        (REFERENCES,),
+        "keys",
+    ),
+}

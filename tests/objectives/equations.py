@@ -1,0 +1,249 @@
+"""The terms of every objective as its paper has them, in numpy, with what carries a gradient told from what does not.
+
+Each function takes the numbers of the agent twice: `x` of the parameters that are moved, and `at` of those where the
+gradient is taken. What a paper holds fixed (targets, weights, advantages, the critic that is climbed) is read from
+`at`, everything else from `x`: at one agent twice these are the terms, and their differences in x are the gradient.
+p: the objective's parameters. e: those of its extraction.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import toy_agents as toy
+from agent_numbers import BOTH, NEXT, NOW, PAIRS, Numbers
+from scipy.special import logsumexp, softmax
+
+Terms = dict[str, float]
+P = SimpleNamespace
+SHAPE = (toy.CHUNK, toy.ACTION_DIM)
+
+
+def td(x: Numbers, at: Numbers, following: np.ndarray) -> float:
+    """D( Q(s, a), r + gamma^n following ), the mean over members and the transitions that no timeout cuts."""
+    return (at.ok * x.q(NOW).loss(at.r + at.d * following).mean(0)).mean()
+
+
+def below(u: np.ndarray, tau: float) -> np.ndarray:
+    """|tau - 1(u < 0)|, of which a test sees something only where both sides occur."""
+    assert (u < 0).any() and (u > 0).any()
+    return np.where(u < 0, 1 - tau, tau)
+
+
+def cut(weight: np.ndarray, most: float) -> np.ndarray:
+    """Where it is more than `most`, that; some are and some are not."""
+    assert (weight > most).any() and (weight < most).any()
+    return np.minimum(weight, most)
+
+
+# --------------------------------------------------------------------------------------------------------- extractions
+
+
+def awr(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
+    weight = cut(np.exp(e.beta * advantage), e.max_weight) * known
+    return {"actor": (weight * x.cloning()).mean()}
+
+
+def advantage_condition(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
+    level, good = x.parameter("critic_threshold", "level"), advantage > at.parameter("critic_threshold", "level")
+    kept = np.concatenate((at.uniform("condition"), at.uniform("condition_next"))) >= e.dropout
+    told = known * kept * np.where(good, 1.0, -1.0)
+    above = advantage - level
+    pinball = np.where(good, 1 - e.positive_fraction, -e.positive_fraction) * above
+    return {"actor": x.cloning(told=told[:, None]).mean(), "threshold": (known * pinball).mean()}
+
+
+def best_of_n(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
+    return {"actor": x.cloning().mean()}
+
+
+def ddpg_bc(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
+    climbed, scale = (at.fold(at.q(BOTH, np.clip(y.chunk(BOTH), -1, 1)).height) for y in (x, at))
+    return {"actor": -climbed.mean() / np.abs(scale).mean() + e.alpha * x.cloning().mean()}
+
+
+def distil(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
+    z = np.concatenate((at.normal("one_step", 1, *SHAPE), at.normal("one_step_next", 1, *SHAPE)))
+    mu, flow = x.one_step(BOTH, z), np.clip(at.flow(z), -1, 1)
+    climbed = at.fold(at.q(BOTH, np.clip(mu[:, 0], -1, 1)).height).mean()
+    one_step = (e.alpha * ((mu - flow) ** 2).mean() - climbed) / max(e.alpha, 1)
+    return {"actor": x.cloning().mean(), "one_step": one_step}
+
+
+EXTRACTIONS = {f.__name__: f for f in (awr, advantage_condition, best_of_n, ddpg_bc, distil)}
+
+
+def extracted(x: Numbers, at: Numbers, p: P, advantage: np.ndarray | None = None, known: object = None) -> Terms:
+    return EXTRACTIONS[p.extraction](x, at, advantage, known, p)
+
+
+# ------------------------------------------------------------------------------------------------ cloning, and returns
+
+
+def bc(x: Numbers, at: Numbers, p: P) -> Terms:
+    return {"actor": x.cloning().mean()}
+
+
+def filtered_bc(x: Numbers, at: Numbers, p: P) -> Terms:
+    return {"actor": (at.success * x.cloning()).mean()}
+
+
+def return_conditioned(x: Numbers, at: Numbers, p: P) -> Terms:
+    told = at.g if p.outcome == "return" else at.success
+    return {"actor": x.cloning(told=told[:, None]).mean()}
+
+
+def mc_awr(x: Numbers, at: Numbers, p: P) -> Terms:
+    terms, estimate = {"value": x.v(BOTH).loss(at.g).mean()}, at.g
+    if p.advantage == "q":
+        terms["critic"], estimate = x.q(BOTH).loss(at.g).mean(), at.fold(at.q(BOTH).value)
+    return terms | extracted(x, at, p, estimate - at.v(BOTH).value, np.ones(2 * PAIRS))
+
+
+def recap(x: Numbers, at: Numbers, p: P) -> Terms:
+    v, known = at.v(BOTH).value, np.ones(2 * PAIRS)
+    advantage = at.g - v
+    if p.advantage == "n_step":
+        advantage = np.concatenate((at.r + at.d * v[NEXT] - v[NOW], np.zeros(PAIRS)))
+        known = np.concatenate((at.ok, np.zeros(PAIRS)))
+    return {"value": x.v(BOTH).loss(at.g).mean()} | extracted(x, at, p, advantage, known)
+
+
+# ------------------------------------------------------------------------------------------------- values of behaviour
+
+
+def sarsa_bon(x: Numbers, at: Numbers, p: P) -> Terms:
+    known = at.ok * np.maximum(at.valid[NEXT], at.d == 0)
+    target = at.r + at.d * at.fold(at.q(NEXT, slow=True).value)
+    return {"critic": (known * x.q(NOW).loss(target).mean(0)).mean()} | extracted(x, at, p)
+
+
+def sharsa(x: Numbers, at: Numbers, p: P) -> Terms:
+    obs, ended = np.concatenate([o[NEXT] for o in at.obs.values()], -1), at.d == 0
+    w = np.concatenate((np.where(ended[:, None], 0, obs), np.where(ended, 1, -1)[:, None]), -1)  # (B, G)
+    q_bar = at.fold(at.q(NOW, w[:, None], slow=True).value)
+    target = at.r + at.d * at.v(NEXT).value
+    return {
+        "value": (at.ok * x.v(NOW).loss(q_bar)).mean(),
+        "critic": (at.ok * x.q(NOW, w[:, None]).loss(target).mean(0)).mean(),
+        "high": (at.ok * x.cloning_of_subgoals(w[:, None])).mean(),
+        "low": (at.ok * x.cloning(NOW, told=w)).mean(),
+    }
+
+
+# -------------------------------------------------------------------------------------------------- values of a choice
+
+
+def iql(x: Numbers, at: Numbers, p: P) -> Terms:
+    q_bar, v = at.fold(at.q(BOTH, slow=True).value), at.v(BOTH).value
+    weight = below(q_bar[NOW] - v[NOW], p.expectile)
+    value = (at.ok * weight * x.v(NOW).loss(q_bar[NOW])).mean()
+    terms = {"value": value, "critic": td(x, at, v[NEXT])}
+    return terms | extracted(x, at, p, q_bar - v, at.valid)
+
+
+def dqc(x: Numbers, at: Numbers, p: P) -> Terms:
+    q_bar, v = at.fold(at.q(BOTH, slow=True).value), at.v(BOTH).value
+    chunk_critic = (at.ok * x.q_of_chunks().loss(at.r + at.d * v[NEXT]).mean(0)).mean()
+    teacher = at.q_of_chunks().value
+    critic = (at.ok * below(teacher - at.q(NOW).value, p.kappa_d) * x.q(NOW).loss(teacher)).mean()
+    distance = np.abs(x.v(NOW).height - x.v(NOW).height_of(q_bar[NOW]))
+    value = (at.ok * below(q_bar[NOW] - v[NOW], p.kappa_b) * distance).mean()
+    terms = {"value": value, "critic": critic, "chunk_critic": chunk_critic}
+    return terms | extracted(x, at, p, q_bar - v, at.valid)
+
+
+def qc(x: Numbers, at: Numbers, p: P) -> Terms:
+    chunks = at.sample(NEXT, p.num_samples, steps=vars(p).get("flow_steps"))
+    chosen = chunks[np.arange(PAIRS), at.fold(at.q(NEXT, chunks).value).argmax(-1)]
+    return {"critic": td(x, at, at.fold(at.q(NEXT, chosen, slow=True).value))} | extracted(x, at, p)
+
+
+def bcq(x: Numbers, at: Numbers, p: P) -> Terms:
+    q = at.q(NEXT, at.sample(NEXT, p.num_samples, steps=p.flow_steps), slow=True).value
+    best = (p.min_weight * q.min(0) + (1 - p.min_weight) * q.max(0)).max(-1)
+    return {"critic": td(x, at, best)} | extracted(x, at, p)
+
+
+# -------------------------------------------------------------------------------------------------- values of a policy
+
+
+def fql(x: Numbers, at: Numbers, p: P) -> Terms:
+    chunk = np.clip(at.one_step(NEXT, at.normal("critic", 1, *SHAPE)), -1, 1)[:, 0]
+    return {"critic": td(x, at, at.fold(at.q(NEXT, chunk, slow=True).value))} | extracted(x, at, p)
+
+
+def td3_bc(x: Numbers, at: Numbers, p: P) -> Terms:
+    noise = np.clip(p.policy_noise * at.normal("smoothing", at.c, toy.ACTION_DIM), -p.noise_clip, p.noise_clip)
+    chunk = np.clip(np.clip(at.chunk(NEXT, slow=True)[:, : at.c], -1, 1) + noise, -1, 1)
+    critic = td(x, at, at.fold(at.q(NEXT, chunk, slow=True).value))
+    climbed, scale = (at.q(BOTH, np.clip(y.chunk(BOTH), -1, 1)).height[0] for y in (x, at))
+    distance = (((x.chunk(BOTH) - at.actions) ** 2).mean(-1) * at.mask).sum(-1) / at.mask.sum(-1)
+    return {"critic": critic, "actor": (distance - p.alpha / np.abs(scale).mean() * climbed).mean()}
+
+
+def over_own(at: Numbers, own: np.ndarray) -> np.ndarray:
+    """Q of the data's chunk over the mean of the policy's."""
+    return at.fold(at.q(BOTH).value) - at.fold(at.q(BOTH, own).value).mean(-1)
+
+
+def awac(x: Numbers, at: Numbers, p: P) -> Terms:
+    own = np.concatenate([at.sample(rows, p.num_samples) for rows in (NOW, NEXT)])
+    critic = td(x, at, at.fold(at.q(NEXT, own[NEXT], slow=True).value).mean(-1))
+    weight = cut(np.exp(over_own(at, own) / p.temperature), p.max_weight)
+    return {"critic": critic, "actor": (weight * at.valid * x.cloning()).mean()}
+
+
+def crr(x: Numbers, at: Numbers, p: P) -> Terms:
+    slow = at.sample(NEXT, 1, slow=True)
+    critic = td(x, at, at.fold(at.q(NEXT, slow, slow=True).value)[:, 0])
+    advantage = over_own(at, np.concatenate([at.sample(rows, p.num_samples) for rows in (NOW, NEXT)]))
+    weight = advantage > 0 if p.weight == "binary" else cut(np.exp(advantage / p.beta), p.max_weight)
+    return {"critic": critic, "actor": (weight * at.valid * x.cloning()).mean()}
+
+
+def mpo(x: Numbers, at: Numbers, p: P) -> Terms:
+    own = np.concatenate([at.sample(rows, p.num_samples, slow=True) for rows in (NOW, NEXT)])
+    q = at.fold(at.q(BOTH, own, slow=True).value)
+    improve = (softmax(q / p.eta, axis=-1) * x.cloning_of(own)).sum(-1).mean()
+    actor = (1 - p.alpha) * improve + p.alpha * x.cloning().mean()
+    return {"critic": p.critic_weight * td(x, at, q[NEXT].mean(-1)), "actor": actor}
+
+
+def cql(x: Numbers, at: Numbers, p: P, calibrated: bool = False) -> Terms:
+    n, t, numbers = p.num_actions, p.cql_temperature, toy.CHUNK * toy.ACTION_DIM
+    moved, own = ([y.sample_with_log_prob(rows, n) for rows in (NOW, NEXT)] for y in (x, at))
+    best = at.fold(at.q(NEXT, own[1][0] if p.max_backup else own[1][0][:, :1], slow=True).value).max(-1)
+    of_data = x.q(NOW).value
+    scores = [x.q(NOW, 2 * at.uniform("uniform", n, *SHAPE) - 1).value / t]
+    for chunks, _ in own:
+        q = x.q(NOW, chunks).value
+        scores.append((np.maximum(q, at.g[NOW, None]) if calibrated else q) / t)
+    if p.importance_sample:
+        density = [np.full((PAIRS, n), -numbers * np.log(2)), own[0][1], own[1][1]]
+        scores = [score - d for score, d in zip(scores, density, strict=True)]
+    else:
+        scores.append(of_data[..., None] / t)
+    gap = t * logsumexp(np.concatenate(scores, -1), axis=-1) - of_data
+    first, density = (np.concatenate([part[i][:, 0] for part in moved]) for i in (0, 1))
+    aim = x.cloning() if p.bc_steps else -at.fold(at.q(BOTH, first).height)  # the first step is one of bc_steps
+    log_kappa, still = (10 * y.parameter("temperature", "log") for y in (x, at))
+    surplus = np.concatenate([d[:, 0] for _, d in own]) / numbers - 1
+    return {
+        "critic": td(x, at, best),
+        "conservative": p.min_q_weight * (at.ok * gap.mean(0)).mean(),
+        "actor": (np.exp(still) * density + aim).mean(),
+        "temperature": -(log_kappa * surplus).mean() / 100,
+    }
+
+
+def cal_ql(x: Numbers, at: Numbers, p: P) -> Terms:
+    return cql(x, at, p, calibrated=True)
+
+
+OF = {
+    "bc": bc, "filtered_bc": filtered_bc, "return_conditioned": return_conditioned, "mc_awr": mc_awr, "recap": recap,
+    "sarsa_bon": sarsa_bon, "sharsa": sharsa, "iql": iql, "idql": iql, "dqc": dqc, "qc": qc, "bcq": bcq, "fql": fql,
+    "qc_fql": fql, "td3_bc": td3_bc, "awac": awac, "crr": crr, "mpo": mpo, "cql": cql, "cal_ql": cal_ql,
+}  # fmt: skip
