@@ -17,7 +17,7 @@ GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg", "mh"], "policies": ["bc
 
 
 def plan(suite, **changes):
-    options = {"policies": "", "task": "", "regime": "", "trials": 4, "episodes": 6, "seed": 0, "settings": []}
+    options = {"policies": None, "task": None, "regime": None, "trials": 4, "episodes": 6, "seed": 0, "settings": []}
     return Plan.of(suite, **(options | changes))
 
 
