@@ -64,7 +64,7 @@ def test_an_interrupted_and_a_killed_call_continue_to_the_same_bytes(recorded, t
 def _stop_after(process, out, shards, stop):
     """Stop the command once so many episodes are kept; its worker processes."""
     folder = out.with_name(f".{out.name}.shards")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len(list(folder.glob("[0-9]*.hdf5"))) < shards:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
