@@ -522,4 +522,15 @@ FAULTS = {
         (REFERENCES,),
         "keys",
     ),
+    "reference_draws_the_same_in_every_decision": Fault(
+        "A reference that samples draws the same numbers in every decision of an episode",
+        (("references/acting.py", "ask.episode, ask.decision)", "ask.episode)"),),
+        ("tests/references/test_judging_references.py",),
+        "draws",
+    ),
+    "policy_draws_the_same_in_every_decision": Fault(
+        "A policy that samples draws the same numbers in every decision of an episode",
+        (("evaluate/acting.py", "self.seed, ask.episode, ask.decision, stream", "self.seed, ask.episode, stream"),),
+        (PLAYING, "tests/evaluate/test_evaluate.py", "tests/evaluate/test_rollouts.py"),
+    ),
 }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scripted_scene import Step
 
-from robo_orl.evaluate.acting import ACTION_GRID, Actor
+from robo_orl.evaluate.acting import ACTION_GRID, Actor, EpisodeDraws
 from robo_orl.evaluate.rollouts import Ask
 from robo_orl.evaluate.simulator import Rollout
 
@@ -40,6 +40,20 @@ def test_an_action_is_sent_on_a_grid_and_within_the_box():
     found = answer(Sayer([[0.3, 1.7], [-2.0, -0.1]]), 2, episodes=1)[0]
     np.testing.assert_allclose(found, [[0.3, 1.0], [-1.0, -0.1]], atol=ACTION_GRID / 2)
     np.testing.assert_array_equal(found / ACTION_GRID, np.round(found / ACTION_GRID))
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_draws_are_new_in_every_decision_episode_stream_and_seed_and_do_not_depend_on_the_neighbours(kind):
+    def drawn(seed, asks, stream):
+        draws = EpisodeDraws(seed, [Ask(*ask, {}) for ask in asks], "cpu", torch.float64)
+        return getattr(draws, kind)(stream, len(asks), 2).tolist()
+
+    first = drawn(0, [(0, 0)], "noise")[0]
+    others = [drawn(0, [(0, 1)], "noise"), drawn(0, [(1, 0)], "noise"), drawn(0, [(0, 0)], "other")]
+    others += [drawn(1, [(0, 0)], "noise")]
+    numbers = [number for row in [first, *(other[0] for other in others)] for number in row]
+    assert len(set(numbers)) == 10, "not one number twice"
+    assert drawn(0, [(1, 0), (0, 0), (0, 1)], "noise") == [others[1][0], first, others[0][0]]
 
 
 class Undone:

@@ -40,6 +40,20 @@ def test_a_restarted_episode_forgets(trained):
     np.testing.assert_array_equal([actor(asks(t, 0)) for t in range(4)], first)
 
 
+def test_draws_are_new_in_every_decision_and_episode_and_the_same_again(trained):
+    """BCQ chooses among samples and remembers nothing: on one observation only its draws differ."""
+    judged = _run(trained("bcq"), None)
+    obs = {"position": np.zeros(1, np.float32)}
+
+    def acted(seed, episode):
+        actor = _actor(judged, seed=seed)
+        return [float(actor([Ask(episode, decision, obs)]).item()) for decision in range(4)]
+
+    first = acted(0, 0)
+    assert first == acted(0, 0)
+    assert len({*first, *acted(0, 1), *acted(1, 0)}) == 12
+
+
 def test_past_frames_are_stacked_as_robomimic_stacks_them():
     """Its FrameStackWrapper repeats the first frame until there are enough."""
     from robomimic.algo import RolloutPolicy
