@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from robo_orl.objectives import OBJECTIVES
 from robo_orl.presets import available, load_policy
 
 TOPOLOGIES = ("shared_detached", "separate_small", "separate")
@@ -17,6 +18,11 @@ def policy_files() -> list:
     """Names of policies/, those that are not `distinct` marked slow."""
     fast = distinct()
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
+
+
+def one_an_objective() -> list:
+    """Names of policies/, those that are not named after an objective marked slow."""
+    return [name if name in OBJECTIVES else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
 
 
 def distinct() -> list[str]:

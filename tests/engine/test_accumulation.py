@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 import torch
-from policy_files import policy_files
+from policy_files import one_an_objective
 
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.engine.run_folder import build_run_agent, make_spec
@@ -26,7 +26,7 @@ def gradients(agent, windows, parts: int) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in agent.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("name", policy_files())
+@pytest.mark.parametrize("name", one_an_objective())
 def test_the_gradient_of_the_parts_is_that_of_the_batch(name, data):
     policy = tiny.shipped()[name]
     run = tiny.run_of(data, policy)

@@ -42,10 +42,14 @@ def test_the_nearest_setting_is_named(run):
     assert "checkpointing=true" in module.nearest(asked, once)
     parts = memory(asked.but(parts=4, checkpointing=True))["peak_bytes"]
     assert "accumulation=4" in module.nearest(asked.but(checkpointing=True), parts)
-    small = memory(asked.but(batch=32, checkpointing=True))["peak_bytes"]
-    best = largest_batch(asked.but(checkpointing=True), small)
-    assert f"batch_size={best}" in module.nearest(asked.but(checkpointing=True), small)
     assert "No setting" in module.nearest(asked, 10_000)
+
+
+@pytest.mark.slow  # two searches, each of many walks
+def test_the_largest_batch_is_named_where_no_switch_is_enough(run):
+    asked = Workload(run.policy, {"object": 9}, 0.99, Layout(device="cpu"), 3).but(batch=256, checkpointing=True)
+    small = memory(asked.but(batch=32))["peak_bytes"]
+    assert f"batch_size={largest_batch(asked, small)}" in module.nearest(asked, small)
 
 
 def test_parts_are_not_proposed_to_an_objective_that_needs_the_whole_batch(data):

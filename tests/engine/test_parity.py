@@ -96,7 +96,8 @@ def alone(shared) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["ddp", "zero1", "zero2", "zero3"])
+# ZeRO-1 lies between DDP and ZeRO-2, and each engine takes two cores for half a minute.
+@pytest.fixture(scope="module", params=["ddp", pytest.param("zero1", marks=pytest.mark.slow), "zero2", "zero3"])
 def job(request, shared, alone) -> Job:
     folder = shared / request.param
     with once(folder) as first:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from policy_files import policy_files
+from policy_files import one_an_objective
 from safetensors.torch import load_file
 
 from robo_orl.engine.checkpoint import checkpoints, load_agent
@@ -69,7 +69,7 @@ def test_training_lowers_the_loss(data, tmp_path):
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize("name", policy_files())
+@pytest.mark.parametrize("name", one_an_objective())
 def test_every_shipped_policy_trains_and_every_parameter_of_it_takes_part(data, tmp_path, name):
     assert train(tiny.run_of(data, tiny.shipped()[name]), tmp_path / "run", progress=False, stop_at=2)["steps"] == 2
 
