@@ -15,7 +15,7 @@ from pathlib import Path
 from robo_orl.measure.cards import card
 from robo_orl.measure.largest import largest
 from robo_orl.measure.layout import Layout
-from robo_orl.measure.predict import with_batch, workload_of
+from robo_orl.measure.predict import Workload, with_batch, workload_of
 from robo_orl.measure.rows import write_row
 from robo_orl.presets import load_policy, load_task
 from robo_orl.report.cost_largest import told
@@ -36,9 +36,7 @@ def main() -> None:
     rows = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
     about = {"batch": asked.batch, "precision": asked.precision, "verified": asked.verify}
     for name in asked.policies:
-        policy = with_batch(load_policy(name), asked.batch)
-        optim = policy.optim.model_copy(update={"precision": asked.precision})
-        workload = workload_of(policy.model_copy(update={"optim": optim}), load_task("chain2"), Layout())
+        workload = workload_named(name, asked.batch, asked.precision)
         for kind in CARDS:
             if any(row["policy"] == name and row["card"] == kind and about.items() <= row.items() for row in rows):
                 continue
@@ -46,6 +44,13 @@ def main() -> None:
             rows.append({"policy": name, "card": kind, "usable_bytes": card(kind).usable, **about, "largest": found})
             write_row(OUT, {"rows": rows})
             print(f"| {name} | {kind} | {told(found) if found else 'none'} |", flush=True)
+
+
+def workload_named(name: str, batch: int, precision: str) -> Workload:
+    """A shipped policy's step on chain2, in one process."""
+    policy = with_batch(load_policy(name), batch)
+    optim = policy.optim.model_copy(update={"precision": precision})
+    return workload_of(policy.model_copy(update={"optim": optim}), load_task("chain2"), Layout())
 
 
 if __name__ == "__main__":

@@ -18,13 +18,13 @@ from typing import Any
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # what the predictions assume
 
 import torch
+from largest_model import workload_named
 
-from robo_orl.measure.largest import dial
+from robo_orl.measure.largest import at, dial
 from robo_orl.measure.measurement import or_out_of_memory
 from robo_orl.measure.rows import machine, write_row
-from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
+from robo_orl.measure.synthetic import ACTION_DIM
 from robo_orl.measure.training_step import TrainingStep
-from robo_orl.presets import load_policy, load_task
 
 HERE = Path(__file__).parent
 STEPS = 2  # the first makes the moments
@@ -60,17 +60,10 @@ def main() -> None:
 
 def measured(predicted: dict[str, Any], depth: int) -> dict[str, Any]:
     """Peak bytes of the steps at this depth as the allocator counted them, or what it said when it had no more."""
-    task, policy = load_task("chain2"), load_policy(predicted["policy"])
-    optim = {"batch_size": predicted["batch"], "precision": predicted["precision"]}
-    policy = policy.model_copy(
-        update={
-            "backbone": policy.backbone.model_copy(update={"size": f"d{depth}"}),
-            "optim": policy.optim.model_copy(update=optim),
-        }
-    )
+    asked = at(workload_named(predicted["policy"], predicted["batch"], predicted["precision"]), depth)
 
     def run() -> dict[str, Any]:
-        step = TrainingStep(policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon), "cuda")
+        step = TrainingStep(asked.policy, asked.spec, ACTION_DIM, asked.gamma, "cuda")
         torch.cuda.reset_peak_memory_stats()
         for _ in range(STEPS):
             step.run()

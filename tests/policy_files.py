@@ -5,6 +5,8 @@ Those that see pictures have tests of their own (tests/engine/test_train_sees.py
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from robo_orl.objectives import OBJECTIVES
@@ -16,18 +18,21 @@ COMPARED = ("iql", "qc")  # whose topologies the suites compare
 
 def policy_files() -> list:
     """Names of policies/, those that are not `distinct` marked slow."""
-    fast = distinct()
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
+    return _slow_but_for(distinct())
 
 
 def one_an_objective() -> list:
     """Names of policies/, those that are not named after an objective marked slow."""
-    return [name if name in OBJECTIVES else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
+    return _slow_but_for(OBJECTIVES)
 
 
 def distinct() -> list[str]:
     """Names of policies/ without those that only lay another topology on one more objective."""
     return [name for name in _blind() if not _repeats(name)]
+
+
+def _slow_but_for(fast: Collection[str]) -> list:
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
 
 
 def _blind() -> list[str]:

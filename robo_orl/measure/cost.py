@@ -59,14 +59,21 @@ def compared(makers: Sequence[Callable[[], TrainingStep]], rounds: int, progress
     on_gpu = steps[0].device.type == "cuda"
     for index, row in enumerate(rows):
         row |= _times([turns[index] for turns in table], [turns[0] for turns in table])
+        row |= beside(row, rows[0])
         row |= {
-            "memory_relative": row["peak_memory_bytes"] / rows[0]["peak_memory_bytes"],
-            "flops_relative": row["flops_per_sample"] / rows[0]["flops_per_sample"],
             "windows": "synthetic",
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "threads": torch.get_num_threads(),
         }
     return rows
+
+
+def beside(row: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
+    """A row's ratios to the base's that do not depend on the clock."""
+    return {
+        "memory_relative": row["peak_memory_bytes"] / base["peak_memory_bytes"],
+        "flops_relative": row["flops_per_sample"] / base["flops_per_sample"],
+    }
 
 
 def _alone(step: TrainingStep) -> dict[str, Any]:

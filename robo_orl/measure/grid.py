@@ -20,7 +20,7 @@ import torch
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.errors import RunError
 from robo_orl.measure.calibration import calibrated, ensured
-from robo_orl.measure.cost import cost_table
+from robo_orl.measure.cost import beside, cost_table
 from robo_orl.measure.layout import Layout
 from robo_orl.measure.measurement import or_out_of_memory
 from robo_orl.measure.plain_schemas import found
@@ -158,11 +158,7 @@ def measured(cell: CostCell, task: TaskConfig, steps: int) -> dict[str, Any]:
 def _one_after_the_other(pair: list[PolicyConfig], task: TaskConfig, steps: int) -> dict[str, Any]:
     """The second one's row. Memory compares; times that were not taken in turns do not."""
     base, row = (cost_table([policy], task, steps)[0] for policy in pair)
-    ratios = {
-        name: row[of] / base[of]
-        for name, of in (("memory_relative", "peak_memory_bytes"), ("flops_relative", "flops_per_sample"))
-    }
-    return row | ratios | {"step_relative": None, "step_relative_quartiles": None}
+    return row | beside(row, base) | {"step_relative": None, "step_relative_quartiles": None}
 
 
 def parameters_of(cell: CostCell, task: TaskConfig) -> int:

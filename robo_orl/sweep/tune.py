@@ -188,11 +188,11 @@ def _trials_there(plan: Plan, file: Path) -> int:
     if not file.exists():
         return 0
     there = load_tuned(str(file))
-    theirs = there.model_dump(mode="json")
-    changed = next((key for key, value in _head(plan).items() if key in theirs and theirs[key] != value), None)
+    ours, theirs = _head(plan), there.model_dump(mode="json")
+    changed = next((key for key, value in ours.items() if key in theirs and theirs[key] != value), None)
     lost = [name for name in there.policies if name not in plan.choices]
     if changed:
-        what = f"with another {changed} ({theirs[changed]} there, {_head(plan)[changed]} here)"
+        what = f"with another {changed} ({theirs[changed]} there, {ours[changed]} here)"
     elif lost:
         what = f"that has {', '.join(lost)} too"
     elif plan.trials < there.trials:
