@@ -21,10 +21,10 @@ import numpy as np
 from robo_orl.data.cache import EpisodeArrays, open_cache
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.frames import Frames
-from robo_orl.evaluate.rollouts import Ask
-from robo_orl.references.evaluate import reference_actor
-from robo_orl.references.run import is_reference
+from robo_orl.robomimic.evaluation import reference_actor
+from robo_orl.robomimic.run_folder import is_reference
+from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.frames import Frames
 
 
 def actor_of(folder: Path) -> tuple[Any, int]:

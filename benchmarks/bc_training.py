@@ -33,16 +33,16 @@ from bc_transformer import CONTEXT, NUMBERS, Robomimic
 from made_up import TASK, robomimic_dataset, write_made_up
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig, PolicyConfig, RunConfig, parse
+from robo_orl.cost.flops import count_flops
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.engine.sources import make_windows, open_data
+from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.train import train
-from robo_orl.measure.flops import count_flops
 from robo_orl.models.action_heads import ACTION_HEADS, ActionHead
 from robo_orl.models.action_heads.l1 import L1Head
 from robo_orl.models.backbones.transformer import Transformer
 from robo_orl.models.layers import linear
-from robo_orl.rng import Draws
 
 BATCHES = {"tiny": 128, "s": 32, "m": 8}
 WARM_UP = 20  # steps of ours per slice: the first ones of each call allocate, and our engine does not count them

@@ -30,12 +30,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig
-from robo_orl.measure.flops import count_flops
-from robo_orl.measure.memory import TensorBytes
+from robo_orl.cost.flops import count_flops
+from robo_orl.cost.tensor_memory import TensorBytes
 from robo_orl.models.backbones.transformer import Transformer
 from robo_orl.models.layers import linear
-from robo_orl.types import Observation
 
 CONTEXT, NUMBERS, ACTIONS = 10, 83, 7  # chain2's observation as one vector
 SIZES = {"tiny": 128, "m": 4}  # size -> batch; at s, SwiGLU's width in multiples of 32 adds 2.1 % of the FLOPs

@@ -20,15 +20,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation
 from robo_orl.config import SelectionConfig
-from robo_orl.measure.cost import quartiles
-from robo_orl.measure.flops import count_flops
-from robo_orl.measure.rows import machine, write_row
-from robo_orl.measure.synthetic import ACTION_DIM, policy_spec, synthetic_window
-from robo_orl.models.agent import build_agent
-from robo_orl.presets import load_policy, load_task
-from robo_orl.rng import Draws
-from robo_orl.types import Observation
+from robo_orl.config.presets import load_policy, load_task
+from robo_orl.cost.flops import count_flops
+from robo_orl.cost.measure.interleaved import quartiles
+from robo_orl.cost.rows import machine, write_row
+from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec, synthetic_window
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3

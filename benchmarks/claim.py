@@ -20,9 +20,9 @@ from encoder_per_network import EncoderPerNetwork
 from evidence_experiments import step_of
 from torch import nn
 
-from robo_orl.measure.cost import compared
-from robo_orl.measure.rows import machine, write_row
-from robo_orl.measure.training_step import TrainingStep
+from robo_orl.cost.measure.interleaved import compared
+from robo_orl.cost.measure.training_step import TrainingStep
+from robo_orl.cost.rows import machine, write_row
 
 OUT = Path(__file__).with_suffix(".json")
 LAYOUTS = (

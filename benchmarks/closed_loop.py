@@ -30,13 +30,13 @@ from ledger import Ledger, parser, shown
 from scipy.stats import binomtest
 from small_policy import small_policy
 
-from robo_orl.data.crew import work_through
+from robo_orl.base.errors import RunError
+from robo_orl.config.presets import available, load_task
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.errors import RunError
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.rollouts import Ask
-from robo_orl.evaluate.simulator import Act, Begin, Simulations, TaskScene
-from robo_orl.presets import available, load_task
+from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.simulator import Act, Begin, Simulations, TaskScene
+from robo_orl.rollout.workers import work_through
 
 Played = tuple[bool, int, str, np.ndarray]  # success, length, hash of all observations and actions, last state
 

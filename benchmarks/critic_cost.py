@@ -11,11 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
-from robo_orl.measure.cards import CARDS
-from robo_orl.measure.layout import Layout
-from robo_orl.measure.predict import memory, workload_of
-from robo_orl.measure.rows import write_row
-from robo_orl.presets import load_policy, load_task
+from robo_orl.config.presets import load_policy, load_task
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.cards import CARDS
+from robo_orl.cost.predict.prediction import memory, workload_of
+from robo_orl.cost.rows import write_row
 
 BASE = "bc_flow"
 POLICIES = (

@@ -24,14 +24,14 @@ from ledger import Ledger, machine, parser, shown
 from small_policy import small_policy
 
 from robo_orl.config import TaskConfig
+from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.envs.regimes import plan, record
+from robo_orl.envs.demonstrators.regimes import plan, record
 from robo_orl.envs.task_env import TaskEnv
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.evaluate import SLOTS
-from robo_orl.evaluate.rollouts import Rollouts
-from robo_orl.evaluate.simulator import TaskScene
-from robo_orl.presets import load_task
+from robo_orl.evaluate.success import SLOTS
+from robo_orl.rollout.episodes import Rollouts
+from robo_orl.rollout.simulator import TaskScene
 from robo_orl.sweep.cells import Cell, expand, load_suite
 
 LOOPS = ("stock", "exact")

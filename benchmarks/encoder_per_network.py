@@ -15,20 +15,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.types import Observation
 from robo_orl.config import CriticConfig
-from robo_orl.measure.flops import count_flops
-from robo_orl.measure.layout import Layout
-from robo_orl.measure.predict import memory, memory_of, with_batch, workload_of
-from robo_orl.measure.rows import write_row
-from robo_orl.measure.states import weights_of
-from robo_orl.measure.step_bytes import FakeStep, PhaseBytes, step_bytes
-from robo_orl.models.agent import build_agent
+from robo_orl.config.presets import load_policy, load_task
+from robo_orl.cost.flops import count_flops
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.activation_memory import FakeStep, PhaseBytes, step_bytes
+from robo_orl.cost.predict.prediction import memory, memory_of, with_batch, workload_of
+from robo_orl.cost.predict.resident_memory import weights_of
+from robo_orl.cost.rows import write_row
 from robo_orl.models.critics import Critic
-from robo_orl.models.step import Step
 from robo_orl.models.targets import frozen_copy, numbers
 from robo_orl.objectives.iql import expectile_weight
-from robo_orl.presets import load_policy, load_task
-from robo_orl.types import Observation
+from robo_orl.objectives.step import Step
 
 OUT = Path(__file__).with_suffix(".json")
 

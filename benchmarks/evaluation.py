@@ -30,18 +30,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the plain loop's numpy; the
 import torch
 from torch import nn
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.files import atomic_file
+from robo_orl.base.machine import cores, versions
 from robo_orl.config import PolicyConfig, TaskConfig
-from robo_orl.data.atomic import atomic_file
+from robo_orl.config.presets import load_policy, load_task
+from robo_orl.cost.synthetic_data import task_spec
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.engine.run_folder import versions
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.evaluate import SLOTS
-from robo_orl.evaluate.pool import cores
-from robo_orl.evaluate.rollouts import Ask, Rollouts
-from robo_orl.evaluate.simulator import Act, Begin, Simulations, TaskScene
-from robo_orl.measure.synthetic import task_spec
-from robo_orl.models.agent import build_agent
-from robo_orl.presets import load_policy, load_task
+from robo_orl.evaluate.success import SLOTS
+from robo_orl.rollout.episodes import Ask, Rollouts
+from robo_orl.rollout.simulator import Act, Begin, Simulations, TaskScene
 
 POLICIES = ("bc", "bc_flow", "qc")
 REQUIRED = 1.7

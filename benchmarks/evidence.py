@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from evidence_experiments import EXPERIMENTS, Experiment, Skipped
 
-from robo_orl.measure.cost import quartiles
-from robo_orl.measure.rows import machine, write_row
+from robo_orl.cost.measure.interleaved import quartiles
+from robo_orl.cost.rows import machine, write_row
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3

@@ -17,17 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, deep_merge, parse
+from robo_orl.config.presets import load_policy, load_task
+from robo_orl.cost.measure.memory_by_phase import memory_by_phase
+from robo_orl.cost.measure.training_step import TrainingStep
+from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
-from robo_orl.measure.memory_by_phase import memory_by_phase
-from robo_orl.measure.synthetic import ACTION_DIM, policy_spec
-from robo_orl.measure.training_step import TrainingStep
-from robo_orl.models import products as libraries
-from robo_orl.models.agent import build_agent
+from robo_orl.models import cpu_kernels as libraries
 from robo_orl.models.critics import Heads, critic_width
-from robo_orl.presets import load_policy, load_task
-from robo_orl.types import PairedWindow
 
 BATCH = 64
 SIZE = "s"  # of the training steps: 6 million numbers

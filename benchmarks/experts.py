@@ -30,9 +30,9 @@ OUT = Path(__file__).with_suffix(".json")
 
 def measure(task_name: str, regime: str, first: int, last: int, seed: int) -> list[dict]:
     """Episodes first .. last-1 of the plan: success, stages and length of each."""
-    from robo_orl.envs.regimes import plan, record
+    from robo_orl.config.presets import load_task
+    from robo_orl.envs.demonstrators.regimes import plan, record
     from robo_orl.envs.task_env import TaskEnv
-    from robo_orl.presets import load_task
 
     task = load_task(task_name)
     env = TaskEnv(task)
@@ -46,7 +46,7 @@ def measure(task_name: str, regime: str, first: int, last: int, seed: int) -> li
 
 def summary(task: str, regime: str, rows: list[dict], seed: int) -> dict:
     """Counts of one row."""
-    from robo_orl.envs.simulator import quiet_robosuite
+    from robo_orl.envs.make_env import quiet_robosuite
 
     lengths = [row["length"] for row in rows if row["success"]]
     return {

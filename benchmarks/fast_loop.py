@@ -25,10 +25,10 @@ from ledger import Ledger, parser, shown
 from scipy.stats import binomtest
 
 from robo_orl.config import TaskConfig
-from robo_orl.data.crew import work_through
-from robo_orl.envs.regimes import plan, record
+from robo_orl.config.presets import load_task
+from robo_orl.envs.demonstrators.regimes import plan, record
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.presets import load_task
+from robo_orl.rollout.workers import work_through
 
 LOOPS = ("exact", "fast")
 Pair = list[tuple[bool, int, np.ndarray]]  # per loop: success, length, last state

@@ -34,7 +34,7 @@ FAULTS = {
         "The bootstrapped target is not stop-gradiented (IQL: V(s') gets a gradient from Q's loss)",
         (
             ("models/critics.py", "target = target.detach().expand", "target = target.expand"),
-            ("models/step.py", "torch.is_grad_enabled() and frames in self.trained", "torch.is_grad_enabled()"),
+            ("objectives/step.py", "torch.is_grad_enabled() and frames in self.trained", "torch.is_grad_enabled()"),
             ("objectives/iql.py", 'step.v("next").value.squeeze(0).detach()', 'step.v("next").value.squeeze(0)'),
         ),
         (ORACLES, "tests/objectives/test_iql.py"),
@@ -54,7 +54,7 @@ FAULTS = {
     ),
     "minimum_over_the_wrong_axis": Fault(
         "The ensemble's minimum is taken over the last axis instead of over the members",
-        (("models/agent.py", "values.amin(0)", "values.amin(-1)"),),
+        (("agent/agent.py", "values.amin(0)", "values.amin(-1)"),),
         (ORACLES, "tests/objectives/test_qc.py", "tests/objectives/test_iql.py"),
         "minimum or equation",
     ),
@@ -66,7 +66,7 @@ FAULTS = {
     ),
     "stale_target": Fault(
         "The target is stale: it is never moved",
-        (("models/agent.py", "self.target.update(self.critic", "(lambda *_: None)(self.critic"),),
+        (("agent/agent.py", "self.target.update(self.critic", "(lambda *_: None)(self.critic"),),
         (ORACLES, "tests/models/test_targets.py"),
         "sarsa or target",
     ),
@@ -86,7 +86,7 @@ FAULTS = {
         "The policy's gradient leaks into Q: climbing Q also trains the critic to be climbed",
         (
             (
-                "models/step.py",
+                "objectives/step.py",
                 "return height.detach() + (path - path.detach())",
                 "q = self.agent.critic.q(self.part(self.features, frames), actions).height\n"
                 "        return self.aggregate(q) if member is None else q[member]",
@@ -205,19 +205,25 @@ FAULTS = {
     ),
     "deaf_to_noise": Fault(
         "A one-step policy ignores its noise",
-        (("models/one_step.py", "z = noise.flatten(2)", "z = 0 * noise.flatten(2)"),),
+        (("models/action_heads/one_step.py", "z = noise.flatten(2)", "z = 0 * noise.flatten(2)"),),
         (ACTING,),
         "one_step",
     ),
     "whole_chunk_must_be_inside": Fault(
         "A frame counts as known only where its whole chunk lies in the episode, not just the valued actions",
-        (("models/step.py", "next_action_mask[:, : self.agent.valued_actions].all(-1)", "next_action_mask.all(-1)"),),
+        (
+            (
+                "objectives/step.py",
+                "next_action_mask[:, : self.agent.valued_actions].all(-1)",
+                "next_action_mask.all(-1)",
+            ),
+        ),
         (STEP,),
         "known",
     ),
     "slow_policy_is_the_learned_one": Fault(
         "Where the slow policy is asked for, the learned one answers (CRR, MPO, TD3+BC)",
-        (("models/step.py", "(self.agent.slow_head, wide(", "(self.agent.action_head, wide("),),
+        (("objectives/step.py", "(self.agent.slow_head, wide(", "(self.agent.action_head, wide("),),
         (STEP, ORACLES),
         "slow",
     ),
@@ -265,7 +271,7 @@ FAULTS = {
     ),
     "histogram_of_half_the_spread": Fault(
         "HL-Gauss spreads a target half as far",
-        (("models/hl_gauss.py", "(SIGMA * self.width))", "(SIGMA / 2 * self.width))"),),
+        (("models/critics.py", "(SIGMA * self.width))", "(SIGMA / 2 * self.width))"),),
         (EQUATIONS,),
         "hl_gauss and (iql or cql)",
     ),
@@ -285,7 +291,7 @@ FAULTS = {
         "HL-Gauss: the bins' edges lie half a bin off their centres",
         (
             (
-                "models/hl_gauss.py",
+                "models/critics.py",
                 "(centres - self.width / 2, centres[-1:] + self.width / 2)",
                 "(centres, centres[-1:] + self.width)",
             ),
@@ -332,7 +338,7 @@ FAULTS = {
     ),
     "small_critic_of_full_size": Fault(
         "The small backbone of a critic (separate_small) is built at the policy's full size",
-        (("models/agent.py", '"separate_small": config.small_size', '"separate_small": self.policy.backbone.size'),),
+        (("agent/agent.py", '"separate_small": config.small_size', '"separate_small": self.policy.backbone.size'),),
         (READS,),
         "size",
     ),
@@ -346,7 +352,7 @@ FAULTS = {
         "The slow copy of the policy is the online head itself",
         (
             (
-                "models/step.py",
+                "objectives/step.py",
                 "(self.agent.slow_head, wide(tokens.detach())) if slow",
                 "(self.agent.action_head, wide(tokens.detach())) if slow",
             ),
@@ -356,7 +362,7 @@ FAULTS = {
     ),
     "another_reference_than_named": Fault(
         "The reference `cql` is robomimic's IQL",
-        (("references/algorithms.py", '"cql": Algorithm("cql"', '"cql": Algorithm("iql"'),),
+        (("robomimic/algorithms.py", '"cql": Algorithm("cql"', '"cql": Algorithm("iql"'),),
         (REFERENCES,),
         "named",
     ),
@@ -364,7 +370,7 @@ FAULTS = {
         "A reference that learned from normalised observations acts on raw ones",
         (
             (
-                "references/algo.py",
+                "robomimic/algo.py",
                 "RolloutPolicy(fork(policy.policy), policy.obs_normalization_stats)",
                 "RolloutPolicy(fork(policy.policy))",
             ),
@@ -410,7 +416,7 @@ FAULTS = {
     ),
     "starts_ignored": Fault(
         "An evaluation asked for tuning starts plays the test starts",
-        (("evaluate/evaluate.py", "seen.history, starts)", "seen.history)"),),
+        (("evaluate/success.py", "seen.history, starts)", "seen.history)"),),
         ("tests/evaluate/test_start_banks.py",),
         "evaluation_plays",
     ),
@@ -422,25 +428,25 @@ FAULTS = {
     ),
     "gamma_not_from_the_file": Fault(
         "gamma is 0.99 in the windows, whatever the policy file says",
-        (("engine/sources.py", "policy.gamma.value(source.task.horizon)", "0.99"),),
+        (("engine/task_data.py", "policy.gamma.value(source.task.horizon)", "0.99"),),
         (BACKUPS,),
         "windows",
     ),
     "n_step_ignored": Fault(
         "n_step is ignored: a backup is as long as the chunk",
-        (("engine/sources.py", "            policy.n,\n", "            policy.action_head.chunk,\n"),),
+        (("engine/task_data.py", "            policy.n,\n", "            policy.action_head.chunk,\n"),),
         (BACKUPS,),
         "windows",
     ),
     "matched_to_the_first_task": Fault(
         "With several tasks a matched discount is matched to the horizon of the first",
-        (("engine/sources.py", "policy.gamma.value(source.task", "policy.gamma.value(run.task"),),
+        (("engine/task_data.py", "policy.gamma.value(source.task", "policy.gamma.value(run.task"),),
         (BACKUPS,),
         "matched",
     ),
     "cut_short_dropped": Fault(
         "SHARSA's way of timeouts does not reach the windows: what a timeout cuts is dropped",
-        (("engine/sources.py", "            OBJECTIVES[policy.objective.name].cut_short,\n", ""),),
+        (("engine/task_data.py", "            OBJECTIVES[policy.objective.name].cut_short,\n", ""),),
         (BACKUPS,),
         "windows",
     ),
@@ -448,7 +454,7 @@ FAULTS = {
         "A run with a filter learns from all episodes",
         (
             (
-                "engine/sources.py",
+                "engine/task_data.py",
                 "            source.filter,\n            policy",
                 "            None,\n            policy",
             ),
@@ -464,13 +470,13 @@ FAULTS = {
     ),
     "refused_without_need": Fault(
         "A setting that would have done something is refused, as if it did nothing",
-        (("models/compatibility.py", '"tau": critic.target == "none"', '"tau": critic.target != "full_ema"'),),
+        (("agent/compatibility.py", '"tau": critic.target == "none"', '"tau": critic.target != "full_ema"'),),
         ("tests/objectives/test_no_silent_switch.py",),
         "tau",
     ),
     "refused_for_another_setting": Fault(
         "A refusal names another setting than the one that was changed",
-        (("models/compatibility.py", '"critic.{name} does nothing here', '"critic.loss does nothing here'),),
+        (("agent/compatibility.py", '"critic.{name} does nothing here', '"critic.loss does nothing here'),),
         ("tests/objectives/test_no_silent_switch.py",),
         "bins or small_size",
     ),
@@ -482,7 +488,7 @@ FAULTS = {
     ),
     "lost_success_counts_at_the_end": Fault(
         "A success that was lost again counts as one at the end",
-        (("evaluate/simulator.py", "Outcome(self.success_once, success_at_end", "Outcome(*[self.success_once] * 2"),),
+        (("rollout/simulator.py", "Outcome(self.success_once, success_at_end", "Outcome(*[self.success_once] * 2"),),
         (PLAYING,),
         "lost",
     ),
@@ -494,13 +500,13 @@ FAULTS = {
     ),
     "average_without_its_extra_networks": Fault(
         "The averaged policy leaves out the networks that an objective adds: its one-step policy stays as it began",
-        (("models/policy_average.py", "        average_buffers(self.extra, extra, rate, gather)\n", ""),),
+        (("models/targets.py", "        average_buffers(self.extra, extra, rate, gather)\n", ""),),
         (AVERAGE,),
         "part",
     ),
     "average_ranked_on_its_own_tokens": Fault(
         "A critic that shares its backbone ranks an averaged policy's samples on the averaged tokens, not on its own",
-        (("models/agent.py", "if self.average is not None and self.critic_backbone is None:", "if False:"),),
+        (("agent/agent.py", "if self.average is not None and self.critic_backbone is None:", "if False:"),),
         (AVERAGE,),
         "ranked",
     ),
@@ -508,7 +514,7 @@ FAULTS = {
         "A reference with a filter learns from all episodes",
         (
             (
-                "references/training.py",
+                "robomimic/train.py",
                 "filter_by_attribute=config.train.hdf5_filter_key",
                 "filter_by_attribute=None",
             ),
@@ -518,13 +524,13 @@ FAULTS = {
     ),
     "reference_sees_all_keys": Fault(
         "A reference sees every observation of the file, whatever low_dim says",
-        (("references/training.py", "reference.low_dim or list(arrays.spec)", "list(arrays.spec)"),),
+        (("robomimic/train.py", "reference.low_dim or list(arrays.spec)", "list(arrays.spec)"),),
         (REFERENCES,),
         "keys",
     ),
     "reference_draws_the_same_in_every_decision": Fault(
         "A reference that samples draws the same numbers in every decision of an episode",
-        (("references/acting.py", "ask.episode, ask.decision)", "ask.episode)"),),
+        (("robomimic/acting.py", "ask.episode, ask.decision)", "ask.episode)"),),
         ("tests/references/test_judging_references.py",),
         "draws",
     ),

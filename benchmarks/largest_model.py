@@ -12,13 +12,13 @@ import argparse
 import json
 from pathlib import Path
 
-from robo_orl.measure.cards import card
-from robo_orl.measure.largest import largest
-from robo_orl.measure.layout import Layout
-from robo_orl.measure.predict import Workload, with_batch, workload_of
-from robo_orl.measure.rows import write_row
-from robo_orl.presets import load_policy, load_task
-from robo_orl.report.cost_largest import told
+from robo_orl.config.presets import load_policy, load_task
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.cards import card
+from robo_orl.cost.predict.largest import largest
+from robo_orl.cost.predict.prediction import Workload, with_batch, workload_of
+from robo_orl.cost.rows import write_row
+from robo_orl.report.cost_page import told
 
 CARDS = ("rtx4090-24gb", "l40s-48gb", "h100-80gb", "h200-141gb")
 POLICIES = ("bc_flow", "qc", "qc_full_ema", "qc_separate", "qc_separate_full_ema")

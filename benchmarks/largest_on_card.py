@@ -20,11 +20,11 @@ os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # 
 import torch
 from largest_model import workload_named
 
-from robo_orl.measure.largest import at, dial
-from robo_orl.measure.measurement import or_out_of_memory
-from robo_orl.measure.rows import machine, write_row
-from robo_orl.measure.synthetic import ACTION_DIM
-from robo_orl.measure.training_step import TrainingStep
+from robo_orl.cost.measure.one_process import or_out_of_memory
+from robo_orl.cost.measure.training_step import TrainingStep
+from robo_orl.cost.predict.largest import at, dial
+from robo_orl.cost.rows import machine, write_row
+from robo_orl.cost.synthetic_data import ACTION_DIM
 
 HERE = Path(__file__).parent
 STEPS = 2  # the first makes the moments

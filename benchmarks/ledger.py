@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from robo_orl.data.atomic import atomic_file
-from robo_orl.results.origin import hardware
+from robo_orl.base.files import atomic_file
+from robo_orl.base.machine import hardware
 
 PACKAGES = ("robosuite", "mujoco", "numba", "numpy", "scipy", "torch")
 

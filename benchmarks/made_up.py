@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from robo_orl.base.episode import Episode
 from robo_orl.config import TaskConfig, View
-from robo_orl.data import layout
+from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import write_file
-from robo_orl.episode import Episode
 
 Batches = Iterator[object]
 Name = TypeVar("Name")

@@ -31,6 +31,6 @@ if __name__ == "__main__":
             "robo_orl.engine.run_folder takes its statistics from elsewhere now: this script would change nothing."
         )
     run_folder.joint_statistics = raw
-    from robo_orl.cli import main
+    from robo_orl.cli.app import main
 
     main()

@@ -39,16 +39,16 @@ from robomimic.algo import RolloutPolicy
 from robomimic.utils.train_utils import run_rollout
 from small_policy import small_policy
 
+from robo_orl.base.machine import cores
 from robo_orl.config import TaskConfig
+from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.evaluate import SLOTS
-from robo_orl.evaluate.pool import cores
-from robo_orl.evaluate.rollouts import Rollouts
-from robo_orl.evaluate.simulator import TaskScene
-from robo_orl.presets import load_task
-from robo_orl.references.environment import RobomimicEnv
-from robo_orl.references.rollout import ChunkPolicy
+from robo_orl.evaluate.success import SLOTS
+from robo_orl.robomimic.environment import RobomimicEnv
+from robo_orl.robomimic.rollout import ChunkPolicy
+from robo_orl.rollout.episodes import Rollouts
+from robo_orl.rollout.simulator import TaskScene
 
 REQUIRED = 6.0
 TASKS = ("lift", "stack", "can", "square", "chain2")

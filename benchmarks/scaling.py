@@ -34,14 +34,14 @@ from small_policy import small_policy
 from stepper import physics_s, recorded_controls
 
 from robo_orl.config import TaskConfig
+from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.envs.start_states import StartState
 from robo_orl.envs.task_env import TaskEnv
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.evaluate import SLOTS
-from robo_orl.evaluate.rollouts import Ask, Rollouts
-from robo_orl.evaluate.simulator import Act, Begin, Rollout, Simulations, TaskScene
-from robo_orl.presets import load_task
+from robo_orl.evaluate.success import SLOTS
+from robo_orl.rollout.episodes import Ask, Rollouts
+from robo_orl.rollout.simulator import Act, Begin, Rollout, Simulations, TaskScene
 
 COUNTS = (1, 2, 4, 8, 16)
 MIB = 2**20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from robo_orl.config import RunConfig, TaskConfig
+from robo_orl.config.presets import load_policy
 from robo_orl.data.generate import generate
 from robo_orl.engine.train import train
-from robo_orl.presets import load_policy
 
 FOLDER = Path("runs") / "small_policies"
 EPISODES = 60  # demonstrations by clean operators

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from robo_orl.envs.scenes import start_name
-from robo_orl.envs.start_states import make_eval_bank
-from robo_orl.presets import load_task
+from robo_orl.config.presets import load_task
+from robo_orl.envs.registry import start_name
+from robo_orl.envs.start_banks import make_eval_bank
 
 SHIPPED = ("lift", "can", "square", "stack", "chain1", "chain2", "chain4", "chain8")
 FOLDER = Path(__file__).parent.parent / "tasks" / "starts"

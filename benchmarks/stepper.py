@@ -35,13 +35,13 @@ from ledger import Ledger, parser, shown
 from numba import njit
 
 from robo_orl.config import TaskConfig
-from robo_orl.envs.regimes import plan, record
-from robo_orl.envs.scenes import scene_entry, scene_params
-from robo_orl.envs.simulator import env_kwargs, make_simulator
+from robo_orl.config.presets import available, load_task
+from robo_orl.envs.demonstrators.regimes import plan, record
+from robo_orl.envs.make_env import env_kwargs, make_simulator
+from robo_orl.envs.registry import scene_entry, scene_params
 from robo_orl.envs.snapshot import restore
 from robo_orl.envs.start_states import StartState
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.presets import available, load_task
 
 LOOPS = ("stock", "exact", "fast")
 CAMERA, SIZE, CHUNK = "agentview", 84, 8
@@ -157,7 +157,7 @@ def physics_s(env: TaskEnv, start: StartState, controls: np.ndarray) -> float:
 
 @cache
 def _compiled_steps() -> Callable:
-    from robo_orl.envs.osc_loop import mj_step1, mj_step2
+    from robo_orl.envs.native.osc_loop import mj_step1, mj_step2
 
     @njit
     def steps(model: int, data: int, ctrl: np.ndarray, controls: np.ndarray) -> None:

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from robo_orl.base.files import write_text
+from robo_orl.base.rng import Draws
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.engine.sources import make_windows, open_data
-from robo_orl.models.step import Step
-from robo_orl.results.store import read_cells, write_text
-from robo_orl.rng import Draws
+from robo_orl.engine.task_data import make_windows, open_data
+from robo_orl.objectives.step import Step
+from robo_orl.results.store import read_cells
 
 BATCHES, PAIRS = 4, 64
 

@@ -1,4 +1,7 @@
+"""Test helpers are modules beside the tests that use them; every folder of tests is on the path."""
+
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `import interruptible`
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), *(str(folder) for folder in sorted(HERE.iterdir()) if folder.is_dir())]

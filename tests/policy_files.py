@@ -9,8 +9,8 @@ from collections.abc import Collection
 
 import pytest
 
+from robo_orl.config.presets import available, load_policy
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.presets import available, load_policy
 
 TOPOLOGIES = ("shared_detached", "separate_small", "separate")
 COMPARED = ("iql", "qc")  # whose topologies the suites compare

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from robo_orl.measure.layout import Layout
+from robo_orl.cost.parallelism import Layout
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 SLURM = sorted(LAUNCH.glob("slurm_*.sh"))

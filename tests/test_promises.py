@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import SIZES
-from robo_orl.errors import UsageError
-from robo_orl.measure.synthetic import synthetic_window, task_spec
-from robo_orl.models.agent import build_agent
+from robo_orl.config.presets import PRESETS_VARIABLE, load_policy, load_task
+from robo_orl.cost.synthetic_data import synthetic_window, task_spec
 from robo_orl.objectives import OBJECTIVES, Objective
-from robo_orl.presets import PRESETS_VARIABLE, load_policy, load_task
-from robo_orl.rng import Draws
 
 
 class SteadyCloning(Objective):

@@ -264,7 +264,7 @@ class ReferenceConfig(Strict):
 
     name: str = Field(description="how its row is called")
     description: str = ""
-    algorithm: str = Field(description="a name of robo_orl.references.algorithms")
+    algorithm: str = Field(description="a name of robo_orl.robomimic.algorithms")
     library: str = Field(description="whose classes it is made of, with the version")
     settings: dict[str, Any] = Field(description="the library's own configuration, resolved: algo, train, experiment")
     low_dim: list[str] | None = Field(None, min_length=1, description="keys that it sees; default: all of the data")

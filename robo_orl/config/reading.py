@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config.strict import Strict, T
-from robo_orl.errors import UsageError, unknown
 
 
 def deep_merge(base: dict, over: dict) -> dict:

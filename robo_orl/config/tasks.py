@@ -34,7 +34,7 @@ class TaskConfig(Strict):
 
 
 class View(Strict):
-    """What pictures are taken: of these cameras, size x size pixels, in the look of envs/rendering.py."""
+    """What pictures are taken: of these cameras, size x size pixels, in the look of envs/rendering/renderer.py."""
 
     cameras: tuple[str, ...] = Field(min_length=1)
     size: int = Field(84, ge=16, le=1024, description="pixels per side")

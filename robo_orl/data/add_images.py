@@ -17,16 +17,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.files import atomic_file, file_sha256, held_for
 from robo_orl.config import TaskConfig, View, sha256_of
-from robo_orl.data import layout
-from robo_orl.data.atomic import atomic_file
-from robo_orl.data.crew import Work, work_through
+from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space, read_episode
 from robo_orl.data.info import describe
-from robo_orl.data.locks import held_for
 from robo_orl.data.replay import replayable
-from robo_orl.errors import UsageError
-from robo_orl.files import file_sha256
+from robo_orl.rollout.workers import Work, work_through
 
 
 def add_images(path: Path | str, view: View, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def _check_addable(path: Path, made: layout.Provenance) -> None:
 
 def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:
     """What a worker does: one environment, reused; a demo's states rendered and kept."""
-    from robo_orl.envs.render_fingerprint import render_fingerprint
+    from robo_orl.envs.rendering.fingerprint import render_fingerprint
     from robo_orl.envs.start_states import StartState
     from robo_orl.envs.task_env import TaskEnv
 

@@ -6,9 +6,7 @@ The cache is keyed by the file's sha256 and the observation keys, so that a chan
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robo_orl.config import TaskConfig, sha256_of
-from robo_orl.data import layout
-from robo_orl.data.atomic import full_disk_is_a_sentence
-from robo_orl.data.locks import one_at_a_time
+from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.files import cache_folder, file_sha256
+from robo_orl.config import ObservationConfig, TaskConfig, sha256_of
+from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.memory_maps import build_once, mapped
 from robo_orl.data.validate import faults
-from robo_orl.errors import UsageError, unknown
-from robo_orl.files import cache_folder, file_sha256
 
 CACHE_FORMAT = 2
 FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")
@@ -125,7 +122,7 @@ def open_cache(path: Path | str, keys: list[str] | None = None, cameras: Sequenc
     processes at once: one converts, the others wait. Raises UsageError for a missing or broken file, an unknown key and
     a camera without pictures, RunError when the disk is full.
     """
-    from robo_orl.data.pictures import open_pictures
+    from robo_orl.data.images import open_pictures
 
     path = Path(path)
     with layout.open_hdf5(path):
@@ -142,26 +139,6 @@ def open_cache(path: Path | str, keys: list[str] | None = None, cameras: Sequenc
 
 
 # ----------------------------------------------------------------------------------------------------------- conversion
-
-
-def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write into `folder`, under a lock, unless it is there; it appears complete or not at all.
-
-    What a killed conversion left is replaced.
-    """
-    if folder.is_dir():
-        return
-    unfinished = folder.with_name(f".{folder.name}.partial")
-    with full_disk_is_a_sentence(folder), one_at_a_time(folder):
-        if folder.is_dir():
-            return
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        try:
-            fill(unfinished)
-            os.rename(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _convert(path: Path, sha256: str, keys: list[str] | None, into: Path) -> None:
@@ -241,9 +218,12 @@ def _load(path: Path, folder: Path) -> EpisodeArrays:
     )
 
 
-def mapped(file: Path) -> np.ndarray:
-    """A read-only map as a plain ndarray: indexing a np.memmap costs several times as much."""
-    try:
-        return np.asarray(np.load(file, mmap_mode="r"))
-    except ValueError:  # an array without elements cannot be mapped
-        return np.load(file)
+def check_pictures(arrays: EpisodeArrays, expected: ObservationConfig) -> None:
+    """UsageError where the data's pictures have another resolution than the policy was written for."""
+    for camera, pictures in arrays.images.items():
+        height, width = pictures.shape[1:3]
+        if (height, width) != (expected.image_size, expected.image_size):
+            raise UsageError(
+                f"{arrays.path} has pictures of {width} x {height} pixels of the camera '{camera}', and the policy "
+                f"takes {expected.image_size} x {expected.image_size}: set observation.image_size or render them again."
+            )

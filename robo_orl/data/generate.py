@@ -3,24 +3,72 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import h5py
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from robo_orl.base.episode import Episode
+from robo_orl.base.errors import UsageError
+from robo_orl.base.files import held_for
 from robo_orl.config import TaskConfig, View
-from robo_orl.data import layout
-from robo_orl.data.crew import Work, work_through
-from robo_orl.data.hdf5 import write_file
+from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.hdf5 import read_episode, write_file
 from robo_orl.data.info import describe
-from robo_orl.data.shards import Shards
-from robo_orl.errors import UsageError
+from robo_orl.rollout.workers import Work, work_through
 
 if TYPE_CHECKING:
-    from robo_orl.envs.regimes import EpisodePlan
+    from robo_orl.envs.demonstrators.regimes import EpisodePlan
+
+
+class Shards:
+    """The folder `.<out>.shards`. Episode i of a request is the same however many are asked for, so shards outlive a
+    change of --episodes or --next-obs, but of nothing else."""
+
+    def __init__(self, out: Path, made: layout.Provenance):
+        self.folder = out.with_name(f".{out.name}.shards")
+        self.made = made.model_copy(update={"episodes": 1, "next_obs": True})
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the folder; UsageError where another process does. Shards of another request are thrown away."""
+        return held_for(self.folder, self.made.digest(), "*.hdf5", "generating")
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.hdf5"
+
+    def finished(self, index: int) -> bool:
+        """Whether episode `index` is there; files appear complete or not at all."""
+        return self.path(index).exists()
+
+    def write(self, index: int, episode: Episode, env_args: dict, loop: str, render: dict | None = None) -> None:
+        """Keep an episode; render: the fingerprint of what made its pictures."""
+        made = self.made.model_copy(update={"loop": loop, "render": render})
+        write_file(self.path(index), made, env_args, [episode])
+
+    def read(self, index: int) -> Episode:
+        """The episode `index`."""
+        with h5py.File(self.path(index), "r") as file:
+            return read_episode(file["data/demo_0"])
+
+    def succeeded(self, index: int) -> bool:
+        """Whether the episode `index` succeeded."""
+        with h5py.File(self.path(index), "r") as file:
+            return bool(file["data/demo_0"].attrs["success"])
+
+    def environment(self) -> tuple[str, layout.Provenance]:
+        """(env_args as JSON, the loop and the renderer really in use), as episode 0 met them."""
+        with h5py.File(self.path(0), "r") as file:
+            return str(file["data"].attrs["env_args"]), layout.provenance(file)
+
+    def remove(self) -> None:
+        """Throw the folder away: the output is complete."""
+        shutil.rmtree(self.folder)
 
 
 def generate(
@@ -41,7 +89,7 @@ def generate(
     there. A complete file that answers the same request is left as it is. Raises UsageError for an unknown regime and
     for a file that holds something else; RunError for a full disk and for a simulator that keeps dying.
     """
-    from robo_orl.envs.regimes import plan
+    from robo_orl.envs.demonstrators.regimes import plan
 
     out = Path(out)
     if out.is_dir():
@@ -123,13 +171,13 @@ def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progr
 
 def _recorder(shards: Shards) -> Work:
     """What a worker does: one environment, reused; an episode recorded and kept; whether it succeeded."""
-    from robo_orl.envs.regimes import record
+    from robo_orl.envs.demonstrators.regimes import record
     from robo_orl.envs.task_env import TaskEnv
 
     view = shards.made.view
     env, render = TaskEnv(shards.made.task, shards.made.loop), None
     if view is not None:
-        from robo_orl.envs.render_fingerprint import render_fingerprint
+        from robo_orl.envs.rendering.fingerprint import render_fingerprint
 
         render = render_fingerprint(view.look)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from robo_orl.data import layout
-from robo_orl.data.atomic import atomic_file
-from robo_orl.episode import Episode
-from robo_orl.errors import RunError
+from robo_orl.base.episode import Episode
+from robo_orl.base.errors import RunError
+from robo_orl.base.files import atomic_file
+from robo_orl.data import hdf5_schema as layout
 
 SPARE = 64 * 2**20  # bytes left free on a disk that pictures are written to
 INSTALLED_ASSET = re.compile(r'file="[^"]*/(robosuite/models/assets/)')

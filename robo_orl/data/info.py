@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from robo_orl.data import layout
+from robo_orl.base.errors import UsageError
+from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.cache import succeeded
-from robo_orl.errors import UsageError
 
 
 def describe(path: Path | str) -> dict:

@@ -10,12 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import TaskConfig
-from robo_orl.data import layout
-from robo_orl.data.crew import Work, work_through
+from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode
 from robo_orl.data.validate import faults
-from robo_orl.errors import UsageError
+from robo_orl.rollout.workers import Work, work_through
 
 
 def replay(

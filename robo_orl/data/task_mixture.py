@@ -8,10 +8,10 @@ from dataclasses import fields, replace
 import numpy as np
 import torch
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import derive_seed
+from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.data.windows import PairedWindows, check_divides
-from robo_orl.errors import UsageError
-from robo_orl.rng import derive_seed
-from robo_orl.types import Observation, PairedWindow
 
 RESOLUTION = 2**32
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from robo_orl.data import layout
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.data import hdf5_schema as layout
 
 PER_FRAME = ("actions", "rewards", "dones", "states")
 DTYPE_KINDS = {"actions": "f", "rewards": "f", "dones": "iub", "states": "f", "stages": "iub"}

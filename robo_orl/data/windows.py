@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import derive_seed
+from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.data.cache import EpisodeArrays
-from robo_orl.errors import UsageError
-from robo_orl.rng import derive_seed
-from robo_orl.types import Observation, PairedWindow
 
 
 class PairedWindows:

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import full_disk_is_a_sentence, read_json
 from robo_orl.config import RunConfig
-from robo_orl.data.atomic import full_disk_is_a_sentence
 from robo_orl.engine.optimizer import set_moments, whole_moments
-from robo_orl.engine.run_folder import build_run_agent, read_json, read_run, read_spec
+from robo_orl.engine.run_folder import build_run_agent, read_run, read_spec
 from robo_orl.engine.zero import gather
-from robo_orl.errors import RunError, UsageError
 
 KEEP = 2
 AGENT, OPTIMIZER, STATE = "agent.safetensors", "optimizer.safetensors", "state.json"

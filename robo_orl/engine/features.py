@@ -22,15 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robo_orl.data.atomic import atomic_file
-from robo_orl.data.locks import one_at_a_time
+from robo_orl.base.errors import RunError
+from robo_orl.base.files import atomic_file, cache_folder, one_at_a_time
+from robo_orl.base.types import Observation
 from robo_orl.data.windows import PairedWindows
-from robo_orl.errors import RunError
-from robo_orl.files import cache_folder
-from robo_orl.types import Observation
 
 if TYPE_CHECKING:
-    from robo_orl.models.agent import Agent
+    from robo_orl.agent.agent import Agent
 
 BATCH = 32  # frames at once
 

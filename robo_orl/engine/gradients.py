@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from robo_orl.errors import RunError
+from robo_orl.base.errors import RunError
 
 
 class GradientWatch:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from robo_orl.data.atomic import atomic_file, full_disk_is_a_sentence
-from robo_orl.errors import RunError
+from robo_orl.base.errors import RunError
+from robo_orl.base.files import atomic_file, full_disk_is_a_sentence
 
 EVERY = 10  # steps per row of metrics.jsonl: reading a loss makes the GPU wait
 WARM_UP = 2  # rows whose time is not counted: allocation, compilation, first reads

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from robo_orl.base.errors import RunError
 from robo_orl.config import OptimConfig
 from robo_orl.engine.zero import is_partitioned
-from robo_orl.errors import RunError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import platform
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 from torch import nn
 
-from robo_orl import __version__
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import read_json, write_json
+from robo_orl.base.machine import versions
 from robo_orl.config import ADDED, RunConfig, Strict
-from robo_orl.data.atomic import atomic_file
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.statistics import Statistics, joint_statistics
-from robo_orl.engine.sources import sentences_of, tasks_of
-from robo_orl.errors import RunError, UsageError
+from robo_orl.engine.task_data import sentences_of, tasks_of
 
-PACKAGES = ("torch", "accelerate", "deepspeed", "safetensors", "numpy", "robosuite", "mujoco", "robomimic")
 # What a resumed run may have otherwise: where it runs, what it reports to, where the same file lies.
 FREE = ("expect", "tracker", "checkpoint_every", "data")
 
@@ -54,7 +50,7 @@ def make_spec(run: RunConfig, opened: list[EpisodeArrays]) -> Spec:
 
 def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
     """The freshly initialised agent of a run."""
-    from robo_orl.models.agent import build_agent
+    from robo_orl.agent.agent import build_agent
 
     return build_agent(run.policy, spec.obs, spec.action_dim, spec.gamma, spec.statistics, run.seed)
 
@@ -90,33 +86,6 @@ def read_run(out: Path) -> RunConfig:
 def read_spec(out: Path) -> Spec:
     """The spec in a run's folder; UsageError where there is none."""
     return _parse(Spec, out / "spec.json", "spec")
-
-
-def versions() -> dict[str, str]:
-    """Of Python, this package and what it stands on; packages that are not installed are left out."""
-    found = {"python": platform.python_version(), "robo_orl": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write a JSON file so that it is complete or absent."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1))
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object; UsageError where the file is missing, RunError where it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}; is its folder that of a trained run?") from None
-    except ValueError:
-        raise RunError(f"{path} is damaged: it is no JSON.") from None
 
 
 def _parse(schema: type[Strict], path: Path, key: str) -> Strict:

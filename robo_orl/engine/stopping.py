@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from robo_orl.errors import Interrupted
+from robo_orl.base.errors import Interrupted
 
 ENDS = (signal.SIGINT, signal.SIGTERM)
 AT_ONCE_AFTER_S = 1.0  # a launcher hands on what the terminal has sent already: signals closer than this are one

@@ -7,13 +7,20 @@ Called by `robo-orl train` in one process and by the same command under `acceler
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from robo_orl.agent.agent import check_agent
+from robo_orl.base.errors import RunError
+from robo_orl.base.files import read_json, write_json
+from robo_orl.base.rng import Draws
 from robo_orl.config import RunConfig
 from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
@@ -23,22 +30,34 @@ from robo_orl.engine.features import with_features
 from robo_orl.engine.gradients import GradientWatch
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate, steps_taken
-from robo_orl.engine.run_folder import (
-    Spec,
-    build_run_agent,
-    check_resumable,
-    make_spec,
-    read_json,
-    write_json,
-    write_run,
-)
-from robo_orl.engine.sources import make_windows, open_data
+from robo_orl.engine.run_folder import Spec, build_run_agent, check_resumable, make_spec, write_run
 from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
+from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.zero import gather, release
-from robo_orl.errors import RunError
-from robo_orl.measure.foresight import Foresight
-from robo_orl.models.agent import check_agent
-from robo_orl.rng import Draws
+
+
+class MemoryCheck(Protocol):
+    """What watches a run's memory: it may refuse the run before its first step, and measures one step."""
+
+    def announce(self, progress: bool) -> None:
+        """Print the prediction, where a person watches."""
+
+    def step(self, number: int, out: Path, progress: bool) -> AbstractContextManager[None]:
+        """The context of the `number`-th step of this process, counted from 1."""
+
+
+MakeMemoryCheck = Callable[[RunConfig, Spec, Accelerator], MemoryCheck]
+
+
+class NoMemoryCheck:
+    """Neither predicts nor measures."""
+
+    def __init__(self, run: RunConfig, spec: Spec, accelerator: Accelerator): ...
+
+    def announce(self, progress: bool) -> None: ...
+
+    def step(self, number: int, out: Path, progress: bool) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass
@@ -56,25 +75,32 @@ class Training:
     step: int
     wall_s: float  # of earlier processes of this run
     memory_before: int  # bytes that the libraries took before there was an agent
-    foresight: Foresight
+    memory_check: MemoryCheck
     began: float = field(default_factory=time.perf_counter)
 
 
-def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None = None) -> dict:
+def train(
+    run: RunConfig,
+    out: Path,
+    progress: bool = True,
+    stop_at: int | None = None,
+    memory_check: MakeMemoryCheck = NoMemoryCheck,
+) -> dict:
     """Train `run` in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
-    stop_at: end after this step with a checkpoint, as if interrupted there. Raises UsageError where `out` holds another
-    run or the data do not fit, RunError where training fails; the checkpoints before stay. Interrupted by Ctrl-C, or by
+    stop_at: end after this step with a checkpoint, as if interrupted there. memory_check: on the command line
+    cost.memory_check.PredictedMemory. Raises UsageError where `out` holds another run or the data do not fit, RunError
+    where training fails; the checkpoints before stay. Interrupted by Ctrl-C, or by
     SIGTERM on the command line, a single process saves a checkpoint after its step.
     """
     out = Path(out)
     accelerator = open_accelerator(run, out)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    training = _start(run, out, accelerator)
+    training = _start(run, out, accelerator, memory_check)
     if training is None:
         return read_json(out / "train.json")
-    training.foresight.tell(progress)
+    training.memory_check.announce(progress)
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
@@ -82,7 +108,7 @@ def train(run: RunConfig, out: Path, progress: bool = True, stop_at: int | None 
         alone = accelerator.num_processes == 1
         with interruption_is_a_sentence(lambda: checkpoints(out)), stop_between_steps(alone) as stop:
             for step in range(training.step, last):
-                with training.foresight.step(step - training.step + 1, out, progress):
+                with training.memory_check.step(step - training.step + 1, out, progress):
                     metrics = _train_step(training, step, monitor)
                 monitor.add(step + 1, metrics)
                 watch.check(step + 1)
@@ -129,7 +155,7 @@ def _backward(training: Training, step: int, part: int, monitor: Monitor) -> dic
 # ------------------------------------------------------------------------------------------------------- start and end
 
 
-def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | None:
+def _start(run: RunConfig, out: Path, accelerator: Accelerator, memory_check: MakeMemoryCheck) -> Training | None:
     """Data, agent and optimiser, continued from the newest checkpoint; None where the run is finished already."""
     check_agent(run.policy)  # before anything is written
     opened = open_data(run)
@@ -145,7 +171,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
         remove_partial(out)
     memory_before, _ = peak_memory()
     windows = make_windows(run, opened)
-    foresight = Foresight(run, spec, accelerator)
+    check = memory_check(run, spec, accelerator)
     agent = build_run_agent(run, spec)
     state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
     if run.policy.backbone.cache:
@@ -160,7 +186,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator) -> Training | No
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()
     before = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before}
-    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, foresight=foresight, **before)
+    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, memory_check=check, **before)
 
 
 def _save(training: Training, step: int) -> None:

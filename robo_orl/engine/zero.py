@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import RunConfig
-from robo_orl.errors import UsageError
 
 if TYPE_CHECKING:  # a machine that only measures has no accelerate
     from accelerate import Accelerator

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from robo_orl.errors import RunError
+from robo_orl.base.errors import RunError
 
 BODY_FIELDS = ("pos", "quat", "ipos", "iquat", "mass", "inertia", "subtreemass", "invweight0")
 GEOM_FIELDS = ("pos", "quat", "size", "rbound", "aabb", "friction")

@@ -14,9 +14,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from robo_orl.base.errors import RunError
 from robo_orl.envs import scene_model
 from robo_orl.envs.scene_model import flatten, unflatten
-from robo_orl.errors import RunError
 
 _STATE = mujoco.mjtState
 # the integration state without applied forces, which robosuite never uses: six numbers per body, all zero

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from robo_orl.base.errors import unknown
 from robo_orl.config import TaskConfig
+from robo_orl.envs.registry import scene_entry
 from robo_orl.envs.scene import Scene
-from robo_orl.envs.scenes import scene_entry
-from robo_orl.errors import unknown
 
 Predicate = Callable[[Scene], bool]
 LIFTED = 0.04  # metres above where the object lay

@@ -11,25 +11,18 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from robo_orl.base.errors import RunError
+from robo_orl.base.seeds import derive_seed
 from robo_orl.config import TaskConfig
-from robo_orl.envs.scenes import start_name
-from robo_orl.errors import RunError, unknown
-from robo_orl.files import cache_folder
-from robo_orl.presets import preset_folders
-from robo_orl.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from robo_orl.envs.task_env import TaskEnv
-
-EVAL_STATES = 200  # per shipped bank
-TUNING_STATES = 100
+    pass
 
 
 @dataclass(frozen=True)
@@ -103,67 +96,3 @@ def evaluation_seed(task: TaskConfig, index: int) -> int:
 def tuning_seed(task: TaskConfig, index: int) -> int:
     """The seed that the tuning bank's state `index` was drawn with."""
     return derive_seed("tuning-start", task.env, index)
-
-
-def draw_bank(env: TaskEnv, seeds: list[int]) -> StartBank:
-    """One start state per seed."""
-    entries = [env.draw_start(seed).entry for seed in seeds]
-    return StartBank({key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
-
-
-def make_bank(task: TaskConfig, n: int, seed: int) -> StartBank:
-    """n training start states of `task`: state i is the start `training_seed(task, seed, i)`."""
-    return _drawn(task, [training_seed(task, seed, index) for index in range(n)])
-
-
-def eval_bank(task: TaskConfig) -> StartBank:
-    """The evaluation start states of the task's scene: the shipped file, or one made once in the cache folder."""
-    name = f"{start_name(task)}.npz"
-    for folder in preset_folders("tasks/starts"):
-        if (folder / name).is_file():
-            return StartBank.load(folder / name)
-    return _made_once(task, cache_folder() / "starts" / name, make_eval_bank)
-
-
-def tuning_bank(task: TaskConfig) -> StartBank:
-    """The start states that hyper-parameters are chosen on, which no result is reported from; made once."""
-    return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
-
-
-BANKS = {"test": eval_bank, "tuning": tuning_bank}
-
-
-def stored_bank(task: TaskConfig, name: str) -> StartBank:
-    """A bank by its name: `test` is what results are reported from, `tuning` what hyper-parameters are chosen on.
-
-    Raises:
-        UsageError: there is no bank of this name.
-    """
-    if name not in BANKS:
-        raise unknown("bank of start states", name, BANKS)
-    return BANKS[name](task)
-
-
-def _made_once(task: TaskConfig, path: Path, make: Callable[[TaskConfig], StartBank]) -> StartBank:
-    if not path.is_file():
-        make(task).save(path)
-    return StartBank.load(path)
-
-
-def make_eval_bank(task: TaskConfig, n: int = EVAL_STATES) -> StartBank:
-    """The evaluation start states of the task's scene, drawn now."""
-    return _drawn(task, [evaluation_seed(task, index) for index in range(n)])
-
-
-def _make_tuning_bank(task: TaskConfig) -> StartBank:
-    return _drawn(task, [tuning_seed(task, index) for index in range(TUNING_STATES)])
-
-
-def _drawn(task: TaskConfig, seeds: list[int]) -> StartBank:
-    from robo_orl.envs.task_env import TaskEnv
-
-    env = TaskEnv(task)
-    try:
-        return draw_bank(env, seeds)
-    finally:
-        env.close()

@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from robo_orl.base.errors import RunError
 from robo_orl.config import TaskConfig, View
+from robo_orl.envs.make_env import env_kwargs, make_simulator, quiet_robosuite
+from robo_orl.envs.registry import object_names, scene_entry, scene_params
 from robo_orl.envs.scene import Scene
-from robo_orl.envs.scenes import object_names, scene_entry, scene_params
-from robo_orl.envs.simulator import env_kwargs, make_simulator, quiet_robosuite
 from robo_orl.envs.stages import predicates
 from robo_orl.envs.start_states import StartState
-from robo_orl.errors import RunError
 
 if TYPE_CHECKING:
-    from robo_orl.envs.rendering import OffscreenRenderer
+    from robo_orl.envs.rendering.renderer import OffscreenRenderer
 
 PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 ROBOMIMIC_ROBOSUITE = 1  # robomimic's EnvType.ROBOSUITE_TYPE
@@ -55,7 +55,7 @@ class TaskEnv:
         self._names = object_names(task)
         self._renderers: dict[tuple[int, str], OffscreenRenderer] = {}
         quiet_robosuite()  # before the first import of anything that imports robosuite
-        from robo_orl.envs.stepper import make_stepper
+        from robo_orl.envs.native.stepper import make_stepper
 
         self._kwargs = env_kwargs(task.control_hz, scene_params(task))
         self._env = make_simulator(scene_entry(task).robosuite_name, self._kwargs | {"seed": 0})
@@ -237,7 +237,7 @@ class TaskEnv:
         self._env.sim.set_state_from_flattened(state)
 
     def _renderer(self, size: int, look: str) -> OffscreenRenderer:
-        from robo_orl.envs.shared_renderer import borrow
+        from robo_orl.envs.rendering.renderer import borrow
 
         model = self._env.sim.model._model
         if (size, look) not in self._renderers:
@@ -246,7 +246,7 @@ class TaskEnv:
         return self._renderers[size, look]
 
     def _give_renderers_back(self, unless_fit_for: Any = None) -> None:
-        from robo_orl.envs.shared_renderer import fits, give_back
+        from robo_orl.envs.rendering.renderer import fits, give_back
 
         for key, renderer in list(self._renderers.items()):
             if unless_fit_for is None or not fits(renderer, unless_fit_for):

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robo_orl.data.layout import IMAGE
-from robo_orl.errors import RunError
-from robo_orl.evaluate.rollouts import Ask
-from robo_orl.rng import derive_seed
-from robo_orl.types import Observation
+from robo_orl.base.errors import RunError
+from robo_orl.base.rng import derive_seed
+from robo_orl.base.types import Observation
+from robo_orl.data.hdf5_schema import IMAGE
+from robo_orl.rollout.episodes import Ask
 
 
 class EpisodeDraws:

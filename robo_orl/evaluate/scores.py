@@ -8,14 +8,16 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from pydantic import ValidationError
+
+from robo_orl.base.files import file_sha256, full_disk_is_a_sentence, write_text
+from robo_orl.base.machine import versions
 from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig, sha256_of
-from robo_orl.engine.run_folder import versions
-from robo_orl.evaluate.rollouts import Finished, Rollouts
-from robo_orl.evaluate.simulator import Hello
-from robo_orl.files import file_sha256
 from robo_orl.results.record import EpisodeRow, Evaluation
-from robo_orl.results.store import rows_text, write_text
+from robo_orl.results.store import rows_text
 from robo_orl.results.summary import summarise
+from robo_orl.rollout.episodes import Finished, Rollouts
+from robo_orl.rollout.simulator import Hello
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Request:
         """How the pictures shown differ from those learned from, None where they do not or nobody knows."""
         if self.render is None or hello.render is None:
             return None
-        from robo_orl.envs.render_fingerprint import difference
+        from robo_orl.envs.rendering.fingerprint import difference
 
         return difference(hello.render, self.render)
 
@@ -179,3 +181,43 @@ def _score_in_words(score: dict[str, Any]) -> str:
     return (
         f"{score['k']} of {score['n']} ({100 * score['k'] / score['n']:.0f} %, 95 % interval {low:.0f} to {high:.0f})"
     )
+
+
+class FinishedRows:
+    """Rows by episode, backed by a file of JSON lines that survives a kill at any moment.
+
+    Rows of another request, and a last line cut short, are dropped when the file is opened.
+    """
+
+    def __init__(self, path: Path, request: str):
+        self.path, self.request = path, request
+        rows = [row for line in _lines(path) if (row := _parsed(line)) is not None and row.request == request]
+        self._rows = {row.episode: row for row in rows}
+        write_text(path, rows_text(list(self._rows.values())))
+
+    def __contains__(self, episode: int) -> bool:
+        return episode in self._rows
+
+    def __getitem__(self, episode: int) -> EpisodeRow:
+        return self._rows[episode]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: EpisodeRow) -> None:
+        """Keep a row, on disk first."""
+        with full_disk_is_a_sentence(self.path), self.path.open("a") as file:
+            file.write(rows_text([row]))
+        self._rows[row.episode] = row
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+
+def _parsed(line: str) -> EpisodeRow | None:
+    """The row, or None for a line that a kill cut short or another version wrote."""
+    try:
+        return EpisodeRow.model_validate_json(line)
+    except ValidationError:
+        return None

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation
 from robo_orl.config import ObservationConfig
-from robo_orl.rng import Draws
-from robo_orl.types import Observation
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
 

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robo_orl.models.fused import gated, is_ours, normed_beside, unit_heads
-from robo_orl.models.products import Linear
+from robo_orl.models.cpu_kernels import Linear, gated, is_ours, normed_beside, unit_heads
 
 EPS = 1e-6
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.base.types import Observation
 from robo_orl.models.layers import wide
-from robo_orl.types import Observation
 
 if TYPE_CHECKING:
     from robo_orl.data.statistics import Statistics

@@ -1,5 +1,6 @@
 """Objectives by the name that `objective.name` gives: one file, one line here."""
 
+from robo_orl.base.plugins import with_outside
 from robo_orl.objectives.awac import AWAC
 from robo_orl.objectives.bc import BC
 from robo_orl.objectives.bcq import BCQ
@@ -13,7 +14,8 @@ from robo_orl.objectives.idql import IDQL
 from robo_orl.objectives.iql import IQL
 from robo_orl.objectives.mc_awr import MonteCarloAWR
 from robo_orl.objectives.mpo import MPO
-from robo_orl.objectives.objective import Objective, Parts
+from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.parts import Parts
 from robo_orl.objectives.qc import QChunking
 from robo_orl.objectives.qc_fql import QChunkingFQL
 from robo_orl.objectives.recap import Recap
@@ -21,7 +23,6 @@ from robo_orl.objectives.return_conditioned import ReturnConditioned
 from robo_orl.objectives.sarsa_bon import SarsaBestOfN
 from robo_orl.objectives.sharsa import SHARSA
 from robo_orl.objectives.td3_bc import TD3BC
-from robo_orl.outside import with_outside
 
 OURS: dict[str, type[Objective]] = {
     "bc": BC,

@@ -17,7 +17,7 @@ from torch import Tensor
 from robo_orl.objectives.cql import CQL
 
 if TYPE_CHECKING:
-    from robo_orl.models.step import Step
+    from robo_orl.objectives.step import Step
 
 
 class CalQL(CQL):

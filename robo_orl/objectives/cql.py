@@ -24,13 +24,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.errors import UsageError
-from robo_orl.objectives.objective import Metrics, Modules, Objective, Parts, Terms, require_head
+from robo_orl.objectives.objective import Objective, require_head
+from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
 
 if TYPE_CHECKING:
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
+    from robo_orl.objectives.step import Step
 
 
 class Temperature(nn.Module):

@@ -18,16 +18,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.errors import UsageError
-from robo_orl.models.one_step import OneStep
+from robo_orl.models.action_heads.one_step import OneStep
 from robo_orl.objectives.extraction import Extraction, Found
 
 if TYPE_CHECKING:
+    from robo_orl.base.rng import Draws
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
-    from robo_orl.objectives.objective import Modules, Parts
-    from robo_orl.rng import Draws
+    from robo_orl.objectives.parts import Modules, Parts
+    from robo_orl.objectives.step import Step
 
 
 class Distil(Extraction):

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.errors import UsageError
 from robo_orl.models.critics import Critic
 from robo_orl.objectives.iql import expectile_weight
-from robo_orl.objectives.objective import Metrics, Modules, Objective, Parts, Terms
+from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
 
 if TYPE_CHECKING:
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
+    from robo_orl.objectives.step import Step
 
 
 class DQC(Objective):

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.errors import UsageError
 
 if TYPE_CHECKING:
+    from robo_orl.base.rng import Draws
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
-    from robo_orl.objectives.objective import Parts
-    from robo_orl.rng import Draws
+    from robo_orl.objectives.parts import Parts
+    from robo_orl.objectives.step import Step
 
 Found = tuple[dict[str, Tensor], dict[str, Tensor]]  # terms and metrics
 

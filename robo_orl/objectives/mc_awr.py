@@ -16,10 +16,11 @@ import torch
 from pydantic import Field
 
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.objectives.objective import Metrics, Objective, Terms
+from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.parts import Metrics, Terms
 
 if TYPE_CHECKING:
-    from robo_orl.models.step import Step
+    from robo_orl.objectives.step import Step
 
 
 class MonteCarloAWR(Objective):

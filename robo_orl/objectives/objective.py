@@ -6,22 +6,21 @@ extracting fit, they are the axis `objective.extraction` (extraction.py); the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict, Topology, parse
-from robo_orl.errors import UsageError
 from robo_orl.objectives.conditioned import AdvantageCondition
 from robo_orl.objectives.distil import Distil
 from robo_orl.objectives.extraction import AWR, DDPGBC, BestOfN, Extraction
+from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
 
 if TYPE_CHECKING:
+    from robo_orl.base.rng import Draws
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
-    from robo_orl.rng import Draws
+    from robo_orl.objectives.step import Step
 
 EXTRACTIONS: dict[str, type[Extraction]] = {
     "awr": AWR,
@@ -30,22 +29,6 @@ EXTRACTIONS: dict[str, type[Extraction]] = {
     "advantage_condition": AdvantageCondition,
     "distil": Distil,
 }
-Terms = dict[str, Tensor]
-Metrics = dict[str, Tensor]
-Modules = dict[str, Callable[[], nn.Module]]  # name -> how it is built; every one starts from a generator of its own
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What an objective's own modules fit to: widths of the tokens of policy and critic, sizes of what they give."""
-
-    policy: PolicyConfig
-    token_width: int  # D of the policy's backbone
-    depth: int
-    critic_width: int  # D of the tokens that the critic reads
-    action_dim: int  # A
-    valued_actions: int  # c
-    obs_numbers: int  # numbers in a low-dim observation
 
 
 class Objective:

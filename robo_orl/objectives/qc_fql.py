@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.errors import UsageError
 from robo_orl.objectives.fql import FQL
 
 if TYPE_CHECKING:

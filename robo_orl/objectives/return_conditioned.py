@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 from torch import Tensor
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.errors import UsageError
 from robo_orl.models.conditioning import Condition
-from robo_orl.objectives.objective import Metrics, Modules, Objective, Parts, Terms
+from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
 
 if TYPE_CHECKING:
+    from robo_orl.base.rng import Draws
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
-    from robo_orl.rng import Draws
+    from robo_orl.objectives.step import Step
 
 
 class ReturnConditioned(Objective):

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robo_orl.objectives.objective import Metrics, Objective, Terms
+from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.parts import Metrics, Terms
 
 if TYPE_CHECKING:
-    from robo_orl.models.step import Step
+    from robo_orl.objectives.step import Step
 
 
 class SarsaBestOfN(Objective):

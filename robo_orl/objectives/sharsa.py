@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import ActionHeadConfig, PolicyConfig
-from robo_orl.errors import UsageError
 from robo_orl.models.action_heads.flow import FlowHead
 from robo_orl.models.conditioning import Condition
-from robo_orl.objectives.objective import Metrics, Modules, Objective, Parts, Terms
+from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
 
 if TYPE_CHECKING:
+    from robo_orl.base.rng import Draws
     from robo_orl.models.action_heads import ActionHead
-    from robo_orl.models.step import Step
-    from robo_orl.rng import Draws
+    from robo_orl.objectives.step import Step
 
 
 class SHARSA(Objective):

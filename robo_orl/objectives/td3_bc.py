@@ -15,10 +15,11 @@ from pydantic import Field
 
 from robo_orl.config import PolicyConfig, Strict
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
-from robo_orl.objectives.objective import Metrics, Objective, Terms, require_head
+from robo_orl.objectives.objective import Objective, require_head
+from robo_orl.objectives.parts import Metrics, Terms
 
 if TYPE_CHECKING:
-    from robo_orl.models.step import Step
+    from robo_orl.objectives.step import Step
 
 
 class TD3BC(Objective):

@@ -8,7 +8,7 @@ from math import comb
 from statistics import fmean, median
 from typing import Any
 
-from robo_orl.report.cells import Cells, control_rank, has_critic, is_plain_bc, topology
+from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
 from robo_orl.results.intervals import score, two_level_bootstrap
 from robo_orl.results.record import EpisodeRow, Record
 

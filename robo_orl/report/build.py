@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robo_orl.errors import UsageError
-from robo_orl.report.cells import load
+from robo_orl.base.errors import UsageError
+from robo_orl.base.files import write_text
+from robo_orl.report.contents import load
 from robo_orl.report.cost_page import build_cost_page
 from robo_orl.report.document import document
 from robo_orl.report.page import render
-from robo_orl.results.store import write_text
 
 
 def build(results: Path, out: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from math import sqrt
 from typing import Any
 
 from robo_orl.report.boards import bootstrapped
-from robo_orl.report.cells import Cells
+from robo_orl.report.contents import Cells
 from robo_orl.results.intervals import paired_test, two_level_bootstrap, wilson
 from robo_orl.results.record import EpisodeRow, Record
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from robo_orl import __version__
 from robo_orl.report.boards import board, group
-from robo_orl.report.cells import Cells
 from robo_orl.report.compare import compare, holm, paired_by_seed, verdict
+from robo_orl.report.contents import Cells
 from robo_orl.report.costs import attach, cost_tables, pareto_front
 from robo_orl.report.headline import headline
 from robo_orl.report.published import published

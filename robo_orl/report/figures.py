@@ -26,7 +26,7 @@ from robo_orl.report.svg import (
     spread,
     tag,
     text,
-)  # fmt: skip
+)
 
 Styles = dict[str, tuple[str, str]]  # policy -> (shape, class)
 

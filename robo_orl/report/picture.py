@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robo_orl.data.atomic import atomic_file
-from robo_orl.errors import RunError, UsageError
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import atomic_file
 from robo_orl.report.build import build
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from robo_orl.report.cells import Cells
+from robo_orl.report.contents import Cells
 from robo_orl.results.intervals import exponent_fit
 from robo_orl.results.record import CostRecord, CostRow, Record
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from robo_orl.base.machine import Code, Hardware
+
 SCHEMA_VERSION = 1
 
 
@@ -205,23 +207,6 @@ class ValueErrors(Stored):
     bias: float = Field(description="value - return")
     correlation: float | None = Field(ge=-1, le=1, description="Spearman; None where one side is constant")
     gamma: float
-
-
-class Hardware(Stored):
-    """What it ran on."""
-
-    cpu: str
-    cores: int = Field(ge=1)
-    memory_bytes: int | None
-    accelerator: str | None = None
-
-
-class Code(Stored):
-    """What ran."""
-
-    version: str
-    commit: str | None
-    dirty: bool | None = Field(description="whether tracked files differed from the commit")
 
 
 # -------------------------------------------------------------------------------------------------------------- records

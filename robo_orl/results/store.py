@@ -17,20 +17,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from robo_orl.data.atomic import atomic_file
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.base.files import write_text
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
 
 CELLS, COST, MANIFEST = "cells", "cost", "suite.json"
 RECORD, EPISODES = "record.json", "episodes.jsonl"
 
 M = TypeVar("M", bound=BaseModel)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(text)
 
 
 def rows_text(rows: Sequence[EpisodeRow]) -> str:

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.files import file_sha256
 from robo_orl.config import sha256_of
-from robo_orl.errors import UsageError
-from robo_orl.files import file_sha256
 from robo_orl.results.record import EpisodeRow, Record
 from robo_orl.results.store import cell_folders, read_manifest, read_record, read_rows
 from robo_orl.results.summary import summarise

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import locked
+from robo_orl.base.machine import cores
 from robo_orl.config import SuiteConfig
-from robo_orl.errors import RunError, UsageError
-from robo_orl.presets import load_task
-from robo_orl.results.origin import cores
+from robo_orl.config.presets import load_task
 from robo_orl.results.record import Manifest, PlannedCell, Record
 from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
 from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
@@ -19,9 +20,8 @@ from robo_orl.sweep.collect import cost_key, describe_data, store_cell, store_co
 from robo_orl.sweep.cost_grid import run_grid
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
 from robo_orl.sweep.ledger import Ledger
-from robo_orl.sweep.live import Display, Line
-from robo_orl.sweep.local import LocalRunner
-from robo_orl.sweep.lock import locked
+from robo_orl.sweep.live_view import Display, Line
+from robo_orl.sweep.runners.local import LocalRunner
 from robo_orl.sweep.schedule import BLOCKED, FAILED, Progress, Runner, Schedule
 
 Failure = dict[str, str]  # cell, step, reason, log

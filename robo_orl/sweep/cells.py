@@ -19,6 +19,7 @@ from functools import cached_property
 from itertools import product
 from typing import get_args
 
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import (
     SIZES,
     DataRequest,
@@ -35,9 +36,8 @@ from robo_orl.config import (
     parse,
     sha256_of,
 )
-from robo_orl.errors import UsageError, unknown
+from robo_orl.config.presets import load_task, preset_values
 from robo_orl.models.vlm.architectures import architecture
-from robo_orl.presets import load_task, preset_values
 from robo_orl.results.record import Tuning
 from robo_orl.sweep.tuned import Tuned, tuned_of
 
@@ -216,7 +216,7 @@ def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str)
 
 def reference_of(choice: ReferenceChoice) -> ReferenceConfig:
     """A reference with its own settings laid on robomimic's defaults."""
-    from robo_orl.references.algorithms import load_reference
+    from robo_orl.robomimic.algorithms import load_reference
 
     return load_reference(choice.use, changes=choice.set, row=choice.name)
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from robo_orl.base.files import file_sha256
+from robo_orl.base.machine import code, hardware, versions
 from robo_orl.config import SuiteConfig
 from robo_orl.data.info import describe
-from robo_orl.files import file_sha256
-from robo_orl.results.origin import code, hardware, versions
 from robo_orl.results.record import (
     CostRecord,
     CostRow,

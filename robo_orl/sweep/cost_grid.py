@@ -7,28 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.machine import code, hardware, versions
 from robo_orl.config import PolicyConfig, SuiteConfig
-from robo_orl.engine.run_folder import versions
-from robo_orl.errors import UsageError
-from robo_orl.measure.cards import card
-from robo_orl.measure.grid import cells, rows, run
-from robo_orl.measure.largest import largest
-from robo_orl.measure.layout import Layout
-from robo_orl.measure.predict import unpredictable, workload_of
-from robo_orl.measure.rows import write_row
-from robo_orl.presets import load_task
-from robo_orl.report.cost_page import LARGEST, build_cost_page, is_launched
-from robo_orl.results.origin import code, hardware
+from robo_orl.config.presets import load_task
+from robo_orl.cost.measure.grid import cells, rows, run
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.cards import card
+from robo_orl.cost.predict.largest import largest
+from robo_orl.cost.predict.prediction import unpredictable, workload_of
+from robo_orl.cost.rows import write_row
 from robo_orl.results.record import CostRecord, CostRow, Hardware
 from robo_orl.results.store import write_cost
 from robo_orl.sweep.cells import policy_of
 from robo_orl.sweep.collect import suite_ref, task_ref
 
 PLAN = "cost_plan.json"
+LARGEST = "cost_largest"
 
 
 def plan_of(suite: SuiteConfig) -> dict[str, Any]:
-    """Everything that measure/grid.py needs, resolved: a machine without presets and pydantic can run it."""
+    """Everything that cost/measure/grid.py needs, resolved: a machine without presets and pydantic can run it."""
     grid, where = suite.grid, f"suite {suite.name}, grid"
     policies = [policy_of(choice, suite.set, grid.set, size=None, where=where) for choice in grid.policies]
     for name in grid.cards:
@@ -55,8 +54,7 @@ def run_grid(suite: SuiteConfig, out: Path, tell: Callable[[str], None]) -> dict
     summary = run(plan, out, tell=tell)
     store_records(suite, out)
     predict_largest(suite, plan, out, tell)
-    page = build_cost_page(out, out)
-    return {"suite": suite.name, "folder": str(out), "cost_cells": len(cells(plan)), "cost_page": str(page), **summary}
+    return {"suite": suite.name, "folder": str(out), "cost_cells": len(cells(plan)), **summary}
 
 
 def predict_largest(suite: SuiteConfig, plan: dict[str, Any], out: Path, tell: Callable[[str], None]) -> None:
@@ -90,7 +88,7 @@ def store_records(suite: SuiteConfig, out: Path) -> None:
     """One record a size: the single-process rows that were measured beside their base."""
     task = load_task(suite.grid.task)
     for size in suite.grid.sizes:
-        found = [row for row in rows(out) if row["size"] == size and not is_launched(row) and not row["oom"]]
+        found = [row for row in rows(out) if row["size"] == size and not row["launched"] and not row["oom"]]
         kept = [row for row in found if row["step_relative"]]
         base = [row for row in kept if row["policy"] == row["base"]]
         if base:

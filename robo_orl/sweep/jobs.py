@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
+from robo_orl.base.files import write_text
 from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, SuiteConfig, TaskConfig, sha256_of
+from robo_orl.config.presets import load_task
 from robo_orl.models.vlm.architectures import architecture
-from robo_orl.presets import load_task
-from robo_orl.results.store import COST, write_text
+from robo_orl.results.store import COST
 from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, STEP_VERSIONS, Cell, with_tuned
 from robo_orl.sweep.tuned import Tuned, tuned_of
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robo_orl.results.store import write_text
+from robo_orl.base.files import write_text
 from robo_orl.sweep.jobs import EVALUATE, Job
 
 

@@ -12,8 +12,8 @@ import json
 import logging
 from typing import Any
 
+from robo_orl.base.errors import RunError
 from robo_orl.config import PolicyConfig, deep_merge, sha256_of
-from robo_orl.errors import RunError
 from robo_orl.objectives import OBJECTIVES
 
 Point = dict[str, Any]  # key of a policy file -> value

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import PolicyConfig, TaskConfig
-from robo_orl.errors import RunError, UsageError
 
 
 def cost(request: Path) -> dict[str, Any]:
     """The interleaved cost rows of the policies in a request file."""
-    from robo_orl.measure.cost import cost_table
+    from robo_orl.cost.measure.interleaved import cost_table
 
     values = json.loads(request.read_text())
     policies = [PolicyConfig.model_validate(policy) for policy in values["policies"]]
@@ -29,7 +29,7 @@ def cost(request: Path) -> dict[str, Any]:
 
 def value_error(run: Path, data: Path, task: str | None = None) -> dict[str, Any]:
     """How far the run's critic is from the Monte-Carlo returns of the data, which are of `task` of the run's."""
-    from robo_orl.measure.value_error import value_error as measure
+    from robo_orl.evaluate.value_error import value_error as measure
 
     return measure(run, data=data, task=task)
 

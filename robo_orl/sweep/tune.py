@@ -13,6 +13,9 @@ from typing import Any
 
 import yaml
 
+from robo_orl.base.errors import RunError, UsageError, unknown
+from robo_orl.base.files import locked, write_text
+from robo_orl.base.machine import cores
 from robo_orl.config import (
     EvaluationRequest,
     GridConfig,
@@ -22,14 +25,11 @@ from robo_orl.config import (
     apply_overrides,
     deep_merge,
 )
-from robo_orl.errors import RunError, UsageError, unknown
-from robo_orl.results.origin import cores
 from robo_orl.results.record import Evaluation
-from robo_orl.results.store import CELLS, read_record, write_text
+from robo_orl.results.store import CELLS, read_record
 from robo_orl.sweep.bench import Bench
 from robo_orl.sweep.cells import expand, load_suite, policy_of
-from robo_orl.sweep.local import LocalRunner
-from robo_orl.sweep.lock import locked
+from robo_orl.sweep.runners.local import LocalRunner
 from robo_orl.sweep.search import Point, Search, nested, size_of, space_of
 from robo_orl.sweep.tuned import Chosen, Tuned, load_tuned
 

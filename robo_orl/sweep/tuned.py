@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from robo_orl.config import ADDED, Strict, SuiteConfig, parse
-from robo_orl.presets import preset_values
+from robo_orl.config.presets import preset_values
 from robo_orl.results.record import Tuning
 
 

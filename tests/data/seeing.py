@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import synthetic
 
+from robo_orl.base.episode import Episode
 from robo_orl.config import TaskConfig, View
 from robo_orl.data.hdf5 import write_file
-from robo_orl.episode import Episode
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 SIZE, LENGTHS = 16, (5, 9, 6)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from robo_orl.base.episode import Episode
 from robo_orl.config import TaskConfig
-from robo_orl.data import layout
+from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import write_file
-from robo_orl.episode import Episode
 
 TASK = TaskConfig(name="toy", env="toy", stages=["grasped", "placed"], max_seconds=2.0)
 SPEC = {"robot0_eef_pos": 3, "object": 5}

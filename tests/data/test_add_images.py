@@ -11,12 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import View
+from robo_orl.config.presets import load_task
 from robo_orl.data.add_images import add_images
 from robo_orl.data.generate import generate
 from robo_orl.data.validate import faults
-from robo_orl.errors import RunError, UsageError
-from robo_orl.presets import load_task
 
 pytest.importorskip("robosuite", reason="robosuite is not installed")
 VIEW = View(cameras=("agentview", "robot0_eye_in_hand"), size=32)
@@ -98,7 +98,7 @@ def test_generating_over_a_file_with_another_view_is_refused(blind):
 
 
 def test_fingerprints_name_what_differs():
-    from robo_orl.envs.render_fingerprint import difference, render_fingerprint
+    from robo_orl.envs.rendering.fingerprint import difference, render_fingerprint
 
     try:
         plain = render_fingerprint("plain")

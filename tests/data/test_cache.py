@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from synthetic import SPEC, TASK, episode, write
 
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import CACHE_VARIABLE
 from robo_orl.data import cache
 from robo_orl.data.cache import check_task, open_cache
-from robo_orl.errors import RunError, UsageError
-from robo_orl.files import CACHE_VARIABLE
 
 
 @pytest.fixture

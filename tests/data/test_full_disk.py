@@ -7,8 +7,8 @@ from multiprocessing import get_context
 import pytest
 from synthetic import episode, write
 
+from robo_orl.base.errors import RunError
 from robo_orl.data.cache import open_cache
-from robo_orl.errors import RunError
 
 
 def _refused(act, path, answer):

@@ -14,12 +14,12 @@ import pytest
 from interruptible import start_interruptible
 from synthetic import TASK, episode, write
 
+from robo_orl.base.errors import UsageError
+from robo_orl.config.presets import load_task
 from robo_orl.data.generate import generate
 from robo_orl.data.info import describe
 from robo_orl.data.replay import replay
 from robo_orl.data.validate import faults
-from robo_orl.errors import UsageError
-from robo_orl.presets import load_task
 
 pytest.importorskip("robosuite", reason="robosuite is not installed")
 EPISODES = 8  # enough that a call can be stopped between two of them on a busy machine

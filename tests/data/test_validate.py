@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from synthetic import episode, write
 
+from robo_orl.base.errors import UsageError
 from robo_orl.data.info import describe
 from robo_orl.data.validate import faults
-from robo_orl.errors import UsageError
 
 
 @pytest.fixture

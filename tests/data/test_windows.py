@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import SPEC, episode, write
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.types import Observation
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
-from robo_orl.errors import UsageError
-from robo_orl.types import Observation
 
 LENGTHS = [1, 2, 7, 12, 30]
 GOLDEN = [84, 90, 77, 59, 86, 63]  # the first draw of seed 0 from 104 frames

@@ -1,9 +1,4 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `import tiny`
 import tiny  # noqa: E402
 
 
@@ -13,13 +8,6 @@ def quiet_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "cache"))
     for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_CPU"):
         monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def no_foresight(request, monkeypatch):
-    """Predicting memory takes longer than a debug-size training; test_foresight.py tests it."""
-    if not request.module.__name__.endswith("test_foresight"):
-        monkeypatch.setattr("robo_orl.measure.foresight.unpredictable", lambda policy: "this is a test")
 
 
 @pytest.fixture

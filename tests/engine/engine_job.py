@@ -8,24 +8,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 import torch
 from torch import nn
 
-import robo_orl.measure.foresight as foresight
-import robo_orl.models.agent as agent_module
+import robo_orl.agent.agent as agent_module
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine.train import train
-from robo_orl.errors import RunError, UsageError
 
 BUILD = agent_module.build_agent
-
-
-def unforeseen(policy: object) -> str:
-    """A prediction of memory takes longer than a debug-size training."""
-    return "this is a test"
 
 
 def outcome(folder: Path, job: dict) -> dict:
@@ -36,8 +29,7 @@ def outcome(folder: Path, job: dict) -> dict:
     agent_module.build_agent = BUILD if fake is None else lambda *_: tiny.ForgetfulAgent(**fake)
     run = tiny.run_of(folder / "toy.hdf5", job.get("policy"), **job.get("run", {}))
     try:
-        with mock.patch.object(foresight, "unpredictable", unforeseen):
-            return {"summary": train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))}
+        return {"summary": train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))}
     except (RunError, UsageError) as error:
         return {"error": str(error), "kind": type(error).__name__}
 

@@ -7,12 +7,12 @@ import tiny
 import torch
 from policy_files import one_an_objective
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.engine.run_folder import build_run_agent, make_spec
-from robo_orl.engine.sources import make_windows, open_data
+from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.train import train
-from robo_orl.errors import UsageError
-from robo_orl.rng import Draws
 
 NEEDS_THE_WHOLE_BATCH = {"td3_bc", "iql_ddpg_bc"}
 

@@ -13,10 +13,10 @@ import yaml
 from accelerate.utils import DistributedType
 from torch import nn
 
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine import distributed
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.zero import deepspeed_config
-from robo_orl.errors import RunError, UsageError
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = sorted((ROOT / "launch").glob("*.yaml"))

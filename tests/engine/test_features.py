@@ -13,13 +13,13 @@ sys.path.append(str(Path(__file__).parents[1] / "models"))
 import test_vlm_agent as vlm
 import toy_agents as toy
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.features import cached
-from robo_orl.errors import RunError, UsageError
-from robo_orl.models.agent import build_agent
 from robo_orl.models.backbones.vlm import VLM
-from robo_orl.rng import Draws
 
 FROZEN = {"frozen": True, "layers": 2, "cache": True}
 

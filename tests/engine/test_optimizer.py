@@ -3,6 +3,7 @@ import tiny
 import torch
 from torch import nn
 
+from robo_orl.base.errors import RunError
 from robo_orl.config import OptimConfig
 from robo_orl.engine.optimizer import (
     learning_rate_scale,
@@ -12,7 +13,6 @@ from robo_orl.engine.optimizer import (
     steps_taken,
     whole_moments,
 )
-from robo_orl.errors import RunError
 
 COSINE = OptimConfig(steps=110, warmup_steps=10, lr=1e-3, critic_lr=3e-3)
 

@@ -17,10 +17,10 @@ import torch
 from policy_files import one_an_objective
 from safetensors.torch import load_file
 
+from robo_orl.base.errors import Interrupted, RunError, UsageError
 from robo_orl.engine.checkpoint import checkpoints, load_agent
 from robo_orl.engine.stopping import stop_between_steps
 from robo_orl.engine.train import train
-from robo_orl.errors import Interrupted, RunError, UsageError
 
 IQL = tiny.CASES["iql_separate"]
 

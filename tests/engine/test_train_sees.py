@@ -9,13 +9,13 @@ import torch
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # for `import seeing`
 import seeing
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, RunConfig, TaskData, deep_merge
+from robo_orl.config.presets import preset_values
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.train import train
-from robo_orl.errors import UsageError
-from robo_orl.measure.value_error import value_error
-from robo_orl.presets import preset_values
+from robo_orl.evaluate.value_error import value_error
 
 SEEN = {"cameras": list(seeing.CAMERAS), "image_size": seeing.SIZE, "instruction": True, "history": 2, "jitter": 0.1}
 SMALL = {

@@ -9,11 +9,11 @@ import torch
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # for `import seeing`
 import seeing
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge
+from robo_orl.config.presets import available, preset_values
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.train import train
-from robo_orl.errors import UsageError
-from robo_orl.presets import available, preset_values
 
 NAMES = [name for name in available("policies") if name.startswith("vla_")]
 CHUNK = 4

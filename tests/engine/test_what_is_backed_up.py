@@ -5,11 +5,11 @@ import pytest
 import synthetic
 import tiny
 
+from robo_orl.agent.agent import Agent
 from robo_orl.config import TaskData
 from robo_orl.engine.run_folder import build_run_agent, make_spec, read_spec
-from robo_orl.engine.sources import make_windows, open_data
+from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.train import train
-from robo_orl.models.agent import Agent
 
 CHUNK, HORIZON = 4, 40  # tiny.POLICY; 2 seconds at 20 decisions a second
 LENGTHS, SUCCESS = [14, 15, 16, 17, 18, 19], [False, True, True, False, True, True]

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "data"))
 import synthetic  # noqa: E402
 
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge  # noqa: E402
-from robo_orl.presets import available, preset_values  # noqa: E402
+from robo_orl.config.presets import available, preset_values  # noqa: E402
 
 POLICY = {
     "name": "tiny",

@@ -16,13 +16,13 @@ import torch
 import toy_agents as toy
 from safetensors.torch import save_file
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import RunConfig
 from robo_orl.engine.checkpoint import whole_weights
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.gradients import GradientWatch
 from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
 from robo_orl.engine.zero import gather, release
-from robo_orl.rng import Draws
 
 STEPS, PAIRS = 4, 4
 OPTIM = {"steps": STEPS, "batch_size": 2 * PAIRS, "warmup_steps": 0, "lr": 3e-4}

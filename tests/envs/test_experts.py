@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robo_orl.base.errors import UsageError
+from robo_orl.config.presets import load_task
 from robo_orl.envs.chain_layout import HALF, TABLE_Z
-from robo_orl.envs.operators import Operator, OperatorStyle
-from robo_orl.envs.regimes import REGIMES, EpisodePlan, plan, record
+from robo_orl.envs.demonstrators.operators import Operator, OperatorStyle
+from robo_orl.envs.demonstrators.regimes import REGIMES, EpisodePlan, plan, record
 from robo_orl.envs.stages import STAGES
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.errors import UsageError
-from robo_orl.presets import load_task
 
 CLEAN = OperatorStyle("clean", noise=0.0)
 

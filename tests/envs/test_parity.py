@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from twins import differing, random_actions, simulator, start_alike
 
+from robo_orl.base.errors import RunError
 from robo_orl.config import TaskConfig
-from robo_orl.envs import shared_renderer
-from robo_orl.envs.operators import Operator
-from robo_orl.envs.recording import record
-from robo_orl.envs.regimes import plan
-from robo_orl.envs.rendering import OffscreenRenderer
+from robo_orl.config.presets import available, load_task
+from robo_orl.envs.demonstrators.operators import Operator
+from robo_orl.envs.demonstrators.recording import record
+from robo_orl.envs.demonstrators.regimes import plan
+from robo_orl.envs.native.stepper import Stepper, make_stepper
+from robo_orl.envs.registry import object_names, scene_entry, scene_params
+from robo_orl.envs.rendering import renderer as shared_renderer
+from robo_orl.envs.rendering.renderer import OffscreenRenderer
 from robo_orl.envs.scene import Scene
-from robo_orl.envs.scenes import object_names, scene_entry, scene_params
 from robo_orl.envs.snapshot import capture, restore
-from robo_orl.envs.start_states import make_bank
-from robo_orl.envs.stepper import Stepper, make_stepper
+from robo_orl.envs.start_banks import make_bank
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.errors import RunError
-from robo_orl.presets import available, load_task
 
 TASKS = sorted(available("tasks"))
 EPISODES = 3  # of each kind

@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from robo_orl.envs.simulator import env_kwargs, make_simulator
+from robo_orl.base.errors import RunError
+from robo_orl.envs.make_env import env_kwargs, make_simulator
 from robo_orl.envs.snapshot import capture, restore, size_of
-from robo_orl.errors import RunError
 
 SCENES = {"Lift": {}, "Stack": {}, "PickPlaceCan": {}, "NutAssemblySquare": {}, "Door": {}, "Chain": {"cubes": 4}}
 # offsets of cameras and lights that follow the scene's centre of mass; robosuite has none that do

@@ -8,11 +8,12 @@ from time import process_time
 import numpy as np
 import pytest
 
+from robo_orl.base.errors import RunError
+from robo_orl.config.presets import load_task
 from robo_orl.envs import start_states
-from robo_orl.envs.start_states import StartBank, draw_bank, eval_bank, evaluation_seed, make_bank, training_seed
+from robo_orl.envs.start_banks import draw_bank, eval_bank, make_bank
+from robo_orl.envs.start_states import StartBank, evaluation_seed, training_seed
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.errors import RunError
-from robo_orl.presets import load_task
 
 SHIPPED = ("lift", "can", "square", "stack", "chain1", "chain2", "chain4", "chain8")
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from twins import SCENES, differing, random_actions, simulator, start_alike, twins
 
-from robo_orl.envs import conditions, snapshot, stepper
-from robo_orl.envs.stepper import make_stepper
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.envs import snapshot
+from robo_orl.envs.native import requirements as conditions
+from robo_orl.envs.native import stepper
+from robo_orl.envs.native.stepper import make_stepper
 
 
 def test_the_versions_that_equality_is_shown_for():
@@ -203,7 +205,7 @@ def test_where_an_assumption_does_not_hold_robosuite_steps_and_the_log_says_why_
 
 
 def test_unproven_versions_are_stepped_by_robosuite(monkeypatch, caplog):
-    from robo_orl.envs import osc_loop
+    from robo_orl.envs.native import osc_loop
 
     conditions._versions.cache_clear()
     monkeypatch.setitem(osc_loop.PROVEN, "mujoco", ("3.3.7",))
@@ -272,7 +274,7 @@ def test_a_second_process_compiles_nothing_and_is_ready_within_a_quarter_of_a_se
 
 
 def test_without_any_writable_folder_it_compiles_in_every_process(monkeypatch):
-    from robo_orl.envs import osc_loop
+    from robo_orl.envs.native import osc_loop
 
     def njit(function, nogil, cache=False):
         if cache:
@@ -284,7 +286,7 @@ def test_without_any_writable_folder_it_compiles_in_every_process(monkeypatch):
 
 
 def test_the_compiled_loop_holds_no_python_lock():
-    from robo_orl.envs import osc_loop
+    from robo_orl.envs.native import osc_loop
 
     assert osc_loop.advance.targetoptions["nogil"]
 

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import TaskConfig
+from robo_orl.config.presets import load_task
 from robo_orl.envs.chain_layout import HALF, PLACE_SLOTS, TABLE_Z
-from robo_orl.envs.simulator import make_simulator
+from robo_orl.envs.make_env import make_simulator
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.errors import RunError, UsageError
-from robo_orl.presets import load_task
 
 STILL = np.zeros(7)
 

@@ -6,8 +6,8 @@ import torch
 from scripted_scene import Step
 
 from robo_orl.evaluate.acting import ACTION_GRID, Actor, EpisodeDraws
-from robo_orl.evaluate.rollouts import Ask
-from robo_orl.evaluate.simulator import Rollout
+from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.simulator import Rollout
 
 
 class Sayer(torch.nn.Module):
@@ -81,7 +81,7 @@ def test_a_success_that_is_lost_again_is_one_once_and_none_at_the_end():
 def test_an_evaluation_executes_as_many_actions_as_its_policy(execute, monkeypatch, tmp_path):
     """From the policy file of the run to the actor, whatever the chunk."""
     from robo_orl.config import PolicyConfig, RunConfig
-    from robo_orl.evaluate import evaluate as module
+    from robo_orl.evaluate import success as module
 
     policy = PolicyConfig.model_validate({"name": "p", "action_head": {"chunk": 4, "execute": execute}})
     task = module.TaskConfig(name="line", env="line", stages=["half", "goal"], max_seconds=2.0)
@@ -111,7 +111,7 @@ def test_whatever_decides_an_episode_decides_whether_it_is_kept():
 
     from robo_orl.config import PolicyConfig
     from robo_orl.evaluate.scores import Request
-    from robo_orl.evaluate.simulator import Hello
+    from robo_orl.rollout.simulator import Hello
 
     policy = PolicyConfig.model_validate({"name": "p"})
     sampled = PolicyConfig.model_validate({"name": "p", "optim": {"policy_ema": 0.9}})

@@ -8,11 +8,11 @@ import pytest
 import toy_run
 from scripted_scene import TASK, LineScene
 
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine import run_folder
-from robo_orl.errors import RunError, UsageError
-from robo_orl.evaluate import evaluate as module
-from robo_orl.evaluate.evaluate import evaluate
+from robo_orl.evaluate import success as module
 from robo_orl.evaluate.scores import in_words
+from robo_orl.evaluate.success import evaluate
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
 from robo_orl.results.store import parse_rows
@@ -171,7 +171,7 @@ def test_what_an_evaluation_cannot_change_is_refused(setting, message, run, on_t
 def test_another_observation_than_in_training_is_named(run, on_the_line, monkeypatch):
     read = run_folder.read_spec
     monkeypatch.setattr(
-        "robo_orl.evaluate.evaluate.read_spec", lambda folder: read(folder).model_copy(update={"obs": {"position": 2}})
+        "robo_orl.evaluate.success.read_spec", lambda folder: read(folder).model_copy(update={"obs": {"position": 2}})
     )
     with pytest.raises(UsageError, match="'position' has size 2 in the training data and 1 in the simulator"):
         quick(run, 2)

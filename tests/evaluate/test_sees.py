@@ -8,8 +8,8 @@ from scripted_scene import Line, LineScene
 
 from robo_orl.config import View
 from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.rollouts import Ask
-from robo_orl.evaluate.simulator import Rollout
+from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.simulator import Rollout
 
 VIEW = View(cameras=("agentview",), size=16)
 

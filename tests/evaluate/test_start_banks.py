@@ -6,12 +6,12 @@ import pytest
 import toy_run
 from scripted_scene import TASK, LineScene
 
-from robo_orl.cli import app
-from robo_orl.errors import UsageError
-from robo_orl.evaluate import evaluate as module
-from robo_orl.evaluate.evaluate import evaluate
-from robo_orl.evaluate.simulator import TaskScene
+from robo_orl.base.errors import UsageError
+from robo_orl.cli.app import app
+from robo_orl.evaluate import success as module
+from robo_orl.evaluate.success import evaluate
 from robo_orl.results.store import parse_rows
+from robo_orl.rollout.simulator import TaskScene
 
 HASHES = {"test": "b" * 64, "tuning": "c" * 64}
 

@@ -5,11 +5,11 @@ import torch
 import toy_agents as toy
 from torch import Tensor, nn
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
-from robo_orl.measure.flops import count_flops
+from robo_orl.cost.flops import count_flops
 from robo_orl.models.action_heads import ACTION_HEADS
 from robo_orl.models.action_heads.flow import FlowHead
-from robo_orl.rng import Draws
 
 WIDTH, H, A = 96, 5, 3
 

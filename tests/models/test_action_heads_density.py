@@ -6,12 +6,12 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor, nn
 
+from robo_orl.agent.compatibility import check_action_head
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig, SelectionConfig
-from robo_orl.errors import UsageError
 from robo_orl.models.action_heads import ACTION_HEADS
 from robo_orl.models.action_heads.gaussian import from_uniform, log_density
-from robo_orl.models.compatibility import check_action_head
-from robo_orl.rng import Draws
 
 WIDTH = 96
 DENSITIES = [kind for kind, head in ACTION_HEADS.items() if head.density]

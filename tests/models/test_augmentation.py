@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation
 from robo_orl.config import ObservationConfig
 from robo_orl.models.augmentation import augmented, recoloured, shifted
-from robo_orl.rng import Draws
-from robo_orl.types import Observation
 
 CAMERA = "agentview"
 

@@ -3,9 +3,9 @@
 import pytest
 import toy_agents as toy
 
-from robo_orl.measure.flops import count_flops
-from robo_orl.models.agent import build_agent
-from robo_orl.rng import Draws
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.rng import Draws
+from robo_orl.cost.flops import count_flops
 
 SIZE = {"backbone": {"size": "m"}}
 SPEC = {**toy.SPEC, "robot0_eef_quat": 4}  # as many tokens as the tasks have

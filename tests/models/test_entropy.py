@@ -6,10 +6,10 @@ import pytest
 import torch
 import toy_agents as toy
 
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.models.entropy import START, EntropyControl
 from robo_orl.models.layers import attention_entropy
-from robo_orl.rng import Draws
 
 
 def entropies(metrics, name="backbone"):

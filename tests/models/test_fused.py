@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from robo_orl.measure.memory import TensorBytes
-from robo_orl.models.fused import gated, normed_beside, unit_heads
+from robo_orl.cost.tensor_memory import TensorBytes
+from robo_orl.models.cpu_kernels import gated, normed_beside, unit_heads
 from robo_orl.models.layers import EPS, Block, RMSNorm, split_heads, swiglu_hidden
 
 SHAPES = [(128, 10, 96), (16, 7, 128), (3, 1, 448)]

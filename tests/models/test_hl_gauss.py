@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from robo_orl.models.hl_gauss import SIGMA, HLGauss
+from robo_orl.models.critics import SIGMA, HLGauss
 
 TARGETS = torch.tensor([0.0, 0.01, 0.25, 0.3333, 0.5, 0.987, 1.0])
 

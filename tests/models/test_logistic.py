@@ -3,8 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from robo_orl.config import CriticConfig
-from robo_orl.models.critics import Critic, Estimate
-from robo_orl.models.logistic import Logistic
+from robo_orl.models.critics import Critic, Estimate, Logistic
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 3.0)])

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.types import Observation
 from robo_orl.data.statistics import Moments, Statistics
-from robo_orl.errors import UsageError
 from robo_orl.models.normaliser import BOUND, Normaliser
-from robo_orl.types import Observation
 
 
 def statistics(**over) -> Statistics:

@@ -7,10 +7,10 @@ import pytest
 import torch
 import toy_agents as toy
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads import ACTION_HEADS
-from robo_orl.models.step import Step
-from robo_orl.rng import Draws
+from robo_orl.objectives.step import Step
 
 WIDTH, H, A = 96, 5, 3
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from robo_orl.measure.flops import count_flops
-from robo_orl.models import products
-from robo_orl.models.products import WORTH_IT, Linear, is_for_onednn, product
+from robo_orl.cost.flops import count_flops
+from robo_orl.models import cpu_kernels as products
+from robo_orl.models.cpu_kernels import WORTH_IT, Linear, is_for_onednn, product
 
 needs_onednn = pytest.mark.skipif(
     not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch was built without oneDNN"

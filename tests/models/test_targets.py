@@ -5,9 +5,9 @@ import torch
 import toy_agents as toy
 from torch import nn
 
-from robo_orl.errors import RunError
+from robo_orl.base.errors import RunError
+from robo_orl.base.rng import Draws
 from robo_orl.models.targets import ShardAverage, average_buffers, buffer_copy, frozen_copy
-from robo_orl.rng import Draws
 
 
 def no_gather(parameters):

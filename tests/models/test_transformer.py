@@ -2,10 +2,10 @@ import pytest
 import torch
 import toy_agents as toy
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.types import Observation
 from robo_orl.config import SIZES, BackboneConfig
-from robo_orl.errors import UsageError
 from robo_orl.models.backbones.transformer import Transformer, parameters_of_size
-from robo_orl.types import Observation
 
 TINY = BackboneConfig(size="tiny")
 MILLIONS = {"tiny": 0.3, "xs": 0.8, "s": 6.3, "m": 34, "l": 98, "xl": 332, "1b": 1050, "3b": 2930, "7b": 7280}

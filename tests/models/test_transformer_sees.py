@@ -4,15 +4,15 @@ import pytest
 import torch
 import toy_agents as toy
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig
-from robo_orl.errors import UsageError
-from robo_orl.measure.synthetic import synthetic_window
-from robo_orl.models.agent import build_agent
+from robo_orl.cost.synthetic_data import synthetic_window
 from robo_orl.models.backbones import check_backbone
-from robo_orl.models.backbones.bytes import MAX_BYTES, byte_tokens
+from robo_orl.models.backbones.byte_tokens import MAX_BYTES, byte_tokens
 from robo_orl.models.backbones.transformer import Transformer, parameters_of
-from robo_orl.rng import Draws
-from robo_orl.types import Observation
 
 CAMERAS = ["agentview", "robot0_eye_in_hand"]
 SEES = ObservationConfig(cameras=CAMERAS, image_size=32, instruction=True)

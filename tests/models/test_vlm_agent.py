@@ -7,13 +7,13 @@ import tiny_vlms as tiny
 import torch
 import toy_agents as toy
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import deep_merge
-from robo_orl.errors import UsageError
 from robo_orl.models.backbones import of_critic
 from robo_orl.models.backbones.vlm import VLM
-from robo_orl.models.step import Step
-from robo_orl.rng import Draws
-from robo_orl.types import Observation, PairedWindow
+from robo_orl.objectives.step import Step
 
 CAMERAS, SIDE = ["front", "wrist"], 24
 SEES = {"cameras": CAMERAS, "image_size": SIDE, "instruction": True, "shift": 0}

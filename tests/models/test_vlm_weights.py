@@ -8,11 +8,11 @@ import torch
 import toy_agents as toy
 from safetensors.torch import load_file, save_file
 
-from robo_orl.errors import RunError, UsageError
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.config.presets import load_policy
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.models.vlm.architectures import Architecture, architecture, architectures
 from robo_orl.models.vlm.loading import configuration
-from robo_orl.presets import load_policy
 
 MERGES = [("c", "u"), ("b", "e"), ("cu", "be")]
 

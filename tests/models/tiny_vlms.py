@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig, deep_merge
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.models.vlm.architectures import FOLDER, Architecture
 from robo_orl.models.vlm.prompt import BYTE_OFFSET
-from robo_orl.types import Observation
 
 SPEC = {"robot0_eef_pos": 3, "robot0_gripper_qpos": 2}
 CAMERAS = ("agentview", "robot0_eye_in_hand")

@@ -13,9 +13,9 @@ import toy_agents as toy
 from scipy import special, stats
 from torch import Tensor
 
-from robo_orl.models.agent import Agent
-from robo_orl.rng import Draws
-from robo_orl.types import Observation, PairedWindow
+from robo_orl.agent.agent import Agent
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation, PairedWindow
 
 # Between -1 and 3 the centres of 23 bins lie a quarter apart, which is exact also in float32; and a logit is far from
 # its value, as it is not around 0.

@@ -12,9 +12,9 @@ import torch
 import toy_agents as toy
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
 from robo_orl.models.critics import Estimate
-from robo_orl.models.step import Step
-from robo_orl.rng import Draws
+from robo_orl.objectives.step import Step
 
 PAIRS, MEMBERS, CHUNK, ACTION_DIM = 8, 2, toy.CHUNK, toy.ACTION_DIM
 

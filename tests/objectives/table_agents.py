@@ -16,18 +16,16 @@ import torch.nn.functional as F
 import toy_agents as toy
 from torch import Tensor, nn
 
+from robo_orl.agent.agent import Agent, build_agent
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models.action_heads import ActionHead
-from robo_orl.models.agent import Agent, build_agent
-from robo_orl.models.critics import Estimate
-from robo_orl.models.hl_gauss import HLGauss
-from robo_orl.models.logistic import Logistic
-from robo_orl.models.step import Step
+from robo_orl.models.critics import Estimate, HLGauss, Logistic
 from robo_orl.models.targets import Target
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.rng import Draws
-from robo_orl.types import Observation, PairedWindow
+from robo_orl.objectives.step import Step
 
 WIDTH = 96  # of the tokens, for the modules that objectives bring along
 HEADS = {"td3_bc": "l1", "cql": "gaussian", "cal_ql": "gaussian"}  # the others take a flow

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.models.critics import Estimate
-from robo_orl.models.step import Step
+from robo_orl.objectives.step import Step
 
 GAMMA = 0.9
 

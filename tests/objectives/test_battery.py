@@ -7,10 +7,10 @@ import pytest
 import torch
 import toy_agents as toy
 
-from robo_orl.models import step as step_module
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.rng import Draws
-from robo_orl.types import Observation
+from robo_orl.objectives import step as step_module
 
 CONFIGS = {name: toy.shipped(name) for name in OBJECTIVES} | {
     "iql_advantage_condition": toy.shipped("iql", objective={"extraction": "advantage_condition"}),

@@ -7,8 +7,8 @@ import pytest
 import torch
 import toy_agents as toy
 
-from robo_orl.models.step import Step
-from robo_orl.rng import Draws
+from robo_orl.base.rng import Draws
+from robo_orl.objectives.step import Step
 
 
 def loss_per_frame(learner, window):

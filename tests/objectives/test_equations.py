@@ -14,8 +14,8 @@ import torch
 import toy_agents as toy
 from agent_numbers import BINS, HIGH, LOW, PAIRS, Double, Numbers
 
-from robo_orl.models.step import Step
 from robo_orl.objectives import OBJECTIVES
+from robo_orl.objectives.step import Step
 
 OWN = {  # parameters of objectives
     "return_conditioned": {"outcome": "success"},

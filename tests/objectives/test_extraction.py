@@ -5,10 +5,10 @@ import pytest
 import torch
 import toy_agents as toy
 
-from robo_orl.errors import UsageError
-from robo_orl.models.step import Step
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.objectives.conditioned import Threshold
-from robo_orl.rng import Draws
+from robo_orl.objectives.step import Step
 
 
 def doubled(config):

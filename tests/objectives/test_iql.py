@@ -5,9 +5,9 @@ import torch
 import toy_agents as toy
 from scipy import optimize, stats
 
-from robo_orl.models.step import Step
+from robo_orl.base.rng import Draws
 from robo_orl.objectives.iql import IQL, expectile_weight
-from robo_orl.rng import Draws
+from robo_orl.objectives.step import Step
 
 
 def expectile(values: np.ndarray, weights: np.ndarray, tau: float) -> float:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import toy_agents as toy
 
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.windows import PairedWindows
-from robo_orl.errors import UsageError
-from robo_orl.models.agent import build_agent
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.rng import Draws
 from robo_orl.sweep.search import nested
 
 WITH_CRITIC = [name for name in OBJECTIVES if toy.shipped(name).critic]

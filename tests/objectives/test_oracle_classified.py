@@ -13,7 +13,7 @@ import tabular_mdps as mdps
 from oracles import GAMMA, ORACLES, S, data, episodes
 from scipy import special
 
-from robo_orl.models.step import Step
+from robo_orl.objectives.step import Step
 
 BINS, RANGES = 25, {"chain": (0.0, 1.0), "lock_deterministic": (-5.0, 0.0)}
 

@@ -9,13 +9,11 @@ import torch
 from scipy import integrate, optimize, special, stats
 from torch import Tensor, nn
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.flow import FlowHead
-from robo_orl.models.critics import Estimate
-from robo_orl.models.hl_gauss import HLGauss
-from robo_orl.models.logistic import Logistic
+from robo_orl.models.critics import Estimate, HLGauss, Logistic
 from robo_orl.objectives.iql import expectile_weight
-from robo_orl.rng import Draws
 
 # -------------------------------------------------------------------------------------------------------------- flow
 

@@ -9,10 +9,10 @@ import toy_agents as toy
 from paper_step import ACTION_DIM, CHUNK, PAIRS, PaperStep
 from scipy.special import logsumexp, softmax
 
+from robo_orl.base.rng import Draws
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.conditioned import Threshold
 from robo_orl.objectives.cql import Temperature
-from robo_orl.rng import Draws
 
 NOW, NEXT = slice(0, PAIRS), slice(PAIRS, None)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 import toy_agents as toy
 
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import PolicyConfig
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.rng import Draws
-from robo_orl.types import Observation, PairedWindow
 
 STEPS, PAIRS, LR = 200, 32, 1e-3
 NEAR = {"objective": {"params": {"alpha": 0.03}}}  # the halves lie far apart for a policy near a flow

@@ -4,9 +4,9 @@ import tables
 import torch
 import toy_agents as toy
 
-from robo_orl.models.step import Step
+from robo_orl.base.rng import Draws
 from robo_orl.objectives.qc import QChunking
-from robo_orl.rng import Draws
+from robo_orl.objectives.step import Step
 
 
 def sampler(actions):

@@ -4,9 +4,9 @@ import pytest
 import torch
 import toy_agents as toy
 
-from robo_orl.models.step import Step
+from robo_orl.base.rng import Draws
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.rng import Draws
+from robo_orl.objectives.step import Step
 
 OTHERS = ("shared_detached", "frozen", "separate_small", "separate")
 EXTRACTIONS = {  # objective -> its extractions beside the default, with the action head that each takes

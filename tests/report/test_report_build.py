@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from robo_orl.cli import app
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.cli.app import app
 from robo_orl.report.build import build
-from robo_orl.report.cells import control_rank, has_critic, is_plain_bc, load
+from robo_orl.report.contents import control_rank, has_critic, is_plain_bc, load
 from robo_orl.report.document import document
 from robo_orl.report.published import published
 from robo_orl.report.terminal import table

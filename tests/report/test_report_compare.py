@@ -3,8 +3,8 @@
 import pytest
 
 from robo_orl.report.boards import median_interval, success
-from robo_orl.report.cells import Cells, load
 from robo_orl.report.compare import compare, holm, newcombe_paired, paired_by_seed, verdict
+from robo_orl.report.contents import Cells, load
 from robo_orl.report.document import document
 
 

@@ -6,7 +6,7 @@ import pytest
 from cell_examples import example_record, example_rows
 from pydantic import ValidationError
 
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
 from robo_orl.results.record import Count, Record, Training
 from robo_orl.results.store import read_cells, read_record, write_cell
 from robo_orl.results.summary import summarise

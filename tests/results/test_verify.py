@@ -5,8 +5,8 @@ import json
 import pytest
 from cell_examples import example_record, example_rows
 
-from robo_orl.cli import main
-from robo_orl.errors import UsageError
+from robo_orl.base.errors import UsageError
+from robo_orl.cli.app import main
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import rows_text, write_cell, write_manifest
 from robo_orl.results.verify import faults, verify

@@ -52,7 +52,7 @@ def is_liked(run):
 
 
 def evaluate():
-    from robo_orl.files import file_sha256
+    from robo_orl.base.files import file_sha256
     from robo_orl.results.record import EpisodeRow
     from robo_orl.results.store import rows_text
     from robo_orl.results.summary import summarise

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from interruptible import start_interruptible
 
-from robo_orl.errors import RunError, UsageError
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import LOCK, locked
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
-from robo_orl.sweep.lock import LOCK, locked
 
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "control", "critic"]}
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyChoice
-from robo_orl.errors import UsageError
-from robo_orl.presets import available
+from robo_orl.config.presets import available
 from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, expand, load_suite, policy_of
 from robo_orl.sweep.jobs import cost_jobs
 

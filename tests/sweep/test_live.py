@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from robo_orl.sweep.eta import clock, seconds_left
 from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, Job
-from robo_orl.sweep.live import Display, Line, visible
+from robo_orl.sweep.live_view import Display, Line, clock, look, seconds_left, visible
 from robo_orl.sweep.schedule import DONE, FAILED, RUNNING, WAITING, Progress
-from robo_orl.sweep.watch import look
 
 
 def job(kind, output, total=20, work=100.0, key="k"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robo_orl.sweep.jobs import TRAIN, Job
-from robo_orl.sweep.local import LocalRunner
+from robo_orl.sweep.runners.local import LocalRunner
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 
 from robo_orl.config import PolicyChoice
+from robo_orl.config.presets import load_policy
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.presets import load_policy
 from robo_orl.sweep.cells import policy_of
 from robo_orl.sweep.search import COMMON, Search, nested, size_of, space_of
 

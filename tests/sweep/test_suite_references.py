@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from robo_orl.errors import UsageError
-from robo_orl.references.algorithms import load_reference, resolve
+from robo_orl.base.errors import UsageError
 from robo_orl.results.store import read_cells
 from robo_orl.results.verify import verify
+from robo_orl.robomimic.algorithms import load_reference, resolve
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
 

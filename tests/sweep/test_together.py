@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from robo_orl.errors import UsageError
-from robo_orl.presets import load_task
+from robo_orl.base.errors import UsageError
+from robo_orl.config.presets import load_task
 from robo_orl.results.store import read_cells
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench

@@ -5,12 +5,12 @@ import json
 import pytest
 import yaml
 
-from robo_orl.cli import app
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.cli.app import app
 from robo_orl.config import PolicyChoice, deep_merge
-from robo_orl.errors import RunError, UsageError
 from robo_orl.report.boards import board, group
 from robo_orl.report.build import build
-from robo_orl.report.cells import load
+from robo_orl.report.contents import load
 from robo_orl.results.record import Tuning
 from robo_orl.results.store import read_cells
 from robo_orl.sweep.bench import bench

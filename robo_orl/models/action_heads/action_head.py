@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from robo_orl.base.rng import Draws
 from robo_orl.models.layers import Readout, RMSNorm, SwiGLU
-from robo_orl.rng import Draws
 
 
 class ActionHead(nn.Module):

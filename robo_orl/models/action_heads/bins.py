@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, TokenReader, masked_mean, masked_sum
 from robo_orl.models.layers import linear, wide
-from robo_orl.rng import Draws
 
 BINS = 256  # RT-2 and OpenVLA
 

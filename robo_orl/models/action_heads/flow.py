@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
 from robo_orl.models.layers import (
@@ -25,7 +26,6 @@ from robo_orl.models.layers import (
     unit_scale,
     wide,
 )
-from robo_orl.rng import Draws
 
 TIME_FREQUENCIES = 16
 

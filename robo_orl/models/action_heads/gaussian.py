@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, TokenReader, masked_sum, per_number
 from robo_orl.models.layers import linear, wide
-from robo_orl.rng import Draws
 
 MIN_STD = 0.007  # robomimic's lower limit
 FIRST_STD = 0.3  # of an untrained head, as in robomimic

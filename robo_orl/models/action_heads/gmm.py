@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, TokenReader, masked_sum, per_number
 from robo_orl.models.layers import linear, wide
-from robo_orl.rng import Draws
 
 MODES = 5  # robomimic's
 # robomimic's networks take 0.01, its BC template 1e-4: with these the variances of a short run shrink before the

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
 from robo_orl.models.layers import Readout, RMSNorm, SwiGLU, linear, wide
-from robo_orl.rng import Draws
 
 
 class L1Head(ActionHead):

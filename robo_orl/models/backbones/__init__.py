@@ -9,12 +9,12 @@ Each is built from (spec, backbone config, observation config), has a `width`, m
 
 from __future__ import annotations
 
+from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.plugins import with_outside
 from robo_orl.config import BackboneConfig
-from robo_orl.errors import UsageError, unknown
 from robo_orl.models.backbones.transformer import Transformer
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.models.vlm.architectures import architecture
-from robo_orl.outside import with_outside
 
 BACKBONES = with_outside({"transformer": Transformer, "vlm": VLM}, "backbones")
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import BackboneConfig, ObservationConfig
-from robo_orl.errors import UsageError
-from robo_orl.models.backbones.bytes import MAX_BYTES, VOCABULARY
+from robo_orl.models.backbones.byte_tokens import MAX_BYTES, VOCABULARY
 from robo_orl.models.layers import Block, Readout, RMSNorm, linear, parameters_of_block
 
 INSTRUCTION_TOKENS = 4

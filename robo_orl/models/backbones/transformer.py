@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.types import Observation
 from robo_orl.config import SIZES, BackboneConfig, ObservationConfig
-from robo_orl.errors import UsageError, unknown
-from robo_orl.models.backbones.bytes import byte_tokens
+from robo_orl.models.backbones.byte_tokens import byte_tokens
 from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens, LowDimTokens
 from robo_orl.models.entropy import EntropyControl
 from robo_orl.models.layers import Block, RMSNorm, parameters_of_block
-from robo_orl.types import Observation
 
 WIDTH_PER_DEPTH = 32
 LOW_DIM_ONLY = ObservationConfig()

@@ -14,18 +14,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from robo_orl.base.errors import UsageError
+from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig
-from robo_orl.errors import UsageError
 from robo_orl.models.backbones.embedding import LowDimTokens
 from robo_orl.models.backbones.transformer import check_observation
 from robo_orl.models.layers import RMSNorm
-from robo_orl.models.vlm.adapt import add_lora, freeze, save_activations
 from robo_orl.models.vlm.architectures import architecture
-from robo_orl.models.vlm.loading import build
-from robo_orl.models.vlm.prompt import encoder, prompt_ids, tokenise
-from robo_orl.models.vlm.sequence import QUERIES, STATE, Sequence
+from robo_orl.models.vlm.loading import add_lora, build, freeze, save_activations
+from robo_orl.models.vlm.prompt import QUERIES, STATE, Sequence, encoder, prompt_ids, tokenise
 from robo_orl.models.vlm.towers import Seen, family_of
-from robo_orl.types import Observation
 
 
 class VLM(nn.Module):

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import Strict
-from robo_orl.errors import UsageError, unknown
 
 FOLDER = Path(__file__).parent / "architectures"
 

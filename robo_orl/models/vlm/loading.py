@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from robo_orl.errors import RunError, UsageError
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.config import LoraConfig
 from robo_orl.models.vlm.architectures import Architecture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
 
 OUTPUT_LAYER = "lm_head."  # a policy predicts no words
 SHOWN = 4  # names in an error sentence
@@ -145,3 +148,39 @@ def _check_complete(report: dict[str, Any], weights: str) -> None:
         if names:
             shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
             raise RunError(f"The checkpoint {Path(weights)} {what} {len(names)} parameters: {shown}.")
+
+
+PEFT = "peft>=0.17"
+
+
+def freeze(model: nn.Module) -> None:
+    """Train nothing of it."""
+    model.requires_grad_(False)
+
+
+def add_lora(language: nn.Module, model: nn.Module, config: LoraConfig) -> None:
+    """Freeze the model and add low-rank adapters (Hu et al. 2021, arXiv:2106.09685) to its language model.
+
+    The adapted layer starts as it was: one of the two factors is zero. UsageError where peft is missing or no layer has
+    one of the names.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise UsageError(f"backbone.lora needs peft, which is not installed: `pip install '{PEFT}'`.")
+    from peft import LoraConfig as Adapter
+    from peft import inject_adapter_in_model
+
+    layers = {name.rpartition(".")[2] for name, module in language.named_modules() if isinstance(module, nn.Linear)}
+    strange = [name for name in config.targets if name not in layers]
+    if strange:
+        raise UsageError(
+            f"backbone.lora.targets: the language model has no '{strange[0]}'; it has {', '.join(sorted(layers))}."
+        )
+    freeze(model)
+    adapter = Adapter(r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules=list(config.targets))
+    inject_adapter_in_model(adapter, language)
+
+
+def save_activations(model: nn.Module) -> None:
+    """Keep only each layer's input and compute the rest again in backward."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})

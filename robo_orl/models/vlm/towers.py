@@ -10,12 +10,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robo_orl.models.vlm.architectures import Architecture
-from robo_orl.models.vlm.grids import add_at, known
-from robo_orl.models.vlm.image_attention import install
-from robo_orl.models.vlm.pixels import patches, square
+from robo_orl.models.vlm.pixels import add_at, known, patches, square
+
+NAME = "robo_orl_pieces"
+
+
+def install(visual: nn.Module) -> None:
+    """Have a tower of Qwen attend through `attend`; its calls then name the number of `pieces`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+    visual.set_attn_implementation(NAME)
+    whole = getattr(visual, "fullatt_block_indexes", range(len(visual.blocks)))
+    for i, block in enumerate(visual.blocks):
+        block.attn.windowed = i not in whole
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    pieces: tuple[int, int] = (1, 1),
+    **_: object,
+) -> tuple[Tensor, None]:
+    """query, key, value (1, H, N * n, d) of N pieces -> (1, N * n, H, d).
+
+    pieces: N in the layers that attend to whole images, and in those that attend to windows.
+    """
+    count = pieces[module.windowed]
+    q, k, v = (t.squeeze(0).unflatten(1, (count, -1)).transpose(0, 1) for t in (query, key, value))  # (N, H, n, d)
+    found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+    return found.transpose(1, 2).flatten(0, 1).unsqueeze(0), None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,188 @@
+"""Which parts of a policy go together: every refusal is one sentence with its remedy."""
+
+from __future__ import annotations
+
+from robo_orl.base.errors import UsageError
+from robo_orl.config import ADDED, ActionHeadConfig, CriticConfig, PolicyConfig, SelectionConfig
+from robo_orl.models.action_heads import ACTION_HEADS, ActionHead
+from robo_orl.objectives import Objective
+
+
+def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
+    """UsageError where objective, critic and action head cannot work together, or an option would do nothing."""
+    check_action_head(policy.action_head, head, policy.selection if objective.values_actions else SelectionConfig())
+    check_flow_steps(policy, objective, head)
+    check_vlm(policy, head)
+    name, critic = policy.objective.name, policy.critic
+    if (objective.samples or objective.extraction.samples) and not head.stochastic:
+        who = _with_extraction(policy, objective.samples)
+        raise UsageError(
+            f"Objective {who} samples actions, and the action head '{policy.action_head.kind}' is deterministic: "
+            f"set action_head.kind to {_one_of('stochastic')}."
+        )
+    if objective.heads and critic is None:
+        raise UsageError(f"Objective '{name}' trains a critic: give the policy '{policy.name}' a 'critic' section.")
+    if not objective.heads and critic is not None and not policy.selection.untrained_critic:
+        raise UsageError(
+            f"Objective '{name}' trains no critic: remove the 'critic' section of the policy '{policy.name}'."
+        )
+    if policy.optim.accumulation > 1 and needs_whole_batch(objective):
+        raise UsageError(
+            f"Objective '{name}' divides by a mean over the whole batch, which is not known while its parts are read: "
+            "set optim.accumulation to 1 and, for memory, backbone.checkpointing to true."
+        )
+    objective.check(policy, head)
+    objective.extraction.check(policy, head)
+    check_params(policy, objective)
+    if not objective.heads:
+        if policy.optim.critic_lr is not None:
+            raise UsageError(f"Objective '{name}' trains no critic: remove optim.critic_lr.")
+        return
+    if objective.extraction.reads == "q" and "q" not in objective.heads:
+        raise UsageError(
+            f"Objective '{name}' trains no Q here, and extraction '{policy.objective.extraction.kind}' reads one: set "
+            "objective.extraction to awr or advantage_condition."
+        )
+    if (objective.chooses or objective.extraction.chooses) and policy.selection.num_samples == 1:
+        who = _with_extraction(policy, objective.chooses)
+        raise UsageError(
+            f"The policy of objective {who} acts by the best of selection.num_samples candidates, and the best of 1 is "
+            "cloning: set selection.num_samples above 1."
+        )
+    if objective.bootstraps and critic.target == "none":
+        raise UsageError(f"Objective '{name}' bootstraps: critic.target must be head_ema or full_ema, not none.")
+    if not objective.bootstraps and critic.target != "none":
+        raise UsageError(f"Objective '{name}' regresses to Monte-Carlo returns: critic.target must be none.")
+    check_critic(critic, objective)
+    if critic.topology == "frozen" and policy.backbone.entropy == "control":
+        raise UsageError("A frozen backbone's attention cannot be controlled: set backbone.entropy to log or off.")
+    if critic.target == "full_ema" and critic.topology == "frozen":
+        raise UsageError("A frozen backbone is its own slow copy: set critic.target to head_ema.")
+
+
+def needs_whole_batch(objective: Objective) -> bool:
+    """Whether the loss cannot be added up from parts of a batch."""
+    return objective.whole_batch or objective.extraction.whole_batch
+
+
+def check_params(policy: PolicyConfig, objective: Objective) -> None:
+    """UsageError where a parameter that the policy file gives does nothing beside another one's value."""
+    asked = policy.objective
+    given = asked.params | (asked.extraction.params if asked.extraction else {})
+    for part in (objective, objective.extraction):
+        for name, (other, value) in part.idle_beside.items():
+            if name in given and getattr(part.params, other) == value:
+                raise UsageError(f"The objective's '{name}' does nothing where '{other}' is {value:g}: remove it.")
+
+
+def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:
+    """UsageError where a vlm backbone gives what the action head does not read, or is trained by nothing."""
+    backbone, kind, chunk = policy.backbone, policy.action_head.kind, policy.action_head.chunk
+    if head.reads_queries and backbone.action_queries != chunk:
+        raise UsageError(
+            f"The action head '{kind}' reads one action query per step of the chunk: set backbone.kind to vlm and "
+            f"backbone.action_queries to {chunk}."
+        )
+    if backbone.action_queries and not head.reads_queries:
+        raise UsageError(
+            f"The action head '{kind}' reads no action queries: set backbone.action_queries to 0, or action_head.kind "
+            f"to {_one_of('reads_queries')}."
+        )
+    if backbone.layers > 1 and not head.reads_layers:
+        raise UsageError(
+            f"The action head '{kind}' reads the last layer only: set backbone.layers to 1, or action_head.kind to "
+            f"{_one_of('reads_layers')}."
+        )
+    topology = policy.critic.topology if policy.critic else None
+    if backbone.stop_expert_gradient and topology != "shared":
+        raise UsageError(
+            "With backbone.stop_expert_gradient only a critic of topology 'shared' trains the vlm: choose it, or set "
+            "backbone.frozen to true instead."
+        )
+    if backbone.cache and topology in ("separate", "separate_small"):
+        raise UsageError("With backbone.cache there are no images for a critic's own vlm: choose another topology.")
+    if topology == "frozen" and (backbone.lora is not None or backbone.action_queries):
+        raise UsageError("Topology 'frozen' trains no backbone: leave backbone.lora and backbone.action_queries out.")
+
+
+def check_critic(critic: CriticConfig, objective: Objective) -> None:
+    """UsageError where a setting of the critic would do nothing; settings at their default say nothing."""
+    idle = {
+        "ensemble": "q" not in objective.heads,
+        "aggregate": "q" not in objective.heads or critic.ensemble == 1,
+        "tau": critic.target == "none" and not objective.slow_policy,
+        "bins": critic.loss != "hl_gauss",
+        "value_range": critic.loss == "mse",
+        "small_size": critic.topology != "separate_small",
+        "trunk_gradient": critic.topology != "shared",
+    }
+    why = {
+        "ensemble": "the objective trains no Q",
+        "aggregate": "the objective trains no Q" if "q" not in objective.heads else "ensemble is 1",
+        "tau": "there is no slow copy",
+        "bins": f"loss is {critic.loss}",
+        "value_range": "loss is mse",
+        "small_size": f"topology is {critic.topology}",
+        "trunk_gradient": f"topology is {critic.topology}",
+    }
+    for name in (n for n, unused in idle.items() if unused):
+        if getattr(critic, name) != type(critic).model_fields[name].default:
+            raise UsageError(f"critic.{name} does nothing here, {why[name]}: remove it.")
+
+
+def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selection: SelectionConfig) -> None:
+    """UsageError where a setting belongs to another head, or best-of-N would rank copies of one chunk."""
+    fields = ActionHeadConfig.model_fields
+    for name in (n for n in fields if fields[n].json_schema_extra == ADDED and getattr(config, n) is not None):
+        if name not in head.options:
+            raise UsageError(f"The action head '{config.kind}' has no '{name}': set action_head.{name} to null.")
+    if config.acting is not None and config.acting not in head.acting:
+        raise UsageError(
+            f"The action head '{config.kind}' cannot act by '{config.acting}': set action_head.acting to "
+            f"{' or '.join(head.acting)}."
+        )
+    if config.acting == "mode" and selection.num_samples > 1:
+        raise UsageError(
+            "selection.num_samples above 1 ranks samples, and action_head.acting 'mode' gives one chunk: set "
+            "action_head.acting to null."
+        )
+
+
+def check_flow_steps(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
+    """UsageError where nothing integrates a flow in the steps that are asked for."""
+    kind, default = policy.action_head.kind, ActionHeadConfig.model_fields["flow_steps"].default
+    if head.integrates:
+        return
+    if policy.objective.params.get("flow_steps") is not None:
+        raise UsageError(f"The action head '{kind}' integrates no flow: remove objective.params.flow_steps.")
+    if policy.action_head.flow_steps != default and objective.values_actions:  # else the subgoals' flow has them
+        raise UsageError(f"The action head '{kind}' integrates no flow: remove action_head.flow_steps.")
+
+
+def _with_extraction(policy: PolicyConfig, of_objective: bool) -> str:
+    """The objective in quotes; with the extraction that was asked for, where the need is not the objective's own."""
+    asked = policy.objective.extraction
+    return f"'{policy.objective.name}'" + ("" if of_objective or asked is None else f" with extraction '{asked.kind}'")
+
+
+def _one_of(trait: str) -> str:
+    """The names of the heads that have a trait, as words."""
+    names = [name for name, head in ACTION_HEADS.items() if getattr(head, trait)]
+    return " or ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)
+
+
+def check_selection(selection: SelectionConfig, objective: Objective, head: ActionHead | type[ActionHead]) -> None:
+    """UsageError where best-of-N has nothing to choose from or nothing to choose by."""
+    if selection.untrained_critic and selection.num_samples == 1:
+        raise UsageError("selection.untrained_critic ranks samples: set selection.num_samples above 1.")
+    if selection.num_samples == 1:
+        return
+    if not head.stochastic and objective.values_actions:  # subgoals differ with any head
+        raise UsageError(
+            f"selection.num_samples above 1 needs a head that samples: set action_head.kind to {_one_of('stochastic')}."
+        )
+    if "q" not in objective.heads and not selection.untrained_critic:
+        raise UsageError(
+            "selection.num_samples above 1 needs a trained Q: choose an objective that has one, or set "
+            "selection.untrained_critic for the control."
+        )

@@ -1,0 +1,99 @@
+"""This machine and what is installed on it: package versions, hardware, usable cores, the commit that runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from robo_orl import __version__
+
+PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "robomimic", "accelerate", "deepspeed", "safetensors", "numba")
+
+
+class Hardware(BaseModel):
+    """What a result ran on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu: str
+    cores: int = Field(ge=1)
+    memory_bytes: int | None
+    accelerator: str | None = None
+
+
+class Code(BaseModel):
+    """The version of this package that ran."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    commit: str | None
+    dirty: bool | None = Field(description="whether tracked files differed from the commit")
+
+
+def versions() -> dict[str, str]:
+    """The versions that can change a number: Python's and those of the installed PACKAGES."""
+    found = {"python": platform.python_version(), "robo_orl": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def hardware() -> Hardware:
+    """The processor, its usable cores, memory, and the first accelerator if there is one."""
+    memory = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Hardware(cpu=_cpu(), cores=cores(), memory_bytes=memory, accelerator=_accelerator())
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _accelerator() -> str | None:
+    """The first NVIDIA device by name, asked of the driver: importing torch for it would take seconds."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    answer = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return answer.splitlines()[0] if answer else None
+
+
+@cache
+def code() -> Code:
+    """This package's version, and the commit of the checkout it runs from (None in an installed wheel)."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return Code(version=__version__, commit=None, dirty=None)
+    commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
+    changed = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    return Code(version=__version__, commit=commit, dirty=None if changed is None else bool(changed))
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

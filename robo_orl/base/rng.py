@@ -1,0 +1,39 @@
+"""Random draws that are a function of (seed, step, stream) alone, so that resuming needs no state and N processes
+draw what one process would."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robo_orl.base.seeds import derive_seed
+
+__all__ = ["Draws", "derive_seed"]
+
+
+class Draws:
+    """The random numbers of one training step.
+
+    Every call names its stream ("policy", "critic", ...): streams are independent, so that adding a critic leaves the
+    policy's draws untouched. A draw is made for the global batch and sliced by rank; drawing the same stream again in
+    one step gives new numbers.
+    """
+
+    def __init__(self, seed: int, step: int, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"):
+        self.seed, self.step, self.rank, self.world, self.device = seed, step, rank, world, device
+        self._generators: dict[str, torch.Generator] = {}
+
+    def _generator(self, stream: str) -> torch.Generator:
+        if stream not in self._generators:
+            self._generators[stream] = torch.Generator().manual_seed(derive_seed(self.seed, self.step, stream))
+        return self._generators[stream]
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """Standard normal numbers of `shape`, whose first axis is this rank's part of the batch."""
+        whole = torch.randn(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
+        return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]].to(self.device)
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) of `shape`, whose first axis is this rank's part of the batch."""
+        whole = torch.rand(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
+        return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]].to(self.device)

@@ -1,0 +1,185 @@
+"""`robo-orl doctor`: what works on this machine, in plain words, each failing line with its remedy.
+
+Every probe that imports something heavy or touches OpenGL runs in a process of its own: a library that crashes is a
+finding, not the end of the examination.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from robo_orl.base.files import cache_folder
+
+GIB = 2**30
+INSTALL = "run `make install`, or `pip install 'robo-orl[all]' -c constraints.txt`"
+
+
+class Finding(BaseModel):
+    """One line of the examination."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    says: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Run every probe; none of them raises."""
+    probes: list[Callable[[], Finding]] = [
+        python,
+        torch,
+        deepspeed,
+        mujoco_version,
+        simulator,
+        renderer,
+        robomimic,
+        disk,
+    ]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(lambda probe: probe(), probes))
+
+
+def python() -> Finding:
+    """The interpreter's version."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] < (3, 13):
+        return Finding(name="python", status="ok", says=f"Python {version}")
+    return Finding(name="python", status="fail", says=f"Python {version}", remedy="use Python 3.11 or 3.12")
+
+
+def torch() -> Finding:
+    """PyTorch and the device that training will use."""
+    code = """
+import torch
+device = torch.cuda.get_device_name() + f", {torch.cuda.get_device_properties(0).total_memory / 2**30:.0f} GiB" \
+    if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+print(f"torch {torch.__version__} on {device}")
+"""
+    return _finding("torch", code, remedy=INSTALL)
+
+
+def deepspeed() -> Finding:
+    """DeepSpeed imports, and on which accelerator."""
+    code = """
+import os, torch
+if not torch.cuda.is_available():
+    os.environ["DS_ACCELERATOR"] = "cpu"
+import deepspeed
+from deepspeed.accelerator import get_accelerator
+print(f"DeepSpeed {deepspeed.__version__} on {get_accelerator()._name}")
+"""
+    remedy = "ZeRO needs it, plain training and DDP do not; `pip install 'robo-orl[deepspeed]'`"
+    return _finding("deepspeed", code, remedy=remedy, missing="warn")
+
+
+def mujoco_version() -> Finding:
+    """mujoco within the range that robosuite 1.5.2 runs with; a wrong one only fails at the first environment."""
+    try:
+        version = importlib.metadata.version("mujoco")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name="mujoco", status="fail", says="mujoco is not installed", remedy=INSTALL)
+    if (3, 3) <= tuple(int(part) for part in version.split(".")[:2]) < (3, 10):
+        return Finding(name="mujoco", status="ok", says=f"mujoco {version}")
+    says = f"mujoco {version} breaks robosuite 1.5.2 at the first environment"
+    return Finding(name="mujoco", status="fail", says=says, remedy="pip install 'mujoco>=3.3,<3.10'")
+
+
+def simulator() -> Finding:
+    """One environment is built, reset and stepped, and the loop that it runs with is named."""
+    code = """
+import numpy as np
+from robo_orl.presets import load_task
+from robo_orl.envs.start_states import eval_bank
+from robo_orl.envs.task_env import TaskEnv
+import robosuite
+task = load_task("lift")
+env = TaskEnv(task)
+env.reset(eval_bank(task)[0])
+env.step(np.zeros(env.action_dim))
+print(f"robosuite {robosuite.__version__} steps, loop '{env.loop}'")
+"""
+    return _finding("simulator", code, remedy=INSTALL)
+
+
+def renderer() -> Finding:
+    """One image is rendered off screen; only videos and cameras need it."""
+    code = """
+from robo_orl.presets import load_task
+from robo_orl.envs.start_states import eval_bank
+from robo_orl.envs.task_env import TaskEnv
+import os
+task = load_task("lift")
+env = TaskEnv(task)
+env.reset(eval_bank(task)[0])
+image = env.render("agentview", 64)
+assert image.std() > 0, "the image is blank"
+print(f"off-screen images through MUJOCO_GL={os.environ.get('MUJOCO_GL', 'default')}")
+"""
+    remedy = (
+        "videos and cameras need it, the benchmark on states does not; "
+        "Debian: apt-get install libegl1 libosmesa6, then set MUJOCO_GL=egl or MUJOCO_GL=osmesa"
+    )
+    return _finding("renderer", code, remedy=remedy, missing="warn")
+
+
+def robomimic() -> Finding:
+    """robomimic's data set class imports (it needs a torchvision that fits torch)."""
+    code = """
+import robomimic
+from robomimic.utils.dataset import SequenceDataset
+print(f"robomimic {robomimic.__version__} reads our files")
+"""
+    remedy = f"torch and torchvision must come from the same index; {INSTALL}"
+    return _finding("robomimic", code, remedy=remedy, missing="warn")
+
+
+def disk() -> Finding:
+    """Room for data, caches and runs."""
+    places = {place: shutil.disk_usage(place).free / GIB for place in _existing([Path.cwd(), cache_folder()])}
+    says = "; ".join(f"{free:.0f} GiB free at {place}" for place, free in places.items())
+    if min(places.values()) < 2:
+        return Finding(
+            name="disk", status="fail", says=says, remedy="free 2 GiB, or set ROBO_ORL_CACHE to another disk"
+        )
+    return Finding(name="disk", status="ok", says=says)
+
+
+def _existing(places: list[Path]) -> Iterator[Path]:
+    """Each place, or its nearest parent that exists."""
+    for place in places:
+        yield next(p for p in (place, *place.resolve().parents) if p.exists())
+
+
+def _finding(name: str, code: str, remedy: str, missing: Literal["warn", "fail"] = "fail") -> Finding:
+    """Run `code` in a fresh interpreter: its last line is the finding, its last error line the fault."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    except subprocess.TimeoutExpired:
+        return Finding(name=name, status=missing, says=f"{name} did not answer within 180 s", remedy=remedy)
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    says = lines[-1] if lines else f"{name} ended with signal {-done.returncode}"
+    if done.returncode == 0:
+        return Finding(name=name, status="ok", says=says)
+    return Finding(name=name, status=missing, says=says, remedy=remedy)
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """One line a finding, with its remedy below it when it is not well."""
+    from rich.console import Console
+
+    mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+    console = Console(soft_wrap=True)
+    for finding in findings:
+        console.print(f"{mark[finding.status]}  {finding.name:<10} ", end="")
+        console.print(finding.says, markup=False, highlight=False)
+        if finding.status != "ok":
+            console.print(f"      remedy: {finding.remedy}", markup=False, highlight=False)

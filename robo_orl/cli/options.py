@@ -1,0 +1,58 @@
+"""What commands share: options that mean the same everywhere, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from robo_orl.base.errors import unknown
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
+
+
+def _sets(example: str) -> Any:
+    """--set with an example that the command takes."""
+    says = f"Change one setting, e.g. {example}. Repeatable."
+    return Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=says)]
+
+
+Sets = _sets("policy.optim.steps=500")
+ReferenceSets = _sets("train.num_epochs=200")
+EvalSets = _sets("selection.num_samples=1")
+Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
+Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+
+
+def show(result: dict[str, Any], as_json: bool, render: Callable[[dict], None] | None = None) -> None:
+    """Print a command's result: JSON for programs, a table for people."""
+    if as_json:
+        print(json.dumps(result))
+    elif render is not None:
+        render(result)
+    else:
+        from robo_orl.cli.tables import key_values
+
+        key_values(result)
+
+
+def showing(as_json: bool) -> bool:
+    """Progress belongs to a person at a terminal, and to nobody who reads JSON."""
+    return not as_json
+
+
+def check_loop(loop: str) -> str:
+    """A loop's name; UsageError for another one."""
+    if loop not in ("exact", "fast", "stock"):
+        raise unknown("loop", loop, ("exact", "fast", "stock"))
+    return loop
+
+
+def check_starts(starts: str) -> str:
+    """A kind of start states; UsageError for another one."""
+    if starts not in ("test", "tuning"):
+        raise unknown("kind of start states", starts, ("test", "tuning"))
+    return starts

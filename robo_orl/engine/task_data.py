@@ -1,0 +1,79 @@
+"""What a run learns from: the data of its tasks, opened and checked, as one source of windows."""
+
+from __future__ import annotations
+
+from robo_orl.base.errors import unknown
+from robo_orl.config import RunConfig, TaskData
+from robo_orl.config.instructions import training_sentences
+from robo_orl.data.cache import EpisodeArrays, check_pictures, check_task, open_cache
+from robo_orl.data.task_mixture import TaskMixture
+from robo_orl.data.windows import PairedWindows
+
+
+def tasks_of(run: RunConfig) -> list[TaskData]:
+    """The run's tasks with their data, the first one first."""
+    return [TaskData(task=run.task, data=run.data, filter=run.filter, weight=run.weight), *run.more]
+
+
+def task_number(run: RunConfig, task: str | None) -> int:
+    """Which of the run's tasks is called so, None being the first; UsageError where none is."""
+    names = [source.task.name for source in tasks_of(run)]
+    if task is not None and task not in names:
+        raise unknown("task of this run", task, names)
+    return names.index(task) if task is not None else 0
+
+
+def open_data(run: RunConfig) -> list[EpisodeArrays]:
+    """The data of every task, with what the policy sees of them.
+
+    Raises UsageError for data of another task, a missing camera, another resolution, an unknown key.
+    """
+    seen = run.policy.observation
+    opened = []
+    for source in tasks_of(run):
+        arrays = open_cache(source.data, seen.low_dim, seen.cameras)
+        check_task(arrays, source.task)
+        check_pictures(arrays, seen)
+        opened.append(arrays)
+    return opened
+
+
+def sentences_of(run: RunConfig) -> list[list[str]]:
+    """Per task what it is called in training; no sentences where the policy reads none."""
+    if not run.policy.observation.instruction:
+        return [[] for _ in tasks_of(run)]
+    return [training_sentences(source.task) for source in tasks_of(run)]
+
+
+def make_windows(run: RunConfig, opened: list[EpisodeArrays]) -> PairedWindows | TaskMixture:
+    """The windows of all tasks. A matched discount is matched to each task's own horizon."""
+    from robo_orl.objectives import OBJECTIVES
+
+    policy, sources, sentences = run.policy, tasks_of(run), sentences_of(run)
+    tables = _tables(run, sentences)
+    windows = [
+        PairedWindows(
+            arrays,
+            policy.action_head.chunk,
+            policy.n,
+            policy.gamma.value(source.task.horizon),
+            source.filter,
+            policy.observation.history,
+            table,
+            OBJECTIVES[policy.objective.name].cut_short,
+        )
+        for source, arrays, table in zip(sources, opened, tables, strict=True)
+    ]
+    return windows[0] if len(windows) == 1 else TaskMixture(windows, [source.weight for source in sources])
+
+
+def _tables(run: RunConfig, sentences: list[list[str]]) -> list[tuple | None]:
+    """Per task ids and mask (N, L) of its sentences by the backbone's tokeniser; L of the longest of all."""
+    if not run.policy.observation.instruction:
+        return [None] * len(sentences)
+    from robo_orl.models.backbones import BACKBONES
+
+    backbone = run.policy.backbone
+    ids, mask = BACKBONES[backbone.kind].tokeniser(backbone)([s for own in sentences for s in own])
+    counts = [len(own) for own in sentences]
+    return list(zip(ids.split(counts), mask.split(counts), strict=True))

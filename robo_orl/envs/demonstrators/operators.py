@@ -1,0 +1,196 @@
+"""Operators: an expert with a style. What a person at the controls adds to the right waypoint, good or bad.
+
+Noise averages out when many demonstrations are cloned; the faults here do not: an operator misses to the same side,
+lets go too early, wanders, waits, puts the object in the wrong place, gives up. Whoever gives up draws the arm back and
+stays there: a place where demonstrations show nothing but waiting, so that a policy which follows does not come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from robo_orl.envs.demonstrators.experts import (
+    CLOSE,
+    HOVER,
+    OPEN,
+    Job,
+    Waypoint,
+    holds,
+    nearest_axis,
+    steer,
+    waypoint,
+)
+from robo_orl.envs.demonstrators.targets import JOBS
+from robo_orl.envs.task_env import TaskEnv
+
+PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back towards the base and up, out of the way
+
+
+@dataclass(frozen=True)
+class OperatorStyle:
+    """How an operator works. Probabilities are per attempt: one reach for an object, or one carry of it.
+
+    speed: of the fastest motion. noise: standard deviation of the arm's actions (1 = 5 cm or 0.5 rad per decision).
+    detour: goes by way of a point 6 to 12 cm aside. miss: reaches `miss_offset` metres beside the object, closes,
+    rises, tries again. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands still
+    for 0.3 to 1.5 s. misplace: drops the object 20 cm from its goal and gives up. give_up: per object, within 4 s of
+    work on it, lets go, draws the arm back, waits there, and leaves.
+    """
+
+    name: str
+    grade: str = ""
+    speed: float = 1.0
+    noise: float = 0.1
+    detour: float = 0.0
+    miss: float = 0.0
+    miss_offset: float = 0.036
+    drop: float = 0.0
+    early_release: float = 0.0
+    pause: float = 0.0
+    misplace: float = 0.0
+    give_up: float = 0.0
+
+
+@dataclass
+class Attempt:
+    """What this reach or carry will be like. Times are in decisions, distances in metres."""
+
+    carrying: bool
+    missing: bool = False
+    via: np.ndarray | None = None
+    let_go_at: float = 0.0  # remaining distance to the goal
+    pause_at: int = -1
+    pause_for: int = 0
+    age: int = 0
+    closed_for: int = 0
+
+
+class Operator:
+    """One operator at work on one episode. Reads the simulator's state, remembers only its own intentions."""
+
+    def __init__(self, styles: tuple[OperatorStyle, ...], control_hz: int, rng: np.random.Generator):
+        self.styles, self.hz, self.rng = styles, control_hz, rng
+        self._object, self._attempt = -1, Attempt(False)
+        self._stop_at, self._age, self._leaving = -1, 0, -1  # -1: never, not yet
+        self._park: np.ndarray | None = None  # (3,) where the arm waits once its operator has given up
+        self._misplacing: np.ndarray | None = None
+        self._releasing = 0
+
+    def act(self, env: TaskEnv) -> np.ndarray | None:
+        """The next action (7,) in [-1, 1], or None once the operator has left."""
+        scene = env.scene
+        if self._park is None:
+            self._park = scene.grip_position + PARK
+        job = JOBS[env.task.env](scene)
+        if job is None or env.dead:
+            return np.zeros(7)
+        if job.index != self._object:
+            self._begin_object(job)
+        self._age += 1
+        if self._leaving < 0 and self._age == self._stop_at:
+            self._give_up()
+        if self._leaving == 0:
+            return None
+        self._leaving -= self._leaving > 0
+        style = self._style(job.index)
+        target = Waypoint(self._park, 0.0, OPEN) if self._leaving > 0 else self._intend(env, job, style)
+        if target is None:
+            return np.zeros(7)
+        action = steer(scene, target, style.speed)
+        action[:6] += style.noise * self.rng.standard_normal(6)
+        return np.clip(action, -1.0, 1.0)
+
+    def _give_up(self) -> None:
+        """Set the time, in decisions, until the operator is gone."""
+        self._leaving = self._decisions(3.0, 5.0)
+
+    def _style(self, index: int) -> OperatorStyle:
+        return self.styles[min(index, len(self.styles) - 1)]
+
+    def _decisions(self, low: float, high: float) -> int:
+        """A number of decisions that last between `low` and `high` seconds."""
+        return max(1, round(self.rng.uniform(low, high) * self.hz))
+
+    def _chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def _begin_object(self, job: Job) -> None:
+        style, self._object, self._age = self._style(job.index), job.index, 0
+        self._stop_at = self._decisions(0.5, 4.0) if self._chance(style.give_up) else -1
+        self._misplacing = None
+        if self._chance(style.misplace):
+            self._misplacing = np.array([self.rng.uniform(-0.05, 0.05), self.rng.uniform(-0.24, -0.18), 0.0])
+        self._attempt = self._plan(job, carrying=False)
+
+    def _plan(self, job: Job, carrying: bool) -> Attempt:
+        """Decide how the next reach or carry goes."""
+        style, attempt = self._style(job.index), Attempt(carrying)
+        if self._chance(style.pause):
+            attempt.pause_at, attempt.pause_for = self._decisions(0.1, 1.0), self._decisions(0.3, 1.5)
+        if self._chance(style.detour):
+            angle = self.rng.uniform(0, 2 * np.pi)
+            attempt.via = self.rng.uniform(0.06, 0.12) * np.array([np.cos(angle), np.sin(angle), 0.0])
+        if carrying and self._chance(style.drop):
+            attempt.let_go_at = self.rng.uniform(0.10, 0.30)
+        elif carrying and self._chance(style.early_release):
+            attempt.let_go_at = self.rng.uniform(0.06, 0.14)
+        attempt.missing = not carrying and self._chance(style.miss)
+        return attempt
+
+    def _intend(self, env: TaskEnv, job: Job, style: OperatorStyle) -> Waypoint | None:
+        """The waypoint that this operator heads for; None: stand still."""
+        scene = env.scene
+        if self._releasing > 0:
+            self._releasing -= 1
+            return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
+        carrying = holds(scene, job)
+        if carrying != self._attempt.carrying:
+            self._attempt = self._plan(job, carrying)
+        attempt = self._attempt
+        attempt.age += 1
+        if attempt.pause_at <= attempt.age < attempt.pause_at + attempt.pause_for:
+            return None
+        if carrying:
+            return self._carry(env, job)
+        return self._miss(env, job, style) if attempt.missing else self._by_way(env, waypoint(scene, job))
+
+    def _carry(self, env: TaskEnv, job: Job) -> Waypoint:
+        scene, attempt = env.scene, self._attempt
+        position = scene.position(job.index)
+        if self._misplacing is not None and not job.delivered:
+            job = replace(job, goal=job.goal + self._misplacing)
+            if np.linalg.norm((job.goal - position)[:2]) < 0.03:
+                self._give_up()
+        target = waypoint(scene, job)
+        lifted = position[2] > job.height - 0.06
+        if lifted and np.linalg.norm(job.goal - position) < attempt.let_go_at:
+            attempt.let_go_at, self._releasing = 0.0, self._decisions(0.5, 0.7)
+            return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
+        return self._by_way(env, target)
+
+    def _by_way(self, env: TaskEnv, target: Waypoint) -> Waypoint:
+        """A detour while there is time for it: a point beside the straight way, at the same height."""
+        attempt = self._attempt
+        far = np.linalg.norm((target.position - env.scene.grip_position)[:2]) > 0.03
+        if attempt.via is None or not far or attempt.age > 1.2 * self.hz:
+            attempt.via = None if attempt.age > 1.2 * self.hz else attempt.via
+            return target
+        return replace(target, position=target.position + attempt.via)
+
+    def _miss(self, env: TaskEnv, job: Job, style: OperatorStyle) -> Waypoint:
+        """Reach beside the object, where the fingers pass it; close on nothing; rise; then try again."""
+        scene, attempt = env.scene, self._attempt
+        axis = nearest_axis(job.axes)
+        side = style.miss_offset * np.array([np.sin(axis), -np.cos(axis), 0.0])
+        aimed = replace(job, grasp=job.grasp + side, delivered=False, width=0.0)
+        target = waypoint(scene, aimed)
+        if target.gripper == CLOSE or attempt.closed_for:
+            attempt.closed_for += 1
+            target = replace(target, position=aimed.grasp, gripper=CLOSE)
+        if attempt.closed_for > 0.6 * self.hz:
+            target = replace(target, position=aimed.grasp + [0, 0, HOVER])
+        if attempt.closed_for > 1.1 * self.hz:
+            self._attempt = self._plan(job, carrying=False)
+        return target

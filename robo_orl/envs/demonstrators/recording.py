@@ -1,0 +1,86 @@
+"""One planned episode, carried out and written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robo_orl.base.episode import Episode
+from robo_orl.config import View
+from robo_orl.envs.demonstrators.operators import Operator, OperatorStyle
+from robo_orl.envs.start_states import StartState
+from robo_orl.envs.task_env import Step, TaskEnv
+
+
+@dataclass(frozen=True)
+class EpisodePlan:
+    """One episode to be recorded.
+
+    index: in the data set. seed: of the operator. start_seed: of the start state. start: its index among the data
+    set's starts (paired episodes share one). styles: one per object, in order; the last one goes on for the rest.
+    operator, grade, masks: as in Episode.
+    """
+
+    index: int
+    regime: str
+    seed: int
+    start: int
+    start_seed: int
+    styles: tuple[OperatorStyle, ...]
+    operator: str
+    grade: str = ""
+    masks: tuple[str, ...] = ()
+
+
+def record(env: TaskEnv, start: StartState, plan: EpisodePlan, view: View | None = None) -> Episode:
+    """Let the plan's operator work from `start` until success, time-out, or until it has left; view: with pictures.
+
+    The same plan item from the same start gives the same episode. `start` is usually env.draw_start(plan.start_seed).
+    """
+    operator = Operator(plan.styles, env.task.control_hz, np.random.default_rng(plan.seed))
+    observations, states, actions, steps = [env.reset(start)], [], [], []
+    seen = [env.see(view)] if view else []
+    while not steps or not (steps[-1].terminated or steps[-1].truncated):
+        action = operator.act(env)
+        if action is None:
+            break
+        action = action.astype(np.float32)  # what is written down is what was done
+        states.append(env.state())
+        steps.append(env.step(action))
+        actions.append(action)
+        observations.append(steps[-1].obs)
+        if view:
+            seen.append(env.see(view))
+    episode = _episode(env, plan, observations, states, actions, steps)
+    for key in seen[0] if view else ():
+        episode.images[key] = np.stack([images[key] for images in seen[:-1]])
+        episode.last_images[key] = seen[-1][key]
+    return episode
+
+
+def _episode(
+    env: TaskEnv,
+    plan: EpisodePlan,
+    observations: list[dict[str, np.ndarray]],
+    states: list[np.ndarray],
+    actions: list[np.ndarray],
+    steps: list[Step],
+) -> Episode:
+    stacked = {key: np.stack([obs[key] for obs in observations]) for key in env.spec}  # (T + 1, D)
+    return Episode(
+        obs={key: values[:-1] for key, values in stacked.items()},
+        next_obs={key: values[1:] for key, values in stacked.items()},
+        actions=np.array(actions),
+        rewards=np.array([step.reward for step in steps], dtype=np.float32),
+        dones=np.array([step.terminated for step in steps], dtype=np.uint8),
+        states=np.array(states),
+        stages=np.array([step.stages for step in steps], dtype=np.uint8),
+        success=steps[-1].terminated,
+        operator=plan.operator,
+        grade=plan.grade,
+        start=plan.start,
+        model_xml=env.model_xml(),
+        seed=plan.seed,
+        masks=list(plan.masks),
+    )

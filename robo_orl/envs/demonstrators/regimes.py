@@ -1,0 +1,113 @@
+"""Regimes: who records what. A plan says which operator works on which start; the same plan item, the same episode.
+
+The names are those of robomimic (Mandlekar et al. 2021: ph, mh, mg, paired) and OGBench (Park et al. 2024: stitch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.seeds import derive_seed
+from robo_orl.config import TaskConfig
+from robo_orl.envs.demonstrators.operators import OperatorStyle
+from robo_orl.envs.demonstrators.recording import EpisodePlan, record
+from robo_orl.envs.registry import object_names
+from robo_orl.envs.start_states import training_seed
+
+__all__ = ["REGIMES", "EpisodePlan", "plan", "record"]
+
+EXPERT = OperatorStyle("expert", noise=0.1)
+
+HUMANS = (  # two of each grade, as in robomimic's multi-human sets
+    OperatorStyle("better_1", "better", speed=0.95, noise=0.1),
+    OperatorStyle("better_2", "better", speed=0.9, noise=0.12, pause=0.1),
+    OperatorStyle("okay_1", "okay", speed=0.8, noise=0.12, detour=0.3, pause=0.2, miss=0.15),
+    OperatorStyle("okay_2", "okay", speed=0.75, noise=0.12, detour=0.2, pause=0.2, drop=0.15),
+    OperatorStyle("worse_1", "worse", speed=0.65, noise=0.15, detour=0.4, pause=0.3, miss=0.2, drop=0.1),
+    OperatorStyle("worse_2", "worse", speed=0.6, noise=0.15, detour=0.4, pause=0.3, miss=0.25, early_release=0.15),
+)
+
+MACHINES = (  # mixed competence: each fault is one operator's habit, so that it does not average out
+    OperatorStyle("fair", speed=0.9, noise=0.15, miss=0.2, pause=0.2, give_up=0.05),
+    OperatorStyle("misser", speed=0.8, noise=0.15, miss=0.6, pause=0.2, give_up=0.25),
+    OperatorStyle("dropper", speed=0.8, noise=0.15, miss=0.2, early_release=0.7, pause=0.2, give_up=0.2),
+    OperatorStyle("idler", speed=0.5, noise=0.15, miss=0.4, pause=0.8, detour=0.5, give_up=0.2),
+    OperatorStyle("quitter", speed=0.8, noise=0.15, miss=0.4, early_release=0.3, give_up=0.6),
+    OperatorStyle("misplacer", speed=0.85, noise=0.15, miss=0.3, pause=0.2, misplace=0.6),
+)
+
+COMPETENT = OperatorStyle("competent", speed=0.95, noise=0.1)
+FUMBLING = OperatorStyle("fumbling", speed=0.42, noise=0.12, miss=0.91, early_release=0.5, pause=0.4, give_up=0.22)
+MISPLACING = OperatorStyle("misplacing", speed=0.8, noise=0.15, miss=0.3, misplace=1.0)
+QUITTING = OperatorStyle("quitting", speed=0.5, noise=0.15, miss=1.0, give_up=1.0)
+
+Casting = Callable[[EpisodePlan, TaskConfig, np.random.Generator], EpisodePlan]
+
+
+def _ph(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    return _with(plan, EXPERT)
+
+
+def _mh(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    style = HUMANS[plan.index % len(HUMANS)]
+    return replace(_with(plan, style), grade=style.grade, masks=(style.grade,))
+
+
+def _mg(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    return _with(plan, MACHINES[plan.index % len(MACHINES)])
+
+
+def _stitch(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    """Competent at half of the objects, rounded down (one object: every other episode)."""
+    objects = len(object_names(task)) if task.env == "chain" else 1
+    able = objects // 2 if objects > 1 else plan.index % 2
+    chosen = set(rng.permutation(objects)[:able].tolist())
+    styles = tuple(COMPETENT if i in chosen else FUMBLING for i in range(objects))
+    name = "stitch_" + "".join("c" if i in chosen else "f" for i in range(objects))
+    return replace(plan, styles=styles, operator=name)
+
+
+def _paired(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    """Two from each start: a good one, then one that fails (lift has no wrong place: its bad operator gives up)."""
+    if plan.index % 2 == 0:
+        return replace(_with(plan, EXPERT), masks=("good",))
+    return replace(_with(plan, QUITTING if task.env == "lift" else MISPLACING), masks=("bad",))
+
+
+def _with(plan: EpisodePlan, style: OperatorStyle) -> EpisodePlan:
+    return replace(plan, styles=(style,), operator=style.name)
+
+
+REGIMES: dict[str, Casting] = {"ph": _ph, "mh": _mh, "mg": _mg, "stitch": _stitch, "paired": _paired}
+
+
+def plan(task: TaskConfig, regime: str, episodes: int, seed: int = 0) -> list[EpisodePlan]:
+    """Who records what: item i depends on (scene, regime, seed, i) alone, so that a longer plan begins the same.
+
+    Raises:
+        UsageError: a regime that does not exist, or fewer than one episode.
+    """
+    if regime not in REGIMES:
+        raise unknown("regime", regime, REGIMES)
+    if episodes < 1:
+        raise UsageError(f"A data set needs at least 1 episode, not {episodes}.")
+    return [_item(task, regime, index, seed) for index in range(episodes)]
+
+
+def _item(task: TaskConfig, regime: str, index: int, seed: int) -> EpisodePlan:
+    start = index // 2 if regime == "paired" else index
+    blank = EpisodePlan(
+        index=index,
+        regime=regime,
+        seed=derive_seed("operator", task.name, regime, seed, index),
+        start=start,
+        start_seed=training_seed(task, seed, start),
+        styles=(),
+        operator="",
+    )
+    rng = np.random.default_rng(derive_seed("casting", regime, seed, index))
+    return REGIMES[regime](blank, task, rng)

@@ -1,0 +1,92 @@
+"""Which robosuite environment a task's `env` names, and what its `params` may say. A new scene is one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from robo_orl.base.errors import unknown
+from robo_orl.base.plugins import with_outside
+from robo_orl.config import Strict, TaskConfig, parse, sha256_of
+
+
+class NoParams(Strict):
+    """The scene takes no parameters."""
+
+    def objects(self, named: tuple[str, ...]) -> list[str]:
+        """The scene's objects, in the task's order."""
+        return list(named)
+
+
+class ChainParams(Strict):
+    """What chain takes."""
+
+    cubes: int = Field(ge=1, le=8)
+
+    def objects(self, named: tuple[str, ...]) -> list[str]:
+        """One name per cube."""
+        return [f"cube_{i + 1}" for i in range(self.cubes)]
+
+
+@dataclass(frozen=True)
+class SceneEntry:
+    """robosuite's name of the environment, its objects in the task's order, the schema of its parameters, and whether
+    every new start draws the objects' sizes too (a new model, half a second).
+
+    module: imported in a simulator's process before the environment is made, where its class is registered with
+    robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py.
+    """
+
+    robosuite_name: str
+    objects: tuple[str, ...] = ()
+    params: type[Strict] = NoParams
+    draws_model: bool = False
+    module: str = ""
+    stages: dict[str, Callable[[Any], bool]] | None = None
+
+
+OURS: dict[str, SceneEntry] = {
+    "lift": SceneEntry("Lift", ("cube",), draws_model=True),
+    "can": SceneEntry("PickPlaceCan", ("Can",)),
+    "square": SceneEntry("NutAssemblySquare", ("SquareNut",)),
+    "stack": SceneEntry("Stack", ("cubeA", "cubeB")),
+    "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain"),
+}
+SCENES = with_outside(OURS, "environments")
+
+
+def scene_entry(task: TaskConfig) -> SceneEntry:
+    """The scene of a task.
+
+    Raises:
+        UsageError: a scene that does not exist.
+    """
+    if task.env not in SCENES:
+        raise unknown("env", task.env, SCENES)
+    return SCENES[task.env]
+
+
+def scene_params(task: TaskConfig) -> dict[str, Any]:
+    """The scene's own parameters, checked.
+
+    Raises:
+        UsageError: a parameter that the scene does not take.
+    """
+    return parse(scene_entry(task).params, task.params, f"task {task.name}: params").model_dump()
+
+
+def object_names(task: TaskConfig) -> list[str]:
+    """The scene's objects, in the task's order."""
+    entry = scene_entry(task)
+    return entry.params(**scene_params(task)).objects(entry.objects)
+
+
+def start_name(task: TaskConfig) -> str:
+    """The name of the scene's start states: the same for every control_hz, padding, stages and time-out."""
+    params = scene_params(task)
+    if task.env == "chain":
+        return f"chain{params['cubes']}"
+    return task.env if not params else f"{task.env}-{sha256_of(params)[:12]}"

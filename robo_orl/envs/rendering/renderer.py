@@ -1,0 +1,173 @@
+"""Offscreen pictures of a simulator. Nothing of OpenGL is touched before the first one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from robo_orl.base.errors import RunError, unknown
+
+LOOKS = {  # full: robosuite's own, as in robomimic's files; plain: other pixels, in half the time
+    "full": {"shadows": True, "reflections": True, "multisampling": True},
+    "plain": {"shadows": False, "reflections": False, "multisampling": False},
+}
+CONTEXTS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw", "cgl": "mujoco.cgl"}
+REMEDY = (
+    "No offscreen renderer works here: install EGL or OSMesa (Debian: apt install libegl1 libosmesa6), "
+    "or choose one with MUJOCO_GL=egl or MUJOCO_GL=osmesa"
+)
+
+
+class OffscreenRenderer:
+    """Pictures of one model at one size, visual geoms only, in one of LOOKS.
+
+    MUJOCO_GL chooses the kind of context (default: egl). A picture is a function of the positions alone: it is taken of
+    a copy of the simulator's data with its kinematics computed anew. The simulator's own are one physics step old, and
+    computing them there would change what its controllers read.
+
+    Raises:
+        RunError: no OpenGL context can be made.
+    """
+
+    def __init__(self, model: Any, size: int, look: str = "full"):
+        import mujoco
+
+        self.model, self.size, self.look = model, size, look
+        frame, quality = model.vis.global_, model.vis.quality  # a scene's own limit is 640 x 480
+        frame.offwidth, frame.offheight = max(frame.offwidth, size), max(frame.offheight, size)
+        samples = quality.offsamples
+        try:
+            self._context = _gl_context(size)
+            quality.offsamples = samples if LOOKS[look]["multisampling"] else 0
+            self._pixels = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._pixels)
+        except Exception as error:  # the platform's loaders raise whatever they like
+            raise RunError(f"{REMEDY} ({type(error).__name__}: {error}).") from None
+        finally:
+            quality.offsamples = samples
+        self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = LOOKS[look]["shadows"]
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = LOOKS[look]["reflections"]
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._option.geomgroup[0] = 0
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._posed = mujoco.MjData(model)
+        self._cameras = {model.camera(i).name: i for i in range(model.ncam)}
+
+    def image(self, data: Any, camera: str) -> np.ndarray:
+        """(size, size, 3) uint8.
+
+        Raises:
+            UsageError: a camera that the scene does not have.
+        """
+        return self.images(data, [camera])[camera]
+
+    def images(self, data: Any, cameras: list[str]) -> dict[str, np.ndarray]:
+        """Per camera (size, size, 3) uint8; UsageError for one that the scene does not have."""
+        numbers = [self._number(camera) for camera in cameras]
+        self._pose(data)
+        self._context.make_current()
+        return {camera: self._picture(self._posed, number) for camera, number in zip(cameras, numbers, strict=True)}
+
+    def image_as_stepped(self, data: Any, camera: str) -> np.ndarray:
+        """(size, size, 3) uint8: robosuite's own camera observation, pixel for pixel, in the look `full`.
+
+        Taken of the simulator's data itself: after a step the bodies are drawn where they were one physics step before.
+        """
+        number = self._number(camera)
+        self._context.make_current()
+        return self._picture(data, number)
+
+    def _number(self, camera: str) -> int:
+        if camera not in self._cameras:
+            raise unknown("camera", camera, self._cameras)
+        return self._cameras[camera]
+
+    def _pose(self, data: Any) -> None:
+        import mujoco
+
+        self._posed.qpos[:] = data.qpos
+        self._posed.mocap_pos[:], self._posed.mocap_quat[:] = data.mocap_pos, data.mocap_quat
+        mujoco.mj_kinematics(self.model, self._posed)
+        mujoco.mj_comPos(self.model, self._posed)
+        mujoco.mj_camlight(self.model, self._posed)
+
+    def _picture(self, data: Any, camera: int) -> np.ndarray:
+        import mujoco
+
+        self._camera.fixedcamid = camera
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(self.model, data, self._option, None, self._camera, everything, self._scene)
+        window = mujoco.MjrRect(0, 0, self.size, self.size)
+        mujoco.mjr_render(window, self._scene, self._pixels)
+        image = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(image, None, window, self._pixels)
+        return image[::-1].copy()
+
+    def close(self) -> None:
+        """Free the context."""
+        self._context.make_current()
+        self._pixels.free()
+        self._context.free()
+
+
+def context_kind() -> str:
+    """The kind of OpenGL context in use."""
+    return os.environ.get("MUJOCO_GL", "").lower() or "egl"
+
+
+def _gl_context(size: int) -> Any:
+    kind = context_kind()
+    if kind not in CONTEXTS:
+        raise ValueError(f"MUJOCO_GL={kind}")
+    context = importlib.import_module(CONTEXTS[kind]).GLContext(size, size)
+    context.make_current()
+    return context
+
+
+SIZES = ("nq", "nv", "njnt", "nbody", "ngeom", "nsite", "ncam", "nlight", "nmocap", "nskin", "nflex")
+_lent: Counter[OffscreenRenderer] = Counter()  # renderer -> how many have borrowed it
+
+
+def borrow(model: Any, size: int, look: str = "full") -> OffscreenRenderer:
+    """A renderer for pictures of `model`; set its `model` before each picture, and give it back.
+
+    Raises:
+        RunError: no OpenGL context can be made.
+    """
+    for renderer in _lent:
+        if (renderer.size, renderer.look) == (size, look) and fits(renderer, model):
+            _lent[renderer] += 1
+            return renderer
+    renderer = OffscreenRenderer(model, size, look)
+    _lent[renderer] = 1
+    return renderer
+
+
+def give_back(renderer: OffscreenRenderer) -> None:
+    """The last one to give a renderer back closes it."""
+    _lent[renderer] -= 1
+    if not _lent[renderer]:
+        del _lent[renderer]
+        renderer.close()
+
+
+def fits(renderer: OffscreenRenderer, model: Any) -> bool:
+    """Whether the renderer holds what `model` shows: equal sizes, cameras, quality, and every mesh and texture."""
+    held = renderer.model
+    if held is model:
+        return True
+    if any(getattr(held, name) != getattr(model, name) for name in SIZES) or _cameras(held) != _cameras(model):
+        return False
+    if str(held.vis.quality) != str(model.vis.quality):
+        return False
+    uploaded = [name for name in dir(model) if name.startswith(("mesh_", "tex_", "hfield_", "skin_"))]
+    return all(np.array_equal(getattr(held, name), getattr(model, name)) for name in uploaded)
+
+
+def _cameras(model: Any) -> list[str]:
+    return [model.camera(i).name for i in range(model.ncam)]

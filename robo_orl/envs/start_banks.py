@@ -1,0 +1,85 @@
+"""Banks of start states: drawn from a scene, shipped as files, or made once in the cache folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from robo_orl.base.errors import unknown
+from robo_orl.base.files import cache_folder
+from robo_orl.config import TaskConfig
+from robo_orl.config.presets import preset_folders
+from robo_orl.envs.registry import start_name
+from robo_orl.envs.start_states import StartBank, evaluation_seed, training_seed, tuning_seed
+from robo_orl.envs.task_env import TaskEnv
+
+EVAL_STATES = 200  # per shipped bank
+
+
+TUNING_STATES = 100
+
+
+def draw_bank(env: TaskEnv, seeds: list[int]) -> StartBank:
+    """One start state per seed."""
+    entries = [env.draw_start(seed).entry for seed in seeds]
+    return StartBank({key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
+
+
+def make_bank(task: TaskConfig, n: int, seed: int) -> StartBank:
+    """n training start states of `task`: state i is the start `training_seed(task, seed, i)`."""
+    return _drawn(task, [training_seed(task, seed, index) for index in range(n)])
+
+
+def eval_bank(task: TaskConfig) -> StartBank:
+    """The evaluation start states of the task's scene: the shipped file, or one made once in the cache folder."""
+    name = f"{start_name(task)}.npz"
+    for folder in preset_folders("tasks/starts"):
+        if (folder / name).is_file():
+            return StartBank.load(folder / name)
+    return _made_once(task, cache_folder() / "starts" / name, make_eval_bank)
+
+
+def tuning_bank(task: TaskConfig) -> StartBank:
+    """The start states that hyper-parameters are chosen on, which no result is reported from; made once."""
+    return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
+
+
+BANKS = {"test": eval_bank, "tuning": tuning_bank}
+
+
+def stored_bank(task: TaskConfig, name: str) -> StartBank:
+    """A bank by its name: `test` is what results are reported from, `tuning` what hyper-parameters are chosen on.
+
+    Raises:
+        UsageError: there is no bank of this name.
+    """
+    if name not in BANKS:
+        raise unknown("bank of start states", name, BANKS)
+    return BANKS[name](task)
+
+
+def _made_once(task: TaskConfig, path: Path, make: Callable[[TaskConfig], StartBank]) -> StartBank:
+    if not path.is_file():
+        make(task).save(path)
+    return StartBank.load(path)
+
+
+def make_eval_bank(task: TaskConfig, n: int = EVAL_STATES) -> StartBank:
+    """The evaluation start states of the task's scene, drawn now."""
+    return _drawn(task, [evaluation_seed(task, index) for index in range(n)])
+
+
+def _make_tuning_bank(task: TaskConfig) -> StartBank:
+    return _drawn(task, [tuning_seed(task, index) for index in range(TUNING_STATES)])
+
+
+def _drawn(task: TaskConfig, seeds: list[int]) -> StartBank:
+    from robo_orl.envs.task_env import TaskEnv
+
+    env = TaskEnv(task)
+    try:
+        return draw_bank(env, seeds)
+    finally:
+        env.close()

@@ -1,0 +1,93 @@
+"""How far a trained critic is from the Monte-Carlo returns of the data that it learned from.
+
+The return is that of the policy that recorded the data. A critic that looks for better actions than the data's may lie
+above it with reason: the rank correlation tells whether it orders states rightly, the bias whether it overestimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from torch import Tensor, nn
+
+from robo_orl.base.errors import UsageError
+from robo_orl.base.types import PairedWindow
+from robo_orl.config import RunConfig
+from robo_orl.engine.checkpoint import load_agent
+from robo_orl.engine.task_data import make_windows, open_data, task_number, tasks_of
+
+BATCH = 512
+POSITIONS = 5  # equal parts of an episode
+
+
+def value_error(
+    run_dir: Path | str, data: Path | str | None = None, frames: int = 4096, task: str | None = None
+) -> dict[str, Any]:
+    """Compare the value of the newest checkpoint with the discounted return-to-go, in frames spread over the episodes.
+
+    data: default the file that the run was trained on. frames: at most so many, evenly spaced over all that have a
+    whole n-step window or end in a true terminal (a return that a timeout cut is none). task: one of those that the run
+    learned, default the first.
+
+    Returns n, gamma, mean_absolute, bias (value - return), rmse, correlation (Spearman), kendall_tau; the same
+    under by_success ("success", "failure") and by_position (equal parts of an episode, start to end). Correlations
+    are None where one side is constant. Raises UsageError for a policy without a critic.
+    """
+    agent, run = load_agent(run_dir)
+    if agent.critic is None:
+        raise UsageError(f"{run_dir} is '{run.policy.name}', which has no critic; compare a policy that has one.")
+    source = tasks_of(run)[task_number(run, task)]
+    gamma = run.policy.gamma.value(source.task.horizon)
+    chosen = {"task": source.task, "data": str(data or source.data), "filter": None, "more": []}
+    value, returned, position, success = _compared(agent, run.model_copy(update=chosen), frames)
+    part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
+    by_position = [{"from": i / POSITIONS, "to": (i + 1) / POSITIONS} for i in range(POSITIONS)]
+    return {
+        "gamma": gamma,
+        **errors(value, returned),
+        "by_success": {
+            "success": errors(value[success], returned[success]),
+            "failure": errors(value[~success], returned[~success]),
+        },
+        "by_position": [place | errors(value[part == i], returned[part == i]) for i, place in enumerate(by_position)],
+    }
+
+
+def errors(value: np.ndarray, returned: np.ndarray) -> dict[str, Any]:
+    """Errors of `value` (n,) against `returned` (n,); without frames only n = 0."""
+    if len(value) == 0:
+        return {"n": 0}
+    difference = value - returned
+    return {
+        "n": len(value),
+        "mean_absolute": float(np.abs(difference).mean()),
+        "bias": float(difference.mean()),
+        "rmse": float(np.sqrt(np.square(difference).mean())),
+        "correlation": _ranked(stats.spearmanr, value, returned),
+        "kendall_tau": _ranked(stats.kendalltau, value, returned),
+    }
+
+
+def _ranked(statistic: Callable[..., Any], value: np.ndarray, returned: np.ndarray) -> float | None:
+    if np.ptp(value) == 0 or np.ptp(returned) == 0:
+        return None
+    return float(np.clip(statistic(value, returned).statistic, -1.0, 1.0))
+
+
+def _compared(agent: nn.Module, run: RunConfig, frames: int) -> tuple[np.ndarray, ...]:
+    """Value, return-to-go, position in the episode in [0, 1), success of the episode: (n,) each."""
+    windows = make_windows(run, open_data(run))
+    at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
+    parts = [_batch(agent, windows.gather(windows.frames[some])) for some in np.split(at, range(BATCH, len(at), BATCH))]
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def _batch(agent: nn.Module, window: PairedWindow) -> tuple[np.ndarray, ...]:
+    value = agent.value(window.obs, window.actions)
+    length = window.frame + window.steps_to_go
+    columns: tuple[Tensor, ...] = (value.double(), window.return_to_go.double(), window.frame / length, window.success)
+    return tuple(column[window.td_valid].cpu().numpy() for column in columns)

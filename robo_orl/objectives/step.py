@@ -1,0 +1,233 @@
+"""One training step as the objectives see it: a paired window, and what the agent says about its two frames.
+
+Frames are named "now" (s_t, B of them), "next" (s_{t+n}, B) and "both" (2B, now first). One backbone pass over both
+frames serves the policy and a shared critic; critics of their own, and full_ema targets, add their own passes.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import Observation, PairedWindow
+from robo_orl.config import PolicyConfig
+from robo_orl.models.augmentation import augmented
+from robo_orl.models.critics import Critic, Estimate
+from robo_orl.models.layers import wide
+from robo_orl.models.normaliser import Normaliser
+from robo_orl.models.targets import Target
+
+Frames = Literal["now", "next", "both"]
+POLICY_STREAMS = ("policy", "policy_next")  # a stream per frame: N processes draw what one would
+SAMPLE_STREAMS = {"now": "critic_now", "next": "critic"}
+
+
+class Learner(Protocol):
+    """What a step reads of the agent (agent/agent.py): its networks, and how their tokens and values are joined."""
+
+    policy: PolicyConfig
+    objective: Any  # an objectives.objective.Objective, which imports this module
+    normaliser: Normaliser
+    action_head: nn.Module
+    slow_head: nn.Module | None
+    critic: Critic | None
+    target: Target | None
+    extra: nn.ModuleDict
+    valued_actions: int
+
+    def policy_tokens(self, obs: Observation) -> Tensor: ...
+    def head_tokens(self, policy_tokens: Tensor) -> Tensor: ...
+    def critic_tokens(self, obs: Observation, policy_tokens: Tensor) -> Tensor: ...
+    def aggregate(self, values: Tensor) -> Tensor: ...
+
+
+class Step:
+    """B pairs in raw units become 2B normalised observations and scaled action chunks."""
+
+    def __init__(self, agent: Learner, window: PairedWindow, draws: Draws):
+        self.agent, self.window, self.draws = agent, window, draws
+        self.pairs = len(window)
+        normaliser = agent.normaliser
+        raw = augmented(Observation.cat(window.obs, window.next_obs), agent.policy.observation, draws)
+        self.obs = normaliser.observation(raw)
+        self.actions = normaliser.scale_actions(torch.cat((window.actions, window.next_actions)))  # (2B, h, A)
+        self.mask = torch.cat((window.action_mask, window.next_action_mask))  # (2B, h)
+        seen = agent.policy_tokens(self.obs)
+        self.tokens = agent.head_tokens(seen)  # (2B, S, D)
+        self.trained: tuple[Frames, ...] = ("now", "both") if agent.objective.critic_frames == "now" else ("both",)
+        if agent.objective.heads:
+            self.critic_tokens, self.features = self._read_both(seen)
+
+    def both(self, per_pair: Tensor) -> Tensor:
+        """(B,) -> (2B,): what holds for an episode holds for both frames of its pair."""
+        return torch.cat((per_pair, per_pair))
+
+    @cached_property
+    def valid(self) -> Tensor:
+        """(2B,) float: frames whose valued chunk ends in the episode or in its true terminal, not in a timeout."""
+        inside = self.window.next_action_mask[:, : self.agent.valued_actions].all(-1)
+        return torch.cat((self.window.td_valid, inside | self.window.success)).float()
+
+    @property
+    def returns(self) -> Tensor:
+        """(2B,): the data's discounted return-to-go."""
+        return torch.cat((self.window.return_to_go, self.window.next_return_to_go))
+
+    def part(self, both: Tensor, frames: Frames) -> Tensor:
+        """The rows of `frames` of (2B, ...)."""
+        return {"now": both[: self.pairs], "next": both[self.pairs :], "both": both}[frames]
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """(2B, *shape) standard normal numbers, a stream per frame."""
+        return torch.cat([self.draws.normal(stream + frame, self.pairs, *shape) for frame in ("", "_next")])
+
+    def uniform(self, stream: str) -> Tensor:
+        """(2B,) uniform numbers in [0, 1), a stream per frame."""
+        return torch.cat([self.draws.uniform(stream + frame, self.pairs) for frame in ("", "_next")])
+
+    def batch_mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over the batches of all processes, 0-dim, without gradient."""
+        return mean_over_processes(values.detach().mean())
+
+    def module(self, name: str) -> nn.Module:
+        """One of the objective's own modules."""
+        return self.agent.extra[name]
+
+    # ------------------------------------------------------------------------------------------------------- policy
+
+    def policy_loss(self, tokens: Tensor | None = None, frames: Frames = "both") -> Tensor:
+        """(2B,), or (B,) of one frame: the action head's loss, with gradient into head and backbone.
+
+        tokens: what the head reads of these frames instead of the backbone's own tokens.
+        """
+        tokens = self.part(self.tokens, frames) if tokens is None else tokens
+        streams = POLICY_STREAMS if frames == "both" else (POLICY_STREAMS[frames == "next"],)
+        actions, mask = self.part(self.actions, frames), self.part(self.mask, frames)
+        return self.agent.action_head.loss(tokens, actions, mask, self.draws, streams)
+
+    def policy_loss_of(self, chunks: Tensor) -> Tensor:
+        """chunks (2B, N, h, A) -> (2B, N): the action head's loss of other chunks than the data's."""
+        n = chunks.shape[1]
+        mask = torch.ones(chunks.shape[:3], dtype=torch.bool, device=chunks.device).flatten(0, 1)
+        streams = tuple(f"{stream}_of_{n}" for stream in POLICY_STREAMS)
+        tokens = self.tokens.repeat_interleave(n, dim=0)
+        loss = self.agent.action_head.loss(tokens, chunks.flatten(0, 1), mask, self.draws, streams)
+        return loss.unflatten(0, (-1, n))
+
+    def policy_chunk(self, frames: Frames, slow: bool = False) -> Tensor:
+        """(B, h, A): the one chunk of a head that has one, with gradient; or its slow copy's, without, in [-1, 1].
+
+        The first is not cut to [-1, 1]: what lies outside must be brought back by cloning, and a cut has no gradient.
+        """
+        head, tokens = self._acting_head(frames, slow)
+        chunk = wide(head.predict(tokens)) if hasattr(head, "predict") else head.mode(tokens)
+        return chunk.detach().clamp(-1, 1) if slow else chunk
+
+    @torch.no_grad()
+    def sample(
+        self, frames: Literal["now", "next"], num_samples: int, steps: int | None = None, slow: bool = False
+    ) -> Tensor:
+        """(B, N, h, A): the policy's chunks, or its slow copy's, without gradient."""
+        head, tokens = self._acting_head(frames, slow)
+        return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps)
+
+    def sample_with_log_prob(self, frames: Literal["now", "next"], num_samples: int) -> tuple[Tensor, Tensor]:
+        """(B, N, h, A) with gradient into the policy, and their log-densities (B, N)."""
+        tokens = self.part(self.tokens, frames)
+        return self.agent.action_head.sample_with_log_prob(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames])
+
+    def _acting_head(self, frames: Frames, slow: bool) -> tuple[nn.Module, Tensor]:
+        tokens = self.part(self.tokens, frames)
+        return (self.agent.slow_head, wide(tokens.detach())) if slow else (self.agent.action_head, tokens)
+
+    def sample_next(self, num_samples: int, flow_steps: int | None = None) -> Tensor:
+        """(B, N, c, A): the policy's chunks at s_{t+n}, as many actions as the critic values, without gradient."""
+        return self.valued(self.sample("next", num_samples, flow_steps))
+
+    def valued(self, chunks: Tensor) -> Tensor:
+        """(..., h, A) -> (..., c, A): the actions that the critic values."""
+        return chunks[..., : self.agent.valued_actions, :]
+
+    # ------------------------------------------------------------------------------------------------------- values
+
+    def q(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
+        """Q of `actions` (default: the data's chunks); with gradient on frames that the objective trains."""
+        with self._gradient(frames):
+            return self.agent.critic.q(self.part(self.features, frames), self._chunk(frames, actions))
+
+    def v(self, frames: Frames) -> Estimate:
+        """V, with gradient on frames that the objective trains."""
+        with self._gradient(frames):
+            return self.agent.critic.v(self.part(self.features, frames))
+
+    def climb(self, frames: Frames, actions: Tensor, member: int | None = None) -> Tensor:
+        """(B,): the height of `actions` (B, c, A), whose gradient reaches the actions and nothing else.
+
+        member: of the ensemble; default its aggregate.
+
+        dQ/da is taken at a leaf and joined to the actions by hand: exact under every ZeRO stage, where switching
+        the critic's parameters off is not, and the critic's graph is gone before the backward.
+        """
+        leaf, features = actions.detach().requires_grad_(), self.part(self.features, frames).detach()
+        with torch.enable_grad():
+            heights = self.agent.critic.q(features, leaf).height  # (E, B)
+            height = self.aggregate(heights) if member is None else heights[member]
+            (slope,) = torch.autograd.grad(height.sum(), leaf)
+        path = (actions * slope).flatten(1).sum(1)
+        return height.detach() + (path - path.detach())
+
+    def td(self, following: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Q's regression to r + gamma^n `following` (B,) over the transitions t -> t+n: 0-dim loss, and metrics."""
+        target = self.window.reward + self.window.discount * following  # (B,)
+        q = self.q("now")  # (E, B)
+        loss = (self.window.td_valid * q.loss(target).mean(0)).mean()
+        return loss, {"critic/q": q.value.mean(), "critic/target": target.mean()}
+
+    @torch.no_grad()
+    def q_target(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
+        """Q of the slow copy, without gradient."""
+        tokens = self.part(self.critic_tokens, frames).detach()
+        features = self.agent.target.features(self.obs.map(lambda t: self.part(t, frames)), tokens)
+        return self.agent.target.critic.q(features, self._chunk(frames, actions))
+
+    def aggregate(self, values: Tensor) -> Tensor:
+        """(E, ...) -> (...): the ensemble's mean or minimum."""
+        return self.agent.aggregate(values)
+
+    def _gradient(self, frames: Frames) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(torch.is_grad_enabled() and frames in self.trained)
+
+    def _chunk(self, frames: Frames, actions: Tensor | None) -> Tensor:
+        if actions is not None:
+            return actions
+        return self.part(self.actions, frames)[:, : self.agent.valued_actions]
+
+    def _read_both(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic's tokens (2B, S, D) and its readout (2B, R, C) of both frames.
+
+        Where the objective trains values at s_t only, the second half is computed without a graph: a target is never
+        differentiated, and its activations are not kept.
+        """
+        if self.agent.objective.critic_frames == "both":
+            return self._read("both", seen)
+        now = self._read("now", seen[: self.pairs])
+        with torch.no_grad():
+            later = self._read("next", seen[self.pairs :].detach())
+        return torch.cat((now[0], later[0])), torch.cat((now[1], later[1]))
+
+    def _read(self, frames: Frames, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.agent.critic_tokens(self.obs.map(lambda t: self.part(t, frames)), policy_tokens)
+        return tokens, self.agent.critic.readout(tokens)
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """A 0-dim value averaged over all processes; a collective."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+        value = value / torch.distributed.get_world_size()
+    return value

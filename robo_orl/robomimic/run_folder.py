@@ -1,0 +1,124 @@
+"""A reference run's folder: what was asked, its checkpoints, and whether it may be continued.
+
+RUN/reference.json           what was asked and what was seen of the data (ReferenceRun)
+RUN/versions.json            Python and packages
+RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
+RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters); a run stopped
+                             within an epoch has an epoch_00050_step_00000037, with its random numbers besides
+RUN/train.json               the summary, written when the run is finished
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import full_disk_is_a_sentence, read_json, write_json
+from robo_orl.base.machine import versions
+from robo_orl.config import ReferenceConfig, Strict, TaskConfig
+from robo_orl.engine.run_folder import first_difference
+
+RUN, MODEL, LEARNING = "reference.json", "model.pth", "learning.pt"
+KEEP = 2
+
+
+class ReferenceRun(Strict):
+    """One training of a reference, fully resolved. obs: the keys that it sees and their sizes."""
+
+    reference: ReferenceConfig
+    task: TaskConfig
+    data: str
+    data_sha256: str
+    seed: int
+    obs: dict[str, int]
+    action_dim: int
+
+
+def is_reference(path: Path) -> bool:
+    """Whether `path` is the folder of a reference run or a checkpoint of robomimic."""
+    return (path / RUN).exists() or path.suffix == ".pth"
+
+
+def write_run(out: Path, run: ReferenceRun) -> None:
+    """reference.json and versions.json."""
+    write_json(out / RUN, {"digest": run.digest(), "run": run.model_dump(mode="json")})
+    write_json(out / "versions.json", versions())
+
+
+def read_run(out: Path) -> ReferenceRun:
+    """What a run's folder says; UsageError where there is none, RunError where it is damaged."""
+    values = read_json(out / RUN)
+    try:
+        return ReferenceRun.model_validate(values["run"])
+    except (KeyError, TypeError, ValidationError):
+        raise RunError(f"{out / RUN} was written by another version of robo_orl and cannot be read.") from None
+
+
+def check_resumable(out: Path, run: ReferenceRun) -> None:
+    """UsageError where `out` holds another run; the same data may lie elsewhere."""
+    if not (out / RUN).exists():
+        return
+    there = read_run(out)
+    if run.data_sha256 != there.data_sha256:
+        raise UsageError(
+            f"{out} was trained on other data than {run.data}; choose another --out, or give the file that it was "
+            "trained on."
+        )
+    ours, theirs = _asked(run), _asked(there)
+    if changed := first_difference(ours, theirs):
+        name = changed.removeprefix("reference.")
+        raise UsageError(
+            f"{out} holds a run with another {name} ({_at(theirs, changed)} there, {_at(ours, changed)} here); choose "
+            "another --out or remove that folder."
+        )
+
+
+def _asked(run: ReferenceRun) -> dict[str, Any]:
+    """What must be equal, the algorithm first: name and settings follow from it."""
+    return {"algorithm": run.reference.algorithm} | run.model_dump(mode="json", exclude={"data", "obs"})
+
+
+def _at(values: dict[str, Any], path: str) -> Any:
+    """What is at a dotted path, nothing where it leads nowhere."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+# ---------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted(path for path in (out / "checkpoints").glob("epoch_*") if path.is_dir())
+
+
+def trained(checkpoint: Path) -> tuple[int, int]:
+    """(epochs, steps of the next epoch) behind a checkpoint."""
+    epoch, _, within = checkpoint.name.removeprefix("epoch_").partition("_step_")
+    return int(epoch), int(within or 0)
+
+
+def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: dict) -> None:
+    """Write checkpoints/epoch_<epoch>[_step_<within>], complete or absent, then drop all but the last two."""
+    name = f"epoch_{epoch:05d}" + (f"_step_{within:08d}" if within else "")
+    folder = out / "checkpoints" / name
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with full_disk_is_a_sentence(folder):
+        try:
+            partial.mkdir(parents=True)
+            for name, values in ((MODEL, model), (LEARNING, learning)):
+                torch.save(values, partial / name)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    for old in checkpoints(out)[:-KEEP]:
+        shutil.rmtree(old)

@@ -1,0 +1,229 @@
+"""Training a reference: robomimic's configuration, dataset and algorithm on the file that our policies learn from.
+
+What robomimic's own trainer adds (rollouts, the best of many checkpoints) is left out: a reference is judged like every
+policy here, by its last checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.files import read_json, write_json
+from robo_orl.config import ReferenceConfig, TaskConfig
+from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.cache import EpisodeArrays, check_task, open_cache
+from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
+from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
+from robo_orl.robomimic.algorithms import import_robomimic, quiet, robomimic_config
+from robo_orl.robomimic.run_folder import (
+    LEARNING,
+    MODEL,
+    ReferenceRun,
+    check_resumable,
+    checkpoints,
+    save_checkpoint,
+    trained,
+    write_run,
+)
+from robo_orl.robomimic.training_loop import Batches, Training, progress_bar, seed_all, train_epoch
+from robo_orl.robomimic.weights import read_state, read_weights
+
+if TYPE_CHECKING:
+    from robomimic.algo import Algo
+    from robomimic.config import Config
+
+CHECKPOINT_STEPS = 1000  # as our own trainings have it
+
+
+def train_reference(
+    reference: ReferenceConfig,
+    task: TaskConfig,
+    data: Path | str,
+    out: Path,
+    seed: int = 0,
+    progress: bool = True,
+    stop_at: int | None = None,
+) -> dict[str, Any]:
+    """Train in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
+
+    stop_at: end after this epoch with a checkpoint, as if interrupted there. Ctrl-C, or SIGTERM on the command line,
+    ends it after the step under way, with a checkpoint too.
+
+    Raises:
+        UsageError: data of another task, without the keys, the mask or the next_obs that the algorithm needs, settings
+            that robomimic refuses, a folder that holds another run.
+        RunError: a loss that is not finite, a full disk; the checkpoints before stay. Interrupted among them.
+    """
+    out = Path(out)
+    run = _asked(reference, task, Path(data), seed)
+    check_resumable(out, run)
+    if (out / "train.json").exists():
+        return read_json(out / "train.json")
+    import_robomimic()
+    training = _start(run, out)
+    epochs = reference.settings["train"]["num_epochs"]
+    with interruption_is_a_sentence(lambda: checkpoints(out)):
+        _train(training, min(stop_at or epochs, epochs), progress)
+    return _summary(training, epochs)
+
+
+# ----------------------------------------------------------------------------------------------------------- the start
+
+
+def _asked(reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int) -> ReferenceRun:
+    """The run, checked against its data."""
+    arrays = open_cache(data)
+    check_task(arrays, task)
+    keys = reference.low_dim or list(arrays.spec)
+    for key in keys:
+        if key not in arrays.spec:
+            raise unknown(f"observation key of {data}", key, arrays.spec)
+    train = reference.settings["train"]
+    if train["hdf5_load_next_obs"]:
+        _check_next_obs(data, reference, arrays)
+    longest = int(arrays.lengths[arrays.chosen(train["hdf5_filter_key"])].max())
+    if train["seq_length"] > longest:
+        raise UsageError(
+            f"train.seq_length is {train['seq_length']}, and the longest episode of {data} has {longest} steps: every "
+            "sequence would be padding in part."
+        )
+    obs = {key: arrays.spec[key] for key in sorted(keys)}  # robomimic's order
+    return ReferenceRun(
+        reference=reference,
+        task=task,
+        data=str(data),
+        data_sha256=arrays.sha256,
+        seed=seed,
+        obs=obs,
+        action_dim=arrays.action_dim,
+    )
+
+
+def _check_next_obs(data: Path, reference: ReferenceConfig, arrays: EpisodeArrays) -> None:
+    with layout.open_hdf5(data) as file:
+        lacking = [name for name in arrays.names if "next_obs" not in file["data"][name]]
+    if lacking:
+        regime = f" --regime {arrays.regime}" if arrays.regime else ""
+        raise UsageError(
+            f"{reference.algorithm} learns from next_obs, which {data} does not hold ({lacking[0]} has none); record "
+            f"the same episodes with `robo-orl data generate --task {arrays.task.name}{regime} --next-obs ...`."
+        )
+
+
+def _start(run: ReferenceRun, out: Path) -> Training:
+    """Dataset and algorithm, continued from the newest checkpoint."""
+    from robo_orl.robomimic.algo import build_algo, restore_learning
+
+    train = run.reference.settings["train"]
+    config = robomimic_config(run.reference, list(run.obs), run.data, run.seed)
+    seed_all(run.seed, "initialisation")
+    algo = build_algo(config, {key: [size] for key, size in run.obs.items()}, run.action_dim)
+    dataset = _dataset(config, list(run.obs), algo)
+    if len(dataset) < train["batch_size"]:
+        raise UsageError(
+            f"{run.data} gives {len(dataset)} sequences, fewer than one batch of {train['batch_size']}; set "
+            "train.batch_size lower or generate more episodes."
+        )
+    loader = DataLoader(
+        dataset, train["batch_size"], shuffle=True, num_workers=train["num_data_workers"], drop_last=True
+    )
+    stats = dataset.get_obs_normalization_stats() if train["hdf5_normalize_obs"] else None
+    write_run(out, run)
+    training = Training(run, out, config, algo, loader, stats, epoch=0, wall_s=0.0)
+    if found := checkpoints(out):
+        algo.deserialize(read_weights(found[-1] / MODEL)["model"])
+        learning = read_state(found[-1] / LEARNING)
+        restore_learning(algo, learning["algo"])
+        training.wall_s = learning["wall_s"]
+        training.epoch, training.within = trained(found[-1])
+        if training.within:
+            training.batches = Batches.restored(loader, learning["batches"])
+    drop_rows_after(out / "metrics.jsonl", training.step)
+    return training
+
+
+def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
+    """robomimic's own; settings of which no batch can be made are refused, in its words if it has any."""
+    from robomimic.utils.train_utils import dataset_factory
+
+    try:
+        with quiet():
+            dataset = dataset_factory(config, keys, filter_by_attribute=config.train.hdf5_filter_key)
+            algo.process_batch_for_training(default_collate([dataset[0], dataset[len(dataset) - 1]]))
+    except (AssertionError, LookupError, ValueError, RuntimeError) as error:
+        what = f"{type(error).__name__} {error}".strip()
+        raise UsageError(
+            f"{config.train.data} makes no batch for {config.algo_name} with these settings ({what})."
+        ) from None
+    return dataset
+
+
+# ------------------------------------------------------------------------------------------------- epochs, and the end
+
+
+def _train(training: Training, last: int, progress: bool) -> None:
+    """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS, at the end and where it is stopped."""
+    with progress_bar(training, progress) as bar, stop_between_steps() as stop:
+        while training.epoch < last:
+            due = (training.step // CHECKPOINT_STEPS + 1) * CHECKPOINT_STEPS
+            train_epoch(training, bar, stop, due)
+            stopped = stop.asked
+            if stopped or training.step == due or training.epoch == last:
+                _save(training)
+            if stopped and training.epoch < last:
+                raise KeyboardInterrupt
+
+
+def _save(training: Training) -> None:
+    """robomimic's own dictionary, as its `save_model` writes it, and what it leaves out."""
+    import robomimic.utils.tensor_utils as tensor_utils
+    from robomimic.utils.file_utils import get_env_metadata_from_dataset
+
+    from robo_orl.robomimic.algo import learning_state
+
+    run, config = training.run, training.config
+    model = {
+        "model": training.algo.serialize(),
+        "config": config.dump(),
+        "algo_name": config.algo_name,
+        "env_metadata": get_env_metadata_from_dataset(run.data),
+        "shape_metadata": {
+            "ac_dim": run.action_dim,
+            "all_shapes": {key: [size] for key, size in run.obs.items()},
+            "all_obs_keys": list(run.obs),
+            "use_images": False,
+        },
+    }
+    if training.stats is not None:
+        model["obs_normalization_stats"] = tensor_utils.to_list(training.stats)
+    learning = {"algo": learning_state(training.algo), "wall_s": training.seconds}
+    if training.batches is not None:
+        learning["batches"] = training.batches.state()
+    save_checkpoint(training.out, training.epoch, training.within, model, learning)
+
+
+def _summary(training: Training, epochs: int) -> dict[str, Any]:
+    """The summary; train.json says that the run is complete."""
+    from robo_orl.robomimic.algo import parameter_counts
+
+    reference, (used, measure) = training.run.reference, peak_memory()
+    finished = training.epoch == epochs
+    summary = {
+        "algorithm": reference.algorithm,
+        "library": reference.library,
+        "steps": training.epoch * training.steps_per_epoch,
+        "epochs": training.epoch,
+        "wall_s": training.seconds,
+        **speed(training.out / "metrics.jsonl", reference.batch_size),
+        "peak_memory_bytes": used,
+        "peak_memory_of": measure,
+        "parameters": parameter_counts(training.algo),
+        "finished": finished,
+    }
+    if finished:
+        write_json(training.out / "train.json", summary)
+    return summary

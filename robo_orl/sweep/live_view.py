@@ -1,0 +1,238 @@
+"""What a bench shows while it runs: a live table on a terminal, one line per event elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
+from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, Progress
+
+MINIMUM_FRACTION = 0.03  # below it, start-up hides the speed
+# A kind that has not run yet is taken to go like one that does much the same in the same unit of work.
+LIKE = {EVALUATE: DATA, DATA: EVALUATE, COSTS: TRAIN}
+VALUE_FRAMES_PER_S = 5000.0  # seconds, whatever the size: not worth waiting for its speed
+
+
+def seconds_left(states: Iterable[Progress], cores: int) -> float | None:
+    """Seconds until the last job ends, None until every kind that is left, or one like it, has shown its speed.
+
+    Work is divided evenly over the cores; no job takes less than its own remaining time on one core.
+    """
+    states = list(states)
+    speeds = _speeds(states)
+    left: list[float] = []
+    for progress in states:
+        if progress.state not in (WAITING, RUNNING):
+            continue
+        speed = speeds.get(progress.job.kind)
+        if speed is None:
+            return None
+        left.append(progress.job.work * (1 - progress.fraction) / speed)
+    return max(sum(left) / cores, max(left) / cores if len(left) == 1 else max(left)) if left else 0.0
+
+
+def _speeds(states: list[Progress]) -> dict[str, float]:
+    """Work per core-second of every kind that has got anywhere."""
+    work: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for progress in states:
+        seen = progress.state == DONE or (progress.state == RUNNING and progress.fraction >= MINIMUM_FRACTION)
+        if not seen or progress.seconds <= 0:
+            continue
+        kind = progress.job.kind
+        work[kind] = work.get(kind, 0.0) + progress.job.work * progress.fraction
+        seconds[kind] = seconds.get(kind, 0.0) + progress.seconds
+    speeds = {kind: work[kind] / seconds[kind] for kind in work if work[kind] > 0}
+    alike = {kind: speeds[other] for kind, other in LIKE.items() if other in speeds}
+    return {VALUE: VALUE_FRAMES_PER_S} | alike | speeds
+
+
+def clock(seconds: float | None) -> str:
+    """1:05 or 2:01:05; -- for None."""
+    if seconds is None:
+        return "--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+TAIL_BYTES = 4096
+
+
+def look(job: Job) -> tuple[float, str]:
+    """(fraction done, what to say about it); (0, "") where nothing can be seen yet."""
+    with suppress(OSError, ValueError, KeyError):  # half-written lines and missing files: nothing to be seen yet
+        if job.kind == TRAIN:
+            return _training(job)
+        if job.kind == EVALUATE:
+            return _evaluation(job)
+        if job.kind == DATA:
+            return _data(job)
+    return 0.0, ""
+
+
+def _training(job: Job) -> tuple[float, str]:
+    """The step of the last whole line of metrics.jsonl."""
+    last = _tail(job.output / "metrics.jsonl")[-1]
+    step = json.loads(last)["step"]
+    return min(1.0, step / job.total), f"step {step} of {job.total}"
+
+
+def _evaluation(job: Job) -> tuple[float, str]:
+    """The rows written so far."""
+    rows = [json.loads(line) for line in (job.output / "finished.jsonl").read_text().splitlines() if line]
+    successes = sum(row["success_once"] for row in rows)
+    return min(1.0, len(rows) / job.total), f"{successes} of {len(rows)} so far" if rows else ""
+
+
+def _data(job: Job) -> tuple[float, str]:
+    """The finished episodes, which wait beside the file until all are there."""
+    done = sum(1 for _ in job.output.with_name(f".{job.output.name}.shards").glob("[0-9]*.hdf5"))
+    return min(1.0, done / job.total), f"{done} of {job.total} recorded" if done else ""
+
+
+def _tail(path: Path) -> list[str]:
+    """The last whole lines of a growing file."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    return text[: text.rindex("\n")].splitlines()
+
+
+DOING = {"data": "recording", "train": "training", "value": "value error", "eval": "evaluating", "cost": "measuring"}
+COLOURS = {"waiting": "dim", "done": "green", "failed": "red"}
+
+
+@dataclass
+class Line:
+    """One row of the table: a cell (or a cost measurement) and the keys of its jobs.
+
+    stored: what is known of a cell that had its record before this call.
+    """
+
+    title: tuple[str, ...]
+    jobs: tuple[str, ...]
+    stored: str | None = None
+
+    def now(self, states: dict[str, Progress]) -> tuple[str, float | None, str, float]:
+        """(state, fraction of the running job, note, seconds spent in its jobs)."""
+        if self.stored is not None:
+            return "done", None, self.stored, 0.0
+        mine = [states[key] for key in self.jobs if key in states]
+        seconds = sum(progress.seconds for progress in mine)
+        broken = next((p for p in mine if p.state in (FAILED, BLOCKED)), None)
+        if broken:
+            return "failed", None, broken.reason, seconds
+        running = next((p for p in mine if p.state == RUNNING), None)
+        if running:
+            return DOING[running.job.kind], running.fraction, running.note, seconds
+        if all(p.state == DONE for p in mine):
+            return "done", None, _success(mine), seconds
+        return "waiting", None, "", seconds
+
+
+def _success(mine: Sequence[Progress]) -> str:
+    scores = [p.result["success_once"] for p in mine if p.job.kind == EVALUATE and p.result]
+    return f"{scores[0]['k']} of {scores[0]['n']} episodes" if scores else ""
+
+
+@dataclass
+class Display:
+    """Shows the lines. A context manager; `update` is what a Schedule calls between its polls."""
+
+    lines: list[Line]
+    cores: int
+    show: bool = True
+    every_s: float = 0.5
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+    _shown: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+    _told: dict[str, str] = field(default_factory=dict)
+    _live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self.show and self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, states: dict[str, Progress]) -> None:
+        """Look at the running jobs and show everything, at most every `every_s` seconds."""
+        over = all(progress.state not in ("waiting", RUNNING) for progress in states.values())
+        if not self.show or (time.monotonic() - self._shown < self.every_s and not over):
+            return
+        self._shown = time.monotonic()
+        for progress in states.values():
+            if progress.state == RUNNING:
+                progress.fraction, progress.note = look(progress.job)
+        if self._live:
+            self._live.update(self._table(states), refresh=True)
+        else:
+            self._tell(states)
+
+    def tell_failures(self, failures: Sequence[dict[str, str]]) -> None:
+        """One line per failed cell, below everything else."""
+        if self._live:
+            self._live.stop()
+        for failure in failures if self.show else ():
+            text = f"{failure['cell']} failed at {failure['step']}: {failure['reason']} (log: {failure['log']})"
+            self.console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+
+    def _tell(self, states: dict[str, Progress]) -> None:
+        """A line for every cell that has changed its state."""
+        done = sum(line.now(states)[0] == "done" for line in self.lines)
+        for line in self.lines:
+            state, _, note, _ = line.now(states)
+            title = " ".join(filter(None, line.title))
+            if state in ("waiting", self._told.get(title)) or line.stored is not None:
+                continue
+            self._told[title] = state
+            head = f"{clock(self._elapsed())} [{done}/{len(self.lines)}] {title}: {state}"
+            self.console.print(f"{head}{f', {note}' if note else ''}", highlight=False, soft_wrap=True, markup=False)
+
+    def _table(self, states: dict[str, Progress]) -> Group:
+        now = [(line, *line.now(states)) for line in self.lines]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("task", "regime", "policy", "size", "seed", "state", "", "", "time"):
+            table.add_column(title, no_wrap=True, justify="right" if title in ("seed", "time") else "left")
+        for line, state, fraction, note, seconds in visible(now, self.console.height - 4, lambda row: row[1]):
+            bar = ProgressBar(total=1.0, completed=fraction, width=16) if fraction is not None else ""
+            spent = clock(seconds) if seconds else ""
+            table.add_row(*line.title, Text(state, COLOURS.get(state, "cyan")), bar, note, spent)
+        counts = {state: sum(row[1] == state for row in now) for state in ("done", "failed")}
+        left = clock(seconds_left(states.values(), self.cores))
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        foot = f"{counts['done']} of {len(now)} done{failed}   {clock(self._elapsed())} elapsed, {left} left"
+        return Group(table, Text(foot, "bold"))
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+
+def visible(rows: list, height: int, state_of: Callable[[tuple], str]) -> list:
+    """The rows that fit, in their order: those under way and failed first, then the latest done, then the next."""
+    if len(rows) <= height:
+        return rows
+    rank = {"failed": 1, "done": 2, "waiting": 3}
+
+    def order(index: int) -> tuple[int, int]:
+        state = state_of(rows[index])
+        return rank.get(state, 0), -index if state == "done" else index  # of the done ones the last are the news
+
+    return [rows[index] for index in sorted(sorted(range(len(rows)), key=order)[: max(1, height)])]

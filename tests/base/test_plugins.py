@@ -1,0 +1,123 @@
+"""Objectives, backbones and environments of other packages are found by entry points, and held to our rules."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OBJECTIVE = '''
+from robo_orl.objectives import Objective
+
+class Steady(Objective):
+    """Cloning, as another package would write it."""
+
+    routes = {"actor": "policy"}
+
+    def losses(self, step):
+        return {"actor": step.policy_loss().mean()}, {}
+'''
+SCENE = """
+from robo_orl.envs.scenes import SceneEntry
+
+def high(scene):
+    return scene.position(0)[2] > 0.9
+
+entry = SceneEntry("HighLift", ("cube",), module="theirs.robosuite_env", stages={"high": high})
+"""
+ENVIRONMENT = """
+from robosuite.environments.manipulation.lift import Lift
+
+class HighLift(Lift):
+    pass
+"""
+BACKBONE = """
+from robo_orl.models.backbones.transformer import Transformer
+
+class Theirs(Transformer):
+    pass
+"""
+ENTRIES = """
+[robo_orl.objectives]
+steady = theirs.steady:Steady
+[robo_orl.backbones]
+theirs = theirs.backbone:Theirs
+[robo_orl.environments]
+high_lift = theirs.scene:entry
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """An installed package; returns a function that changes its entry points and runs Python code beside it."""
+    files = {"__init__": "", "steady": OBJECTIVE, "scene": SCENE, "robosuite_env": ENVIRONMENT, "backbone": BACKBONE}
+    (tmp_path / "theirs").mkdir()
+    for name, text in files.items():
+        (tmp_path / "theirs" / f"{name}.py").write_text(text)
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+
+    def run(code, entries=ENTRIES):
+        (info / "entry_points.txt").write_text(entries)
+        here = str(Path(__file__).parents[2])
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{here}", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+
+    return run
+
+
+LIST = "import sys; from robo_orl.cli.app import main; sys.argv = ['robo-orl', 'list', 'objectives', '--json']; main()"
+
+
+def test_an_objective_of_another_package_is_listed_and_learns_on_its_backbone(package):
+    listed = package(LIST)
+    assert listed.returncode == 0, listed.stderr
+    assert "steady" in {row["name"] for row in json.loads(listed.stdout)["objectives"]}
+    learned = package("""
+from robo_orl.config import PolicyConfig
+from robo_orl.measure.synthetic import synthetic_window
+from robo_orl.models.agent import build_agent
+from robo_orl.rng import Draws
+policy = PolicyConfig(name="p", backbone={"kind": "theirs"}, objective={"name": "steady"})
+agent = build_agent(policy, {"object": 5}, action_dim=7, gamma=0.99, statistics=None, seed=0)
+loss, _ = agent(synthetic_window(4, {"object": 5}, action_dim=7, chunk=10, discount=0.9), Draws(0, 0))
+loss.backward()
+print(type(agent.backbone).__module__, float(loss) > 0)
+""")
+    assert learned.stdout.split() == ["theirs.backbone", "True"], learned.stderr
+
+
+def test_an_environment_of_another_package_runs_with_its_own_stages(package):
+    pytest.importorskip("robosuite", reason="robosuite is not installed")
+    ran = package("""
+import numpy as np
+from robo_orl.config import TaskConfig
+from robo_orl.envs.task_env import TaskEnv
+env = TaskEnv(TaskConfig(name="t", env="high_lift", stages=["high"], max_seconds=5))
+env.reset(env.draw_start(0))
+step = env.step(np.zeros(7))
+print(type(env.scene.env).__name__, env.loop, step.stages.tolist())
+""")
+    assert ran.stdout.split() == ["HighLift", "exact", "[False]"], ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("entries", "code", "message"),
+    [
+        (
+            "[robo_orl.objectives]\nbc = theirs.steady:Steady\n",
+            2,
+            "Package theirs registers 'bc' in objectives, which is",
+        ),
+        ("[robo_orl.objectives]\nx = theirs.absent:Steady\n", 1, "Package theirs registers 'x' in objectives, but"),
+        ("[robo_orl.objectives]\nx = theirs.steady:Stead\n", 1, "theirs.steady:Stead"),
+    ],
+)
+def test_a_taken_name_and_a_broken_package_are_one_sentence(package, entries, code, message):
+    ended = package(LIST, entries)
+    assert ended.returncode == code and message in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,116 @@
+"""Configurations are values: validated with one sentence, merged, overridden, hashed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from robo_orl.base.errors import UsageError
+from robo_orl.config import (
+    ADDED,
+    GammaConfig,
+    PolicyConfig,
+    Strict,
+    TaskConfig,
+    apply_overrides,
+    deep_merge,
+    parse,
+    read_yaml,
+    sha256_of,
+)
+
+POLICY = {"name": "p", "critic": {"topology": "shared"}}
+
+
+def test_an_unknown_key_is_refused_and_the_nearest_is_named():
+    with pytest.raises(UsageError, match="policy p: Unknown key in critic 'topologi'. Did you mean 'topology'"):
+        parse(PolicyConfig, {"name": "p", "critic": {"topologi": "shared"}}, "policy p")
+
+
+@pytest.mark.parametrize(
+    "values, says",
+    [
+        ({"critic": {"topology": "both"}}, "critic.topology"),
+        ({"optim": {"batch_size": 7}}, "even"),
+        ({"action_head": {"chunk": 4, "execute": 5}}, "execute"),
+        ({"gamma": {"fixed": 0.9, "matched": 3}}, "either"),
+        ({"optim": {"lr": -1}}, "optim.lr"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_place(values, says):
+    with pytest.raises(UsageError, match=says):
+        parse(PolicyConfig, POLICY | values, "policy p")
+
+
+def test_overrides_reach_nested_keys_and_read_yaml_scalars():
+    values = apply_overrides(POLICY, ["critic.ensemble=10", "gamma={fixed: 0.9}", "optim.lr=0.003"])
+    policy = parse(PolicyConfig, values, "p")
+    assert (policy.critic.ensemble, policy.gamma.fixed, policy.optim.lr) == (10, 0.9, 0.003)
+    assert policy.critic.topology == "shared"
+
+
+@pytest.mark.parametrize("item", ["no-equals", "=3", "a.b=[1"])
+def test_a_malformed_override_is_a_usage_error(item):
+    with pytest.raises(UsageError):
+        apply_overrides({}, [item])
+
+
+def test_merging_keeps_what_is_not_overridden_and_null_removes():
+    assert deep_merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}}) == {"a": {"x": 1, "y": 5}, "b": 3}
+    assert deep_merge(POLICY, {"critic": None})["critic"] is None
+
+
+def test_the_digest_depends_on_every_value_and_on_nothing_else():
+    one = parse(PolicyConfig, POLICY, "p")
+    same = parse(PolicyConfig, {"critic": {"topology": "shared"}, "name": "p"}, "p")
+    other = parse(PolicyConfig, POLICY | {"optim": {"lr": 0.002}}, "p")
+    assert one.digest() == same.digest() != other.digest()
+
+
+def test_a_task_twice_as_fast_has_twice_the_horizon_and_padding_adds_to_it():
+    task = {"name": "t", "env": "lift", "stages": ["a", "b"], "max_seconds": 10}
+    assert TaskConfig(**task).horizon == 200
+    assert TaskConfig(**task, control_hz=40).horizon == 400
+    assert TaskConfig(**task, padding=1.0).horizon == 240
+
+
+def test_a_matched_discount_follows_the_horizon():
+    assert GammaConfig(matched=2.0).value(200) == pytest.approx(0.99)
+    assert GammaConfig(fixed=0.95).value(200) == 0.95
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "just text"])
+def test_a_yaml_file_that_is_no_mapping_is_a_usage_error(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="x.yaml"):
+        read_yaml(path)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="Cannot read"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+class Grown(Strict):
+    """A schema that got a field after results were stored."""
+
+    first: int = 1
+    second: int | None = Field(None, json_schema_extra=ADDED)
+
+
+def test_a_field_added_later_counts_only_where_it_is_set():
+    assert Grown().digest() == sha256_of({"first": 1})
+    assert Grown(second=2).digest() == sha256_of({"first": 1, "second": 2})
+    assert Grown(second=2).model_dump(exclude={"first"}) == {"second": 2}
+    assert Grown.model_validate(Grown(second=2).model_dump()) == Grown(second=2)
+
+
+RECORDS = Path(__file__).parents[2] / "benchmarks" / "suites" / "quick" / "cells"
+
+
+@pytest.mark.parametrize("record", sorted(RECORDS.glob("*/record.json")), ids=lambda path: path.parent.name)
+def test_stored_results_keep_their_digests(record):
+    policy = json.loads(record.read_text())["policy"]
+    assert PolicyConfig.model_validate(policy["config"]).digest() == policy["digest"]
