@@ -21,8 +21,8 @@ from evidence_experiments import step_of
 from torch import nn
 
 from robo_orl.cost.measure.interleaved import compared
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.rows import machine, write_row
+from robo_orl.cost.training_step import TrainingStep
 
 OUT = Path(__file__).with_suffix(".json")
 LAYOUTS = (

@@ -22,8 +22,8 @@ from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, deep_merge, parse
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.memory_by_phase import memory_by_phase
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
+from robo_orl.cost.training_step import TrainingStep
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models import cpu_kernels as libraries

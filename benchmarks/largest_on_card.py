@@ -21,10 +21,10 @@ import torch
 from largest_model import workload_named
 
 from robo_orl.cost.measure.one_process import or_out_of_memory
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.predict.largest import at, dial
 from robo_orl.cost.rows import machine, write_row
 from robo_orl.cost.synthetic_data import ACTION_DIM
+from robo_orl.cost.training_step import TrainingStep
 
 HERE = Path(__file__).parent
 STEPS = 2  # the first makes the moments

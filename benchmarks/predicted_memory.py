@@ -16,10 +16,10 @@ import torch
 
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.memory_by_phase import memory_by_phase
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.prediction import memory, workload_of
 from robo_orl.cost.rows import machine, write_row
+from robo_orl.cost.training_step import TrainingStep
 
 POLICIES = (
     "bc", "bc_flow", "iql", "iql_shared_detached", "iql_frozen", "iql_full_ema", "iql_separate_small", "iql_separate",

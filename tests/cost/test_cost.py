@@ -7,8 +7,8 @@ from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.cost.measure import interleaved as module
 from robo_orl.cost.measure.interleaved import cost_table
-from robo_orl.cost.measure.training_step import PHASES, TrainingStep
 from robo_orl.cost.synthetic_data import synthetic_window, task_spec
+from robo_orl.cost.training_step import PHASES, TrainingStep
 from robo_orl.results.record import CostRow
 
 TASK = TaskConfig(name="chain2", env="chain", stages=["one", "two"], max_seconds=16)

@@ -9,13 +9,13 @@ from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.interleaved import _memory
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import step_bytes
 from robo_orl.cost.predict.cards import CARDS, card
 from robo_orl.cost.predict.communication import LINKS, sent, step_time
 from robo_orl.cost.predict.prediction import _phases, largest_batch, memory, predict, with_batch, workload_of
 from robo_orl.cost.profile import Request, predicted
+from robo_orl.cost.training_step import TrainingStep
 from robo_orl.models import cpu_kernels as products
 
 TASK = TaskConfig(name="chain2", env="chain", stages=["one", "two"], max_seconds=16)

@@ -6,10 +6,10 @@ from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.interleaved import _memory
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import step_bytes
 from robo_orl.cost.predict.prediction import Workload, memory, workload_of
+from robo_orl.cost.training_step import TrainingStep
 
 CASES = {
     "cloning": ("vla_debug", {}),

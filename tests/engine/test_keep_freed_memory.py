@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from robo_orl.cost.measure import training_step
-from robo_orl.cost.measure.training_step import TrainingStep
+from robo_orl.cost.training_step import TrainingStep
 from robo_orl.engine import distributed
 from robo_orl.engine.distributed import keep_freed_memory
 from robo_orl.engine.train import train

@@ -6,9 +6,9 @@ import tiny_vlms as tiny
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.interleaved import _memory
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.prediction import memory, workload_of
+from robo_orl.cost.training_step import TrainingStep
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

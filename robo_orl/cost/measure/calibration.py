@@ -19,10 +19,10 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.files import cache_folder
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.cost.measure.memory_by_phase import memory_by_phase
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.prediction import memory, workload_of
 from robo_orl.cost.rows import machine, write_row
+from robo_orl.cost.training_step import TrainingStep
 
 CRITIC = {"critic": {"topology": "shared"}, "objective": {"name": "iql"}}
 REFERENCES = [

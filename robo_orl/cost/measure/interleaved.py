@@ -17,9 +17,9 @@ import torch
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.cost.flops import count_flops
-from robo_orl.cost.measure.training_step import PHASES, TrainingStep
 from robo_orl.cost.synthetic_data import ACTION_DIM, task_spec
 from robo_orl.cost.tensor_memory import TensorBytes, storage_bytes
+from robo_orl.cost.training_step import PHASES, TrainingStep
 
 WARM_UP = 3  # rounds that are not counted: moments are allocated, kernels chosen
 MEMORY_KIND = {"cpu": "bytes of torch tensors at the step's peak", "cuda": "torch.cuda.max_memory_allocated of a step"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.tensor_memory import TensorBytes
+from robo_orl.cost.training_step import TrainingStep
 
 
 def memory_by_phase(step: TrainingStep) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.cost.measure.calibration import calibrated, ensured
 from robo_orl.cost.measure.interleaved import WARM_UP, quartiles
 from robo_orl.cost.measure.memory_by_phase import memory_by_phase
-from robo_orl.cost.measure.training_step import PHASES, TrainingStep
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.prediction import memory, workload_of
 from robo_orl.cost.synthetic_data import ACTION_DIM
+from robo_orl.cost.training_step import PHASES, TrainingStep
 
 
 def energy_joules() -> float | None:

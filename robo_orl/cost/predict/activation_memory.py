@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig
-from robo_orl.cost.measure.training_step import TrainingStep
 from robo_orl.cost.tensor_memory import TensorBytes
+from robo_orl.cost.training_step import TrainingStep
 
 
 class Unpredictable(UsageError):
