@@ -12,7 +12,7 @@ export CMAKE_POLICY_VERSION_MINIMUM = 3.5
 export TOKENIZERS_PARALLELISM = false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench doctor lock clean
+.PHONY: help install demo test test-all lint docs bench doctor lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,8 +36,12 @@ test: $(READY) ## the tests, under 12 minutes on two cores
 test-all: $(READY) ## the slow tests as well
 	$(PYTEST)
 
-lint: $(READY) ## ruff
+lint: $(READY) ## ruff, and the layers of the package
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/lint-imports
+
+docs: $(READY) ## the documentation site, in site/
+	$(VENV)/bin/mkdocs build --strict --quiet
 
 bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|horizon|sizes|methods|vision
 	$(VENV)/bin/robo-orl bench --suite $(or $(SUITE),standard)
@@ -49,5 +53,5 @@ lock: $(READY) ## write the installed versions into constraints.txt
 	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable --exclude setuptools --exclude pip; } > constraints.new && mv constraints.new constraints.txt
 
 clean: ## remove the environment and caches (runs/ stays)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -117,18 +117,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one policy. Under `accelerate launch -m robo_orl train ...` the same command runs on many processes."""
-    from robo_orl.config import RunConfig, apply_overrides, parse
-    from robo_orl.config.presets import preset_values
+    from robo_orl.api import train_policy
 
-    values = {"policy": preset_values("policies", policy), "task": preset_values("tasks", task), "data": str(data)}
-    values |= {"seed": seed, "filter": mask, "tracker": tracker}
+    values = {"seed": seed, "filter": mask, "tracker": tracker}
     if more:
         values["more"] = [_also(item) for item in more]
-    run = parse(RunConfig, apply_overrides(values, settings), "train")
-    from robo_orl.cost.memory_check import PredictedMemory
-    from robo_orl.engine.train import train as train_run
-
-    summary = train_run(run, out, progress=showing(as_json), memory_check=PredictedMemory)
+    summary = train_policy(policy, task, data, out, settings, progress=showing(as_json), **values)
     if int(os.environ.get("RANK", 0)) == 0:
         show(summary, as_json)
 

@@ -20,7 +20,7 @@ class Steady(Objective):
         return {"actor": step.policy_loss().mean()}, {}
 '''
 SCENE = """
-from robo_orl.envs.scenes import SceneEntry
+from robo_orl.envs.registry import SceneEntry
 
 def high(scene):
     return scene.position(0)[2] > 0.9
@@ -79,9 +79,9 @@ def test_an_objective_of_another_package_is_listed_and_learns_on_its_backbone(pa
     assert "steady" in {row["name"] for row in json.loads(listed.stdout)["objectives"]}
     learned = package("""
 from robo_orl.config import PolicyConfig
-from robo_orl.measure.synthetic import synthetic_window
-from robo_orl.models.agent import build_agent
-from robo_orl.rng import Draws
+from robo_orl.cost.synthetic_data import synthetic_window
+from robo_orl.agent.agent import build_agent
+from robo_orl.base.rng import Draws
 policy = PolicyConfig(name="p", backbone={"kind": "theirs"}, objective={"name": "steady"})
 agent = build_agent(policy, {"object": 5}, action_dim=7, gamma=0.99, statistics=None, seed=0)
 loss, _ = agent(synthetic_window(4, {"object": 5}, action_dim=7, chunk=10, discount=0.9), Draws(0, 0))

@@ -1,0 +1,85 @@
+"""The commands `data generate`, `train` and `eval` as functions, for scripts and notebooks.
+
+They are reached from the package: `import robo_orl`, then `robo_orl.train_policy(...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from robo_orl.config import RunConfig, apply_overrides, deep_merge, parse
+from robo_orl.config.presets import load_task, preset_values
+
+Preset = str | dict[str, Any] | BaseModel  # a name or path, values that may say `extends`, or a configuration
+
+
+def generate_data(
+    task: str, regime: str, episodes: int, out: Path | str, seed: int = 0, progress: bool = True, **options: Any
+) -> dict[str, Any]:
+    """Record demonstrations of scripted operators as a robomimic HDF5 file; returns its description.
+
+    regime: ph, mh, mg, stitch or paired. options: those of `robo_orl.data.generate.generate` (workers, next_obs, loop,
+    view). A file of the same request is completed and not recorded anew.
+    """
+    from robo_orl.data.generate import generate
+
+    return generate(load_task(task), regime, episodes, Path(out), seed=seed, progress=progress, **options)
+
+
+def resolve_run(
+    policy: Preset, task: Preset, data: Path | str, settings: Sequence[str] = (), **values: Any
+) -> RunConfig:
+    """The configuration of one training, from names and overrides.
+
+    settings: as `--set`, for example ["policy.critic.topology=separate"]. values: other keys of RunConfig (seed,
+    filter, tracker, ...). Raises UsageError where a name or a key is unknown, or a value does not fit.
+    """
+    run = {"policy": _values("policies", policy), "task": _values("tasks", task), "data": str(data), **values}
+    return parse(RunConfig, apply_overrides(run, list(settings)), "train")
+
+
+def train_policy(
+    policy: Preset,
+    task: Preset,
+    data: Path | str,
+    out: Path | str,
+    settings: Sequence[str] = (),
+    progress: bool = True,
+    **values: Any,
+) -> dict[str, Any]:
+    """Train a policy in the folder `out`, from its newest checkpoint if there is one; returns the run's summary.
+
+    policy, task: a preset by name or path, a dictionary of values (`extends` names a preset to lay them on), or a
+    configuration. settings, values: as in `resolve_run`.
+
+    Raises UsageError where `out` holds another run or the data do not fit, RunError where training fails.
+    """
+    from robo_orl.cost.memory_check import PredictedMemory
+    from robo_orl.engine.train import train
+
+    run = resolve_run(policy, task, data, settings, **values)
+    return train(run, Path(out), progress=progress, memory_check=PredictedMemory)
+
+
+def evaluate_policy(run: Path | str, episodes: int = 200, progress: bool = True, **options: Any) -> dict[str, Any]:
+    """Roll out the newest checkpoint of a run from stored start states; returns the scores of `eval.json`.
+
+    options: those of `robo_orl.evaluate.success.evaluate` (workers, seed, loop, video, out, task, starts, ...).
+    """
+    from robo_orl.evaluate.success import evaluate
+
+    return evaluate(Path(run), episodes, progress=progress, **options)
+
+
+def _values(kind: str, preset: Preset) -> dict[str, Any]:
+    if isinstance(preset, BaseModel):
+        return preset.model_dump(mode="json")
+    if isinstance(preset, str):
+        return preset_values(kind, preset)
+    values = dict(preset)
+    parent = values.pop("extends", None)
+    return values if parent is None else deep_merge(preset_values(kind, parent), values)
