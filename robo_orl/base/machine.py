@@ -14,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robo_orl import __version__
 
+# Read by BLAS and OpenMP when numpy is first imported: a pool of processes with a thread per core each is slower than
+# one process (robocasa-gr1 #18).
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "robomimic", "accelerate", "deepspeed", "safetensors", "numba")
 
 

@@ -97,8 +97,8 @@ def simulator() -> Finding:
     """One environment is built, reset and stepped, and the loop that it runs with is named."""
     code = """
 import numpy as np
-from robo_orl.presets import load_task
-from robo_orl.envs.start_states import eval_bank
+from robo_orl.config.presets import load_task
+from robo_orl.envs.start_banks import eval_bank
 from robo_orl.envs.task_env import TaskEnv
 import robosuite
 task = load_task("lift")
@@ -113,8 +113,8 @@ print(f"robosuite {robosuite.__version__} steps, loop '{env.loop}'")
 def renderer() -> Finding:
     """One image is rendered off screen; only videos and cameras need it."""
     code = """
-from robo_orl.presets import load_task
-from robo_orl.envs.start_states import eval_bank
+from robo_orl.config.presets import load_task
+from robo_orl.envs.start_banks import eval_bank
 from robo_orl.envs.task_env import TaskEnv
 import os
 task = load_task("lift")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from robo_orl.base.errors import unknown
+from robo_orl.config import LOOPS, START_BANKS
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
 
@@ -45,14 +46,14 @@ def showing(as_json: bool) -> bool:
 
 
 def check_loop(loop: str) -> str:
-    """A loop's name; UsageError for another one."""
-    if loop not in ("exact", "fast", "stock"):
-        raise unknown("loop", loop, ("exact", "fast", "stock"))
+    """A physics loop's name; UsageError for another one."""
+    if loop not in LOOPS:
+        raise unknown("loop", loop, LOOPS)
     return loop
 
 
 def check_starts(starts: str) -> str:
-    """A kind of start states; UsageError for another one."""
-    if starts not in ("test", "tuning"):
-        raise unknown("kind of start states", starts, ("test", "tuning"))
+    """The name of a bank of start states; UsageError for another one."""
+    if starts not in START_BANKS:
+        raise unknown("bank of start states", starts, START_BANKS)
     return starts

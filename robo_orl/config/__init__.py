@@ -30,7 +30,7 @@ from robo_orl.config.suites import (
     ReferenceChoice,
     SuiteConfig,
 )
-from robo_orl.config.tasks import TaskConfig, View
+from robo_orl.config.tasks import LOOPS, START_BANKS, Loop, StartBankName, TaskConfig, View
 
 __all__ = [
     "ADDED",
@@ -45,6 +45,8 @@ __all__ = [
     "ExtractionConfig",
     "GammaConfig",
     "GridConfig",
+    "LOOPS",
+    "Loop",
     "LoraConfig",
     "ObjectiveConfig",
     "ObservationConfig",
@@ -56,7 +58,9 @@ __all__ = [
     "Regime",
     "RunConfig",
     "SIZES",
+    "START_BANKS",
     "SelectionConfig",
+    "StartBankName",
     "Strict",
     "SuiteConfig",
     "T",

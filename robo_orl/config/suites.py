@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from robo_orl.config.strict import ADDED, Strict
-from robo_orl.config.tasks import View
+from robo_orl.config.tasks import Loop, StartBankName, View
 
 
 class Choice(Strict):
@@ -70,7 +70,7 @@ class DataRequest(Strict):
 
     episodes: int = Field(200, ge=1)
     seed: int = 0
-    loop: Literal["exact", "fast", "stock"] = "exact"
+    loop: Loop = "exact"
     view: View | None = Field(None, description="pictures to record", json_schema_extra=ADDED)
 
 
@@ -79,8 +79,8 @@ class EvaluationRequest(Strict):
 
     episodes: int = Field(200, ge=1)
     seed: int = 0
-    loop: Literal["exact", "fast", "stock"] = "exact"
-    starts: Literal["test", "tuning"] = Field(
+    loop: Loop = "exact"
+    starts: StartBankName = Field(
         "test", description="tuning: those that `robo-orl tune` chooses on", json_schema_extra=ADDED
     )
 

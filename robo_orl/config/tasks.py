@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from robo_orl.config.strict import Strict
+
+Loop = Literal["exact", "fast", "stock"]
+"""The physics loops (envs/native): bit-equal to robosuite's own, equal up to rounding, robosuite's own."""
+LOOPS: tuple[Loop, ...] = get_args(Loop)
+StartBankName = Literal["test", "tuning"]
+"""The banks of start states (envs/start_banks.py): results are reported from `test`, choices made on `tuning`."""
+START_BANKS: tuple[StartBankName, ...] = get_args(StartBankName)
 
 
 class TaskConfig(Strict):

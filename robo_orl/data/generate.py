@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from robo_orl.base.episode import Episode
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import held_for
-from robo_orl.config import TaskConfig, View
+from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode, write_file
 from robo_orl.data.info import describe
@@ -46,7 +46,7 @@ class Shards:
         """Whether episode `index` is there; files appear complete or not at all."""
         return self.path(index).exists()
 
-    def write(self, index: int, episode: Episode, env_args: dict, loop: str, render: dict | None = None) -> None:
+    def write(self, index: int, episode: Episode, env_args: dict, loop: Loop, render: dict | None = None) -> None:
         """Keep an episode; render: the fingerprint of what made its pictures."""
         made = self.made.model_copy(update={"loop": loop, "render": render})
         write_file(self.path(index), made, env_args, [episode])
@@ -79,7 +79,7 @@ def generate(
     workers: int | None = None,
     seed: int = 0,
     next_obs: bool = False,
-    loop: str = "exact",
+    loop: Loop = "exact",
     progress: bool = True,
     view: View | None = None,
 ) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import h5py
 from pydantic import Field, ValidationError
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config import ADDED, Strict, TaskConfig, View
+from robo_orl.config import ADDED, Loop, Strict, TaskConfig, View
 
 FORMAT = 1
 IMAGE = "_image"
@@ -43,7 +43,7 @@ class Provenance(Strict):
     regime: str
     seed: int
     episodes: int
-    loop: str
+    loop: Loop
     next_obs: bool
     versions: dict[str, str]
     view: View | None = Field(None, json_schema_extra=ADDED)

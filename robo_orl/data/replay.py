@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config import TaskConfig
+from robo_orl.config import Loop, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode
 from robo_orl.data.validate import faults
@@ -22,7 +22,7 @@ def replay(
     path: Path | str,
     episodes: int | None = None,
     workers: int | None = None,
-    loop: str = "exact",
+    loop: Loop = "exact",
     progress: bool = True,
 ) -> dict[str, Any]:
     """Restore each episode's start and replay its actions; recorded and replayed success as k and n.
@@ -66,7 +66,7 @@ def replayable(path: Path) -> tuple[layout.Provenance, list[str]]:
     return made, names
 
 
-def _replayer(path: Path, task: TaskConfig, loop: str) -> Work:
+def _replayer(path: Path, task: TaskConfig, loop: Loop) -> Work:
     """What a worker does: one environment, reused; an episode replayed."""
     from robo_orl.envs.start_states import StartState
     from robo_orl.envs.task_env import TaskEnv

@@ -9,15 +9,13 @@ import numpy as np
 
 from robo_orl.base.errors import unknown
 from robo_orl.base.files import cache_folder
-from robo_orl.config import TaskConfig
+from robo_orl.config import StartBankName, TaskConfig
 from robo_orl.config.presets import preset_folders
 from robo_orl.envs.registry import start_name
 from robo_orl.envs.start_states import StartBank, evaluation_seed, training_seed, tuning_seed
 from robo_orl.envs.task_env import TaskEnv
 
 EVAL_STATES = 200  # per shipped bank
-
-
 TUNING_STATES = 100
 
 
@@ -46,10 +44,10 @@ def tuning_bank(task: TaskConfig) -> StartBank:
     return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
 
 
-BANKS = {"test": eval_bank, "tuning": tuning_bank}
+BANKS: dict[StartBankName, Callable[[TaskConfig], StartBank]] = {"test": eval_bank, "tuning": tuning_bank}
 
 
-def stored_bank(task: TaskConfig, name: str) -> StartBank:
+def stored_bank(task: TaskConfig, name: StartBankName) -> StartBank:
     """A bank by its name: `test` is what results are reported from, `tuning` what hyper-parameters are chosen on.
 
     Raises:
@@ -76,8 +74,6 @@ def _make_tuning_bank(task: TaskConfig) -> StartBank:
 
 
 def _drawn(task: TaskConfig, seeds: list[int]) -> StartBank:
-    from robo_orl.envs.task_env import TaskEnv
-
     env = TaskEnv(task)
     try:
         return draw_bank(env, seeds)

@@ -13,16 +13,12 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robo_orl.base.errors import RunError
 from robo_orl.base.seeds import derive_seed
 from robo_orl.config import TaskConfig
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from robo_orl.base.errors import RunError
-from robo_orl.config import TaskConfig, View
+from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.envs.make_env import env_kwargs, make_simulator, quiet_robosuite
 from robo_orl.envs.registry import object_names, scene_entry, scene_params
 from robo_orl.envs.scene import Scene
@@ -49,7 +49,7 @@ class TaskEnv:
         UsageError: the task names a scene, a parameter or a stage that does not exist.
     """
 
-    def __init__(self, task: TaskConfig, loop: str = "exact"):
+    def __init__(self, task: TaskConfig, loop: Loop = "exact"):
         self.task = task
         self._predicates = predicates(task)
         self._names = object_names(task)
@@ -79,7 +79,7 @@ class TaskEnv:
         return list(self.task.stages)
 
     @property
-    def loop(self) -> str:
+    def loop(self) -> Loop:
         """The name of the substep loop really in use."""
         return self._stepper.loop
 

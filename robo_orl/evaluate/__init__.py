@@ -1,0 +1,1 @@
+"""Evaluation of trained policies: success over stored start states, and the error of a critic's values."""

@@ -20,7 +20,16 @@ import torch
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import file_sha256
 from robo_orl.base.machine import cores
-from robo_orl.config import PolicyConfig, SelectionConfig, TaskConfig, View, apply_overrides, parse
+from robo_orl.config import (
+    Loop,
+    PolicyConfig,
+    SelectionConfig,
+    StartBankName,
+    TaskConfig,
+    View,
+    apply_overrides,
+    parse,
+)
 from robo_orl.config.instructions import held_out_sentences
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
 from robo_orl.engine.run_folder import Spec, read_spec
@@ -40,14 +49,14 @@ def evaluate(
     episodes: int,
     workers: int | None = None,
     seed: int = 0,
-    loop: str = "exact",
+    loop: Loop = "exact",
     video: Path | None = None,
     progress: bool = True,
     overrides: Sequence[str] = (),
     out: Path | None = None,
     task: str | None = None,
     paraphrases: bool = False,
-    starts: str = "test",
+    starts: StartBankName = "test",
 ) -> dict[str, Any]:
     """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task; returns eval.json.
 

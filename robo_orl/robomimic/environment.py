@@ -13,7 +13,7 @@ import numpy as np
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.envs.env_base import EnvBase, EnvType
 
-from robo_orl.config import TaskConfig
+from robo_orl.config import Loop, TaskConfig
 from robo_orl.envs.start_banks import eval_bank
 from robo_orl.envs.task_env import Step, TaskEnv
 
@@ -24,7 +24,7 @@ class RobomimicEnv(EnvBase):
     loop: how the simulator is stepped; stock is robosuite's own stepping. bank: other start states than the task's own.
     """
 
-    def __init__(self, task: TaskConfig, bank: Any = None, loop: str = "stock"):
+    def __init__(self, task: TaskConfig, bank: Any = None, loop: Loop = "stock"):
         self._env, self.episode = TaskEnv(task, loop), 0
         self._bank = eval_bank(task) if bank is None else bank
         self._step: Step | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import file_sha256
-from robo_orl.config import ReferenceConfig, TaskConfig
+from robo_orl.config import Loop, ReferenceConfig, TaskConfig
 from robo_orl.evaluate.scores import Request
 from robo_orl.evaluate.success import roll_out
 from robo_orl.robomimic.algorithms import import_robomimic, quiet
@@ -52,7 +52,7 @@ def evaluate_reference(
     task: TaskConfig | None = None,
     workers: int | None = None,
     seed: int = 0,
-    loop: str = "exact",
+    loop: Loop = "exact",
     video: Path | None = None,
     progress: bool = True,
     out: Path | None = None,

@@ -93,7 +93,7 @@ def test_the_hammer_of_transport_is_put_back():
 ANOTHER_PROCESS = """
 import sys
 import numpy as np
-from robo_orl.envs.simulator import env_kwargs, make_simulator
+from robo_orl.envs.make_env import env_kwargs, make_simulator
 from robo_orl.envs.snapshot import restore
 env = make_simulator("Lift", env_kwargs(20, {}))
 env.reset()

@@ -10,7 +10,7 @@ import pytest
 
 from robo_orl.base.errors import RunError
 from robo_orl.config.presets import load_task
-from robo_orl.envs import start_states
+from robo_orl.envs import start_banks
 from robo_orl.envs.start_banks import draw_bank, eval_bank, make_bank
 from robo_orl.envs.start_states import StartBank, evaluation_seed, training_seed
 from robo_orl.envs.task_env import TaskEnv
@@ -84,10 +84,10 @@ def test_variants_of_a_scene_share_its_evaluation_states():
 
 def test_a_user_s_own_scene_gets_its_bank_once(tmp_path, monkeypatch):
     monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path))
-    monkeypatch.setattr("robo_orl.envs.start_states.make_eval_bank", lambda task: make_bank(task, 3, 0))
+    monkeypatch.setattr("robo_orl.envs.start_banks.make_eval_bank", lambda task: make_bank(task, 3, 0))
     task = load_task("chain2").model_copy(update={"params": {"cubes": 3}})
     bank = eval_bank(task)
-    monkeypatch.setattr("robo_orl.envs.start_states.make_eval_bank", None)
+    monkeypatch.setattr("robo_orl.envs.start_banks.make_eval_bank", None)
     assert eval_bank(task).sha256 == bank.sha256 and len(bank) == 3
     assert [path.name for path in (tmp_path / "starts").iterdir()] == ["chain3.npz"]
 
@@ -135,11 +135,11 @@ def test_a_bank_holds_the_states_of_its_seeds(env):
 
 def test_hyper_parameters_are_chosen_on_states_that_no_result_is_reported_from(monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(start_states, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(start_banks, "cache_folder", lambda: tmp_path)
     drawing = lambda task, seeds: drawn.extend(seeds) or StartBank({"qpos": np.array(seeds)})  # noqa: E731
-    monkeypatch.setattr(start_states, "_drawn", drawing)
+    monkeypatch.setattr(start_banks, "_drawn", drawing)
     task = load_task("lift")
-    tuning = start_states.stored_bank(task, "tuning")
-    assert len(tuning) == start_states.TUNING_STATES and len(set(drawn)) == len(drawn) > 0
+    tuning = start_banks.stored_bank(task, "tuning")
+    assert len(tuning) == start_banks.TUNING_STATES and len(set(drawn)) == len(drawn) > 0
     tested = {evaluation_seed(task, index) for index in range(1000)}
     assert not tested & set(drawn)

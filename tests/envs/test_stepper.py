@@ -11,8 +11,7 @@ from twins import SCENES, differing, random_actions, simulator, start_alike, twi
 
 from robo_orl.base.errors import UsageError
 from robo_orl.envs import snapshot
-from robo_orl.envs.native import requirements as conditions
-from robo_orl.envs.native import stepper
+from robo_orl.envs.native import requirements, stepper
 from robo_orl.envs.native.stepper import make_stepper
 
 
@@ -207,11 +206,11 @@ def test_where_an_assumption_does_not_hold_robosuite_steps_and_the_log_says_why_
 def test_unproven_versions_are_stepped_by_robosuite(monkeypatch, caplog):
     from robo_orl.envs.native import osc_loop
 
-    conditions._versions.cache_clear()
+    requirements._versions.cache_clear()
     monkeypatch.setitem(osc_loop.PROVEN, "mujoco", ("3.3.7",))
     assert make_stepper(simulator("Lift"), "exact").loop == "stock"
     assert "equality is proven for 3.3.7" in caplog.text
-    conditions._versions.cache_clear()
+    requirements._versions.cache_clear()
 
 
 def test_a_machine_whose_libraries_round_differently_is_stepped_by_robosuite(monkeypatch, caplog):
@@ -247,15 +246,15 @@ def test_stock_can_be_asked_for_and_other_names_are_refused():
 SECOND_PROCESS = """
 import time
 import numpy as np
-from robo_orl.envs import stepper
-from robo_orl.envs.simulator import env_kwargs, make_simulator
+from robo_orl.envs.native import stepper
+from robo_orl.envs.make_env import env_kwargs, make_simulator
 env = make_simulator("Lift", env_kwargs(20, {})); env.reset()
 env.step(np.zeros(7))  # loads what robosuite itself compiles
 stepper.difference = lambda env, step: step(np.zeros(7)) or 0.0  # the comparison with robosuite's own steps is no start
 begun = time.process_time()
 assert stepper.make_stepper(env, "exact").loop == "exact"
 seconds = time.process_time() - begun
-from robo_orl.envs import osc_loop
+from robo_orl.envs.native import osc_loop
 for function in (osc_loop.begin, osc_loop.advance):
     assert function.stats.cache_hits and not function.stats.cache_misses, function.stats
 print("seconds", seconds)

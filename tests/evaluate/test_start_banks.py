@@ -75,7 +75,7 @@ def test_the_command_hands_its_start_states_on(words, bank, run, scenes, capsys)
 
 @pytest.mark.parametrize("bank", ["test", "tuning"])
 def test_a_scene_hands_out_its_own_bank(bank, monkeypatch):
-    monkeypatch.setattr("robo_orl.envs.start_states.stored_bank", lambda task, name: (task.name, name))
+    monkeypatch.setattr("robo_orl.envs.start_banks.stored_bank", lambda task, name: (task.name, name))
     assert TaskScene(TASK, bank=bank).starts() == ("line", bank)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from robo_orl.base.errors import RunError
+from robo_orl.base.machine import ONE_THREAD
 from robo_orl.config.presets import available
 from robo_orl.cost.parallelism import Layout
 
@@ -41,7 +42,7 @@ def launch(layout: Layout, requests: list[dict[str, Any]], limit_s: float = LIMI
         command = [sys.executable, "-m", "accelerate.commands.launch"]
         command += ["--config_file", str(launch_file(layout, gpu)), "--num_processes", str(layout.world)]
         command += ["-m", "robo_orl.cost.measure.distributed", str(request), str(answer)]
-        environment = {"OMP_NUM_THREADS": "1"} | dict(os.environ)
+        environment = ONE_THREAD | dict(os.environ)
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit_s)
         except subprocess.TimeoutExpired:

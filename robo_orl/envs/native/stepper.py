@@ -2,7 +2,7 @@
 
 robosuite keeps the model, the reset, goal setting, the gripper, sensors, reward, success and rendering; only the loop
 over physics substeps is replaced (osc_loop.py), on the environment's own memory. What the loop assumes is checked when
-it attaches (conditions.py), and a few steps are compared with robosuite's (self_check.py); where something does not
+it attaches (requirements.py), and a few steps are compared with robosuite's; where something does not
 hold, robosuite's own step runs and one log line says why.
 
 Differences that remain: robosuite's `robot.recent_*` buffers, which only its Wipe task reads, are not kept up to date;
@@ -12,16 +12,15 @@ and a fatal engine error (out of memory, say) ends the process with its message 
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from robo_orl.base.errors import UsageError
+from robo_orl.config import LOOPS, Loop
 from robo_orl.envs.native.requirements import TOLERANCE, difference, obstacle
 
 log = logging.getLogger(__name__)
-Loop = Literal["exact", "fast", "stock"]
-LOOPS = ("exact", "fast", "stock")
 _differences: dict[tuple[type, str], float] = {}  # (kind of environment, loop) -> difference to stock on this machine
 VIEWS = {"ref_pos": "ref_pos", "ref_mat": "ref_ori_mat", "ref_pos_vel": "ref_pos_vel", "ref_ori_vel": "ref_ori_vel"}
 VIEWS |= {"jac_pos": "J_pos", "jac_ori": "J_ori", "jac": "J_full"}  # ours -> the controller's arrays, written in place

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robo_orl.base.machine import ONE_THREAD
 from robo_orl.sweep.jobs import Ended, Job
 
-# A pool of processes with a thread per core each is slower than one process.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 PR_SET_PDEATHSIG = 1
 
 
