@@ -35,7 +35,7 @@ class Lacking:
         if name.split(".")[0] in LACKS:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Lacking())
-from robo_orl.measure.slice import main
+from robo_orl.cost.measure.slice import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -220,7 +220,7 @@ def test_a_bench_of_the_grid_leaves_records_for_the_report(tmp_path):
     assert summary["measured"] == 2 and summary["cost_cells"] == 2
     from robo_orl.results.store import read_costs
 
-    page = (tmp_path / "cost.html").read_text()
+    page = build_cost_page(tmp_path, tmp_path).read_text()
     assert "At size tiny, beside bc_flow (n = 5 steps, quartiles): iql" in page and "out of memory" not in page
     assert page.count("<figure>") == 1 and "optimiser: " in page
     (record,) = read_costs(tmp_path)

@@ -12,6 +12,18 @@ from robo_orl.cost.predict.prediction import Workload, largest_batch, memory
 from robo_orl.engine.train import train
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A small data file."""
+    return tiny.write_data(tmp_path / "toy.hdf5")
+
+
 @pytest.fixture
 def run(data):
     return tiny.run_of(data, tiny.iql(topology="shared") | {"optim": {"steps": 4}})

@@ -149,7 +149,7 @@ def test_a_bench_that_is_told_to_end_says_what_is_done(presets, fakes, tmp_path)
     fakes(sleep=1.5)
     out = tmp_path / "out"
     words = ["robo-orl", "bench", "--suite", presets(groups=[GROUP]), "--out", str(out), "--workers", "1"]
-    process = start(f"from robo_orl import cli; sys.argv = {words!r}; cli.main()")
+    process = start(f"from robo_orl.cli import app; sys.argv = {words!r}; app.main()")
     wait_until(lambda: list(out.glob("cells/*/record.json")), 60)
     process.send_signal(signal.SIGTERM)
     told = process.communicate(timeout=60)[1].decode()
