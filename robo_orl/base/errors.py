@@ -1,11 +1,14 @@
-"""The ways in which a command ends early; each carries one sentence that says what to do."""
+"""Errors that end a command; each carries one sentence that says what is wrong and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
+MANY = 20  # more names than this are not listed in a message
+
 
 class UsageError(Exception):
-    """What the user asked for cannot be understood or does not exist (exit code 2)."""
+    """The request cannot be understood, or names something that does not exist (exit code 2)."""
 
 
 class RunError(Exception):
@@ -13,19 +16,13 @@ class RunError(Exception):
 
 
 class Interrupted(RunError):
-    """Ctrl-C or SIGTERM came; the sentence says where the same command goes on (exit code INTERRUPTED)."""
-
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-
-MANY = 20  # names that are not told one by one where a command lists them
+    """Ctrl-C or SIGTERM ended the command; the message says where the same command continues (exit code 130)."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> UsageError:
     """The error for a name that is not among `known`, with the nearest one suggested.
 
-    listed_by: the command that lists them; of many, only the nearest few are told beside it.
+    listed_by: the command that lists them; of many, the message names only the nearest few.
     """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)

@@ -1,4 +1,4 @@
-"""This machine and what is installed on it: package versions, hardware, usable cores, the commit that runs."""
+"""This machine and its software: usable cores, package versions, hardware, the commit that runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "robomimic", "accelerate", 
 
 
 class Hardware(BaseModel):
-    """What a result ran on."""
+    """The machine that a result ran on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,13 +45,17 @@ class Code(BaseModel):
 
 def versions() -> dict[str, str]:
     """The versions that can change a number: Python's and those of the installed PACKAGES."""
-    found = {"python": platform.python_version(), "robo_orl": __version__}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {package: package_version(package) for package in PACKAGES}
+    own = {"python": platform.python_version(), "robo_orl": __version__}
+    return own | {package: number for package, number in installed.items() if number is not None}
+
+
+def package_version(package: str) -> str | None:
+    """The version of an installed package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @cache
@@ -78,7 +82,7 @@ def _cpu() -> str:
 
 
 def _accelerator() -> str | None:
-    """The first NVIDIA device by name, asked of the driver: importing torch for it would take seconds."""
+    """The name of the first NVIDIA device, from the driver: importing torch for it would take seconds."""
     if not shutil.which("nvidia-smi"):
         return None
     answer = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")

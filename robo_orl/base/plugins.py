@@ -3,12 +3,12 @@
     [project.entry-points."robo_orl.objectives"]      # also robo_orl.backbones, robo_orl.environments
     steady = "my_package.steady:SteadyCloning"
 
-What a package registers runs as its own code, as everything does that is installed; configurations load nothing.
+A package's entry runs as its own code, as every installed package does; configurations load no code.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from robo_orl.base.errors import RunError, UsageError, unknown
@@ -17,29 +17,58 @@ T = TypeVar("T")
 KINDS = ("objectives", "backbones", "environments")
 
 _registered: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-_registries: dict[str, dict[str, Any]] = {}  # those that are imported
+_registries: dict[str, Registry[Any]] = {}  # those that are imported
 
 
-def with_outside(ours: dict[str, T], kind: str) -> dict[str, T]:
-    """A registry of ours and what other packages add to it. kind: objectives, backbones or environments.
+class Registry(dict[str, T]):
+    """The entries by name. A name that cannot be used is in `broken`; its error is raised where it is named."""
 
-    Raises:
-        UsageError: a package takes a name that is taken.
-        RunError: a package's entry cannot be imported.
+    def __init__(self, entries: dict[str, T]):
+        super().__init__(entries)
+        self.broken: dict[str, UsageError | RunError] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.broken
+
+    def __getitem__(self, name: str) -> T:
+        if name in self.broken:
+            raise self.broken[name]
+        return super().__getitem__(name)
+
+
+def with_plugins(entries: dict[str, T], kind: str, expected: type) -> Registry[T]:
+    """The registry of our `entries` and of those that other packages add.
+
+    kind: objectives, backbones or environments. expected: the class that an entry is an instance or a subclass of. A
+    package whose entry fails to load, is something else, or takes a name of ours breaks that name and nothing else.
     """
-    registry = dict(ours)
+    registry = Registry(entries)
     for entry in entry_points(group=f"robo_orl.{kind}"):
         owner = entry.dist.name if entry.dist else entry.value
+        says = f"Package {owner} registers '{entry.name}' in {kind}"
         if entry.name in registry:
-            raise UsageError(f"Package {owner} registers '{entry.name}' in {kind}, which is taken; it must be renamed.")
+            registry.broken[entry.name] = UsageError(f"{says}, which is taken; rename it there or uninstall {owner}.")
+            continue
         try:
-            registry[entry.name] = entry.load()
-        except (ImportError, AttributeError) as error:
-            raise RunError(f"Package {owner} registers '{entry.name}' in {kind}, but {entry.value}: {error}.") from None
+            registry[entry.name] = _load(entry, expected)
+        except RunError as error:
+            registry.broken[entry.name] = RunError(f"{says}, but {error}; mend or uninstall {owner}.")
     _registries[kind] = registry
     for name, thing in _registered[kind].items():
         _add(registry, kind, name, thing)
     return registry
+
+
+def _load(entry: EntryPoint, expected: type) -> Any:
+    """The object of an entry; RunError for everything that its package raises on import."""
+    try:
+        loaded = entry.load()
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunError(f"{entry.value} cannot be imported ({reason})") from None
+    if not isinstance(loaded, expected) and not (isinstance(loaded, type) and issubclass(loaded, expected)):
+        raise RunError(f"{entry.value} is no {expected.__name__}")
+    return loaded
 
 
 def register(kind: str, name: str, thing: Any) -> Any:
@@ -59,7 +88,7 @@ def register(kind: str, name: str, thing: Any) -> Any:
     return thing
 
 
-def _add(registry: dict[str, Any], kind: str, name: str, thing: Any) -> None:
+def _add(registry: Registry[Any], kind: str, name: str, thing: Any) -> None:
     if name in registry and registry[name] is not _registered[kind].get(name):
         raise UsageError(f"'{name}' in {kind} is taken; register it under another name.")
     registry[name] = thing

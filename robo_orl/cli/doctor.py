@@ -6,7 +6,6 @@ finding, not the end of the examination.
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from robo_orl.base.files import cache_folder
+from robo_orl.base.machine import package_version
 
 GIB = 2**30
 INSTALL = "run `make install`, or `pip install 'robo-orl[all]' -c constraints.txt`"
@@ -83,9 +83,8 @@ print(f"DeepSpeed {deepspeed.__version__} on {get_accelerator()._name}")
 
 def mujoco_version() -> Finding:
     """mujoco within the range that robosuite 1.5.2 runs with; a wrong one only fails at the first environment."""
-    try:
-        version = importlib.metadata.version("mujoco")
-    except importlib.metadata.PackageNotFoundError:
+    version = package_version("mujoco")
+    if version is None:
         return Finding(name="mujoco", status="fail", says="mujoco is not installed", remedy=INSTALL)
     if (3, 3) <= tuple(int(part) for part in version.split(".")[:2]) < (3, 10):
         return Finding(name="mujoco", status="ok", says=f"mujoco {version}")

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import atomic_file, file_sha256, held_for
+from robo_orl.base.files import atomic_file, file_sha256
+from robo_orl.base.locks import shard_folder
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space, read_episode
@@ -41,7 +42,7 @@ def add_images(path: Path | str, view: View, workers: int | None = None, progres
     _check_addable(path, made)
     folder = path.with_name(f".{path.name}.images")
     request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
-    with held_for(folder, request, "*.npz", "rendering"):
+    with shard_folder(folder, request, "*.npz", "rendering"):
         missing = [name for name in names if not (folder / f"{name}.npz").exists()]
         finished = work_through(missing, partial(_renderer, path, made.task, view, folder), workers)
         if progress:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from robo_orl.base.episode import Episode
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import held_for
+from robo_orl.base.locks import shard_folder
 from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode, write_file
@@ -37,7 +37,7 @@ class Shards:
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the folder; UsageError where another process does. Shards of another request are thrown away."""
-        return held_for(self.folder, self.made.digest(), "*.hdf5", "generating")
+        return shard_folder(self.folder, self.made.digest(), "*.hdf5", "generating")
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.hdf5"

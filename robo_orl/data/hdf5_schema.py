@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import h5py
 from pydantic import Field, ValidationError
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.machine import package_version
 from robo_orl.config import ADDED, Loop, Strict, TaskConfig, View
 
 FORMAT = 1
@@ -60,14 +60,7 @@ class Provenance(Strict):
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide what an episode looks like."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    return {name: package_version(name) or "not installed" for name in PACKAGES}
 
 
 def provenance(file: h5py.File) -> Provenance | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robo_orl.base.files import full_disk_is_a_sentence, one_at_a_time
+from robo_orl.base.locks import file_lock
+from robo_orl.base.os_errors import describe_os_errors
 
 
 def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -20,7 +21,7 @@ def build_once(folder: Path, fill: Callable[[Path], None]) -> None:
     if folder.is_dir():
         return
     unfinished = folder.with_name(f".{folder.name}.partial")
-    with full_disk_is_a_sentence(folder), one_at_a_time(folder):
+    with describe_os_errors(folder), file_lock(folder):
         if folder.is_dir():
             return
         shutil.rmtree(unfinished, ignore_errors=True)

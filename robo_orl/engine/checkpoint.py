@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import full_disk_is_a_sentence, read_json
+from robo_orl.base.files import flush, read_json
+from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.config import RunConfig
 from robo_orl.engine.optimizer import set_moments, whole_moments
 from robo_orl.engine.run_folder import build_run_agent, read_run, read_spec
@@ -46,7 +47,7 @@ def save_checkpoint(
     if broken:
         raise RunError(f"{broken[0]} is not finite at step {state['step']}; the checkpoints before are kept.")
     folder = checkpoint_folder(out, state["step"])
-    with full_disk_is_a_sentence(folder):
+    with describe_os_errors(folder):
         _write_folder(folder, {AGENT: weights, OPTIMIZER: moments}, state)
     for old in checkpoints(out)[:-KEEP]:
         shutil.rmtree(old)
@@ -129,10 +130,10 @@ def _write_folder(folder: Path, files: dict[str, dict[str, Tensor]], state: dict
             _save_tensors(tensors, partial / name)
         (partial / STATE).write_text(json.dumps(state))
         for path in partial.iterdir():
-            _flush(path)
+            flush(path)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(partial, folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -143,15 +144,6 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # it hides the operating system's error in its message
         raise OSError(int(number[1]) if number else 0, str(error)) from None
-
-
-def _flush(path: Path) -> None:
-    """Force a file or folder to the disk: a rename may otherwise survive a power cut that its content does not."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _load(path: Path) -> dict[str, Tensor]:

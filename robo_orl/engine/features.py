@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.base.errors import RunError
-from robo_orl.base.files import atomic_file, cache_folder, one_at_a_time
+from robo_orl.base.files import atomic_file, cache_folder
+from robo_orl.base.locks import file_lock
 from robo_orl.base.types import Observation
 from robo_orl.data.windows import PairedWindows
 
@@ -65,7 +66,7 @@ def cached(agent: Agent, plain: PairedWindows, device: torch.device, progress: b
     """
     dtype = torch.bfloat16 if agent.policy.optim.precision == "bf16" else torch.float32
     path = cache_folder() / f"features-{key_of(agent, plain)[:20]}.npy"
-    with one_at_a_time(path):
+    with file_lock(path):
         if not path.exists():
             with _on(agent.backbone, device):
                 _write(path, agent, plain, device, dtype, progress)

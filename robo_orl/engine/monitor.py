@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from torch import Tensor
 
 from robo_orl.base.errors import RunError
-from robo_orl.base.files import atomic_file, full_disk_is_a_sentence
+from robo_orl.base.files import atomic_file
+from robo_orl.base.os_errors import describe_os_errors
 
 EVERY = 10  # steps per row of metrics.jsonl: reading a loss makes the GPU wait
 WARM_UP = 2  # rows whose time is not counted: allocation, compilation, first reads
@@ -62,7 +63,7 @@ class Monitor:
         row = dict(zip(names, values.mean(0).tolist(), strict=True))
         cost = self._cost(count)
         if self.main:
-            with full_disk_is_a_sentence(self.path), open(self.path, "a") as stream:
+            with describe_os_errors(self.path), open(self.path, "a") as stream:
                 stream.write(json.dumps({"step": step, **row, **cost, "warm_up": self._rows < WARM_UP}) + "\n")
         self.accelerator.log(row | cost, step=step)
         self._bar.show(step, row["loss"], cost["samples_per_s"], cost["memory_gb"])

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from robo_orl.base.errors import unknown
-from robo_orl.base.plugins import with_outside
+from robo_orl.base.plugins import with_plugins
 from robo_orl.config import Strict, TaskConfig, parse, sha256_of
 
 
@@ -55,7 +55,7 @@ OURS: dict[str, SceneEntry] = {
     "stack": SceneEntry("Stack", ("cubeA", "cubeB")),
     "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain"),
 }
-SCENES = with_outside(OURS, "environments")
+SCENES = with_plugins(OURS, "environments", SceneEntry)
 
 
 def scene_entry(task: TaskConfig) -> SceneEntry:

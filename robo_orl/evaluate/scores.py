@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from robo_orl.base.files import file_sha256, full_disk_is_a_sentence, write_text
+from robo_orl.base.files import file_sha256, write_text
 from robo_orl.base.machine import versions
+from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig, sha256_of
 from robo_orl.results.record import EpisodeRow, Evaluation
 from robo_orl.results.store import rows_text
@@ -206,7 +207,7 @@ class FinishedRows:
 
     def add(self, row: EpisodeRow) -> None:
         """Keep a row, on disk first."""
-        with full_disk_is_a_sentence(self.path), self.path.open("a") as file:
+        with describe_os_errors(self.path), self.path.open("a") as file:
             file.write(rows_text([row]))
         self._rows[row.episode] = row
 

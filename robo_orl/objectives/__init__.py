@@ -1,6 +1,6 @@
 """Objectives by the name that `objective.name` gives: one file, one line here."""
 
-from robo_orl.base.plugins import with_outside
+from robo_orl.base.plugins import with_plugins
 from robo_orl.objectives.awac import AWAC
 from robo_orl.objectives.bc import BC
 from robo_orl.objectives.bcq import BCQ
@@ -46,6 +46,6 @@ OURS: dict[str, type[Objective]] = {
     "cql": CQL,
     "cal_ql": CalQL,
 }
-OBJECTIVES = with_outside(OURS, "objectives")
+OBJECTIVES = with_plugins(OURS, "objectives", Objective)
 
 __all__ = ["OBJECTIVES", "Objective", "Parts"]

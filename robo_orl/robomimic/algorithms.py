@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robo_orl.base.errors import RunError, UsageError, unknown
+from robo_orl.base.machine import package_version
 from robo_orl.config import ReferenceConfig, apply_overrides, deep_merge, parse, read_yaml
 
 if TYPE_CHECKING:
@@ -225,10 +225,10 @@ def import_robomimic() -> None:
 
 def installed() -> str:
     """The library and its version; RunError where it is not installed."""
-    try:
-        return f"robomimic {version('robomimic')}"
-    except PackageNotFoundError:
-        raise RunError("robomimic is not installed; pip install 'robo-orl[sim]' brings it.") from None
+    installed_version = package_version("robomimic")
+    if installed_version is None:
+        raise RunError("robomimic is not installed; pip install 'robo-orl[sim]' brings it.")
+    return f"robomimic {installed_version}"
 
 
 def robomimic_config(reference: ReferenceConfig, keys: Sequence[str], data: str, seed: int) -> Config:

@@ -19,8 +19,9 @@ import torch
 from pydantic import ValidationError
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import full_disk_is_a_sentence, read_json, write_json
+from robo_orl.base.files import read_json, write_json
 from robo_orl.base.machine import versions
+from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.config import ReferenceConfig, Strict, TaskConfig
 from robo_orl.engine.run_folder import first_difference
 
@@ -111,7 +112,7 @@ def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: d
     folder = out / "checkpoints" / name
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with full_disk_is_a_sentence(folder):
+    with describe_os_errors(folder):
         try:
             partial.mkdir(parents=True)
             for name, values in ((MODEL, model), (LEARNING, learning)):

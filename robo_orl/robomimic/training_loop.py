@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from robo_orl.base.errors import RunError
-from robo_orl.base.files import full_disk_is_a_sentence
+from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.base.seeds import derive_seed
 from robo_orl.engine.monitor import EVERY, WARM_UP
 from robo_orl.engine.stopping import Stop
@@ -176,7 +176,7 @@ def _note(training: Training, step: int, logs: list[dict], elapsed: float, readi
         raise RunError(f"{bad[0]} became {means[bad[0]]} by step {step}; the checkpoints before it are kept.")
     path = training.out / "metrics.jsonl"
     cost = {"step_s": elapsed / len(logs), "data_share": reading / elapsed, "warm_up": training.rows < WARM_UP}
-    with full_disk_is_a_sentence(path), path.open("a") as stream:
+    with describe_os_errors(path), path.open("a") as stream:
         stream.write(json.dumps({"step": step, **means, **cost}) + "\n")
     training.rows += 1
 

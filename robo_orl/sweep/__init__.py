@@ -1,0 +1,1 @@
+"""Suites: cells become jobs, a schedule runs them, and their results become records."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import locked
+from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.base.machine import cores
 from robo_orl.config import SuiteConfig
 from robo_orl.config.presets import load_task
@@ -46,7 +46,7 @@ def bench(
         config = _first(config, blocks)
     cells = expand(config)
     out = Path(out).resolve()
-    with locked(out) as lock:
+    with folder_lock(out, "running a bench", BENCH_LOCK) as lock:
         summary = Bench(config, cells, out).run(LocalRunner(out / "logs", lock), workers or cores(), progress)
         if config.grid is not None:
             summary |= run_grid(config, out, _teller(progress))

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from robo_orl.base.errors import RunError, UsageError, unknown
-from robo_orl.base.files import locked, write_text
+from robo_orl.base.files import write_text
+from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.base.machine import cores
 from robo_orl.config import (
     EvaluationRequest,
@@ -165,7 +166,7 @@ def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = Tru
     out = Path(out).resolve()
     found = {name: Trials(Search(plan.policy(name), plan.seed), []) for name in plan.choices}
     asked: list[PolicyChoice] = []
-    with locked(out) as lock:
+    with folder_lock(out, "running a bench", BENCH_LOCK) as lock:
         before = _trials_there(plan, out / TUNED)
         runner = LocalRunner(out / "logs", lock)
         for number in range(plan.trials):

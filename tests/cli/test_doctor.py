@@ -1,7 +1,5 @@
 """The doctor names what is wrong and how to mend it, and survives what it examines."""
 
-import importlib.metadata
-
 import pytest
 
 from robo_orl.cli import doctor
@@ -9,7 +7,7 @@ from robo_orl.cli import doctor
 
 @pytest.mark.parametrize("version, status", [("3.9.0", "ok"), ("3.3.7", "ok"), ("3.10.0", "fail"), ("4.0.0", "fail")])
 def test_a_wrong_mujoco_is_detected_and_named(monkeypatch, version, status):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    monkeypatch.setattr(doctor, "package_version", lambda name: version)
     finding = doctor.mujoco_version()
     assert finding.status == status and version in finding.says
     assert ("<3.10" in finding.remedy) == (status == "fail")

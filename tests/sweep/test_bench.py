@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from interruptible import start_interruptible
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import LOCK, locked
+from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
@@ -141,7 +142,7 @@ def test_jobs_do_not_outlive_a_killed_bench(presets, fakes, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not any(alive(call["pid"]) for call in fakes.calls()), seconds=5)
-    with locked(tmp_path / "out"):
+    with folder_lock(tmp_path / "out", "running a bench", BENCH_LOCK):
         pass  # free for the next call
 
 
@@ -168,17 +169,18 @@ def test_an_interrupted_bench_stops_its_jobs(presets, fakes, tmp_path):
 
 
 def test_two_benches_on_one_folder_are_told_apart(tmp_path):
-    sentence = f"Another bench is working in .* \\(process {os.getpid()}\\)"
-    with locked(tmp_path), pytest.raises(UsageError, match=sentence), locked(tmp_path, patience_s=0.2):
+    sentence = f"Another process is running a bench in .* \\(process {os.getpid()}\\)"
+    lock = partial(folder_lock, tmp_path, "running a bench", BENCH_LOCK)
+    with lock(), pytest.raises(UsageError, match=sentence), lock(patience_s=0.2):
         pass
-    with locked(tmp_path):
+    with lock():
         pass  # free again
 
 
 def test_the_lock_outlives_the_bench_while_one_of_its_jobs_is_alive(tmp_path):
-    with locked(tmp_path) as lock:
+    with folder_lock(tmp_path, "running a bench", BENCH_LOCK) as lock:
         job = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"], pass_fds=(lock,))
-    with (tmp_path / LOCK).open("r+") as file:
+    with (tmp_path / BENCH_LOCK).open("r+") as file:
         with pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         job.kill()

@@ -9,14 +9,16 @@ Each is built from (spec, backbone config, observation config), has a `width`, m
 
 from __future__ import annotations
 
+from torch import nn
+
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.base.plugins import with_outside
+from robo_orl.base.plugins import with_plugins
 from robo_orl.config import BackboneConfig
 from robo_orl.models.backbones.transformer import Transformer
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.models.vlm.architectures import architecture
 
-BACKBONES = with_outside({"transformer": Transformer, "vlm": VLM}, "backbones")
+BACKBONES = with_plugins({"transformer": Transformer, "vlm": VLM}, "backbones", nn.Module)
 
 
 def check_backbone(config: BackboneConfig) -> None:

@@ -1,0 +1,87 @@
+"""Errors of the operating system as sentences that name the file and the remedy: a full disk, a missing permission."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from robo_orl.base.errors import RunError, UsageError
+
+CACHE_VARIABLE = "ROBO_ORL_CACHE"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# torch, safetensors and numpy put the reason, or "N requested and M written", into the message only.
+FULL_WORDS = ("No space left", "quota exceeded", "File too large", "requested and")
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
+
+
+def cache_folder() -> Path:
+    """The folder of this user's derived files: $ROBO_ORL_CACHE, else ~/.cache/robo_orl; UsageError without a home."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache" / "robo_orl"
+    except RuntimeError:
+        raise UsageError(f"This user has no home folder; set {CACHE_VARIABLE} to a folder for derived data.") from None
+
+
+@contextmanager
+def describe_os_errors(path: Path | str) -> Iterator[None]:
+    """Turn errors of the operating system while `path` is written into one sentence; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        sentence = sentence_of(error, Path(path))
+        if sentence is None:
+            raise
+        raise sentence from None
+
+
+def sentence_of(error: Exception, path: Path | None = None) -> UsageError | RunError | None:
+    """The error that a user sees for an error of the operating system, None for one that is none.
+
+    path: the file or folder at work, by default the one that the error names.
+    """
+    number = getattr(error, "errno", None)
+    named = getattr(error, "filename", None)
+    place = Path(os.fsdecode(named)) if isinstance(named, (str, bytes, os.PathLike)) else path
+    where = str(path or place or "a file")
+    if number in FULL or any(words in str(error) for words in FULL_WORDS):
+        return RunError(f"The disk is full: {where} could not be written; free some space and repeat.")
+    if not isinstance(error, OSError) or number is None:
+        return None
+    if number in DENIED:
+        return UsageError(f"{place or where}: {os.strerror(number)}; {_remedy(path or place)}.")
+    if number in NO_FOLDER and place is not None:
+        file = next((parent for parent in (place, *place.parents) if parent.exists() and not parent.is_dir()), place)
+        return UsageError(f"{file} is a file where a folder is needed; {_choice(path or place)}.")
+    if number == errno.EISDIR:
+        return UsageError(f"{place or where} is a folder where a file is needed; give the file's name.")
+    if number == errno.ENAMETOOLONG:
+        return UsageError(f"{where}: the name is too long for this file system; choose a shorter one.")
+    if number in (errno.EMFILE, errno.ENFILE):
+        return RunError(f"{where} could not be opened: too many files are open; raise the limit with `ulimit -n 4096`.")
+    if number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
+        return RunError(f"{where}: {os.strerror(number)}; check the disk or the network file system, and repeat.")
+    return None
+
+
+def _remedy(place: Path | None) -> str:
+    """The way out of a denied access."""
+    if place is None:
+        return "change its permissions or choose another place"
+    if place.exists() and not place.is_dir() and not os.access(place, os.R_OK):
+        return f"ask its owner for the right to read it, or {_choice(place)}"
+    return f"{_choice(place)}, or change the permissions"
+
+
+def _choice(place: Path) -> str:
+    try:
+        ours, cache = place.absolute(), cache_folder().absolute()
+        in_cache = ours.is_relative_to(cache) or cache.is_relative_to(ours)
+    except UsageError:
+        in_cache = False
+    return f"set {CACHE_VARIABLE} to a folder that you may write" if in_cache else "choose another --out"

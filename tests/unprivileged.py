@@ -1,0 +1,60 @@
+"""Commands as a user without rights: root may write everywhere, which hides a missing permission."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def public_folder():
+    """A temporary folder that every user may enter (pytest's own are the test user's only)."""
+    folder = Path(tempfile.mkdtemp(prefix="robo_orl-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        for path in [folder, *folder.rglob("*")]:
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def give(path: Path) -> Path:
+    """Hand a file or folder, and all in it, to the user without rights."""
+    if os.getuid() == 0:
+        for each in [path, *(path.rglob("*") if path.is_dir() else ())]:
+            os.chown(each, NOBODY, NOBODY)
+    return path
+
+
+def run_unprivileged(*arguments: str, cwd: Path, **environment: str | None) -> subprocess.CompletedProcess:
+    """`python ARGUMENTS` as a user without rights; a variable that is None is unset."""
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": "/nonexistent"}
+    kept |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(cwd), **environment}
+    return subprocess.run(
+        [*_drop_rights(), sys.executable, *arguments],
+        cwd=cwd,
+        env={name: value for name, value in kept.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def _drop_rights() -> list[str]:
+    """The command that drops root's rights but that of reading, since the interpreter may lie in root's home."""
+    if os.getuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed: these tests need a user without rights")
+    reading = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *reading]
