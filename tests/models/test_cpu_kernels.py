@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from robo_orl.cost.flops import count_flops
-from robo_orl.models import cpu_kernels as products
+from robo_orl.models import cpu_kernels
 from robo_orl.models.cpu_kernels import WORTH_IT, Linear, is_for_onednn, product
 
 needs_onednn = pytest.mark.skipif(
@@ -16,7 +16,7 @@ needs_onednn = pytest.mark.skipif(
 @pytest.fixture
 def onednn(monkeypatch):
     """As on a processor where oneDNN is the faster."""
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(cpu_kernels, "onednn_is_faster", lambda: True)
 
 
 def gradients(way, layer, x, g):
@@ -77,7 +77,7 @@ def test_only_the_gradients_that_are_wanted_are_computed(onednn):
     ids=["small", "float64", "bfloat16", "meta"],
 )
 def test_the_rest_goes_where_torch_sends_it(onednn, monkeypatch, x, width):
-    monkeypatch.setattr(products, "product", lambda *_: pytest.fail("sent to oneDNN"))
+    monkeypatch.setattr(cpu_kernels, "product", lambda *_: pytest.fail("sent to oneDNN"))
     layer = Linear(x.shape[-1], width).to(x.device, x.dtype)
     y = layer(x)
     assert x.device.type == "meta" or torch.equal(y, F.linear(x, layer.weight, layer.bias))
@@ -104,9 +104,9 @@ def test_the_processor_decides_and_no_stopwatch(monkeypatch, tmp_path, vendor, i
     if not (torch.backends.mkl.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         pytest.skip("this torch was built without MKL or oneDNN: there is nothing to choose")
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\n")
-    monkeypatch.setattr(products, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_kernels, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
-    assert products.onednn_is_faster.__wrapped__() is taken
+    assert cpu_kernels.onednn_is_faster.__wrapped__() is taken
 
 
 @needs_onednn
