@@ -18,6 +18,7 @@ import typer
 from robo_orl import __version__
 from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError, unknown
 from robo_orl.cli import data as data_cli
+from robo_orl.cli import results as results_cli
 from robo_orl.cli.options import (
     EvalSets,
     Json,
@@ -41,6 +42,7 @@ Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are Y
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_cli.app, name="data")
+app.add_typer(results_cli.app, name="results")
 
 # What the parser raises for a wrong command line: an option that is unknown, missing or of another kind. typer carries
 # its own copy of click or takes the installed one, by version; this is the class of either.
@@ -282,15 +284,19 @@ app.command()(profile)
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="A results folder written by `robo-orl bench`.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write report.html (default: the results folder).")] = None,
+    results: Annotated[Path, typer.Argument(help="A working folder of `robo-orl bench`, or packed results.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write report.html (default: the working folder, or runs/report-NAME if packed)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn a results folder into report.html, report.json and a table; every score is computed again from its rows."""
+    """Turn results into report.html, report.json and a table; every score is computed again from its rows."""
+    from robo_orl.report.build import default_out
     from robo_orl.results.verify import verify
 
-    summary = _write_report(results, out or results, as_json)
-    summary["faults"] = verify(results)["faults"] if summary["cells"] or not summary["costs"] else {}
+    summary = _write_report(results, out or default_out(results), as_json)
+    summary["faults"] = verify(results).faults if summary["cells"] or summary["costs"] else {}
     if as_json:
         print(json.dumps(summary))
     for cell, sentences in summary["faults"].items():

@@ -1,4 +1,4 @@
-"""A results folder into report.html and report.json."""
+"""Write report.html and report.json of a results folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from robo_orl.report.contents import load
 from robo_orl.report.cost_page import build_cost_page
 from robo_orl.report.document import document
 from robo_orl.report.page import render
+from robo_orl.results.container import is_container
+
+
+def default_out(results: Path) -> Path:
+    """The folder of a report: a working folder itself; packed results stay as they are, theirs is runs/report-NAME."""
+    return Path("runs") / f"report-{results.resolve().name}" if is_container(results) else results
 
 
 def build(results: Path, out: Path) -> dict[str, Any]:
     """Write out/report.html and out/report.json, each complete or not at all; out/cost.html too where a grid left rows.
 
-    results: a folder written by `robo-orl bench`, finished or not. Returns the paths, the answer, and how many cells
-    the report rests on. Raises UsageError for a folder without results or an `out` that is a file.
+    results: a working folder of `robo-orl bench`, finished or not, or a container. Returns the paths, the answer, and
+    how many cells the report rests on. Raises UsageError for a folder without results or an `out` that is a file.
     """
     results, out = Path(results), Path(out)
     if out.exists() and not out.is_dir():

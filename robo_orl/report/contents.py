@@ -8,7 +8,7 @@ from typing import Any
 
 from robo_orl.base.errors import UsageError
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, PlannedCell, Record
-from robo_orl.results.store import read_cells, read_costs, read_manifest
+from robo_orl.results.store import open_results
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class Cells:
 
 
 def load(results: Path) -> Cells:
-    """Read a results folder; a folder without records or a manifest is a UsageError."""
-    if not results.is_dir():
-        raise UsageError(f"There is no results folder {results}; `robo-orl bench` writes one.")
-    found, manifest = read_cells(results), read_manifest(results)
-    costs = read_costs(results)
+    """Read a working folder or a container; a folder without records or a manifest is a UsageError."""
+    stored = open_results(results)
+    found = [(record, cell.rows(record)) for cell in stored.cells for record in [cell.record()]]
+    manifest, costs = stored.manifest, stored.cost_records
     asked = [cost for cost in costs if not manifest or manifest.costs is None or cost.key in manifest.costs]
     if manifest and (manifest.config.get("evaluation") or {}).get("starts") == "tuning":
         raise UsageError(

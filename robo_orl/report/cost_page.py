@@ -6,7 +6,6 @@ The page says only what the rows say; a row that ran out of memory or was measur
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from markupsafe import Markup
 
 from robo_orl.base.files import write_text
 from robo_orl.report.svg import drawing, line, shortened, tag, text
+from robo_orl.results.store import open_results
 
 LEFT, WIDTH, STEP = 150.0, 120.0, 22.0
 
@@ -79,17 +79,13 @@ ROWS, LARGEST = "cost_cells", "cost_largest"  # folders of a results folder, a J
 
 def build_cost_page(results: Path, out: Path) -> Path | None:
     """Write out/cost.html from the rows in `results`; its path, or None where there are none."""
-    rows, largest = read_rows(results / ROWS), read_rows(results / LARGEST)
+    costs = open_results(results).costs
+    rows, largest = (list(costs.get(kind, {}).values()) for kind in (ROWS, LARGEST))
     if not rows and not largest:
         return None
     path = out / "cost.html"
     write_text(path, page(rows, largest))
     return path
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder, by name; empty where there is none."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def page(rows: Sequence[dict[str, Any]], largest: Sequence[dict[str, Any]] = ()) -> str:

@@ -1,30 +1,213 @@
-"""A results folder on disk: one folder per cell with its record and episode rows, cost measurements, a manifest.
+"""Results on disk, in two forms behind one interface: the working folder of `bench`, and a container (container.py).
 
-    suite.json                      what was asked for (Manifest)
-    cells/<name>/record.json        one Record
-    cells/<name>/episodes.jsonl     its episodes, one row each
-    cost/<name>.json                one CostRecord
+    working folder                  container             content
+    suite.json                      suite.json            what was asked for (Manifest)
+    cells/NAME/record.json          records.jsonl         one Record a cell
+    cells/NAME/episodes.jsonl       episodes.jsonl.gz     its episodes, one row each (EpisodeRow)
+    cost/NAME.json                  cost.jsonl            one CostRecord a measurement
 
-Everything else in the folder (data, runs, logs) may be deleted: scores and reports need only these.
+Everything else in a working folder (data, runs, logs) may be deleted: scores and reports need only these. A container
+is read only: `bench` writes into a working folder, `robo-orl results pack` and `unpack` go from one to the other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
+from robo_orl.results.container import PackedTexts, is_container, read_container, split_lines
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
 
 CELLS, COST, MANIFEST = "cells", "cost", "suite.json"
 RECORD, EPISODES = "record.json", "episodes.jsonl"
 
 M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """A cell of a working folder or of a container; its texts are read when they are used."""
+
+    name: str
+    place: str  # of the record, for messages
+    record_text: Callable[[], str]
+    episodes_text: Callable[[str], str]  # of the record's episodes_file
+
+    def record(self) -> Record:
+        """The record; UsageError, one sentence, where it is none."""
+        return _parse(Record, self.record_text(), self.place)
+
+    def episodes(self, record: Record) -> str:
+        """The text that record.evaluation.episodes_sha256 was taken of."""
+        return self.episodes_text(record.evaluation.episodes_file)
+
+    def rows(self, record: Record) -> list[EpisodeRow]:
+        """The episode rows."""
+        return _rows(self.episodes(record), f"{record.evaluation.episodes_file} of {self.name}")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a suite, from either form, as they are stored.
+
+    costs: folder name of the working folder (cost, cost_cells ...) -> name of the measurement -> its JSON object.
+    """
+
+    folder: Path
+    packed: bool
+    suite: str | None
+    cells: list[StoredCell]
+    costs: dict[str, dict[str, dict[str, Any]]]
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What was asked for, or None in a folder of loose records."""
+        return _parse(Manifest, self.suite, str(self.folder / MANIFEST)) if self.suite is not None else None
+
+    @property
+    def cost_records(self) -> list[CostRecord]:
+        """Every interleaved cost measurement, by name."""
+        stored = self.costs.get(COST, {})
+        return [_validated(CostRecord, stored[name], f"{self.folder}: cost {name}") for name in sorted(stored)]
+
+
+COST_FOLDERS = (COST, "cost_cells", "cost_largest")  # folders of JSON files, one a measurement
+COST_FILES = ("calibration", "cost_plan")  # single files beside them
+
+
+def open_results(folder: Path) -> Results:
+    """The results in a working folder or a container; UsageError where there is no such folder or it is damaged."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"There is no results folder {folder}; `robo-orl bench` writes one.")
+    return _of_container(folder, read_container(folder)) if is_container(folder) else _of_working_folder(folder)
+
+
+def _of_container(folder: Path, texts: PackedTexts) -> Results:
+    cells = []
+    for line in texts.records:
+        text = json.dumps(line.value)
+        rows = texts.episodes.get(line.value["cell"], "")
+        cells.append(StoredCell(_cell_name(line.value), line.place, lambda t=text: t, lambda _, r=rows: r))
+    costs: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in texts.costs:
+        costs.setdefault(line.value["kind"], {})[line.value["name"]] = line.value["value"]
+    return Results(folder, True, texts.suite, sorted(cells, key=lambda cell: cell.name), costs)
+
+
+def _cell_name(record: dict[str, Any]) -> str:
+    """The name that the folder of a cell has, from its record; its key where the record is none."""
+    try:
+        task, policy = record["task"]["name"], record["policy"]["name"]
+        return f"{task}-{record['regime']}-{policy}-{record['size']}-s{record['seed']}-{record['cell'][:10]}"
+    except (KeyError, TypeError):
+        return record["cell"][:10]
+
+
+def _of_working_folder(folder: Path) -> Results:
+    suite = _read_text(folder / MANIFEST) if (folder / MANIFEST).exists() else None
+    costs = {kind: {path.stem: _read_json(path) for path in sorted((folder / kind).glob("*.json"))}
+             for kind in COST_FOLDERS}  # fmt: skip
+    costs |= {name: {name: _read_json(path)} for name in COST_FILES if (path := folder / f"{name}.json").exists()}
+    cells = [folder_cell(path) for path in cell_folders(folder)]
+    return Results(folder, False, suite, cells, {kind: stored for kind, stored in costs.items() if stored})
+
+
+def folder_cell(folder: Path) -> StoredCell:
+    """The cell in one folder of a working folder."""
+    place = folder / RECORD
+    return StoredCell(folder.name, str(place), partial(_read_text, place), lambda name: _read_text(folder / name))
+
+
+def cell_folders(out: Path) -> list[Path]:
+    """The folders of a working folder that hold a record, sorted by name."""
+    return sorted(path.parent for path in (out / CELLS).glob(f"*/{RECORD}"))
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_cells(out: Path) -> list[tuple[Record, list[EpisodeRow]]]:
+    """Every record of a results folder with its episode rows."""
+    pairs = [(cell, cell.record()) for cell in open_results(out).cells]
+    return [(record, cell.rows(record)) for cell, record in pairs]
+
+
+def read_costs(out: Path) -> list[CostRecord]:
+    """Every cost measurement of a results folder."""
+    return open_results(out).cost_records
+
+
+def read_manifest(out: Path) -> Manifest | None:
+    """What was asked for, or None in a folder of loose records."""
+    return _parse(Manifest, _read_text(out / MANIFEST), str(out / MANIFEST)) if (out / MANIFEST).exists() else None
+
+
+def read_record(folder: Path) -> Record:
+    """The record of one cell folder of a working folder."""
+    return folder_cell(folder).record()
+
+
+def parse_rows(path: Path) -> list[EpisodeRow]:
+    """The rows of an episodes.jsonl."""
+    return _rows(_read_text(path), str(path))
+
+
+def _rows(text: str, place: str) -> list[EpisodeRow]:
+    try:
+        return [EpisodeRow.model_validate_json(line) for line in split_lines(text) if line]
+    except ValidationError as error:
+        raise UsageError(f"{place} holds a row that is no episode: {_first(error)}.") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is damaged: it is no text.") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return _object(_read_text(path), str(path))
+
+
+def _object(text: str, place: str) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise UsageError(f"{place} is not JSON; delete it and run the benchmark again.") from None
+
+
+def _parse(schema: type[M], text: str, place: str) -> M:
+    return _validated(schema, _object(text, place), place)
+
+
+def _validated(schema: type[M], values: Any, place: str) -> M:
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if version is not None and version != schema.model_fields["schema_version"].default:
+            raise UsageError(f"{place} has schema version {version}, which this robo-orl cannot read.") from None
+        raise UsageError(f"{place} is no {schema.__name__}: {_first(error)}.") from None
+
+
+def _first(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}"
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
 
 
 def rows_text(rows: Sequence[EpisodeRow]) -> str:
@@ -43,72 +226,11 @@ def write_record(folder: Path, record: Record) -> None:
     write_text(folder / RECORD, record.model_dump_json(indent=1) + "\n")
 
 
-def read_record(folder: Path) -> Record:
-    """The record of one cell folder."""
-    return _read(Record, folder / RECORD)
-
-
-def read_rows(folder: Path, record: Record) -> list[EpisodeRow]:
-    """The episode rows of one cell folder."""
-    return parse_rows(folder / record.evaluation.episodes_file)
-
-
-def parse_rows(path: Path) -> list[EpisodeRow]:
-    """The rows of an episodes.jsonl."""
-    try:
-        return [EpisodeRow.model_validate_json(line) for line in path.read_text().splitlines() if line]
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
-    except ValidationError as error:
-        raise UsageError(f"{path} holds a row that is no episode: {_first(error)}.") from None
-
-
-def cell_folders(out: Path) -> list[Path]:
-    """The folders of a results folder that hold a record, sorted by name."""
-    return sorted(path.parent for path in (out / CELLS).glob(f"*/{RECORD}"))
-
-
-def read_cells(out: Path) -> list[tuple[Record, list[EpisodeRow]]]:
-    """Every record of a results folder with its episode rows."""
-    records = [(folder, read_record(folder)) for folder in cell_folders(out)]
-    return [(record, read_rows(folder, record)) for folder, record in records]
-
-
 def write_cost(out: Path, name: str, record: CostRecord) -> None:
     """Store one cost measurement."""
     write_text(out / COST / f"{name}.json", record.model_dump_json(indent=1) + "\n")
 
 
-def read_costs(out: Path) -> list[CostRecord]:
-    """Every cost measurement of a results folder."""
-    return [_read(CostRecord, path) for path in sorted((out / COST).glob("*.json"))]
-
-
 def write_manifest(out: Path, manifest: Manifest) -> None:
     """Store what was asked for and what became of it."""
     write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-
-
-def read_manifest(out: Path) -> Manifest | None:
-    """What was asked for, or None in a folder of loose records."""
-    return _read(Manifest, out / MANIFEST) if (out / MANIFEST).exists() else None
-
-
-def _read(schema: type[M], path: Path) -> M:
-    try:
-        values = json.loads(path.read_text())
-        return schema.model_validate(values)
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
-    except json.JSONDecodeError:
-        raise UsageError(f"{path} is not JSON; delete it and run the benchmark again.") from None
-    except ValidationError as error:
-        found = values.get("schema_version") if isinstance(values, dict) else None
-        if found is not None and found != schema.model_fields["schema_version"].default:
-            raise UsageError(f"{path} has schema version {found}, which this robo-orl cannot read.") from None
-        raise UsageError(f"{path} is no {schema.__name__}: {_first(error)}.") from None
-
-
-def _first(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}"

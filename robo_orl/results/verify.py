@@ -1,53 +1,94 @@
-"""Compute every score of a record again from its episode rows, and every hash from what it was taken of."""
+"""Compute every score of a record from its episode rows, and every hash from what it was taken of."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import file_sha256
 from robo_orl.config import sha256_of
-from robo_orl.results.record import EpisodeRow, Record
-from robo_orl.results.store import cell_folders, read_manifest, read_record, read_rows
+from robo_orl.results.container import RECORDS
+from robo_orl.results.record import CostRecord, EpisodeRow, Record
+from robo_orl.results.store import Results, StoredCell, open_results
 from robo_orl.results.summary import summarise
 
 
-def verify(out: Path) -> dict[str, Any]:
-    """Check every cell of a results folder.
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked, and what contradicts itself. faults: cell, cost measurement or file -> sentences."""
 
-    Returns cells (how many), faults (cell folder -> sentences) and missing (asked for, but without a record).
+    cells: int
+    episodes: int
+    costs: int
+    faults: dict[str, list[str]]
+    missing: list[str]  # cells that the suite asks for and that have no record
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+
+def verify(folder: Path) -> Verification:
+    """Check every cell and cost measurement of a working folder or a container.
+
+    Raises UsageError where there is no such folder, or no result in it; damage is a fault.
     """
-    folders = cell_folders(out)
-    if not folders:
-        raise UsageError(f"{out} holds no records; `robo-orl bench --out {out}` writes some.")
-    found = {folder.name: faults(folder) for folder in folders}
-    keys = {folder.name.rsplit("-", 1)[-1] for folder in folders}
-    manifest = read_manifest(out)
-    planned = manifest.cells if manifest else []
-    missing = [f"{c.task} {c.regime} {c.policy} {c.size} seed {c.seed}" for c in planned if c.cell[:10] not in keys]
-    return {"cells": len(folders), "faults": {name: f for name, f in found.items() if f}, "missing": missing}
-
-
-def faults(folder: Path) -> list[str]:
-    """Every way in which the record in `folder` contradicts its rows or itself, one sentence each."""
+    folder = Path(folder)
     try:
-        record = read_record(folder)
-        rows = read_rows(folder, record)
+        results = open_results(folder)
+        manifest = results.manifest
     except UsageError as error:
-        return [str(error)]
+        if not folder.is_dir():
+            raise
+        return Verification(0, 0, 0, {folder.name: [str(error)]}, [])
+    if not results.cells and not results.costs:
+        raise UsageError(f"{folder} holds no records; `robo-orl bench --out {folder}` writes some.")
+    checked = {cell.name: _check(cell, results.packed) for cell in results.cells}
+    faults = {name: sentences for name, (_, _, sentences) in checked.items()} | _cost_faults(results)
+    present = {key for key, _, _ in checked.values()}
+    absent = [cell for cell in (manifest.cells if manifest else []) if cell.cell[:10] not in present]
+    if results.packed and (lost := sum(cell.state == "done" for cell in absent)):
+        faults[RECORDS] = [f"the suite has {lost} cell(s) done that have no record here: the file is cut."]
+    return Verification(
+        cells=len(results.cells),
+        episodes=sum(episodes for _, episodes, _ in checked.values()),
+        costs=sum(map(len, results.costs.values())),
+        faults={name: sentences for name, sentences in faults.items() if sentences},
+        missing=[f"{c.task} {c.regime} {c.policy} {c.size} seed {c.seed}" for c in absent],
+    )
+
+
+def faults(cell: StoredCell, packed: bool = False) -> list[str]:
+    """Every way in which a stored record contradicts its rows or itself, one sentence each."""
+    return _check(cell, packed)[2]
+
+
+def _check(cell: StoredCell, packed: bool) -> tuple[str, int, list[str]]:
+    """The short key of a cell, the number of its episodes, and its faults."""
+    try:
+        record = cell.record()
+        text, rows = cell.episodes(record), cell.rows(record)
+    except UsageError as error:
+        return cell.name.rsplit("-", 1)[-1], 0, [str(error)]
+    found = _hash_faults(record, text)
+    if not packed and not cell.name.endswith(record.cell[:10]):
+        found.append(f"the folder is called {cell.name}, the record says cell {record.cell[:10]}.")
+    return record.cell[:10], len(rows), found + _row_faults(record, rows) + _score_faults(record, rows)
+
+
+def _hash_faults(record: Record, episodes: str) -> list[str]:
     found = []
     stated = record.evaluation.episodes_sha256
-    if file_sha256(folder / record.evaluation.episodes_file) != stated:
+    if hashlib.sha256(episodes.encode()).hexdigest() != stated:
         found.append(f"{record.evaluation.episodes_file} has changed: its sha256 is not the record's {stated[:12]}...")
     if sha256_of(record.policy.config) != record.policy.digest:
         found.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
     if ("library" in record.policy.config) != (record.kind == "reference"):
         found.append(f"the record is of kind {record.kind}, its policy.config is not.")
-    if not folder.name.endswith(record.cell[:10]):
-        found.append(f"the folder is called {folder.name}, the record says cell {record.cell[:10]}.")
-    return found + _row_faults(record, rows) + _score_faults(record, rows)
+    return found
 
 
 def _row_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
@@ -68,15 +109,32 @@ def _row_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
 
 def _score_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
     try:
-        again = summarise(rows, record.task.stages)
+        scores = summarise(rows, record.task.stages)
     except ValueError as error:
         return [f"{error}."]
     return [
         f"evaluation.{name} is {_short(stated)}, the rows give {_short(value)}."
-        for name, value in again.items()
+        for name, value in scores.items()
         for stated in [getattr(record.evaluation, name)]
         if not _same(stated, value)
     ]
+
+
+def _cost_faults(results: Results) -> dict[str, list[str]]:
+    """Of the interleaved measurements. Their ratios are medians within a round, which no stored number gives back."""
+    try:
+        return {f"cost {record.key}": _part_faults(record) for record in results.cost_records}
+    except UsageError as error:
+        return {"cost": [str(error)]}
+
+
+def _part_faults(record: CostRecord) -> list[str]:
+    found = []
+    for row in record.rows:
+        total, parts = row.parameters.get("total"), {k: v for k, v in row.parameters.items() if k != "total"}
+        if total is not None and total != sum(parts.values()):
+            found.append(f"{row.policy}: the components sum to {sum(parts.values())} parameters, total says {total}.")
+    return found
 
 
 def _same(stated: Any, value: Any) -> bool:

@@ -227,7 +227,7 @@ def test_the_terminal_table_fits_80_columns_and_names_every_policy(quick_results
 
 
 def test_a_grid_of_costs_alone_is_a_table_of_costs_and_no_fault(tmp_path):
-    done = CliRunner().invoke(app, ["report", str(ROOT / "benchmarks/suites/cost_cpu"), "--out", str(tmp_path)])
+    done = CliRunner().invoke(app, ["report", str(ROOT / "results/cost_cpu"), "--out", str(tmp_path)])
     assert done.exit_code == 0 and (tmp_path / "cost.html").exists()
     assert "Nothing was trained here" in done.stdout and "relative to bc_flow" in done.stdout
     assert "iql_separate_full_ema" in done.stdout

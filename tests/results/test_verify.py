@@ -8,7 +8,7 @@ from cell_examples import example_record, example_rows
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
-from robo_orl.results.store import rows_text, write_cell, write_manifest
+from robo_orl.results.store import folder_cell, rows_text, write_cell, write_manifest
 from robo_orl.results.verify import faults, verify
 
 
@@ -31,8 +31,9 @@ def tamper(folder, *path, value):
 
 
 def test_a_consistent_record_has_no_fault(cell, tmp_path):
-    assert faults(cell) == []
-    assert verify(tmp_path) == {"cells": 1, "faults": {}, "missing": []}
+    assert faults(folder_cell(cell)) == []
+    found = verify(tmp_path)
+    assert (found.cells, found.episodes, found.faults, found.missing) == (1, 20, {}, [])
 
 
 @pytest.mark.parametrize(
@@ -48,20 +49,20 @@ def test_a_consistent_record_has_no_fault(cell, tmp_path):
 )
 def test_every_score_that_was_improved_by_hand_is_found(cell, path, value):
     tamper(cell, *path, value=value)
-    assert any(f"evaluation.{path[1]}" in fault for fault in faults(cell))
+    assert any(f"evaluation.{path[1]}" in fault for fault in faults(folder_cell(cell)))
 
 
 def test_a_changed_row_breaks_hash_and_score(cell):
     rows = example_rows()
     rows[1] = rows[1].model_copy(update={"success_once": True, "stages": [True, True]})
     (cell / "episodes.jsonl").write_text(rows_text(rows))
-    found = " ".join(faults(cell))
+    found = " ".join(faults(folder_cell(cell)))
     assert "sha256" in found and "success_once is 7/20" in found and "the rows give 8/20" in found
 
 
 def test_a_changed_policy_breaks_its_digest(cell):
     tamper(cell, "policy", "config", "backbone", "size", value="l")
-    assert "policy.digest" in faults(cell)[0]
+    assert "policy.digest" in faults(folder_cell(cell))[0]
 
 
 @pytest.mark.parametrize(
@@ -78,12 +79,12 @@ def test_rows_that_cannot_be_are_named(cell, change, sentence):
     rows = example_rows()
     rows[0] = rows[0].model_copy(update=change)
     (cell / "episodes.jsonl").write_text(rows_text(rows))
-    assert any(sentence in fault for fault in faults(cell))
+    assert any(sentence in fault for fault in faults(folder_cell(cell)))
 
 
 def test_missing_rows_are_one_fault(cell):
     (cell / "episodes.jsonl").unlink()
-    assert len(faults(cell)) == 1 and "Cannot read" in faults(cell)[0]
+    assert len(faults(folder_cell(cell))) == 1 and "Cannot read" in faults(folder_cell(cell))[0]
 
 
 def test_cells_that_the_suite_asked_for_and_nobody_ran_are_listed(cell, tmp_path):
@@ -92,7 +93,7 @@ def test_cells_that_the_suite_asked_for_and_nobody_ran_are_listed(cell, tmp_path
     ]
     suite = SuiteRef(name="quick", version=1)
     write_manifest(tmp_path, Manifest(suite=suite, description="", config={}, cells=asked))
-    assert verify(tmp_path)["missing"] == ["chain2 mg qc tiny seed 0"]
+    assert verify(tmp_path).missing == ["chain2 mg qc tiny seed 0"]
 
 
 def test_a_folder_without_records_is_a_usage_error(tmp_path):

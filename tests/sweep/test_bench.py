@@ -28,7 +28,8 @@ def test_a_suite_becomes_verified_records(presets, fakes, tmp_path):
     assert (summary["cells"], summary["done"], summary["computed"], summary["failed"]) == (3, 3, 3, [])
     # One data set for all, one training for two policies that only select differently.
     assert fakes.kinds() == ["cost", "data", "eval", "eval", "eval", "train", "train", "value-error"]
-    assert verify(tmp_path / "out") == {"cells": 3, "faults": {}, "missing": []}
+    found = verify(tmp_path / "out")
+    assert (found.cells, found.faults, found.missing) == (3, {}, [])
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
     assert records["critic"].value_errors.mean_absolute == 0.1 and records["control"].value_errors is None
     assert records["flow"].train.run == records["control"].train.run
@@ -84,7 +85,7 @@ def test_a_file_that_tuning_left_as_it_was_keeps_its_result_and_tells_the_trials
     assert bench(again, tmp_path / "out", workers=2, progress=False)["computed"] == 0 and fakes.calls() == before
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
     assert records["flow"].tuning.trials == 4
-    assert verify(tmp_path / "out")["faults"] == {}
+    assert verify(tmp_path / "out").faults == {}
 
 
 def test_the_first_blocks_of_a_suite_are_a_suite_and_the_others_follow(presets, fakes, tmp_path):
@@ -132,7 +133,7 @@ def test_a_killed_bench_takes_its_jobs_with_it_and_the_next_call_goes_on(presets
     summary = bench(suite, tmp_path / "out", workers=2, progress=False)
     assert summary["done"] == 3 and finished >= 1
     assert len(fakes.calls()) - before == 7 - finished  # what was finished before the kill is not run again
-    assert verify(tmp_path / "out")["faults"] == {}
+    assert verify(tmp_path / "out").faults == {}
 
 
 def test_jobs_do_not_outlive_a_killed_bench(presets, fakes, tmp_path):

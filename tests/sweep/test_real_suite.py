@@ -31,7 +31,8 @@ def test_a_small_suite_runs_verifies_and_is_not_run_again(tmp_path, monkeypatch)
     suite.write_text(yaml.safe_dump(SUITE))
     first = bench(str(suite), tmp_path / "out", progress=False)
     assert first["failed"] == [] and first["computed"] == 4
-    assert verify(tmp_path / "out") == {"cells": 4, "faults": {}, "missing": []}
+    found = verify(tmp_path / "out")
+    assert (found.cells, found.faults, found.missing) == (4, {}, [])
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
     assert records["qc"].value_errors is not None and records["bc"].value_errors is None
     flow, control = records["bc_flow"], records["bc_flow_best_of_n_untrained"]

@@ -46,7 +46,8 @@ def test_an_unknown_reference_or_setting_is_named(presets):
 
 def test_references_become_verified_records_of_their_kind(presets, fakes, tmp_path):
     bench(presets(groups=[GROUP]), tmp_path / "out", workers=2, progress=False)
-    assert verify(tmp_path / "out") == {"cells": 3, "faults": {}, "missing": []}
+    found = verify(tmp_path / "out")
+    assert (found.cells, found.faults, found.missing) == (3, {}, [])
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
     assert {name: record.kind for name, record in records.items()} == {
         "bc": "policy", "robomimic_bc_rnn_gmm": "reference", "theirs": "reference",
@@ -67,8 +68,8 @@ def test_a_record_cannot_pass_as_another_kind(presets, fakes, tmp_path):
         swapped = {'"kind": "policy"': '"kind": "reference"', '"kind": "reference"': '"kind": "policy"'}
         old = next(word for word in swapped if word in text)
         path.write_text(text.replace(old, swapped[old]))
-    assert all("kind" in sentences[0] for sentences in verify(out)["faults"].values())
-    assert len(verify(out)["faults"]) == 3
+    assert all("kind" in sentences[0] for sentences in verify(out).faults.values())
+    assert len(verify(out).faults) == 3
 
 
 def test_a_reference_in_a_file_is_the_reference(tmp_path):

@@ -82,7 +82,8 @@ def test_a_bench_trains_once_and_judges_on_each_task(presets, fakes, tmp_path):
     assert fakes.kinds() == ["data", "data", "eval", "eval", "train", "value-error", "value-error"]
     judged = [call["command"] for call in fakes.calls() if call["kind"] == "eval"]
     assert sorted(words[words.index("--task") + 1] for words in judged) == ["toy", "toy_long"]
-    assert verify(tmp_path / "out") == {"cells": 2, "faults": {}, "missing": []}
+    found = verify(tmp_path / "out")
+    assert (found.cells, found.faults, found.missing) == (2, {}, [])
     records = [record for record, _ in read_cells(tmp_path / "out")]
     assert len({record.train.run for record in records}) == 1 and {r.task.name for r in records} == set(WEIGHTS)
     assert all({s.task.name: s.weight for s in record.together} == WEIGHTS for record in records)

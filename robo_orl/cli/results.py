@@ -1,0 +1,67 @@
+"""The commands `robo-orl results ...`: packed results, and their verification."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robo_orl.cli.options import Json, show
+
+if TYPE_CHECKING:
+    from robo_orl.results.verify import Verification
+
+app = typer.Typer(help="Results: pack them into few files, unpack them, verify them.", no_args_is_help=True)
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="A working folder of `robo-orl bench`.")],
+    out: Annotated[Path | None, typer.Option(help="The container to write (default: results/SUITE).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the records, episodes and costs of a working folder as a container: four files instead of two a cell."""
+    from robo_orl.results.pack import default_out
+    from robo_orl.results.pack import pack as pack_folder
+
+    written = pack_folder(folder, out or default_out(folder))
+    show(written.to_json(), as_json)
+
+
+@app.command()
+def unpack(
+    container: Annotated[Path, typer.Argument(help="A folder that `robo-orl results pack` wrote.")],
+    out: Annotated[Path, typer.Option(help="The working folder to write, e.g. runs/SUITE; `bench` goes on there.")],
+    as_json: Json = False,
+) -> None:
+    """Write a container as a working folder, which `robo-orl bench --out` continues."""
+    from robo_orl.results.pack import unpack as unpack_container
+
+    show(unpack_container(container, out).to_json(), as_json)
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="Working folders of `bench` and containers.")],
+    as_json: Json = False,
+) -> None:
+    """Compute every score, hash and digest from the episode rows; one sentence a fault, exit 1 when there is one."""
+    from robo_orl.results.verify import verify as verify_folder
+
+    checked = {str(path): verify_folder(path) for path in paths}
+    show({path: found.to_json() for path, found in checked.items()}, as_json, lambda _: _print(checked))
+    if any(found.faults for found in checked.values()):
+        raise typer.Exit(1)
+
+
+def _print(checked: dict[str, Verification]) -> None:
+    for path, found in checked.items():
+        for name, sentences in found.faults.items():
+            for sentence in sentences:
+                print(f"robo-orl: {path}: {name}: {sentence}", file=sys.stderr)
+        counts = f"{found.cells} cells, {found.episodes} episodes, {found.costs} cost measurements"
+        absent = f", {len(found.missing)} cells not run" if found.missing else ""
+        faults = f"{len(found.faults)} with faults" if found.faults else "no fault"
+        print(f"{path}: {counts}{absent}: {faults}")

@@ -1,0 +1,29 @@
+"""Every result that is shipped in results/ is what its episodes say."""
+
+from pathlib import Path
+
+import pytest
+
+from robo_orl.results.container import FILES
+from robo_orl.results.store import open_results
+from robo_orl.results.verify import verify
+
+SHIPPED = sorted(path for path in (Path(__file__).parents[2] / "results").iterdir() if path.is_dir())
+
+
+def test_results_are_shipped():
+    assert {"quick", "methods", "parity", "cost"} <= {path.name for path in SHIPPED}
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_counts_hashes_and_digests_hold(folder):
+    assert {path.name for path in folder.iterdir()} <= set(FILES)
+    checked = verify(folder)
+    assert checked.faults == {}
+    assert checked.cells + checked.costs > 0
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_a_folder_is_named_after_its_suite(folder):
+    manifest = open_results(folder).manifest
+    assert manifest is None or manifest.suite.name == folder.name
