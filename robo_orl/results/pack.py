@@ -14,7 +14,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import full_disk_is_a_sentence, write_text
+from robo_orl.base.files import flush, write_text
+from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.results.container import FILES, Line, PackedTexts, is_container, read_container, write_container
 from robo_orl.results.store import (
     CELLS,
@@ -114,9 +115,11 @@ def _replaced(out: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `out` when the block ends well and vanishes when it does not."""
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{state}") for state in ("partial", "replaced"))
     try:
-        with full_disk_is_a_sentence(out):
+        with describe_os_errors(out):
             new.mkdir(parents=True)
             yield new
+            for path in (*new.iterdir(), new):
+                flush(path)
             if out.exists():
                 os.rename(out, old)
             os.rename(new, out)
