@@ -151,7 +151,11 @@ def test_a_folder_with_faults_is_not_packed(working, tmp_path):
 
 def test_a_broken_write_leaves_the_container_that_was_there(working, container, monkeypatch):
     before = {name: (container / name).read_bytes() for name in FILES}
-    monkeypatch.setattr("robo_orl.results.pack.read_container", lambda folder: (_ for _ in ()).throw(RuntimeError("broken")))
+
+    def broken(folder):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("robo_orl.results.pack.read_container", broken)
     with pytest.raises(RuntimeError, match="broken"):
         pack(working, container)
     assert {name: (container / name).read_bytes() for name in FILES} == before
