@@ -16,7 +16,15 @@ from robo_orl.config.presets import load_task
 from robo_orl.results.record import Manifest, PlannedCell, Record
 from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
 from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
-from robo_orl.sweep.collect import cost_key, describe_data, store_cell, store_cost, suite_ref, task_ref, tell_again
+from robo_orl.sweep.collect import (
+    cost_key,
+    describe_data,
+    store_cell,
+    store_cost,
+    suite_ref,
+    task_ref,
+    update_provenance,
+)
 from robo_orl.sweep.cost_grid import run_grid
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
 from robo_orl.sweep.ledger import Ledger
@@ -69,12 +77,11 @@ class Bench:
     def __init__(self, suite: SuiteConfig, cells: list[Cell], out: Path):
         self.suite, self.cells, self.out = suite, cells, out
         self.began = time.monotonic()
-        self.todo = []
+        self.records: dict[str, Record] = {}  # key of a cell -> its record, read once
         for cell in cells:
-            if (record := self._record(cell)) is None:
-                self.todo.append(cell)
-            else:
-                tell_again(suite, cell, record, out)
+            if (record := self._stored_record(cell)) is not None:
+                self.records[cell.key] = update_provenance(suite, cell, record, out)
+        self.todo = [cell for cell in cells if cell.key not in self.records]
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
         costs = cost_jobs(suite, out)
         self.costs = [job for job in costs if not job.output.exists()]
@@ -106,15 +113,12 @@ class Bench:
         return summary
 
     def _cell_jobs(self) -> list[Job]:
-        return in_order(job for cell in self.todo if not self._has_record(cell) for job in self.jobs[cell.key])
+        return in_order(job for cell in self.todo if cell.key not in self.records for job in self.jobs[cell.key])
 
-    def _record(self, cell: Cell) -> Record | None:
+    def _stored_record(self, cell: Cell) -> Record | None:
         folder = self.out / CELLS / cell.name
         record = read_record(folder) if (folder / RECORD).exists() else None
         return record if record and record.cell == cell.key else None
-
-    def _has_record(self, cell: Cell) -> bool:
-        return self._record(cell) is not None
 
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
         """Keep a job's result, and write the records that it completes."""
@@ -131,7 +135,8 @@ class Bench:
     def _store_if_complete(self, cell: Cell) -> None:
         jobs = self.jobs[cell.key]
         if self.ledger.complete(jobs):
-            store_cell(self.suite, cell, jobs, {job.kind: self.ledger.results[job.key] for job in jobs}, self.out)
+            results = {job.kind: self.ledger.results[job.key] for job in jobs}
+            self.records[cell.key] = store_cell(self.suite, cell, jobs, results, self.out)
 
     def _store_cost(self, job: Job, result: dict[str, Any]) -> None:
         cost = self.suite.cost
@@ -143,15 +148,17 @@ class Bench:
             Line(
                 title=(cell.task.name, cell.regime, cell.policy.name, cell.size, str(cell.seed)),
                 jobs=tuple(job.key for job in self.jobs.get(cell.key, ())),
-                stored=self._score(cell) if self._has_record(cell) else None,
+                stored=self._score(cell),
             )
             for cell in self.cells
         ]
         costs = [Line((self.suite.cost.task, "", "cost", self.cost_sizes[c.key], ""), (c.key,)) for c in self.costs]
         return cells + costs
 
-    def _score(self, cell: Cell) -> str:
-        score = read_record(self.out / CELLS / cell.name).evaluation.success_once
+    def _score(self, cell: Cell) -> str | None:
+        if cell.key not in self.records:
+            return None
+        score = self.records[cell.key].evaluation.success_once
         return f"{score.k} of {score.n} episodes"
 
     def _failures(self, states: dict[str, Progress]) -> dict[str, Failure]:
@@ -190,12 +197,12 @@ class Bench:
             policy=cell.policy.name,
             size=cell.size,
             seed=cell.seed,
-            state="failed" if failure else "done" if self._has_record(cell) else "missing",
+            state="failed" if failure else "done" if cell.key in self.records else "missing",
             reason=failure["reason"] if failure else "",
         )
 
     def _summary(self, failed: dict[str, Failure]) -> dict[str, Any]:
-        done = sum(self._has_record(cell) for cell in self.cells)
+        done = sum(cell.key in self.records for cell in self.cells)
         return {
             "suite": self.suite.name,
             "version": self.suite.version,

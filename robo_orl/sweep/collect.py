@@ -1,4 +1,4 @@
-"""From the results of a cell's jobs to its record."""
+"""Build the record of a cell from the results of its jobs, and the record of a cost measurement."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
 
 
 def describe_data(file: Path) -> dict[str, Any]:
-    """What a record says about a data file, as JSON."""
-    found = describe(file)
+    """The part of a record that describes a data file, as JSON."""
+    episodes = describe(file)["all"]
     return {
         "sha256": file_sha256(file),
-        "episodes": found["all"]["episodes"],
-        "frames": found["all"]["frames"],
-        "success": {"k": found["all"]["success_k"], "n": found["all"]["success_n"]},
+        "episodes": episodes["episodes"],
+        "frames": episodes["frames"],
+        "success": {"k": episodes["success_k"], "n": episodes["success_n"]},
     }
 
 
-def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[str, dict[str, Any]], out: Path) -> None:
-    """Write the record of a cell whose jobs are all done. results: by kind of job."""
+def store_cell(
+    suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[str, dict[str, Any]], out: Path
+) -> Record:
+    """Write and return the record of a cell whose jobs are all done. results: by kind of job."""
     evaluation = next(job for job in jobs if job.kind == EVALUATE)
     rows = parse_rows(evaluation.output / "episodes.jsonl")
     record = Record(
@@ -64,13 +66,15 @@ def store_cell(suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[st
         **_origin(),
     )
     write_cell(out / CELLS / cell.name, record, rows)
+    return record
 
 
-def tell_again(suite: SuiteConfig, cell: Cell, record: Record, out: Path) -> None:
-    """Bring what a stored record says about the suite and its tuning up to date: neither changes what was computed."""
-    told = record.model_copy(update={"suite": suite_ref(suite), "tuning": cell.tuning})
-    if told != record:
-        write_record(out / CELLS / cell.name, told)
+def update_provenance(suite: SuiteConfig, cell: Cell, record: Record, out: Path) -> Record:
+    """Store the suite and the tuning of today in a record, neither of which changes a result; returns the record."""
+    updated = record.model_copy(update={"suite": suite_ref(suite), "tuning": cell.tuning})
+    if updated != record:
+        write_record(out / CELLS / cell.name, updated)
+    return updated
 
 
 def store_cost(suite: SuiteConfig, task: TaskRef, batch_size: int, job: Job, result: dict[str, Any], out: Path) -> None:
@@ -82,17 +86,17 @@ def store_cost(suite: SuiteConfig, task: TaskRef, batch_size: int, job: Job, res
 
 
 def cost_key(job: Job) -> str:
-    """What a cost measurement is addressed by."""
+    """The address of a cost measurement."""
     return job.key.removeprefix(f"{COSTS}-")
 
 
 def suite_ref(suite: SuiteConfig) -> SuiteRef:
-    """What a record says about its suite."""
+    """The reference of a record to its suite."""
     return SuiteRef(name=suite.name, version=suite.version)
 
 
 def task_ref(task: Any) -> TaskRef:
-    """What a record says about its task."""
+    """The reference of a record to its task."""
     return TaskRef(
         name=task.name,
         digest=task.digest(),
@@ -105,13 +109,13 @@ def task_ref(task: Any) -> TaskRef:
 
 
 def _data(cell: Cell, result: dict[str, Any]) -> DataRef:
-    found = result["file"]
+    file = result["file"]
     return DataRef(
-        sha256=found["sha256"],
+        sha256=file["sha256"],
         seed=cell.data.seed,
-        episodes=found["episodes"],
-        frames=found["frames"],
-        success=Count(**found["success"]),
+        episodes=file["episodes"],
+        frames=file["frames"],
+        success=Count(**file["success"]),
     )
 
 
@@ -137,7 +141,7 @@ def _value_errors(result: dict[str, Any] | None) -> ValueErrors | None:
 
 
 def _only(schema: type, values: dict[str, Any]) -> Any:
-    """The fields of a schema out of a result that says more."""
+    """The schema filled from a result that holds more keys than it has fields."""
     return schema.model_validate({name: values[name] for name in schema.model_fields if name in values})
 
 

@@ -15,7 +15,7 @@ from interruptible import start_interruptible
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
-from robo_orl.results.store import read_cells, read_costs, read_manifest
+from robo_orl.results.store import read_cells, read_costs, read_manifest, read_record
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
 
@@ -53,6 +53,14 @@ def test_a_second_call_runs_nothing(presets, fakes, tmp_path):
     before = fakes.calls()
     summary = bench(suite, tmp_path / "out", workers=2, progress=False)
     assert fakes.calls() == before and summary["computed"] == 0 and summary["done"] == 3
+
+
+def test_the_record_of_a_cell_is_read_once(presets, fakes, tmp_path, monkeypatch):
+    suite = presets(groups=[GROUP])
+    first = bench(suite, tmp_path / "out", progress=False)
+    read = []
+    monkeypatch.setattr("robo_orl.sweep.bench.read_record", lambda folder: read.append(folder) or read_record(folder))
+    assert bench(suite, tmp_path / "out", progress=False)["done"] == first["cells"] == len(read) == len(set(read))
 
 
 def test_records_alone_are_enough(presets, fakes, tmp_path):
