@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/critic_cost.py [--sizes m l xl 1b] [--batch 64] [--precision bf16]
 
-Rows go to benchmarks/critic_cost.json as they are made; a second call makes what is missing. The table of docs/cost.md.
+Rows go to benchmarks/critic_cost.json as they are made; a second call makes what is missing.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ slows down slows all of them; a ratio is the median over rounds of the ratio to 
 by the clock and once by the time that this process had a processor: where others use the CPU too, the second says more.
 Rows go to benchmarks/evidence.json as they are made; a second call does what is missing there for this device, and
 --only does its experiments again. What needs a GPU is a row with the reason on a machine without one. --table prints
-the table of docs/cost.md from the rows.
+the table of docs/engineering/performance.md from the rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The combination lock of SHARSA (Park et al. 2025, arXiv:2506.04168, section 4): does error gather over the horizon?
 
     python benchmarks/lock.py [--horizons 16 64 256 512] [--steps 4000] [--seeds 2] --out benchmarks/lock.json
-    python benchmarks/lock.py --plot docs/lock.svg --out benchmarks/lock.json
+    python benchmarks/lock.py --plot docs/pictures/lock.svg --out benchmarks/lock.json
 
 H states in random order, each seen as ceil(log2 H) bits of a random number; of two actions one moves on, the other goes
 back to the start. Every step costs 1, the one that opens nothing; gamma is 1, and Q* is minus the steps that are left.

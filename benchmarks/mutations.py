@@ -1,6 +1,6 @@
 """Do the tests notice? Deliberate faults, each put into a copy of the package, and the tests that fail because of it.
 
-    python benchmarks/mutations.py [--only NAME ...] [--out docs/mutations.md]
+    python benchmarks/mutations.py [--only NAME ...] [--out docs/engineering/mutations.md]
 
 A fault is a replacement of source text that must occur exactly once; a fault that no longer applies, and one that no
 test catches, end the run with 1. Only the test files that a fault names are run, up to three failures. Each copy runs
@@ -119,8 +119,8 @@ def main() -> int:
 PREFACE = """# Do the tests notice?
 
 Each row is a fault that was put on purpose into a copy of the package, and the tests that then fail (the first few;
-the same tests pass without it). `python benchmarks/mutations.py --out docs/mutations.md` makes this page again, and
-ends with 1 where a fault goes unnoticed.
+the same tests pass without it). `python benchmarks/mutations.py --out docs/engineering/mutations.md` makes this page,
+and ends with 1 where a fault goes unnoticed.
 """
 
 if __name__ == "__main__":

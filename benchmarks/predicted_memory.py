@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/predicted_memory.py [--sizes tiny xs s] [--batch 64]
 
-Writes benchmarks/predicted_memory.json and prints the table of docs/cost.md. On a CPU both are bytes of torch tensors;
+Writes benchmarks/predicted_memory.json and prints its table. On a CPU both are bytes of torch tensors;
 on a GPU the measurement is torch.cuda.max_memory_allocated. Nothing here depends on the clock.
 """
 

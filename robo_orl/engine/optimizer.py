@@ -28,7 +28,7 @@ def make_optimizer(agent: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
         if trainable:
             groups.append({"name": name, "params": trainable, "lr": lr, "base_lr": lr})
     _check_groups(agent, groups)
-    # Fused: one kernel a tensor, a third of the time of torch's own choice on a CPU and no temporaries (docs/cost.md).
+    # Fused: one kernel a tensor, a third of the time of torch's own choice on a CPU and no temporaries.
     return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True)
 
 

@@ -1,0 +1,53 @@
+"""Hooks of mkdocs: the generated reference pages, and the numbers that pages take from results/ and benchmarks/.
+
+A page writes `{{ table(...) }}` or `{{ success(...) }}`; `numbers_of_results.py` and `numbers_of_benchmarks.py` have
+the functions. Nothing generated is in git.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+import numbers_of_benchmarks  # noqa: E402
+import numbers_of_results  # noqa: E402
+import reference  # noqa: E402
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add one page per room of the package to the section Reference."""
+    section = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
+    section.append({"Python": [{room: path} for room, path in reference.api_pages()]})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages."""
+    for path, text in reference.pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Fill in the numbers; a mistake names its page."""
+    if "{{" not in markdown:
+        return markdown
+    try:
+        return environment().from_string(markdown).render()
+    except Exception as error:
+        raise RuntimeError(f"{page.file.src_uri}: {error}") from error
+
+
+def environment() -> jinja2.Environment:
+    """Jinja2 with the functions of `numbers_of_results`; an unknown name is an error."""
+    env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    env.globals.update(numbers_of_results.FUNCTIONS, **numbers_of_benchmarks.FUNCTIONS)
+    return env

@@ -1,0 +1,255 @@
+"""The tables of benchmarks/*.json: what pages about the engine write between {{ and }}."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numbers_of_results import table
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def benchmark(name: str) -> Any:
+    """The content of benchmarks/NAME.json."""
+    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+
+
+# ----------------------------------------------------------------------------------------------------------- simulation
+
+
+def stepper() -> str:
+    """Control steps per second, in multiples of stock."""
+    columns = ("exact", "fast", "physics", "reset", "exact, picture every 8th step")
+    rows = [
+        [
+            task,
+            f"{row['rows']['stock']['per_s_median']:.0f}",
+            *(f"{row['rows'][c]['ratio_median']:.2f}" for c in columns),
+        ]
+        for task, row in sorted(benchmark("stepper")["rows"].items())
+    ]
+    return table(["task", "stock, steps per second", "exact", "fast", "physics alone", "reset", columns[-1]], rows)
+
+
+def rollout_loop() -> str:
+    """Our evaluation beside robomimic's rollout loop."""
+    rows = [
+        [task, f"{r['ratio_median']:.2f} ({r['ratio_min']:.2f} to {r['ratio_max']:.2f})",
+         f"{r['lent_ratio_median']:.2f} ({r['lent_ratio_min']:.2f} to {r['lent_ratio_max']:.2f})",
+         r["n"], r["successes_of_all"]]
+        for task, r in benchmark("rollout_loop")["rows"].items()
+    ]  # fmt: skip
+    return table(
+        ["task", "times robomimic's rate, as shipped", "with our resets and sensors", "episodes", "successes"], rows
+    )
+
+
+def closed_loop() -> str:
+    """Episodes of a trained policy under `exact` and `stock`."""
+    rows = [
+        [task, r["n"], r["identical_episodes"], " / ".join(map(str, r["successes"])), f"{r['decisions']:,}"]
+        for task, r in sorted(benchmark("closed_loop")["rows"].items())
+    ]
+    return table(["task", "episodes", "identical to the last bit", "successes, exact / stock", "decisions"], rows)
+
+
+def decision_time() -> str:
+    """Where a decision's time goes."""
+    parts = benchmark("scaling")["rows"]["profile"]["parts"]
+    return table(
+        ["part", "microseconds", "share"],
+        [[n, f"{p['us']:.0f}", f"{100 * p['share']:.0f} %"] for n, p in parts.items()],
+    )
+
+
+def fast_loop() -> str:
+    """Outcomes of `fast` beside those of `exact`."""
+    rows = [
+        [task, r["n"], f"{r['exact_successes']} / {r['fast_successes']}",
+         f"{r['only_exact_succeeds']} / {r['only_fast_succeeds']}",
+         f"{r['mcnemar_p']:.2f}", r["equal_lengths"]]
+        for task, r in benchmark("fast_loop")["rows"].items()
+    ]  # fmt: skip
+    return table(
+        ["task", "pairs", "successes, exact / fast", "only one succeeds", "McNemar's p", "equal lengths"], rows
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------- cost
+
+
+def claim() -> str:
+    """Every layout of a critic in one interleaved run on a CPU."""
+    rows = [
+        [f"`{r['policy']}`", f"{r['flops_relative']:.2f}" if "flops_relative" in r else "1.00",
+         f"{r.get('memory_relative', 1.0):.2f}", _quartiles(r["step_relative"], r["step_relative_quartiles"])]
+        for r in benchmark("claim")["rows"]
+    ]  # fmt: skip
+    return table(["layout", "FLOPs, x bc_flow", "peak memory, x bc_flow", "step time, x bc_flow"], rows)
+
+
+def critic_cost(size: str = "m") -> str:
+    """Predicted peak memory and FLOPs of layouts in bf16."""
+    rows = [r for r in benchmark("critic_cost")["rows"] if r["size"] == size]
+    base = rows[0]
+    cells = [
+        [f"`{r['policy']}`", gigabytes(r["memory"]["peak_bytes"]),
+         f"{r['memory']['peak_bytes'] / base['memory']['peak_bytes']:.2f}",
+         f"{r['flops'] / base['flops']:.2f}"]
+        for r in rows
+    ]  # fmt: skip
+    return table(["policy", "peak memory", "x bc_flow", "FLOPs, x bc_flow"], cells)
+
+
+def best_of_n() -> str:
+    """The time of one decision by the best of N samples."""
+    rows = []
+    for reads in ("vectors", "two cameras"):
+        for r in benchmark("best_of_n")[reads]["rows"]:
+            parts = [
+                f"{1e3 * r['parts_s'][p]:.1f} ms" if r["parts_s"].get(p) else ""
+                for p in ("backbone", "samples", "critic")
+            ]
+            rows.append(
+                [
+                    reads,
+                    r["candidates"],
+                    *parts,
+                    f"{1e3 * r['seconds']:.1f} ms",
+                    _quartiles(r["relative"], r["relative_quartiles"]),
+                ]
+            )
+    return table(["reads", "samples", "backbone", "sampling", "critic", "all", "x one sample"], rows)
+
+
+def largest_model() -> str:
+    """The largest backbone that fits a card, per policy."""
+    rows = benchmark("largest_model")["rows"]
+    cards, policies = list(dict.fromkeys(r["card"] for r in rows)), list(dict.fromkeys(r["policy"] for r in rows))
+    found = {(r["policy"], r["card"]): r["largest"] for r in rows}
+    cells = [
+        [f"`{p}`", *(f"{found[p, c]['backbone_parameters'] / 1e9:.2f} B ({found[p, c]['depth']})" for c in cards)]
+        for p in policies
+    ]
+    return table(["policy", *cards], cells)
+
+
+def predicted_memory(size: str = "s") -> str:
+    """Predicted and measured peaks on one process."""
+    rows = [
+        [f"`{r['policy']}`", f"{r['predicted_peak_bytes'] / 1e6:.2f} MB", f"{r['measured_peak_bytes'] / 1e6:.2f} MB"]
+        for r in benchmark("predicted_memory")["rows"]
+        if r["size"] == size
+    ]
+    return table(["policy", "predicted", "measured"], rows)
+
+
+def largest_prediction_error() -> str:
+    """'39 rows, largest error 0.005 %'."""
+    rows = benchmark("predicted_memory")["rows"]
+    return f"{len(rows)} rows, largest error {100 * max(abs(r['error']) for r in rows):.3f} %"
+
+
+def evidence() -> str:
+    """Each way of making a step cheaper, before and after."""
+    rows = []
+    for row in benchmark("evidence")["cpu"].values():
+        if "variants" in row:
+            variants = [_variant(name, v) for name, v in row["variants"].items()]
+            rows.append([row["what"], "<br>".join(variants), row["engine"]])
+    return table(["what", "variants", "the engine"], rows)
+
+
+def _variant(name: str, v: dict) -> str:
+    memory = f", {v['peak_bytes'] / 1e6:.0f} MB" if "peak_bytes" in v else ""
+    return f"{name}: {1e3 * v['cpu_seconds']:.3g} ms ({v['cpu_relative']:.2f}){memory}"
+
+
+# ----------------------------------------------------------------------------------------------------- beside robomimic
+
+
+def bc_training() -> str:
+    """Cloning beside robomimic's BC-Transformer, data loading included."""
+    rows = []
+    for r in benchmark("bc_training")["rows"]:
+        speed = r["speed"]["ours over robomimic_all"]
+        rows.append(
+            [
+                r["size"],
+                r["batch"],
+                f"{1e3 * r['ours_step_s']:.0f} ms",
+                f"{1e3 * r['robomimic_all_step_s']:.0f} ms",
+                _quartiles(speed["median"], speed["quartiles"]),
+            ]
+        )
+    return table(["size", "batch", "a step, ours", "robomimic", "observations per second, ours over robomimic"], rows)
+
+
+def image_loader() -> str:
+    """Reading pictures beside robomimic's data set."""
+    rows = [
+        [r["history"], f"{r['ours_windows_per_s']:.0f}", f"{r['robomimic_windows_per_s']:.0f}",
+         f"{r['ratio_median']} ({r['ratio_min']} to {r['ratio_max']})"]
+        for r in benchmark("image_loader")["rows"]
+    ]  # fmt: skip
+    return table(["frames per observation", "ours, windows/s", "robomimic, windows/s", "frames, ratio"], rows)
+
+
+def loader(content: str = "paired", batch: int = 64) -> str:
+    """Reading vectors beside robomimic's data set, per cache mode of it."""
+    rows = [
+        [r["robomimic_cache_mode"], f"{r['ratio_median']:.0f} ({r['ratio_min']:.0f} to {r['ratio_max']:.0f})"]
+        for r in benchmark("loader")["rows"]
+        if (r["content"], r["windows_per_batch"]) == (content, batch)
+    ]
+    return table(["robomimic's cache", "windows per second, ours over robomimic's"], rows)
+
+
+# -------------------------------------------------------------------------------------------------------------- oracles
+
+
+def lock() -> str:
+    """Errors of Q on the combination lock."""
+    rows = sorted(benchmark("lock")["rows"], key=lambda r: (r["horizon"], r["arm"]))
+    cells = [
+        [r["horizon"], r["arm"], *(_range(r[key]) for key in ("q_error", "td_error")), f"{r['opened']} of {r['of']}"]
+        for r in rows
+    ]
+    return table(["H", "learner", "error of Q", "TD error", "locks opened"], cells)
+
+
+def trunk_gradients(policy: str) -> str:
+    """'0.91 / 0.038': the gradient norms of critic and policy on the backbone that they share."""
+    row = benchmark("trunk_gradients")["rows"].get(policy)
+    if row is None:
+        return ""
+    critic = sum(value for name, value in row.items() if name != "actor")
+    return f"{critic:.2g} / {row['actor']:.2g}"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+def _quartiles(median: float, quartiles: Sequence[float]) -> str:
+    return f"{median:.2f} ({quartiles[0]:.2f} to {quartiles[1]:.2f})"
+
+
+def gigabytes(count: float) -> str:
+    """'0.611 GB'."""
+    return f"{count / 1e9:.3g} GB"
+
+
+FUNCTIONS = {
+    f.__name__: f
+    for f in (
+        benchmark, stepper, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost, best_of_n,
+        largest_model, predicted_memory, largest_prediction_error, evidence, bc_training, image_loader, loader, lock,
+        trunk_gradients, gigabytes,
+    )
+}  # fmt: skip

@@ -1,0 +1,243 @@
+"""The numbers of suites, read from results/ through `robo_orl.results.store`: what pages write between {{ and }}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from robo_orl.results.intervals import paired_test, wilson
+from robo_orl.results.record import CostRecord, CostRow, EpisodeRow, Record
+from robo_orl.results.store import read_cells, read_costs, read_manifest
+
+ROOT = Path(__file__).parents[2]
+Board = tuple[str, str]  # task, regime
+
+
+@cache
+def cells(suite: str) -> dict[tuple[str, str, str, str, int], tuple[Record, list[EpisodeRow]]]:
+    """(task, regime, policy, size, seed) -> the record of a cell and its episodes."""
+    return {(r.task.name, r.regime, r.policy.name, r.size, r.seed): (r, rows) for r, rows in read_cells(folder(suite))}
+
+
+def folder(suite: str) -> Path:
+    """The results of a suite in this repository."""
+    packed = ROOT / "results" / suite
+    return packed if packed.exists() else ROOT / "benchmarks" / "suites" / suite
+
+
+def progress(suite: str) -> str:
+    """'38 of 72 cells': the cells that were run, of those that the suite asks for."""
+    manifest = read_manifest(folder(suite))
+    return f"{len(cells(suite))} of {len(manifest.cells)} cells" if manifest else f"{len(cells(suite))} cells"
+
+
+# -------------------------------------------------------------------------------------------------------------- success
+
+
+def record(suite: str, task: str, regime: str, policy: str, size: str = "tiny", seed: int = 0) -> Record:
+    """One record; KeyError where the cell was not run."""
+    return cells(suite)[task, regime, policy, size, seed][0]
+
+
+def k(suite: str, task: str, regime: str, policy: str, size: str = "tiny", seed: int = 0) -> int:
+    """Successes."""
+    return record(suite, task, regime, policy, size, seed).evaluation.success_once.k
+
+
+def success(suite: str, task: str, regime: str, policy: str, size: str = "tiny", seed: int = 0) -> str:
+    """'43 of 50 [74, 93] %'."""
+    score = record(suite, task, regime, policy, size, seed).evaluation.success_once
+    return f"{score.k} of {score.n} {_percent(score.low, score.high)} %"
+
+
+def board(
+    suite: str,
+    policies: Sequence[str],
+    boards: Sequence[Board],
+    names: dict[str, str] | None = None,
+    size: str = "tiny",
+    **more: Callable[[str], str],
+) -> str:
+    """A table of successes with intervals: a row per policy, a column per (task, regime), then the columns `more`."""
+    header = ["policy", *(f"{task} `{regime}`" for task, regime in boards), *more]
+    rows = []
+    for policy in policies:
+        scores = [_score(suite, task, regime, policy, size) for task, regime in boards]
+        rows.append([(names or {}).get(policy, f"`{policy}`"), *scores, *(column(policy) for column in more.values())])
+    return table(header, rows)
+
+
+def horizons(suite: str, policies: Sequence[str], boards: Sequence[Board], critics: Sequence[str]) -> str:
+    """The same with a row per (task, regime), the decisions allowed and the critics' value errors."""
+    header = [
+        "data, task",
+        "decisions",
+        *(f"`{p}`" for p in policies),
+        "value error " + ", ".join(f"`{c}`" for c in critics),
+    ]
+    rows = []
+    for task, regime in boards:
+        known = [key for key in cells(suite) if key[:2] == (task, regime)]
+        errors = [value_error(suite, task, regime, c) for c in critics]
+        scores = [_score(suite, task, regime, policy, "tiny") for policy in policies]
+        rows.append(
+            [f"`{regime}` {task}", cells(suite)[known[0]][0].task.horizon, *scores, ", ".join(filter(None, errors))]
+        )
+    return table(header, rows)
+
+
+def sizes(
+    suite: str, policies: Sequence[str], names: Sequence[str], task: str, regime: str, critics: Sequence[str]
+) -> str:
+    """A row per size of the backbone."""
+    header = ["size", *(f"`{p}`" for p in policies), "value error " + ", ".join(f"`{c}`" for c in critics)]
+    rows = []
+    for size in names:
+        numbers = record(suite, task, regime, policies[0], size).train.parameters["backbone"]
+        errors = [value_error(suite, task, regime, c, size) for c in critics]
+        rows.append(
+            [
+                f"{size}, {numbers / 1e6:.1f}M",
+                *(_score(suite, task, regime, p, size) for p in policies),
+                ", ".join(errors),
+            ]
+        )
+    return table(header, rows)
+
+
+def seeds(
+    suite: str, policies: dict[str, tuple[str, str]], boards: Sequence[Board], which: Sequence[int] = (0, 1, 2)
+) -> str:
+    """A row per policy name -> (label, size): successes of every training seed, and the interval of their sum."""
+    rows = []
+    for policy, (label, size) in policies.items():
+        row = [label]
+        for task, regime in boards:
+            scores = [record(suite, task, regime, policy, size, seed).evaluation.success_once for seed in which]
+            low, high = wilson(sum(s.k for s in scores), sum(s.n for s in scores))
+            row.append(f"{', '.join(str(s.k) for s in scores)} {_percent(low, high)}")
+        rows.append(row)
+    return table(["", *(f"{task} `{regime}`" for task, regime in boards)], rows)
+
+
+def value_error(suite: str, task: str, regime: str, policy: str, size: str = "tiny") -> str:
+    """Mean absolute difference of a critic's values to the returns of the data; nothing where there is none."""
+    found = cells(suite).get((task, regime, policy, size, 0))
+    errors = found[0].value_errors if found else None
+    return f"{errors.mean_absolute:.2f}" if errors else ""
+
+
+def compared(suite: str, task: str, regime: str, first: str, second: str) -> dict:
+    """The exact paired test of two policies on the same start states."""
+    one, two = (cells(suite)[task, regime, policy, "tiny", 0][1] for policy in (first, second))
+    return paired_test([row.success_once for row in one], [row.success_once for row in two])
+
+
+def wins(suite: str, boards: Sequence[Board], base: str, level: float = 0.05) -> dict[str, int]:
+    """How often policies with a critic are better and worse than `base` on the same start states: {better, worse, of}.
+
+    Exact McNemar tests, with Holm's correction over the comparisons of each board.
+    """
+    counts = {"better": 0, "worse": 0, "of": 0}
+    for task, regime in boards:
+        critics = [key[2] for key, (r, _) in cells(suite).items() if key[:2] == (task, regime) and r.value_errors]
+        tests = sorted((compared(suite, task, regime, base, c) for c in critics), key=lambda t: t["p"])
+        counts["of"] += len(tests)
+        for rank, test in enumerate(tests):
+            if test["p"] * (len(tests) - rank) >= level:
+                break
+            counts["better" if test["difference"] > 0 else "worse"] += 1
+    return counts
+
+
+def _score(suite: str, task: str, regime: str, policy: str, size: str) -> str:
+    found = cells(suite).get((task, regime, policy, size, 0))
+    if found is None:
+        return ""
+    score = found[0].evaluation.success_once
+    return f"{score.k} {_percent(score.low, score.high)}"
+
+
+def _percent(low: float, high: float) -> str:
+    return f"[{100 * low:.0f}, {100 * high:.0f}]"
+
+
+# ----------------------------------------------------------------------------------------------------------------- cost
+
+
+@cache
+def costs(suite: str) -> dict[str, CostRecord]:
+    """Size -> the interleaved measurement of a suite at that size."""
+    return {record.rows[0].size: record for record in read_costs(folder(suite))}
+
+
+def cost_row(suite: str, size: str, policy: str) -> CostRow:
+    """One policy of a measurement; KeyError where it is not in it."""
+    rows = costs(suite)[size].rows if size in costs(suite) else []
+    row = next((row for row in rows if row.policy == policy), None)
+    if row is None:
+        raise KeyError(f"{suite} holds no cost of {policy} at size {size}")
+    return row
+
+
+def step_ratio(suite: str, size: str, policy: str) -> str:
+    """Step time over the measurement's first policy's."""
+    return f"{cost_row(suite, size, policy).step_relative:.2f}"
+
+
+def memory_ratio(suite: str, size: str, policy: str) -> str:
+    """Peak memory over the measurement's first policy's."""
+    return f"{cost_row(suite, size, policy).memory_relative:.2f}"
+
+
+def flops_ratio(suite: str, size: str, policy: str) -> str:
+    """FLOPs over the measurement's first policy's."""
+    return f"{cost_row(suite, size, policy).flops_relative:.2f}"
+
+
+def cost_board(suite: str, policies: Sequence[str], sizes: Sequence[str]) -> str:
+    """A table of step time and memory ratios: a row per policy, a column per size; the first row is absolute."""
+    rows = []
+    for policy in policies:
+        cells_of_row = []
+        for size in sizes:
+            try:
+                row = cost_row(suite, size, policy)
+            except KeyError:
+                cells_of_row.append("")
+                continue
+            absolute = f"{1e3 * row.step_s:.0f} ms, {_bytes(row.peak_memory_bytes)}"
+            relative = f"{row.step_relative:.2f}, {row.memory_relative:.2f}"
+            cells_of_row.append(absolute if policy == costs(suite)[size].rows[0].policy else relative)
+        rows.append([f"`{policy}`", *cells_of_row])
+    return table(["policy", *sizes], rows)
+
+
+def machine(suite: str, size: str) -> str:
+    """'NVIDIA H100 80GB HBM3, torch 2.11.0+cu130, batch 64'."""
+    found = costs(suite)[size]
+    device = found.hardware.accelerator or f"{found.hardware.cores} cores of {found.hardware.cpu}"
+    return f"{device}, torch {found.versions['torch']}, batch {found.batch_size}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count > 1e9 else f"{count / 1e6:.0f} MB"
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+FUNCTIONS = {
+    f.__name__: f
+    for f in (
+        progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, wins, step_ratio,
+        memory_ratio, flops_ratio, cost_board, cost_row, machine, table,
+    )
+}  # fmt: skip
