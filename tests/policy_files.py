@@ -1,4 +1,4 @@
-"""The shipped policy files as parameters of a test: every objective in the fast run, all topologies in the slow.
+"""The shipped policies as parameters of a test: base policies, and variants where they change what is tested.
 
 Those that see pictures have tests of their own (tests/engine/test_train_sees.py, test_vlm_train.py).
 """
@@ -14,32 +14,38 @@ from robo_orl.objectives import OBJECTIVES
 
 TOPOLOGIES = ("shared_detached", "separate_small", "separate")
 COMPARED = ("iql", "qc")  # whose topologies the suites compare
+OTHERS = (
+    "bc+flow", "bc+gaussian", "bc+gmm", "bc+bins", "bc+flow+best_of_n_untrained", "filtered_bc+flow", "mc_awr+flow",
+    "return_conditioned+flow", "iql+1step", "iql+l1",
+    *(f"{base}+{v}" for base in COMPARED for v in ("frozen", "full_ema", "hl_gauss", "separate+full_ema")),
+)  # fmt: skip
 
 
 def policy_files() -> list:
-    """Names of policies/, those that are not `distinct` marked slow."""
+    """Policies that see vectors, those that are not `distinct` marked slow."""
     return _slow_but_for(distinct())
 
 
 def one_an_objective() -> list:
-    """Names of policies/, those that are not named after an objective marked slow."""
+    """Policies that see vectors, those that are not named after an objective marked slow."""
     return _slow_but_for(OBJECTIVES)
 
 
 def distinct() -> list[str]:
-    """Names of policies/ without those that only lay another topology on one more objective."""
-    return [name for name in _blind() if not _repeats(name)]
+    """Policies that see vectors, without those that lay another topology on one more objective."""
+    others = [f"{base}+{topology}" for base in COMPARED for topology in TOPOLOGIES]
+    return sorted([*_bases(), *OTHERS, *others])
+
+
+def everything() -> list[str]:
+    """Every base policy that sees vectors, its topologies, and the variants of OTHERS."""
+    critics = [name for name in _bases() if name in OBJECTIVES and load_policy(name).critic]
+    return sorted({*distinct(), *(f"{name}+{topology}" for name in critics for topology in TOPOLOGIES)})
 
 
 def _slow_but_for(fast: Collection[str]) -> list:
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in _blind()]
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in everything()]
 
 
-def _blind() -> list[str]:
-    """The policies that see vectors only."""
+def _bases() -> list[str]:
     return [name for name in available("policies") if not load_policy(name).observation.cameras]
-
-
-def _repeats(name: str) -> bool:
-    base = next((name.removesuffix(f"_{t}") for t in TOPOLOGIES if name.endswith(f"_{t}")), None)
-    return base is not None and base not in COMPARED

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import ADDED, ActionHeadConfig, CriticConfig, PolicyConfig, SelectionConfig
+from robo_orl.config.presets import JOIN, written_name
 from robo_orl.models.action_heads import ACTION_HEADS, ActionHead
 from robo_orl.objectives import Objective
 
 
 def check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
-    """UsageError where objective, critic and action head cannot work together, or an option would do nothing."""
+    """UsageError where objective, critic and action head cannot work together, or an option would do nothing.
+
+    The sentence names the policy, and of a composed one the variants that may be left out.
+    """
+    try:
+        _check_policy(policy, objective, head)
+    except UsageError as error:
+        base, *variants = written_name("policies", policy.name).split(JOIN)
+        remedy = f" Or leave out {' or '.join(f'+{variant}' for variant in variants)}." if variants else ""
+        raise UsageError(f"policy '{JOIN.join([base, *variants])}': {error}{remedy}") from None
+
+
+def _check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
     check_action_head(policy.action_head, head, policy.selection if objective.values_actions else SelectionConfig())
     check_flow_steps(policy, objective, head)
     check_vlm(policy, head)
@@ -127,7 +140,8 @@ def check_critic(critic: CriticConfig, objective: Objective) -> None:
     }
     for name in (n for n, unused in idle.items() if unused):
         if getattr(critic, name) != type(critic).model_fields[name].default:
-            raise UsageError(f"critic.{name} does nothing here, {why[name]}: remove it.")
+            default = type(critic).model_fields[name].default
+            raise UsageError(f"critic.{name} does nothing here, {why[name]}: remove it, or set it to {default}.")
 
 
 def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selection: SelectionConfig) -> None:

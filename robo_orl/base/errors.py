@@ -19,13 +19,16 @@ class Interrupted(RunError):
     """Ctrl-C or SIGTERM ended the command; the message says where the same command continues (exit code 130)."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> UsageError:
+def unknown(
+    kind: str, name: str, known: Iterable[str], listed_by: str = "", suggested: Iterable[str] | None = None
+) -> UsageError:
     """The error for a name that is not among `known`, with the nearest one suggested.
 
-    listed_by: the command that lists them; of many, the message names only the nearest few.
+    listed_by: the command that lists them; of many, the message names only the nearest few. suggested: the names that
+    the nearest is taken from, by default those known.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+    near = difflib.get_close_matches(name, known if suggested is None else suggested, n=5, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     if listed_by and len(known) > MANY:
         others = f" Or {', '.join(near[1:])}?" if near[1:] else ""

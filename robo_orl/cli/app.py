@@ -37,8 +37,8 @@ from robo_orl.cli.profile import profile
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
 Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are YAML files in policies/ and tasks/;
-`robo-orl list policies` names them, `--set policy.critic.topology=separate` changes one thing, and
-`--presets DIR` adds a folder of your own of the same shape."""
+`robo-orl list` names them, `--policy qc+separate` joins a variant, `--set policy.optim.lr=3e-4` changes one
+value, and `--presets DIR` adds a folder of your own of the same shape."""
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_cli.app, name="data")
@@ -87,11 +87,11 @@ def doctor(as_json: Json = False) -> None:
 @app.command("list")
 def list_presets(
     kind: Annotated[
-        str, typer.Argument(help="policies, tasks, suites, sizes, objectives or references (default: all).")
+        str, typer.Argument(help="policies, variants, tasks, suites, sizes, objectives or references (default: all).")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """List what can be named: policies, tasks, suites, sizes, objectives, references."""
+    """List what can be named: policies and tasks, variants to join to them (qc+separate), suites, sizes and methods."""
     from robo_orl.cli.catalogue import KINDS, catalogue
     from robo_orl.cli.tables import listing
 
@@ -103,8 +103,8 @@ def list_presets(
 
 @app.command()
 def train(
-    policy: Annotated[str, typer.Option(help="Name of a file in policies/, or a path.")],
-    task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
+    policy: Annotated[str, typer.Option(help="A policy, e.g. qc or qc+separate, or the path of a file.")],
+    task: Annotated[str, typer.Option(help="A task, e.g. chain2 or chain2+40hz, or the path of a file.")],
     data: Annotated[Path, typer.Option(help="robomimic HDF5 file of that task.")],
     out: Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")],
     seed: Seed = 0,

@@ -2,62 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from robo_orl.config import SIZES, TaskConfig, parse
-from robo_orl.config.presets import available, preset_values
+from robo_orl.base.errors import UsageError
+from robo_orl.config import SIZES
+from robo_orl.config.presets import JOIN, NOUNS, available, load_task, load_variant, preset_values
 
-KINDS = ("policies", "tasks", "suites", "sizes", "objectives", "references")
-
-
-def catalogue(kind: str) -> list[dict[str, Any]]:
-    """Every entry of `kind` as a row for a table or for JSON."""
-    rows = {"policies": _policies, "tasks": _tasks, "suites": _suites, "sizes": _sizes, "objectives": _objectives,
-            "references": _references}  # fmt: skip
-    return rows[kind]()
+Row = dict[str, Any]
 
 
-def _policies() -> list[dict[str, Any]]:
+def catalogue(kind: str) -> list[Row]:
+    """Every entry of `kind`, a name in KINDS, as a row for a table or for JSON.
+
+    A file that cannot be read stands in its place, with the sentence that says why in `description`.
+    """
+    return KINDS[kind]()
+
+
+def _policies() -> list[Row]:
+    return _rows("policies", _policy, ("objective", "head", "critic"))
+
+
+def _policy(name: str) -> Row:
+    values = preset_values("policies", name)
+    critic = values.get("critic") or {}
+    return {
+        "objective": values.get("objective", {}).get("name", "bc"),
+        "head": values.get("action_head", {}).get("kind", "l1"),
+        "critic": critic.get("topology", "shared") if critic else "-",
+        "description": values.get("description", ""),
+    }
+
+
+def _tasks() -> list[Row]:
+    return _rows("tasks", _task, ("stages", "control_hz", "horizon"))
+
+
+def _task(name: str) -> Row:
+    task = load_task(name)
+    return {
+        "stages": len(task.stages),
+        "control_hz": task.control_hz,
+        "horizon": task.horizon,
+        "description": task.description,
+    }
+
+
+def _variants() -> list[Row]:
+    return [row for kind in ("policies", "tasks") for row in _variants_of(kind)]
+
+
+def _variants_of(kind: str) -> list[Row]:
+    def about(name: str) -> Row:
+        variant = load_variant(kind, name)
+        return {"of": NOUNS[kind], "changes": variant.changes(), "description": variant.description}
+
+    rows = _rows(f"{kind}/variants", about, ("of", "changes"))
+    return [row | {"name": f"{JOIN}{row['name']}", "of": NOUNS[kind]} for row in rows]
+
+
+def _suites() -> list[Row]:
+    return _rows("tasks/suites", lambda n: {"description": preset_values("tasks/suites", n).get("description", "")}, ())
+
+
+def _rows(kind: str, about: Callable[[str], Row], columns: tuple[str, ...]) -> list[Row]:
+    """A row per preset of `kind`; columns: what a broken file has no value for."""
     rows = []
-    for name in available("policies"):
-        values = preset_values("policies", name)
-        critic = values.get("critic") or {}
-        rows.append(
-            {
-                "name": name,
-                "objective": values.get("objective", {}).get("name", "bc"),
-                "head": values.get("action_head", {}).get("kind", "l1"),
-                "critic": critic.get("topology", "shared") if critic else "-",
-                "description": values.get("description", ""),
-            }
-        )
+    for name in available(kind):
+        try:
+            rows.append({"name": name} | about(name))
+        except UsageError as error:
+            rows.append({"name": name} | dict.fromkeys(columns, "-") | {"description": f"broken: {error}"})
     return rows
 
 
-def _tasks() -> list[dict[str, Any]]:
-    rows = []
-    for name in available("tasks"):
-        task = parse(TaskConfig, preset_values("tasks", name), f"task {name}")
-        rows.append(
-            {
-                "name": name,
-                "stages": len(task.stages),
-                "control_hz": task.control_hz,
-                "horizon": task.horizon,
-                "description": task.description,
-            }
-        )
-    return rows
-
-
-def _suites() -> list[dict[str, Any]]:
-    return [
-        {"name": name, "description": preset_values("tasks/suites", name).get("description", "")}
-        for name in available("tasks/suites")
-    ]
-
-
-def _sizes() -> list[dict[str, Any]]:
+def _sizes() -> list[Row]:
     from robo_orl.models.backbones.transformer import parameters_of_size
     from robo_orl.models.vlm.architectures import architecture, architectures
 
@@ -67,7 +87,7 @@ def _sizes() -> list[dict[str, Any]]:
     return [row | {"kind": "transformer"} for row in native] + [row | {"kind": "vlm"} for row in models]
 
 
-def _objectives() -> list[dict[str, Any]]:
+def _objectives() -> list[Row]:
     from robo_orl.objectives import OBJECTIVES
 
     return [
@@ -81,7 +101,18 @@ def _objectives() -> list[dict[str, Any]]:
     ]
 
 
-def _references() -> list[dict[str, Any]]:
+def _references() -> list[Row]:
     from robo_orl.robomimic.algorithms import ALGORITHMS
 
     return [{"name": name, "description": algorithm.description} for name, algorithm in ALGORITHMS.items()]
+
+
+KINDS: dict[str, Callable[[], list[Row]]] = {
+    "policies": _policies,
+    "variants": _variants,
+    "tasks": _tasks,
+    "suites": _suites,
+    "sizes": _sizes,
+    "objectives": _objectives,
+    "references": _references,
+}

@@ -36,9 +36,9 @@ def listing(kinds: dict[str, list[dict[str, Any]]]) -> None:
     for kind, rows in kinds.items():
         table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
         for column in rows[0] if rows else ():
-            table.add_column(
-                column.replace("_", " "), justify="right" if isinstance(rows[0][column], (int, float)) else "left"
-            )
+            widest = max(len(_text(row[column])) for row in rows) if column == "name" else None  # never shortened
+            justify = "right" if isinstance(rows[0][column], (int, float)) else "left"
+            table.add_column(column.replace("_", " "), justify=justify, overflow="fold", min_width=widest)
         for row in rows:
             table.add_row(*(f"{v:,}" if isinstance(v, int) else _text(v) for v in row.values()))
         console.print(table)

@@ -1,18 +1,79 @@
-"""Where policies/, tasks/ and launch/ are found, and how a name becomes a configuration."""
+"""The files in policies/, tasks/ and launch/, and how a name becomes a configuration.
+
+A name is that of a file (`qc`), a path (`mine.yaml`), or one of the two with variants joined to it (`qc+separate`,
+`mine.yaml+separate`): each variant is a file in policies/variants/ or tasks/variants/ whose keys are laid on the base.
+A composed policy or task is called by its parts joined with an underscore, in records and in names of files:
+`qc+separate` is `qc_separate`. Where no file has such a name it is read as the composed one.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse, read_yaml
+from robo_orl.config.policies import PolicyConfig
+from robo_orl.config.reading import deep_merge, parse, read_yaml
+from robo_orl.config.tasks import TaskConfig
 
 PRESETS_VARIABLE = "ROBO_ORL_PRESETS"  # set by --presets, inherited by the processes that a command starts
+JOIN = "+"
+NOUNS = {
+    "policies": "policy",
+    "policies/variants": "policy variant",
+    "tasks": "task",
+    "tasks/variants": "task variant",
+    "tasks/suites": "suite",
+    "tasks/tuned": "tuned file",
+    "launch": "launch file",
+}
+LISTED = {
+    "policies": "robo-orl list policies",
+    "policies/variants": "robo-orl list variants",
+    "tasks": "robo-orl list tasks",
+    "tasks/variants": "robo-orl list variants",
+    "tasks/suites": "robo-orl list suites",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An overlay that changes one axis of a policy or a task.
+
+    settings: its own keys, nested. removes: dotted keys that mean nothing beside its settings.
+    """
+
+    name: str
+    description: str
+    settings: dict[str, Any]
+    removes: tuple[str, ...] = ()
+
+    def changes(self) -> str:
+        """Its settings in one line, as --set would take them."""
+        return " ".join(f"{key}={_plain(value)}" for key, value in leaves(self.settings).items())
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name taken apart. path: the base's file."""
+
+    base: str
+    path: Path
+    variants: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return JOIN.join([self.base, *self.variants])
+
+
+# ------------------------------------------------------------------------------------------------------------- finding
 
 
 def preset_folders(kind: str) -> list[Path]:
-    """The folders that hold presets of `kind` ("policies", "tasks", "launch", "tasks/suites"), the user's own first."""
+    """The folders that hold presets of `kind`, a key of NOUNS or a folder beside them; the user's own come first."""
     package = Path(__file__).parents[1]
     roots = [Path(os.environ[PRESETS_VARIABLE])] if os.environ.get(PRESETS_VARIABLE) else []
     roots += [package / "presets_data", package.parent]  # an installed wheel, a source checkout
@@ -21,41 +82,175 @@ def preset_folders(kind: str) -> list[Path]:
 
 def available(kind: str) -> dict[str, Path]:
     """Name -> file of every preset of `kind`."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in preset_folders(kind):
         for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+            files.setdefault(path.stem, path)
+    return files
 
 
-def preset_values(kind: str, name: str) -> dict:
-    """The values of a preset given by name or by path, `extends` resolved."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else available(kind).get(name)
-    if path is None:
-        what = kind.rstrip("s").replace("policie", "policy").replace("tasks/suite", "suite")
-        raise unknown(what, name, available(kind), f"robo-orl list {kind.rpartition('/')[2]}")
-    return _resolve(kind, path, seen=())
+def has_variants(kind: str) -> bool:
+    """Whether presets of `kind` are composed."""
+    return f"{kind}/variants" in NOUNS
 
 
-def _resolve(kind: str, path: Path, seen: tuple[Path, ...]) -> dict:
+def take_apart(kind: str, name: str, beside: Path | None = None) -> Name:
+    """The base and the variants that `name` means. beside: a folder whose files are bases too.
+
+    Raises:
+        UsageError: there is no such base or variant.
+    """
+    bases = available(kind) | ({path.stem: path for path in beside.glob("*.yaml")} if beside else {})
+    if _is_path(name):
+        return Name(name, Path(name))
+    if name in bases:
+        return Name(name, bases[name])
+    known = available(f"{kind}/variants") if has_variants(kind) else {}
+    base, *variants = _split(name) if known else [name]
+    if base not in bases and not _is_path(base):
+        read = _read_underscores(name, bases, known) if not variants else None
+        if read is None:
+            suggested = [*bases, *(f"{b}{JOIN}{v}" for b in bases for v in known)]
+            raise unknown(NOUNS[kind], name, bases, LISTED.get(kind, ""), suggested=suggested)
+        base, variants = read
+    for variant in variants:
+        if variant not in known:
+            raise unknown(NOUNS[f"{kind}/variants"], variant, known, LISTED[f"{kind}/variants"])
+    return Name(base, bases.get(base, Path(base)), tuple(variants))
+
+
+def written_name(kind: str, stored: str) -> str:
+    """The name to type for a stored one: `qc_separate` is `qc+separate`; what nothing here is called stays."""
+    try:
+        return str(take_apart(kind, stored))
+    except UsageError:
+        return stored
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _split(name: str) -> list[str]:
+    """The parts of a composed name; a base given by path may have the joining sign in its folders."""
+    for ending in (".yaml", ".yml"):
+        path, stop, variants = name.rpartition(ending + JOIN)
+        if stop:
+            return [path + ending, *variants.split(JOIN)]
+    return name.split(JOIN)
+
+
+def _read_underscores(name: str, bases: Iterable[str], variants: Iterable[str]) -> tuple[str, list[str]] | None:
+    """Base and variants of a name whose parts are joined by underscores; the longest base that fits."""
+    for base in sorted(bases, key=len, reverse=True):
+        if name.startswith(f"{base}_") and (parts := _variants_in(name.removeprefix(f"{base}_"), variants)):
+            return base, parts
+    return None
+
+
+def _variants_in(text: str, variants: Iterable[str]) -> list[str] | None:
+    if text in variants:
+        return [text]
+    for variant in sorted(variants, key=len, reverse=True):
+        if text.startswith(f"{variant}_") and (others := _variants_in(text.removeprefix(f"{variant}_"), variants)):
+            return [variant, *others]
+    return None
+
+
+def stored_name(name: str) -> str:
+    """How records and files call a composed name: its parts joined with an underscore, of a path the file's name."""
+    base, *variants = [name] if _is_path(name) else _split(name)
+    return "_".join([Path(base).stem if _is_path(base) else base, *variants])
+
+
+# ----------------------------------------------------------------------------------------------------------- composing
+
+
+def preset_values(kind: str, name: str) -> dict[str, Any]:
+    """The values of a preset given by name or by path, `extends` resolved and variants laid on it."""
+    return _composed(kind, take_apart(kind, name), seen=())
+
+
+def load_variant(kind: str, name: str) -> Variant:
+    """A variant of `kind` ("policies" or "tasks") by the name of its file."""
+    path = available(f"{kind}/variants")[name]
+    values = read_yaml(path)
+    description, removes = values.pop("description", ""), values.pop("removes", [])
+    if not isinstance(removes, list) or not all(isinstance(key, str) for key in removes):
+        raise UsageError(f"{path}: removes is a list of keys, e.g. [critic.trunk_gradient].")
+    if "name" in values or "extends" in values:
+        raise UsageError(f"{path}: a variant has no name or extends of its own; give it only the keys that it changes.")
+    return Variant(name, str(description), values, tuple(removes))
+
+
+def _composed(kind: str, name: Name, seen: tuple[Path, ...]) -> dict[str, Any]:
+    values = _resolve(kind, name.path, seen)
+    if not name.variants:
+        return values
+    variants = [load_variant(kind, variant) for variant in name.variants]
+    _check_disjoint(f"{NOUNS[kind]} '{name}'", variants)
+    for variant in variants:
+        values = deep_merge(values, variant.settings)
+    for key in (key for variant in variants for key in variant.removes):
+        values = without(values, key.split("."))
+    return values | {"name": "_".join([values["name"], *name.variants])}
+
+
+def _resolve(kind: str, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise UsageError(f"{path} extends itself by way of {' -> '.join(p.stem for p in seen)}.")
     values = {"name": path.stem} | read_yaml(path)
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    known = available(kind) | {p.stem: p for p in path.parent.glob("*.yaml")}
-    if parent not in known:
-        listed_by = f"robo-orl list {kind.rpartition('/')[2]}"
-        raise unknown(f"{kind} preset that {path.name} extends", parent, known, listed_by)
-    return deep_merge(_resolve(kind, known[parent], (*seen, path)), values)
+    try:
+        name = take_apart(kind, str(parent), beside=path.parent)
+    except UsageError as error:
+        raise UsageError(f"{path} extends '{parent}': {error}") from None
+    return deep_merge(_composed(kind, name, (*seen, path)), values)
+
+
+def _check_disjoint(where: str, variants: list[Variant]) -> None:
+    """UsageError where two variants give one key different values, so that their order would decide."""
+    for one, other in combinations(variants, 2):
+        ours, theirs = leaves(one.settings), leaves(other.settings)
+        for key in ours.keys() & theirs.keys():
+            if one.name == other.name or ours[key] != theirs[key]:
+                raise UsageError(
+                    f"{where}: the variants '{one.name}' and '{other.name}' both set {key}; leave one of them out."
+                )
+
+
+def without(values: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """`values` without the key at `path`, which may be missing."""
+    key, *inner = path
+    if not inner:
+        return {k: v for k, v in values.items() if k != key}
+    nested = values.get(key)
+    return values | {key: without(nested, inner)} if isinstance(nested, dict) else values
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value of every value in nested dictionaries."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and value
+        flat |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def _plain(value: Any) -> str:
+    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list) else str(value)
+
+
+# ------------------------------------------------------------------------------------------------------------- loading
 
 
 def load_policy(name: str) -> PolicyConfig:
-    """A policy by the name of its file in policies/, or by path."""
-    return parse(PolicyConfig, preset_values("policies", name), f"policy {name}")
+    """A policy by its name (`qc`, `qc+separate`) or by path."""
+    return parse(PolicyConfig, preset_values("policies", name), f"policy '{name}'")
 
 
 def load_task(name: str) -> TaskConfig:
-    """A task by the name of its file in tasks/, or by path."""
-    return parse(TaskConfig, preset_values("tasks", name), f"task {name}")
+    """A task by its name (`chain2`, `chain2+40hz`) or by path."""
+    return parse(TaskConfig, preset_values("tasks", name), f"task '{name}'")

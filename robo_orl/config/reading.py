@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from yaml.constructor import SafeConstructor
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config.strict import Strict, T
@@ -36,7 +37,8 @@ def _sentence(schema: type[Strict], error: ValidationError, where: str) -> Usage
         fields = _fields_at(schema, path[:-1])
         prefix = ".".join(path[:-1])
         return UsageError(f"{where}: {unknown(f'key in {prefix}' if prefix else 'key', path[-1], fields)}")
-    return UsageError(f"{where}: {'.'.join(path) or 'value'}: {first['msg']}.")
+    fault = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return UsageError(f"{where}: {'.'.join(path) or 'value'}: {fault}.")
 
 
 def _fields_at(schema: Any, path: list[str]) -> list[str]:
@@ -67,18 +69,56 @@ def apply_overrides(values: dict, overrides: list[str]) -> dict:
 
 
 def _yaml(text: str, where: str) -> Any:
+    """The value of a YAML document; a key that stands twice in one mapping is refused."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        repeated = _repeated_key(node, set()) if node else ""
+        value = SafeConstructor().construct_document(node) if node else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if repeated:
+        raise UsageError(f"{where}: {repeated}; leave one of them out.")
+    return value
+
+
+def _repeated_key(node: yaml.Node, seen: set[int]) -> str:
+    """The first key that stands twice in one mapping below `node`, with its lines; "" where none does.
+
+    seen: the nodes that were looked at; an alias leads to one of them again.
+    """
+    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return ""
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        return next(filter(None, (_repeated_key(item, seen) for item in node.value)), "")
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        line = key.start_mark.line + 1
+        if (key.tag, key.value) in lines:
+            return f"the key '{key.value}' stands twice, in lines {lines[key.tag, key.value]} and {line}"
+        lines[key.tag, key.value] = line
+    return next(filter(None, (_repeated_key(value, seen) for _, value in node.value)), "")
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, whatever the locale; UsageError where it cannot be read or is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        byte, line = error.object[error.start], error.object[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{path} is not UTF-8 text: byte 0x{byte:02x} in line {line}; save it in UTF-8 (an editor's 'save with "
+            "encoding')."
+        ) from None
 
 
 def read_yaml(path: Path) -> dict:
     """A YAML file that holds a mapping."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    text = read_text(path)
     values = _yaml(text, str(path))
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold keys and values.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import product
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from robo_orl.config.presets import stored_name
 from robo_orl.config.strict import ADDED, Strict
 from robo_orl.config.tasks import Loop, StartBankName, View
 
@@ -14,7 +16,7 @@ class Choice(Strict):
     """A row of a suite: something by its name alone, or under another name with some settings changed."""
 
     use: str = Field(description="its name, or the path of a file")
-    name: str = Field("", description="how the row is called; default: the name of what it uses")
+    name: str = Field("", description="the name of the row; default: that of what it uses")
     set: dict[str, Any] = Field({}, description="laid on it, e.g. {critic: {topology: separate}}")
 
     @model_validator(mode="before")
@@ -22,9 +24,40 @@ class Choice(Strict):
     def _a_name_alone(cls, value: Any) -> Any:
         return {"use": value} if isinstance(value, str) else value
 
+    @property
+    def row(self) -> str:
+        """The name of the row, as records have it."""
+        return self.name or stored_name(self.use)
+
 
 class PolicyChoice(Choice):
-    """A policy: a file in policies/."""
+    """A policy: a file in policies/, alone or with variants joined to it (`qc+separate`)."""
+
+
+def _products(choices: Any) -> Any:
+    """The rows of a list in which `{use: [iql, qc], with: [separate, frozen]}` stands for all pairs, iql's first."""
+    if not isinstance(choices, list):
+        return choices
+    return [row for choice in choices for row in (_product(choice) if isinstance(choice, dict) else [choice])]
+
+
+def _product(choice: dict[str, Any]) -> list[Any]:
+    if "with" not in choice and not isinstance(choice.get("use"), list):
+        return [choice]
+    bases, variants = choice.get("use"), choice.get("with")
+    bases = bases if isinstance(bases, list) else [bases]
+    if "with" in choice and not (isinstance(variants, list) and variants):
+        raise ValueError(f"with is a list of variants, e.g. [separate, frozen], here {variants!r}")
+    if not all(isinstance(word, str) for word in [*bases, *(variants or [])]):
+        raise ValueError("use and with are lists of names")
+    names = ["+".join(parts) for parts in product(bases, variants or [])] if variants else bases
+    if choice.get("name") and len(names) > 1:
+        raise ValueError(f"name: '{choice['name']}' cannot be the name of {len(names)} rows")
+    others = {key: value for key, value in choice.items() if key not in ("use", "with")}
+    return [{"use": name, **others} for name in names]
+
+
+PolicyChoices = Annotated[list[PolicyChoice], BeforeValidator(_products)]
 
 
 class ReferenceChoice(Choice):
@@ -39,7 +72,7 @@ class GridConfig(Strict):
 
     tasks: list[str] = Field(min_length=1)
     regimes: list[str] = Field(min_length=1)
-    policies: list[PolicyChoice] = Field(min_length=1)
+    policies: PolicyChoices = Field(min_length=1)
     sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
     seeds: list[int] = Field([0], min_length=1, description="training seeds")
     references: list[ReferenceChoice] = Field(
@@ -89,7 +122,7 @@ class CostRequest(Strict):
     """One interleaved measurement; every row is relative to the first policy, which should be plain BC."""
 
     task: str
-    policies: list[PolicyChoice] = Field(min_length=2)
+    policies: PolicyChoices = Field(min_length=2)
     sizes: list[str] = Field([], description="one measurement per size; none: each policy's own")
     steps: int = Field(20, ge=5, description="timed steps of each policy")
     set: dict[str, Any] = {}
@@ -99,7 +132,7 @@ class CostGrid(Strict):
     """What training steps cost: policies x sizes x ZeRO stages, each beside the first policy, which is plain BC."""
 
     task: str = Field(description="its observations give the shapes; windows are synthetic")
-    policies: list[PolicyChoice] = Field(min_length=2)
+    policies: PolicyChoices = Field(min_length=2)
     sizes: list[str] = Field(min_length=1)
     zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
     steps: int = Field(20, ge=5, description="timed steps of each policy")

@@ -26,6 +26,7 @@ from robo_orl.config import (
     apply_overrides,
     deep_merge,
 )
+from robo_orl.config.presets import stored_name, written_name
 from robo_orl.results.record import Evaluation
 from robo_orl.results.store import CELLS, read_record
 from robo_orl.sweep.bench import Bench
@@ -69,11 +70,12 @@ class Plan:
         config = load_suite(suite)
         if not config.groups:
             raise UsageError(f"suite {config.name} trains nothing: there is nothing to tune.")
+        task = task and written_name("tasks", task)
         group = next((g for g in config.groups if task is None or task in g.tasks), config.groups[0])
-        known = {choice.name or Path(choice.use).stem: choice for g in config.groups for choice in g.policies}
-        names = [choice.name or Path(choice.use).stem for choice in group.policies]
+        known = {choice.row: choice for g in config.groups for choice in g.policies}
+        names = [choice.row for choice in group.policies]
         if policies is not None:
-            names = [name.strip() for name in policies.split(",") if name.strip()]
+            names = [stored_name(name.strip()) for name in policies.split(",") if name.strip()]
             if not names:
                 raise UsageError("--policies names no policy; leave it out for those of the suite's first group.")
         asked = [("policy of the suite", name, known) for name in names]

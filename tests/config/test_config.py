@@ -1,6 +1,9 @@
 """Configurations are values: validated with one sentence, merged, overridden, hashed."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,42 @@ def test_a_yaml_file_that_is_no_mapping_is_a_usage_error(tmp_path, text):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(UsageError, match="x.yaml"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "text, key, lines",
+    [
+        ("critic: {tau: 0.1}\noptim: {lr: 1}\ncritic: {tau: 0.2}\n", "critic", "1 and 3"),
+        ("optim: {lr: 1, steps: 2, lr: 3}\n", "lr", "1 and 1"),
+        ("groups:\n- a: 1\n  b: {c: 1}\n  a: 2\n", "a", "2 and 4"),
+    ],
+)
+def test_a_key_that_stands_twice_in_a_yaml_is_refused(tmp_path, text, key, lines):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"x.yaml: the key '{key}' stands twice, in lines {lines}"):
+        read_yaml(path)
+
+
+def test_a_key_may_override_one_that_is_merged_in(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4}\nd: *b\n")
+    assert read_yaml(path) == {
+        "a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 4, "y": 3}, "d": {"x": 1, "y": 3},
+    }  # fmt: skip
+
+
+def test_text_is_utf_8_whatever_the_locale(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_bytes("name: caf\u00e9\n".encode())
+    code = (
+        f"from pathlib import Path; from robo_orl.config import read_yaml; print(ascii(read_yaml(Path({str(path)!r}))))"
+    )
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "{'name': 'caf\\xe9'}\n"
+    path.write_bytes("a: 1\nname: caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"x.yaml is not UTF-8 text: byte 0xe9 in line 2; save it"):
         read_yaml(path)
 
 

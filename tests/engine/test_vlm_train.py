@@ -15,7 +15,7 @@ from robo_orl.config.presets import available, preset_values
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.train import train
 
-NAMES = [name for name in available("policies") if name.startswith("vla_")]
+NAMES = [*(name for name in available("policies") if name.startswith("vla_")), "vla_flow+lora", "vla_iql+insulated"]
 CHUNK = 4
 
 

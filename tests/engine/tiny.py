@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "data"))
 import synthetic  # noqa: E402
 
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge  # noqa: E402
-from robo_orl.config.presets import available, preset_values  # noqa: E402
+from robo_orl.config.presets import preset_values  # noqa: E402
 
 POLICY = {
     "name": "tiny",
@@ -35,11 +35,11 @@ CASES = {
 
 
 def shipped() -> dict[str, dict]:
-    """Every policy of policies/ on the native backbone, at this size."""
+    """Every shipped policy on the native backbone, at this size."""
+    from policy_files import everything
+
     small = POLICY | {"backbone": {"size": "tiny"}, "optim": POLICY["optim"] | {"steps": 4}}
-    return {
-        name: deep_merge(preset_values("policies", name), small) for name in available("policies") if name[:4] != "vla_"
-    }
+    return {name: deep_merge(preset_values("policies", name), small) for name in everything()}
 
 
 def write_data(path: Path, episodes: int = 6) -> Path:
