@@ -20,15 +20,20 @@ from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError,
 from robo_orl.cli import data as data_cli
 from robo_orl.cli import results as results_cli
 from robo_orl.cli.options import (
+    AcceptMismatch,
+    AfterSuccess,
+    ClipActions,
     EvalSets,
     Json,
     Loop,
     ReferenceSets,
+    Rewards,
     Seed,
     Sets,
     Workers,
     check_loop,
     check_starts,
+    reading_values,
     show,
     showing,
 )
@@ -116,25 +121,32 @@ def train(
     more: Annotated[
         list[str], typer.Option("--also", metavar="TASK=FILE[@WEIGHT]", help="One more task to learn. Repeatable.")
     ] = [],  # noqa: B006
+    clip_actions: ClipActions = False,
+    after_success: AfterSuccess = "cut",
+    rewards: Rewards = "auto",
+    accept_mismatch: AcceptMismatch = False,
     as_json: Json = False,
 ) -> None:
     """Train one policy. Under `accelerate launch -m robo_orl train ...` the same command runs on many processes."""
     from robo_orl.api import train_policy
 
-    values = {"seed": seed, "filter": mask, "tracker": tracker}
+    reading = reading_values(clip_actions, after_success, rewards, accept_mismatch)
+    values = {"seed": seed, "filter": mask, "tracker": tracker, "reading": reading}
     if more:
-        values["more"] = [_also(item) for item in more]
+        values["more"] = [_also(item) | {"reading": reading} for item in more]
     summary = train_policy(policy, task, data, out, settings, progress=showing(as_json), **values)
     if int(os.environ.get("RANK", 0)) == 0:
         show(summary, as_json)
 
 
 def _also(item: str) -> dict[str, Any]:
-    """TASK=FILE[@WEIGHT] as the values of a TaskData."""
+    """TASK=FILE[@WEIGHT] as the values of a TaskData; an existing file of the whole name has no weight in it."""
     from robo_orl.config.presets import preset_values
 
     name, equals, file = item.partition("=")
-    file, _, weight = file.partition("@")
+    weight = ""
+    if "@" in file and not Path(file).exists():
+        file, _, weight = file.rpartition("@")
     if not (name and equals and file):
         raise UsageError(f"--also takes TASK=FILE or TASK=FILE@WEIGHT, got '{item}'.")
     return {"task": preset_values("tasks", name), "data": file, "weight": weight or 1.0}

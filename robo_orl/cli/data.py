@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.cli.options import Json, Loop, Seed, Workers, check_loop, show, showing
+from robo_orl.cli.options import (
+    AcceptMismatch,
+    AfterSuccess,
+    ClipActions,
+    Json,
+    Loop,
+    Rewards,
+    Seed,
+    Workers,
+    check_loop,
+    reading_values,
+    show,
+    showing,
+)
 
 if TYPE_CHECKING:
     from robo_orl.config import View
+    from robo_orl.data.arrays import Reading
 
 app = typer.Typer(
     help="Demonstrations: generate, check, describe and replay robomimic HDF5 files.", no_args_is_help=True
@@ -94,14 +108,75 @@ def add_images(
 
 
 @app.command()
-def validate(file: Path, as_json: Json = False) -> None:
-    """Name every fault of a data file, one sentence each; exit 1 when there is one."""
-    from robo_orl.data.validate import faults
+def validate(
+    file: Path,
+    level: Annotated[
+        str, typer.Option(help="trains, replays, or robomimic (as robomimic writes it): that of the exit status.")
+    ] = "trains",
+    policy: Annotated[str, typer.Option(help="Only what this policy reads must be whole.")] = "",
+    task: Annotated[str, typer.Option(help="Also check that the file is of this task.")] = "",
+    clip_actions: ClipActions = False,
+    after_success: AfterSuccess = "cut",
+    rewards: Rewards = "auto",
+    accept_mismatch: AcceptMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Name every fault of a data file, one sentence each; exit 1 when one stands in the way of the level.
 
-    found = faults(file)
-    show({"file": str(file), "faults": found}, as_json, lambda _: print("\n".join(found) or f"{file}: no fault found."))
-    if found:
+    A file without a fault of the level `trains` trains with the same options, and a fault there is what `train` says.
+    """
+    from robo_orl.data.validate import LEVELS, examine
+
+    if level not in LEVELS:
+        raise unknown("level", level, LEVELS)
+    choice = reading_values(clip_actions, after_success, rewards, accept_mismatch)
+    findings = examine(file, _reading(policy, task, choice))
+    levels = {name: getattr(findings, name) for name in LEVELS}
+    if task and not levels["trains"]:
+        levels["trains"] += _task_faults(file, policy, task, choice)
+    result = {"file": str(file), "faults": levels[level], "levels": levels, "notes": findings.notes}
+    show(result, as_json, _print_findings)
+    if levels[level]:
         raise typer.Exit(1)
+
+
+def _print_findings(result: dict[str, Any]) -> None:
+    """The faults of the chosen level, then those that stand in the way of the other levels only, then notes."""
+    print("\n".join(result["faults"]) or f"{result['file']}: no fault found.")
+    said = set(result["faults"])
+    for name, sentences in result["levels"].items():
+        for sentence in (s for s in sentences if s not in said):
+            print(f"for {name}: {sentence}")
+        said |= set(sentences)
+    for note in result["notes"]:
+        print(f"note: {note}")
+
+
+def _reading(policy: str, task: str, choice: dict[str, Any]) -> Reading:
+    """What `policy` reads of the data of `task`; without them everything that every episode has."""
+    from robo_orl.config import DataReading, parse
+    from robo_orl.config.presets import load_policy, load_task
+    from robo_orl.data.arrays import Reading
+    from robo_orl.engine.task_data import policy_reading
+
+    chosen = parse(DataReading, choice, "validate")
+    if not policy:
+        return Reading(choice=chosen)
+    return policy_reading(load_policy(policy), load_task(task) if task else None, chosen)
+
+
+def _task_faults(file: Path, policy: str, task: str, choice: dict[str, Any]) -> list[str]:
+    """The sentence that refuses a file as data of a task."""
+    from robo_orl.config.presets import load_task
+    from robo_orl.data.cache import open_cache
+    from robo_orl.data.task_check import check_task
+
+    try:
+        arrays = open_cache(file, reading=_reading(policy or "bc", task, choice))
+        check_task(arrays, load_task(task), choice["accept_mismatch"])
+    except UsageError as error:
+        return [str(error)]
+    return []
 
 
 @app.command()

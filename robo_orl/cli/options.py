@@ -26,6 +26,26 @@ EvalSets = _sets("selection.num_samples=1")
 Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
 Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+ClipActions = Annotated[
+    bool, typer.Option("--clip-actions", help="Clip actions of the data to [-1, 1], as the controllers do; counted.")
+]
+AfterSuccess = Annotated[
+    str, typer.Option(help="cut: an episode of the data ends at its first success; keep: as it is stored.")
+]
+Rewards = Annotated[
+    str,
+    typer.Option(help="auto: recognise the scale of the data's rewards; as_is: as stored; success: 1 at the success."),
+]
+AcceptMismatch = Annotated[
+    bool,
+    typer.Option("--accept-mismatch", help="Take data that name another environment, robot or rate than the task."),
+]
+
+
+def reading_values(clip_actions: bool, after_success: str, rewards: str, accept_mismatch: bool) -> dict[str, Any]:
+    """The options of reading data as values of a DataReading."""
+    values = {"clip_actions": clip_actions, "after_success": after_success, "rewards": rewards}
+    return values | {"accept_mismatch": accept_mismatch}
 
 
 def show(result: dict[str, Any], as_json: bool, render: Callable[[dict], None] | None = None) -> None:

@@ -17,7 +17,7 @@ from robo_orl.config.policies import (
     Topology,
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
-from robo_orl.config.runs import Regime, RunConfig, TaskData
+from robo_orl.config.runs import DataReading, Regime, RunConfig, TaskData
 from robo_orl.config.strict import ADDED, Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
@@ -40,6 +40,7 @@ __all__ = [
     "CostGrid",
     "CostRequest",
     "CriticConfig",
+    "DataReading",
     "DataRequest",
     "EvaluationRequest",
     "ExtractionConfig",

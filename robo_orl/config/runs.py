@@ -13,11 +13,27 @@ from robo_orl.config.tasks import TaskConfig
 Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
 
 
+class DataReading(Strict):
+    """Choices in reading a data file, most of them for files that other software wrote."""
+
+    clip_actions: bool = Field(False, description="clip actions to [-1, 1], as the controllers do; counted")
+    after_success: Literal["cut", "keep"] = Field("cut", description="cut: an episode ends at its first success")
+    rewards: Literal["auto", "as_is", "success"] = Field(
+        "auto",
+        description="auto: rewards of another scale are scaled to 1 at success; as_is: the stored numbers; "
+        "success: 1 at the first success and else 0",
+    )
+    accept_mismatch: bool = Field(
+        False, description="train although the file names another environment, robot or control rate than the task"
+    )
+
+
 class TaskData(Strict):
     """One more task that a run learns, and its data."""
 
     task: TaskConfig
     data: str = Field(description="path of the HDF5 file")
+    reading: DataReading = Field(DataReading(), description="choices in reading it", json_schema_extra=ADDED)
     filter: str | None = Field(None, description="the episodes of this mask of the file only")
     weight: float = Field(1.0, gt=0, description="how often a pair is of this task, beside the others' weights")
 
@@ -28,6 +44,7 @@ class RunConfig(Strict):
     policy: PolicyConfig
     task: TaskConfig
     data: str = Field(description="path of the HDF5 file")
+    reading: DataReading = Field(DataReading(), description="choices in reading it", json_schema_extra=ADDED)
     filter: str | None = Field(None, description="train on the episodes of this mask of the file only")
     more: list[TaskData] = Field([], description="other tasks learned by the same policy", json_schema_extra=ADDED)
     weight: float = Field(1.0, gt=0, description="of `task` beside those in `more`", json_schema_extra=ADDED)

@@ -8,11 +8,11 @@ from torch import Tensor
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import ObservationConfig, PolicyConfig, TaskConfig
+from robo_orl.envs.observations import ACTION_DIM, OBJECT_SIZES, observation_sizes
 
-ACTION_DIM = 7
-PROPRIOCEPTION = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+__all__ = ["ACTION_DIM", "policy_spec", "synthetic_window", "task_spec"]
+
 WORDS = 32  # tokens of an instruction
-OBJECT_SIZES = {"chain": 74, "lift": 10, "can": 14, "square": 14, "stack": 23}  # of a scene's `object` observation
 
 
 def task_spec(task: TaskConfig) -> dict[str, int]:
@@ -20,10 +20,10 @@ def task_spec(task: TaskConfig) -> dict[str, int]:
 
     Raises UsageError for a scene from outside, whose observation only its simulator knows.
     """
-    if task.env not in OBJECT_SIZES:
+    sizes = observation_sizes(task)
+    if sizes is None:
         raise UsageError(f"{unknown('scene of known observation size', task.env, OBJECT_SIZES)} Give `spec` yourself.")
-    flag = int(task.env != "chain" and task.padding > 0)  # dead time is told to the policy; chain always has the flag
-    return PROPRIOCEPTION | {"object": OBJECT_SIZES[task.env] + flag}
+    return sizes
 
 
 def policy_spec(policy: PolicyConfig, task: TaskConfig) -> dict[str, int]:

@@ -12,6 +12,7 @@ mask/<name>         names of demos as bytes
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from pydantic import Field, ValidationError
 from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
 from robo_orl.config import ADDED, Loop, Strict, TaskConfig, View
+from robo_orl.data.layouts import other_file, other_folder
 
 FORMAT = 1
 IMAGE = "_image"
@@ -70,6 +72,11 @@ def provenance(file: h5py.File) -> Provenance | None:
         return None
     values = {k: attributes[k] for k in Provenance.model_fields if k in attributes}
     plain = {k: v.item() if hasattr(v, "item") else v for k, v in values.items()}
+    if plain.get("format", FORMAT) != FORMAT:
+        raise UsageError(
+            f"{file.filename} was written in format {plain['format']}, and this robo-orl reads format {FORMAT}: "
+            "read it with the version that wrote it, or generate it again."
+        )
     try:
         nested = {k: json.loads(plain[k]) for k in ("task", "versions", "view", "render") if k in plain}
         return Provenance.model_validate(plain | nested)
@@ -81,16 +88,35 @@ def provenance(file: h5py.File) -> Provenance | None:
 
 
 def demo_names(file: h5py.File) -> list[str]:
-    """demo_0, demo_1, ... by number, as robomimic orders them."""
-    return sorted(file["data"], key=lambda name: int(name.removeprefix("demo_")))
+    """The episodes: groups named demo_N, by number, as robomimic orders them."""
+    names = [name for name in file["data"] if name.startswith("demo_") and name[5:].isdecimal()]
+    return sorted(names, key=lambda name: int(name[5:]))
 
 
-def low_dim_keys(file: h5py.File) -> list[str]:
-    """The vector observations of a file, in the task's order where it is stored."""
+ALIASES = {"object": "object-state"}  # robomimic's name of a key -> robosuite's, which some converters keep
+
+
+def stored_name(obs: h5py.Group, key: str) -> str | None:
+    """The name under which a group of observations holds `key`; None where it does not."""
+    return next((name for name in (key, ALIASES.get(key)) if name is not None and name in obs), None)
+
+
+def low_dim_sizes(file: h5py.File) -> dict[str, int]:
+    """Key -> numbers a frame of the vectors (T, D) and numbers (T,) that every episode has, in the task's order."""
+    sizes: dict[str, int] = {}
+    demos = [file["data"][name]["obs"] for name in demo_names(file)]
+    common = set.intersection(*(set(obs) for obs in demos)) if demos else set()
+    for key in common | {key for key in ALIASES if all(stored_name(obs, key) for obs in demos)}:
+        data = demos[0][stored_name(demos[0], key)]
+        if isinstance(data, h5py.Dataset) and data.ndim in (1, 2) and data.dtype.kind in "fiu":
+            sizes[key] = data.shape[1] if data.ndim == 2 else 1
+    for key, alias in ALIASES.items():
+        if key in sizes:
+            sizes.pop(alias, None)
     attributes = file["data"].attrs
-    obs = file["data"][demo_names(file)[0]]["obs"]
-    order = json.loads(attributes["obs_keys"]) if "obs_keys" in attributes else sorted(obs)
-    return [key for key in order if obs[key].ndim == 2]
+    order = json.loads(attributes["obs_keys"]) if "obs_keys" in attributes else []
+    first = [key for key in order if key in sizes]
+    return {key: sizes[key] for key in (*first, *sorted(set(sizes) - set(first)))}
 
 
 def image_keys(file: h5py.File) -> list[str]:
@@ -99,19 +125,34 @@ def image_keys(file: h5py.File) -> list[str]:
     return sorted(key for key in obs if key.endswith(IMAGE) and obs[key].ndim == 4)
 
 
+def env_args(file: h5py.File) -> dict[str, Any]:
+    """robomimic's description of the environment; empty where the file has none that can be read."""
+    try:
+        values = json.loads(file["data"].attrs.get("env_args", "{}"))
+    except (ValueError, TypeError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def masks(file: h5py.File) -> dict[str, list[str]]:
     """Mask name -> names of its demos."""
-    return {name: [demo.decode() for demo in data[:]] for name, data in file.get("mask", {}).items()}
+    return {name: [_text(demo) for demo in data[:]] for name, data in file.get("mask", {}).items()}
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 @contextmanager
 def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
-    """Open for reading; what is missing or broken is a UsageError of one sentence."""
+    """Open for reading; a missing file and one in another format are a UsageError of one sentence."""
     path = Path(path)
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the HDF5 file in it.")
-    if not path.is_file():
+        raise UsageError(f"{path} {other_folder(path) or 'is a folder; give the HDF5 file in it'}.")
+    if not path.exists():
         raise UsageError(f"Data file {path} does not exist; `robo-orl data generate` makes one.")
+    if not path.is_file():
+        raise UsageError(f"{path} is a pipe or a device; give a regular HDF5 file.")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -121,9 +162,14 @@ def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """Why HDF5 refuses a file, in words."""
-    if "truncated" in str(error):
+    """The reason why HDF5 refuses a file, in words."""
+    text = str(error)
+    if isinstance(error, PermissionError) or error.errno == errno.EACCES:
+        return "cannot be read: this user has no permission to"
+    if "unable to lock file" in text or "already open for write" in text:
+        return "is open for writing in another process: wait until that has closed it, or stop it"
+    if "truncated" in text:
         return "is truncated: it ends before its contents do, so copy or generate it again"
-    if not h5py.is_hdf5(path):
-        return "is not an HDF5 file"
-    return f"cannot be read ({' '.join(str(error).split())[:120]})"
+    return other_file(path) or (
+        "is not an HDF5 file" if not h5py.is_hdf5(path) else f"cannot be read ({' '.join(text.split())[:120]})"
+    )

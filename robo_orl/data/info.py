@@ -10,7 +10,10 @@ import numpy as np
 
 from robo_orl.base.errors import UsageError
 from robo_orl.data import hdf5_schema as layout
-from robo_orl.data.cache import succeeded
+from robo_orl.data.arrays import Reading
+from robo_orl.data.conversion import succeeded
+from robo_orl.data.training_faults import training_notes
+from robo_orl.data.validate import total_faults
 
 
 def describe(path: Path | str) -> dict:
@@ -26,8 +29,9 @@ def describe(path: Path | str) -> dict:
 
 def _contents(file: h5py.File) -> dict:
     demos = {name: file["data"][name] for name in layout.demo_names(file)}
-    lengths = {name: int(demo.attrs["num_samples"]) for name, demo in demos.items()}
+    lengths = {name: len(demo["actions"]) for name, demo in demos.items()}
     success = {name: succeeded(demo) for name, demo in demos.items()}
+    notes = [*training_notes(file, Reading()), *total_faults(file, list(demos))]
     operators = defaultdict(list)
     for name, demo in demos.items():
         operators[str(demo.attrs.get("operator", ""))].append(name)
@@ -36,15 +40,16 @@ def _contents(file: h5py.File) -> dict:
         "all": _summary(list(demos), lengths, success),
         "masks": {mask: _summary(members, lengths, success) for mask, members in layout.masks(file).items()},
         "operators": {name: _summary(members, lengths, success) for name, members in sorted(operators.items())},
-        "obs": {key: int(first["obs"][key].shape[1]) for key in layout.low_dim_keys(file)},
+        "obs": layout.low_dim_sizes(file),
         "images": {key: list(first["obs"][key].shape[1:]) for key in layout.image_keys(file)},
         "action_dim": int(first["actions"].shape[1]),
         "stored_next_obs": "next_obs" in first,
-    }
+    } | ({"notes": notes} if notes else {})
 
 
 def _summary(members: list[str], lengths: dict[str, int], success: dict[str, bool]) -> dict:
-    """Counts of a group of demos; lengths are None where it is empty."""
+    """Counts of a group of demos; lengths are None where it is empty. A mask may name demos that are gone."""
+    members = [name for name in members if name in lengths]
     frames = np.array([lengths[name] for name in members])
     return {
         "episodes": len(members),

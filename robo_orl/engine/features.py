@@ -77,7 +77,7 @@ def key_of(agent: Agent, windows: PairedWindows) -> str:
     """The sha256 of everything that the features depend on."""
     backbone, words = agent.policy.backbone, windows.instructions
     asked = {
-        "data": windows.arrays.sha256,
+        "data": windows.arrays.frames_key,
         "size": backbone.size,
         "layers": backbone.layers,
         "precision": agent.policy.optim.precision,

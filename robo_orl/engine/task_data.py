@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from robo_orl.base.errors import unknown
-from robo_orl.config import RunConfig, TaskData
+from robo_orl.config import DataReading, PolicyConfig, RunConfig, TaskConfig, TaskData
 from robo_orl.config.instructions import training_sentences
-from robo_orl.data.cache import EpisodeArrays, check_pictures, check_task, open_cache
+from robo_orl.data.arrays import EpisodeArrays, Reading
+from robo_orl.data.cache import open_cache
+from robo_orl.data.task_check import check_pictures, check_task
 from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
+from robo_orl.envs.observations import observation_sizes
 
 
 def tasks_of(run: RunConfig) -> list[TaskData]:
     """The run's tasks with their data, the first one first."""
-    return [TaskData(task=run.task, data=run.data, filter=run.filter, weight=run.weight), *run.more]
+    return [
+        TaskData(task=run.task, data=run.data, reading=run.reading, filter=run.filter, weight=run.weight),
+        *run.more,
+    ]
 
 
 def task_number(run: RunConfig, task: str | None) -> int:
@@ -24,18 +32,32 @@ def task_number(run: RunConfig, task: str | None) -> int:
 
 
 def open_data(run: RunConfig) -> list[EpisodeArrays]:
-    """The data of every task, with what the policy sees of them.
+    """The data of every task, as far as the policy reads them; `notes` hold what a user should know of each.
 
-    Raises UsageError for data of another task, a missing camera, another resolution, an unknown key.
+    Raises UsageError for data that do not train, of another task, without a key or a camera that the policy reads, or
+    in another resolution.
     """
-    seen = run.policy.observation
     opened = []
     for source in tasks_of(run):
-        arrays = open_cache(source.data, seen.low_dim, seen.cameras)
-        check_task(arrays, source.task)
-        check_pictures(arrays, seen)
-        opened.append(arrays)
+        arrays = open_cache(source.data, reading=policy_reading(run.policy, source.task, source.reading))
+        notes = check_task(arrays, source.task, source.reading.accept_mismatch)
+        notes += check_pictures(arrays, run.policy.observation)
+        opened.append(replace(arrays, notes=(*notes, *arrays.adjusted.sentences(), *arrays.notes)))
     return opened
+
+
+def policy_reading(policy: PolicyConfig, task: TaskConfig | None, choice: DataReading) -> Reading:
+    """The parts of a task's data that a policy reads; task: None where it is unknown."""
+    from robo_orl.objectives import OBJECTIVES
+
+    seen, sizes = policy.observation, observation_sizes(task) if task is not None else None
+    return Reading(
+        keys=tuple(seen.low_dim) if seen.low_dim is not None else None,
+        offered=tuple(sizes) if sizes is not None else None,
+        cameras=tuple(seen.cameras),
+        rewards=OBJECTIVES[policy.objective.name].reads_rewards,
+        choice=choice,
+    )
 
 
 def sentences_of(run: RunConfig) -> list[list[str]]:

@@ -6,6 +6,7 @@ Called by `robo-orl train` in one process and by the same command under `acceler
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -167,6 +168,8 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator, memory_check: Ma
     if (out / "train.json").exists():
         return None
     if accelerator.is_main_process:
+        for note in dict.fromkeys(note for arrays in opened for note in arrays.notes):
+            print(f"robo-orl: data: {note}.", file=sys.stderr)
         write_run(out, run, spec)
         remove_partial(out)
     memory_before, _ = peak_memory()

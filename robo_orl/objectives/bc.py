@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class BC(Objective):
     """Behaviour cloning: imitate every frame of the data."""
 
+    reads_rewards = False
     routes = {"actor": "policy"}
     search = {"optim.weight_decay": (0.0001, 0.01)}  # it has no parameter of its own
 

@@ -46,6 +46,7 @@ class Objective:
     values_actions: ClassVar[bool] = True  # whether Q's second argument is an action chunk
     cut_short: ClassVar[bool] = False  # whether a timeout shortens a backup to the last frame, and does not drop it
     chooses: ClassVar[bool] = False  # whether its policy is to act by the best of several candidates, and else clones
+    reads_rewards: ClassVar[bool] = True  # whether rewards, or the success that they tell, are in its loss
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
     # Parameter -> (another one, the value of it at which the first does nothing).
     idle_beside: ClassVar[dict[str, tuple[str, Any]]] = {}

@@ -15,7 +15,9 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import read_json, write_json
 from robo_orl.config import ReferenceConfig, TaskConfig
 from robo_orl.data import hdf5_schema as layout
-from robo_orl.data.cache import EpisodeArrays, check_task, open_cache
+from robo_orl.data.arrays import EpisodeArrays
+from robo_orl.data.cache import open_cache
+from robo_orl.data.task_check import check_task
 from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
 from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
 from robo_orl.robomimic.algorithms import import_robomimic, quiet, robomimic_config

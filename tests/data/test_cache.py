@@ -8,9 +8,10 @@ import pytest
 from synthetic import SPEC, TASK, episode, write
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import CACHE_VARIABLE
+from robo_orl.base.os_errors import CACHE_VARIABLE
 from robo_orl.data import cache
-from robo_orl.data.cache import check_task, open_cache
+from robo_orl.data.cache import open_cache
+from robo_orl.data.task_check import check_task
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_conversion_that_fails_leaves_nothing(file, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_write_arrays", full)
+    monkeypatch.setattr(cache, "write_arrays", full)
     with pytest.raises(RunError, match="disk is full"):
         open_cache(file)
     assert [path.name for path in (cache.cache_folder() / "data").iterdir() if path.suffix != ".lock"] == []
@@ -124,5 +125,5 @@ def test_in_robomimics_own_files_a_timeout_with_done_is_no_terminal(file):
     arrays = open_cache(file)
     assert arrays.success.tolist() == arrays.terminal.tolist() == [True, False, True]
     assert arrays.stages.shape == (19, 0) and arrays.start_state.tolist() == [-1, -1, -1]
-    with pytest.raises(UsageError, match="does not say which task"):
-        check_task(arrays, TASK)
+    with pytest.raises(UsageError, match="'object' has 5 numbers, and in the simulator of lift 10"):
+        check_task(arrays, TASK.model_copy(update={"name": "lift", "env": "lift"}))

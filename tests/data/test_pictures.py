@@ -11,9 +11,10 @@ from synthetic import SPEC
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import ObservationConfig
 from robo_orl.data import hdf5
-from robo_orl.data.cache import check_pictures, open_cache
+from robo_orl.data.cache import open_cache
 from robo_orl.data.hdf5 import read_episode
 from robo_orl.data.info import describe
+from robo_orl.data.task_check import check_pictures
 from robo_orl.data.validate import faults
 from robo_orl.data.windows import PairedWindows
 

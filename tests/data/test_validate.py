@@ -64,9 +64,9 @@ BREAKS = {
     "The group 'data' holds no demo.": lambda file: [lose(f"data/{name}")(file) for name in list(file["data"])],
     "data/extra: demos are named": lambda file: file["data"].create_group("extra"),
     "demo_0/obs/object: holds NaN or infinity, first at frame 2.": put("data/demo_0/obs/object", (2, 1), np.nan),
-    "demo_0/actions: leaves [-1, 1], first at frame 4 (1.5).": put("data/demo_0/actions", (4, 0), 1.5),
+    "demo_0/actions: leaves [-1, 1], first at frame 4 (1.5); --clip-actions": put("data/demo_0/actions", (4, 0), 1.5),
     "demo_0/dones: holds values other than 0 and 1.": put("data/demo_0/dones", 5, 2),
-    "demo_1/rewards: has 8 frames, but num_samples says 9.": swap("data/demo_1/rewards", np.zeros(8, np.float32)),
+    "demo_1/rewards: has 8 frames, but the episode has 9.": swap("data/demo_1/rewards", np.zeros(8, np.float32)),
     "demo_1/rewards: has shape (9, 1), but 1 axes": swap("data/demo_1/rewards", np.zeros((9, 1), np.float32)),
     "demo_1/actions: has frames of shape (6,), but those of the first demo have (7,).": swap(
         "data/demo_1/actions", np.zeros((9, 6), np.float32)

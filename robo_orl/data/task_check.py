@@ -1,0 +1,139 @@
+"""Whether data belong to a task: by the file's own word where robo-orl wrote it, else by all that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from robo_orl.base.errors import UsageError
+from robo_orl.config import ObservationConfig, TaskConfig
+from robo_orl.data.arrays import EpisodeArrays
+from robo_orl.envs.make_env import ROBOT
+from robo_orl.envs.observations import ACTION_DIM, observation_sizes
+from robo_orl.envs.registry import scene_entry
+
+MISMATCH = "--accept-mismatch trains on it all the same"
+
+
+def check_task(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool = False) -> list[str]:
+    """Refuse data of another task than `task`; what could not be checked, one sentence each.
+
+    A file of other software does not name a task: then `task` is taken, and its environment, robot, control rate,
+    controller, action size and observation sizes are compared. accept_mismatch: a difference in these is a sentence,
+    except in sizes. Raises UsageError with the remedy.
+    """
+    recorded = arrays.task
+    if recorded is None:
+        return _check_other(arrays, task, accept_mismatch)
+    if recorded.digest() == task.digest():
+        return []
+    if recorded.name != task.name:
+        raise UsageError(f"{arrays.path} holds data for task {recorded.name}, but {task.name} was asked for.")
+    ours, theirs = task.model_dump(mode="json"), recorded.model_dump(mode="json")
+    key = next(k for k in {**ours, **theirs} if ours.get(k) != theirs.get(k))
+    raise UsageError(
+        f"{arrays.path} holds data for another definition of {task.name}: {key} is {theirs.get(key)!r} there "
+        f"and {ours.get(key)!r} here, so generate the data again."
+    )
+
+
+def _check_other(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool) -> list[str]:
+    _check_sizes(arrays, task)
+    different = list(_differences(arrays.env, task))
+    if different and not accept_mismatch:
+        raise UsageError(f"{arrays.path} is not of task {task.name}: {different[0]}; {MISMATCH}.")
+    unknown = list(_unchecked(arrays.env))
+    notes = [f"{arrays.path} does not name its task: {task.name} is taken from the command line"]
+    notes += [f"{sentence}, and is accepted" for sentence in different]
+    if unknown:
+        notes.append(f"it does not say {' nor '.join(unknown)}, which could not be compared with the task")
+    return notes
+
+
+def _check_sizes(arrays: EpisodeArrays, task: TaskConfig) -> None:
+    """UsageError where the policy would read or act in other sizes than the task's simulator has."""
+    if arrays.action_dim != ACTION_DIM:
+        raise UsageError(
+            f"{arrays.path} has actions of {arrays.action_dim} numbers, and {task.name} takes {ACTION_DIM} (position, "
+            "rotation, gripper)."
+        )
+    sizes = observation_sizes(task)
+    for key, size in arrays.spec.items() if sizes else ():
+        others = [k for k, s in arrays.spec.items() if sizes.get(k) == s]
+        remedy = f"leave it out with --set policy.observation.low_dim=[{','.join(others)}]"
+        if key not in sizes:
+            raise UsageError(
+                f"{arrays.path}: the policy reads '{key}', which the simulator of {task.name} does not provide (it has "
+                f"{', '.join(sizes)}): {remedy}."
+            )
+        if sizes[key] != size:
+            raise UsageError(
+                f"{arrays.path}: '{key}' has {size} numbers, and in the simulator of {task.name} {sizes[key]}: "
+                f"{remedy}."
+            )
+
+
+def _differences(env: dict[str, Any], task: TaskConfig) -> Iterator[str]:
+    """A sentence per statement of the file about its environment that does not hold for the task."""
+    settings = _settings(env)
+    name = env.get("env_name")
+    expected = scene_entry(task).robosuite_name
+    if name is not None and name != expected:
+        yield f"it was recorded in the environment {name}, and the task's is {expected}"
+    robots = settings.get("robots")
+    robots = robots[0] if isinstance(robots, list) and len(robots) == 1 else robots
+    if robots is not None and robots != ROBOT:
+        yield f"its robot is {robots}, and the task's is {ROBOT}"
+    rate = settings.get("control_freq")
+    if rate is not None and rate != task.control_hz:
+        yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"
+    kind = arm_controller(settings)
+    if kind.get("type") not in (None, "OSC_POSE"):
+        yield f"its controller is {kind['type']}, and the task's is OSC_POSE"
+    if kind.get("control_delta") is False or kind.get("input_type") == "absolute":
+        yield "its actions are absolute poses, and the task's controller takes deltas"
+
+
+def arm_controller(settings: dict[str, Any]) -> dict[str, Any]:
+    """The arm's controller of robosuite's settings: the old form, or the right arm of a composite one (1.5)."""
+    config = settings.get("controller_configs")
+    config = config[0] if isinstance(config, list) and config else config
+    if not isinstance(config, dict):
+        return {}
+    parts = config.get("body_parts", {})
+    arm = parts.get("right", parts.get("arms", {}).get("right")) if isinstance(parts, dict) else None
+    return arm if isinstance(arm, dict) else ({} if parts else config)
+
+
+def _settings(env: dict[str, Any]) -> dict[str, Any]:
+    settings = env.get("env_kwargs")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _unchecked(env: dict[str, Any]) -> Iterator[str]:
+    settings = _settings(env)
+    if "env_name" not in env:
+        yield "its environment"
+    if "robots" not in settings:
+        yield "its robot"
+    if "control_freq" not in settings:
+        yield "its control rate"
+    if not arm_controller(settings):
+        yield "its controller"
+
+
+def check_pictures(arrays: EpisodeArrays, expected: ObservationConfig) -> list[str]:
+    """Refuse pictures of another resolution than the policy's; a sentence where their renderer is unknown."""
+    for camera, pictures in arrays.images.items():
+        height, width = pictures.shape[1:3]
+        if (height, width) != (expected.image_size, expected.image_size):
+            raise UsageError(
+                f"{arrays.path} has pictures of {width} x {height} pixels of the camera '{camera}', and the policy "
+                f"takes {expected.image_size} x {expected.image_size}: set observation.image_size or render them again."
+            )
+    if arrays.images and arrays.render is None:
+        return [
+            "its pictures do not say which renderer made them: evaluation draws them with this machine's, in "
+            "robosuite's full look"
+        ]
+    return []
