@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import comb
 from statistics import fmean, median
 from typing import Any
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
-from robo_orl.results.intervals import score, two_level_bootstrap
+from robo_orl.results.intervals import median_interval, score, two_level_bootstrap
 from robo_orl.results.record import EpisodeRow, Record
 
 BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
@@ -108,19 +107,6 @@ def success(seeds: Sequence[Sequence[bool]]) -> dict[str, Any]:
         _, low_seeds, high_seeds = two_level_bootstrap([[float(outcome) for outcome in seed] for seed in seeds], 2_000)
         low, high, kind = min(low, low_seeds), max(high, high_seeds), "two-level"
     return {"k": pooled.k, "n": pooled.n, "rate": pooled.rate or 0.0, "low": low, "high": high, "interval": kind}
-
-
-def median_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Distribution-free interval of the median, at least 95 %, from order statistics; None under six values.
-
-    The number of values below the median is Binomial(n, 1/2) (Conover, Practical Nonparametric Statistics, 3.2).
-    """
-    n, ordered = len(values), sorted(values)
-    below, rank = 0.0, 0
-    while rank < n and below + comb(n, rank) / 2**n <= 0.025:
-        below += comb(n, rank) / 2**n
-        rank += 1
-    return (float(ordered[rank - 1]), float(ordered[n - rank])) if rank else (None, None)
 
 
 def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 from typing import Any
 
 from robo_orl.report.boards import bootstrapped
 from robo_orl.report.contents import Cells
-from robo_orl.results.intervals import paired_test, two_level_bootstrap, wilson
+from robo_orl.results.intervals import newcombe_paired, paired_test, two_level_bootstrap
 from robo_orl.results.record import EpisodeRow, Record
 
 RESAMPLES = 2_000
@@ -51,54 +50,16 @@ def compare(seeds: list[list[Pair]]) -> dict[str, Any] | None:
         low, high = min(low, low_seeds), max(high, high_seeds)
     returns = [[b.discounted_return - a.discounted_return for a, b in pairs] for pairs in seeds]
     return {
-        "n": test["n"],
+        "n": test.n,
         "seeds": len(seeds),
-        "wins": test["only_second"],
-        "losses": test["only_first"],
-        "difference": test["difference"],
+        "wins": test.only_second,
+        "losses": test.only_first,
+        "difference": test.difference,
         "low": low,
         "high": high,
-        "p": test["p"],
+        "p": test.p,
         "return_difference": bootstrapped(returns),
     }
-
-
-def newcombe_paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
-    """95 % interval of p_second - p_first on paired outcomes (Newcombe, Statistics in Medicine 1998, method 10).
-
-    Built from the two Wilson intervals, so that it keeps a width where every episode of both succeeded.
-    """
-    n = len(pairs)
-    both = sum(a and b for a, b in pairs)
-    only_second, only_first = sum(b and not a for a, b in pairs), sum(a and not b for a, b in pairs)
-    neither = n - both - only_second - only_first
-    p2, p1 = (both + only_second) / n, (both + only_first) / n
-    (l2, u2), (l1, u1) = wilson(both + only_second, n), wilson(both + only_first, n)
-    phi = _phi(both, only_second, only_first, neither)
-    below = (p2 - l2) ** 2 - 2 * phi * (p2 - l2) * (u1 - p1) + (u1 - p1) ** 2
-    above = (u2 - p2) ** 2 - 2 * phi * (u2 - p2) * (p1 - l1) + (p1 - l1) ** 2
-    difference = p2 - p1
-    return max(-1.0, difference - sqrt(max(below, 0.0))), min(1.0, difference + sqrt(max(above, 0.0)))
-
-
-def _phi(both: int, only_second: int, only_first: int, neither: int) -> float:
-    """The correlation of the 2 x 2 table with Newcombe's continuity correction; 0 where a margin is empty."""
-    margins = (both + only_second) * (only_first + neither) * (both + only_first) * (only_second + neither)
-    if margins == 0:
-        return 0.0
-    cross, n = both * neither - only_second * only_first, both + only_second + only_first + neither
-    corrected = max(cross - n / 2, 0.0) if cross > 0 else cross
-    return corrected / sqrt(margins)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Scandinavian Journal of Statistics 1979), in the order given."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
-        adjusted[i] = highest
-    return adjusted
 
 
 def verdict(row: dict[str, Any]) -> str:

@@ -6,12 +6,13 @@ from typing import Any
 
 from robo_orl import __version__
 from robo_orl.report.boards import board, group
-from robo_orl.report.compare import compare, holm, paired_by_seed, verdict
+from robo_orl.report.compare import compare, paired_by_seed, verdict
 from robo_orl.report.contents import Cells
 from robo_orl.report.costs import attach, cost_tables, pareto_front
 from robo_orl.report.headline import headline
 from robo_orl.report.published import published
 from robo_orl.report.trends import cell_speeds, horizon_trends, size_costs, size_trends, value_errors
+from robo_orl.results.intervals import holm
 from robo_orl.results.record import Record
 
 REPORT_VERSION = 1

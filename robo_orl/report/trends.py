@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from robo_orl.report.contents import Cells
@@ -161,7 +162,7 @@ def _share(value: float | None, base: float | None) -> float | None:
 def _fitted(policy: str, critic: bool, points: list[dict]) -> dict[str, Any]:
     points = sorted(points, key=lambda point: point["x"])
     fit = exponent_fit([p["x"] for p in points], [p["value"] for p in points])
-    return {"policy": policy, "critic": critic, "points": points, "fit": fit}
+    return {"policy": policy, "critic": critic, "points": points, "fit": asdict(fit) if fit else None}
 
 
 def cell_speeds(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The container of packed results: the cells of a suite in four files instead of two files a cell.
 
-    suite.json          what was asked for, as `bench` wrote it
+    suite.json          the manifest, as `bench` wrote it
     records.jsonl       one record a line, sorted by the name of its cell
     episodes.jsonl.gz   the episode rows, gzip; each begins with the key of its cell
     cost.jsonl          the cost measurements: {"kind": ..., "name": ..., "value": ...} a line

@@ -1,19 +1,34 @@
-"""Intervals and tests for success counts: numpy and closed forms, every random draw from an explicit seed."""
+"""Intervals and tests of success counts, lengths and returns: numpy and closed forms, every draw from a seed.
+
+k of n: `wilson`. A mean over training seeds and their episodes: `two_level_bootstrap`. Two policies on the same start
+states: `paired_test` for p, `newcombe_paired` for the interval of the difference, `holm` for many comparisons.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import comb, sqrt
 
 import numpy as np
+from einops import rearrange
 
 from robo_orl.results.record import Score
 
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
+# --------------------------------------------------------------------------------------------------------- proportions
+
+
 def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson, JASA 1927); (0, 1) where n is 0."""
+    """Wilson's score interval of a proportion p = k/n; (0, 1) where n is 0.
+
+        (p + z^2/2n  -+  z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927); in this form
+    equation 4 of Brown, Cai and DasGupta, Interval estimation for a binomial proportion, Statistical Science 16 (2001).
+    """
     if not 0 <= k <= n:
         raise ValueError(f"k of n needs 0 <= k <= n, got {k} of {n}")
     if n == 0:
@@ -31,23 +46,106 @@ def score(k: int, n: int) -> Score:
     return Score(k=k, n=n, low=low, high=high)
 
 
+# -------------------------------------------------------------------------------------------------------- paired counts
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """Two policies on n common start states; only_first: episodes that the first one alone solved."""
+
+    n: int
+    only_first: int
+    only_second: int
+    difference: float  # in success rate, second - first
+    p: float
+
+
+def paired_test(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
+    """McNemar's test in its exact form: the two-sided sign test on the pairs of which one policy alone succeeded.
+
+    Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
+    """
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"paired outcomes need equal lengths, got {len(a)} and {len(b)}")
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    difference = (only_second - only_first) / len(a) if len(a) else 0.0
+    return PairedTest(len(a), only_first, only_second, difference, sign_test(only_first, only_second))
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Two-sided p of `wins` against `losses` under a fair coin, min(1, 2 P(X <= min)) with X ~ Binomial(wins + losses,
+    1/2); 1 where there is nothing to compare."""
+    n, tail = wins + losses, min(wins, losses)
+    return min(1.0, 2 * sum(comb(n, i) for i in range(tail + 1)) / 2**n)
+
+
+def newcombe_paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
+    """95 % interval of p_second - p_first on paired outcomes, from the two Wilson intervals [l, u]:
+
+        d - sqrt((p2-l2)^2 - 2 phi (p2-l2)(u1-p1) + (u1-p1)^2),  d + sqrt((u2-p2)^2 - 2 phi (u2-p2)(p1-l1) + (p1-l1)^2)
+
+    It keeps a width where every episode of both succeeded. R. G. Newcombe, Improved confidence intervals for the
+    difference between binomial proportions based on paired data, Statistics in Medicine 17 (1998), method 10.
+    """
+    n = len(pairs)
+    both = sum(a and b for a, b in pairs)
+    only_second, only_first = sum(b and not a for a, b in pairs), sum(a and not b for a, b in pairs)
+    neither = n - both - only_second - only_first
+    p2, p1 = (both + only_second) / n, (both + only_first) / n
+    (l2, u2), (l1, u1) = wilson(both + only_second, n), wilson(both + only_first, n)
+    phi = _phi(both, only_second, only_first, neither)
+    below = (p2 - l2) ** 2 - 2 * phi * (p2 - l2) * (u1 - p1) + (u1 - p1) ** 2
+    above = (u2 - p2) ** 2 - 2 * phi * (u2 - p2) * (p1 - l1) + (p1 - l1) ** 2
+    difference = p2 - p1
+    return max(-1.0, difference - sqrt(max(below, 0.0))), min(1.0, difference + sqrt(max(above, 0.0)))
+
+
+def _phi(both: int, only_second: int, only_first: int, neither: int) -> float:
+    """The correlation of the 2 x 2 table with Newcombe's continuity correction; 0 where a margin is empty."""
+    margins = (both + only_second) * (only_first + neither) * (both + only_first) * (only_second + neither)
+    if margins == 0:
+        return 0.0
+    cross, n = both * neither - only_second * only_first, both + only_second + only_first + neither
+    corrected = max(cross - n / 2, 0.0) if cross > 0 else cross
+    return corrected / sqrt(margins)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for m comparisons, in the order given: the i-th smallest becomes max over j <= i of
+    min(1, (m - j + 1) p_j).
+
+    S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+# ---------------------------------------------------------------------------------------------------- means and medians
+
+
 def two_level_bootstrap(
     seeds: Sequence[Sequence[float]], resamples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
     """(mean, low, high) of a score over training seeds: seeds are drawn first, then episodes within each drawn seed.
 
-    seeds: per training seed the episodes' outcomes (0/1 or any number). With one seed only the episodes vary, and the
-    interval says nothing about another training run.
+    seeds: for each training seed the outcomes of its episodes (0/1 or any number). With one seed only the episodes
+    vary, and the interval covers no other training run. Percentile bootstrap with replacement at both levels, strategy
+    1 of Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8.
     """
     groups = [np.asarray(group, dtype=np.float64) for group in seeds]
     if not groups or any(len(group) == 0 for group in groups):
         raise ValueError("every training seed needs at least one episode")
     rng = np.random.default_rng(seed)
-    drawn_means = np.stack([_resampled_means(group, resamples * len(groups), rng) for group in groups])  # (S, R*S)
-    drawn_means = drawn_means.reshape(len(groups), resamples, len(groups))
-    which = rng.integers(len(groups), size=(resamples, len(groups)))  # (R, S): the seed in each slot
+    drawn_means = np.stack([_resampled_means(group, resamples * len(groups), rng) for group in groups])
+    drawn_means = rearrange(drawn_means, "seed (resample slot) -> seed resample slot", resample=resamples)
+    drawn_seeds = rng.integers(len(groups), size=(resamples, len(groups)))  # (resample, slot)
     slots = np.arange(len(groups))[None, :]
-    means = drawn_means[which, np.arange(resamples)[:, None], slots].mean(axis=1)
+    means = drawn_means[drawn_seeds, np.arange(resamples)[:, None], slots].mean(axis=1)
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(np.mean([group.mean() for group in groups])), float(low), float(high)
@@ -67,34 +165,54 @@ def _resampled_means(values: np.ndarray, count: int, rng: np.random.Generator) -
     return np.concatenate([values[rng.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
 
 
-def paired_test(first: Sequence[bool], second: Sequence[bool]) -> dict[str, float | int]:
-    """Exact McNemar test of two policies on the same start states: a sign test on the discordant pairs, two-sided.
+def mean_interval(
+    values: Sequence[float], statistic: Callable[[np.ndarray], float] = np.mean, resamples: int = 2_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """(value, low, high) of a statistic of lengths or returns, 95 % by a percentile bootstrap over the episodes.
 
-    Returns n, only_first, only_second (episodes that just one of them solved), difference (second - first) and p.
+    B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
-    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
-    if a.shape != b.shape:
-        raise ValueError(f"paired outcomes need equal lengths, got {len(a)} and {len(b)}")
-    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
-    return {
-        "n": len(a),
-        "only_first": only_first,
-        "only_second": only_second,
-        "difference": (only_second - only_first) / len(a) if len(a) else 0.0,
-        "p": sign_test(only_first, only_second),
-    }
+    data = np.asarray(values, dtype=np.float64)
+    if len(data) == 0:
+        raise ValueError("an interval needs at least one value")
+    rng = np.random.default_rng(seed)
+    drawn = [float(statistic(data[rng.integers(len(data), size=len(data))])) for _ in range(resamples)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(statistic(data)), float(low), float(high)
 
 
-def sign_test(wins: int, losses: int) -> float:
-    """Two-sided exact binomial p of `wins` against `losses` under a fair coin; 1 where there is nothing to compare."""
-    n, tail = wins + losses, min(wins, losses)
-    return min(1.0, 2 * sum(comb(n, i) for i in range(tail + 1)) / 2**n)
+def median_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Distribution-free interval of the median, at least 95 %, from order statistics; None under six values.
+
+    The number of values below the median is Binomial(n, 1/2): the interval is [x_(r), x_(n-r+1)] with the largest r of
+    which P(X <= r - 1) <= 0.025. W. J. Conover, Practical Nonparametric Statistics (1999), section 3.2.
+    """
+    n, ordered = len(values), sorted(values)
+    below, rank = 0.0, 0
+    while rank < n and below + comb(n, rank) / 2**n <= 0.025:
+        below += comb(n, rank) / 2**n
+        rank += 1
+    return (float(ordered[rank - 1]), float(ordered[n - rank])) if rank else (None, None)
+
+
+# ----------------------------------------------------------------------------------------------------------------- fits
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentFit:
+    """y = scale x^exponent through `points` points; low and high: the 95 % interval of the exponent."""
+
+    exponent: float
+    low: float
+    high: float
+    scale: float
+    points: int
 
 
 def exponent_fit(
     x: Sequence[float], y: Sequence[float], resamples: int = 2_000, level: float = 0.95, seed: int = 0
-) -> dict[str, float | int] | None:
-    """The exponent b of y = a x^b, by least squares in log-log, with a bootstrap interval over the points.
+) -> ExponentFit | None:
+    """The exponent b of y = a x^b, by least squares of log y on log x, with a bootstrap interval over the points.
 
     None where fewer than three distinct positive x remain: an exponent through two points has no interval.
     """
@@ -112,22 +230,9 @@ def exponent_fit(
     low, high = np.percentile(slopes, [tail, 100 - tail])
     exponent = _slope(log_x, log_y)
     scale = float(np.exp(log_y.mean() - exponent * log_x.mean()))
-    return {"exponent": exponent, "low": float(low), "high": float(high), "scale": scale, "points": len(points)}
+    return ExponentFit(exponent, float(low), float(high), scale, len(points))
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:
     centred = x - x.mean()
     return float((centred * (y - y.mean())).sum() / (centred * centred).sum())
-
-
-def mean_interval(
-    values: Sequence[float], statistic: Callable[[np.ndarray], float] = np.mean, resamples: int = 2_000, seed: int = 0
-) -> tuple[float, float, float]:
-    """(value, low, high) of a statistic of lengths or returns, 95 % by a percentile bootstrap over the episodes."""
-    data = np.asarray(values, dtype=np.float64)
-    if len(data) == 0:
-        raise ValueError("an interval needs at least one value")
-    rng = np.random.default_rng(seed)
-    drawn = [float(statistic(data[rng.integers(len(data), size=len(data))])) for _ in range(resamples)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(statistic(data)), float(low), float(high)

@@ -1,4 +1,4 @@
-"""What one cell of a benchmark leaves behind: a record with its counts, hashes and origin, and one row per episode.
+"""The result of one cell of a benchmark: a record with its counts, hashes and origin, and one row per episode.
 
 A record holds k and n, never k/n alone, and everything that `verify` needs to compute its scores again. The schema is
 versioned: a change that alters the meaning of a field raises SCHEMA_VERSION.
@@ -50,7 +50,7 @@ class Score(Count):
 
 
 class StageScore(Stored):
-    """One stage of a task: how often it was reached, and how often among the episodes that reached the one before."""
+    """One stage of a task: its count over all episodes, and over the episodes that reached the stage before."""
 
     name: str
     reached: Score
@@ -65,7 +65,7 @@ class EpisodeRow(Stored):
     seed: int = Field(description="seed of the policy's draws in this episode")
     success_once: bool
     success_at_end: bool
-    stages: list[bool] = Field(description="whether each stage was reached, in the task's order")
+    stages: list[bool] = Field(description="true for each stage that was reached, in the task's order")
     length: int = Field(ge=0, description="decisions until success or time-out")
     discounted_return: float = Field(description="sum of gamma^t r_t with the gamma of the evaluation")
     wall_s: float = Field(ge=0, description="seconds from reset to the end, shared pool included")
@@ -96,16 +96,16 @@ class Evaluation(Stored):
     seed: int
     restarts: int = Field(0, ge=0, description="episodes run again after a worker died")
     wall_s: float = Field(ge=0)
-    sentences: list[str] = Field([], description="what the policy was told, by turns")
-    render: dict[str, Any] | None = Field(None, description="what made the pictures that the policy saw")
-    render_difference: str | None = Field(None, description="how that differs from what made the training data's")
+    sentences: list[str] = Field([], description="the instructions that the policy read, in turns")
+    render: dict[str, Any] | None = Field(None, description="the renderer of the pictures that the policy saw")
+    render_difference: str | None = Field(None, description="its differences from the renderer of the training data")
 
 
 # --------------------------------------------------------------------------------------------------------------- origin
 
 
 class SuiteRef(Stored):
-    """The suite that asked for a cell."""
+    """The suite that a cell belongs to."""
 
     name: str
     version: int
@@ -144,11 +144,11 @@ class TaskShare(Stored):
     """One of several tasks that a policy learned at once."""
 
     task: TaskRef
-    weight: float = Field(gt=0, description="how often a pair was of it, beside the others' weights")
+    weight: float = Field(gt=0, description="its share of the pairs, relative to the weights of the other tasks")
 
 
 class DataRef(Stored):
-    """What was learned from."""
+    """The data that a policy learned from."""
 
     sha256: str
     seed: int
@@ -158,8 +158,8 @@ class DataRef(Stored):
     filter: str | None = Field(None, description="the file's mask that training was limited to")
 
 
-class Training(Stored):
-    """The cost of learning, as measured while the cell ran (beside whatever else ran on the machine)."""
+class TrainingCost(Stored):
+    """The cost of a training, measured while the cell ran, beside whatever else ran on the machine."""
 
     run: str = Field(description="key of the trained run; variants that differ in selection only share it")
     steps: int = Field(ge=1)
@@ -169,13 +169,13 @@ class Training(Stored):
     samples_per_s: float = Field(ge=0)
     step_s_median: float = Field(ge=0)
     peak_memory_bytes: int | None
-    peak_memory_kind: str = Field(description="what peak_memory_bytes counts: cuda_allocated, process_rss ...")
+    peak_memory_kind: str = Field(description="the quantity in peak_memory_bytes: cuda_allocated, process_rss ...")
     parameters: dict[str, int] = Field(
         description="backbone, action_head, critic, target (of a reference: its own networks); they sum to 'total'"
     )
 
     @model_validator(mode="after")
-    def _parameters_sum(self) -> Training:
+    def _parameters_sum(self) -> TrainingCost:
         parts = sum(count for name, count in self.parameters.items() if name != "total")
         if parts != self.parameters.get("total"):
             raise ValueError(f"parameters: the components sum to {parts}, total says {self.parameters.get('total')}")
@@ -200,7 +200,7 @@ class CostRow(Stored):
 
 
 class ValueErrors(Stored):
-    """How far the critic is from the Monte-Carlo return of the data."""
+    """The distance of the critic's values from the Monte-Carlo returns of the data."""
 
     n: int = Field(ge=1, description="frames compared")
     mean_absolute: float = Field(ge=0)
@@ -227,10 +227,10 @@ class Record(Stored):
     size: str
     seed: int
     data: DataRef
-    train: Training
+    train: TrainingCost
     evaluation: Evaluation
     value_errors: ValueErrors | None = None
-    tuning: Tuning | None = Field(None, description="the search that chose the settings; None: none was asked for")
+    tuning: Tuning | None = Field(None, description="the search that chose the settings; None: the suite names none")
     together: list[TaskShare] | None = Field(
         None, description="all tasks that the policy learned, `task` among them; None: this one alone"
     )
@@ -256,7 +256,7 @@ class CostRecord(Stored):
 
 
 class PlannedCell(Stored):
-    """A cell that a suite asked for, and what became of it."""
+    """A cell of a suite, and its state."""
 
     cell: str
     task: str
@@ -269,12 +269,12 @@ class PlannedCell(Stored):
 
 
 class Manifest(Stored):
-    """suite.json of a results folder: everything that was asked for, so that a gap is seen as one."""
+    """suite.json of a results folder: every cell of the suite, so that a report can name those without a record."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     suite: SuiteRef
     description: str
     config: dict[str, Any] = Field(description="the resolved SuiteConfig")
     cells: list[PlannedCell]
-    costs: list[str] | None = Field(None, description="keys of its interleaved cost measurements; None: not told")
+    costs: list[str] | None = Field(None, description="keys of its interleaved cost measurements; None: not stored")
     wall_s: float = Field(0.0, ge=0, description="seconds of all the calls that worked on it")

@@ -1,7 +1,7 @@
 """Results on disk, in two forms behind one interface: the working folder of `bench`, and a container (container.py).
 
     working folder                  container             content
-    suite.json                      suite.json            what was asked for (Manifest)
+    suite.json                      suite.json            the cells of the suite (Manifest)
     cells/NAME/record.json          records.jsonl         one Record a cell
     cells/NAME/episodes.jsonl       episodes.jsonl.gz     its episodes, one row each (EpisodeRow)
     cost/NAME.json                  cost.jsonl            one CostRecord a measurement
@@ -69,7 +69,7 @@ class Results:
 
     @property
     def manifest(self) -> Manifest | None:
-        """What was asked for, or None in a folder of loose records."""
+        """The cells of the suite, or None in a folder of loose records."""
         return _parse(Manifest, self.suite, str(self.folder / MANIFEST)) if self.suite is not None else None
 
     @property
@@ -147,7 +147,7 @@ def read_costs(out: Path) -> list[CostRecord]:
 
 
 def read_manifest(out: Path) -> Manifest | None:
-    """What was asked for, or None in a folder of loose records."""
+    """The cells of the suite, or None in a folder of loose records."""
     return _parse(Manifest, _read_text(out / MANIFEST), str(out / MANIFEST)) if (out / MANIFEST).exists() else None
 
 
@@ -232,5 +232,5 @@ def write_cost(out: Path, name: str, record: CostRecord) -> None:
 
 
 def write_manifest(out: Path, manifest: Manifest) -> None:
-    """Store what was asked for and what became of it."""
+    """Store the cells of the suite and their states."""
     write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""From episode rows to scores: the one function behind an evaluation's summary and behind `verify`."""
+"""The scores of episode rows: one function for the summary of an evaluation and for `verify`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from robo_orl.results.record import EpisodeRow, StageScore
 def summarise(rows: Sequence[EpisodeRow], stages: Sequence[str]) -> dict[str, Any]:
     """The score fields of `Evaluation` that follow from the rows alone.
 
-    stages: the task's stage names; every row must tell about each of them.
+    stages: the task's stage names; every row holds an outcome for each of them.
     """
     if any(len(row.stages) != len(stages) for row in rows):
-        raise ValueError(f"an episode row does not tell about all of the stages {', '.join(stages)}")
+        raise ValueError(f"an episode row does not hold all of the stages {', '.join(stages)}")
     n = len(rows)
     lengths = [row.length for row in rows if row.success_once]
     return {

@@ -18,7 +18,7 @@ from robo_orl.results.summary import summarise
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked, and what contradicts itself. faults: cell, cost measurement or file -> sentences."""
+    """Counts of the results that were checked, and their faults: cell, cost measurement or file -> sentences."""
 
     cells: int
     episodes: int

@@ -21,7 +21,7 @@ from robo_orl.results.record import (
     SuiteRef,
     TaskRef,
     TaskShare,
-    Training,
+    TrainingCost,
     ValueErrors,
 )
 from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
@@ -119,9 +119,9 @@ def _data(cell: Cell, result: dict[str, Any]) -> DataRef:
     )
 
 
-def _training(cell: Cell, result: dict[str, Any]) -> Training:
+def _training(cell: Cell, result: dict[str, Any]) -> TrainingCost:
     parameters = {name: count for name, count in result["parameters"].items() if name != "total"}
-    return Training(
+    return TrainingCost(
         run=cell.run_key,
         steps=result["steps"],
         batch_size=cell.policy.batch_size,

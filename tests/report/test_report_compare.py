@@ -2,10 +2,11 @@
 
 import pytest
 
-from robo_orl.report.boards import median_interval, success
-from robo_orl.report.compare import compare, holm, newcombe_paired, paired_by_seed, verdict
+from robo_orl.report.boards import success
+from robo_orl.report.compare import compare, paired_by_seed, verdict
 from robo_orl.report.contents import Cells, load
 from robo_orl.report.document import document
+from robo_orl.results.intervals import holm, median_interval, newcombe_paired
 
 
 def table(both: int, only_second: int, only_first: int, neither: int) -> list[tuple[bool, bool]]:

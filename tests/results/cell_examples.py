@@ -12,7 +12,7 @@ from robo_orl.results.record import (
     Record,
     SuiteRef,
     TaskRef,
-    Training,
+    TrainingCost,
 )
 from robo_orl.results.store import rows_text
 from robo_orl.results.summary import summarise
@@ -43,7 +43,7 @@ def example_record(rows, key="ab" * 32, **changes):
         "size": "tiny",
         "seed": 0,
         "data": DataRef(sha256="s", seed=0, episodes=200, frames=9000, success=Count(k=90, n=200)),
-        "train": Training(
+        "train": TrainingCost(
             run="r", steps=10, batch_size=64, wall_s=1.0, steps_per_s=10.0, samples_per_s=640.0, step_s_median=0.1,
             peak_memory_bytes=None, peak_memory_kind="none", parameters={"backbone": 3, "action_head": 1, "total": 4},
         ),

@@ -34,9 +34,9 @@ def test_paired_test_is_the_exact_sign_test_on_discordant_pairs(first, second):
     b = [False] * first + [True] * second + [True] * 10 + [False] * 4
     result = paired_test(a, b)
     expected = stats.binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
-    assert result["p"] == pytest.approx(expected, abs=1e-12)
-    assert (result["only_first"], result["only_second"], result["n"]) == (first, second, len(a))
-    assert result["difference"] == pytest.approx(np.mean(b) - np.mean(a))
+    assert result.p == pytest.approx(expected, abs=1e-12)
+    assert (result.only_first, result.only_second, result.n) == (first, second, len(a))
+    assert result.difference == pytest.approx(np.mean(b) - np.mean(a))
 
 
 def test_pairs_need_equal_lengths():
@@ -78,18 +78,18 @@ def test_bootstrap_repeats_itself_and_refuses_a_seed_without_episodes():
 def test_exponent_fit_finds_a_power_law_and_is_scipys_regression():
     x = np.array([1, 2, 4, 8, 16.0])
     exact = exponent_fit(x, 3 * x**1.7)
-    assert exact["exponent"] == pytest.approx(1.7) and exact["scale"] == pytest.approx(3.0)
-    assert exact["low"] == pytest.approx(1.7) and exact["high"] == pytest.approx(1.7) and exact["points"] == 5
+    assert exact.exponent == pytest.approx(1.7) and exact.scale == pytest.approx(3.0)
+    assert exact.low == pytest.approx(1.7) and exact.high == pytest.approx(1.7) and exact.points == 5
     noisy = 3 * x**1.7 * np.exp(np.random.default_rng(0).normal(0, 0.3, 5))
     found = exponent_fit(x, noisy)
-    assert found["exponent"] == pytest.approx(stats.linregress(np.log(x), np.log(noisy)).slope)
-    assert found["low"] < found["exponent"] < found["high"]
+    assert found.exponent == pytest.approx(stats.linregress(np.log(x), np.log(noisy)).slope)
+    assert found.low < found.exponent < found.high
 
 
 def test_two_points_carry_no_exponent_and_zero_has_no_logarithm():
     assert exponent_fit([1, 2], [1, 2]) is None
     assert exponent_fit([1, 2, 4], [0, 1, 2]) is None
-    assert exponent_fit([1, 1, 2, 4], [1, 1, 2, 4])["points"] == 4
+    assert exponent_fit([1, 1, 2, 4], [1, 1, 2, 4]).points == 4
 
 
 def test_mean_interval_is_scipys_bootstrap():

@@ -7,7 +7,7 @@ from cell_examples import example_record, example_rows
 from pydantic import ValidationError
 
 from robo_orl.base.errors import UsageError
-from robo_orl.results.record import Count, Record, Training
+from robo_orl.results.record import Count, Record, TrainingCost
 from robo_orl.results.store import read_cells, read_record, write_cell
 from robo_orl.results.summary import summarise
 
@@ -53,7 +53,7 @@ def test_counts_and_parameters_must_add_up():
         Count(k=3, n=2)
     train = example_record(example_rows()).train.model_dump()
     with pytest.raises(ValidationError, match="sum to 5"):
-        Training(**(train | {"parameters": {"backbone": 5, "total": 4}}))
+        TrainingCost(**(train | {"parameters": {"backbone": 5, "total": 4}}))
 
 
 def test_unknown_keys_are_refused_everywhere():
