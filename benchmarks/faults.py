@@ -8,13 +8,13 @@ ORACLES = "tests/objectives/test_oracle_values.py"
 ROUTES = "tests/objectives/test_routes.py"
 WINDOWS = "tests/data/test_windows.py"
 READS = "tests/models/test_parts_that_are_read.py"
-REFERENCES = "tests/references/test_named_algorithms.py"
+REFERENCES = "tests/robomimic/test_named_algorithms.py"
 TRIALS = "tests/sweep/test_tune_trials.py"
 PLAYING = "tests/evaluate/test_acting.py"
-AVERAGE = "tests/models/test_averaged_policy.py"
+AVERAGE = "tests/agent/test_averaged_policy.py"
 BACKUPS = "tests/engine/test_what_is_backed_up.py"
 ACTING = "tests/objectives/test_acting.py"
-STEP = "tests/models/test_step.py"
+STEP = "tests/objectives/test_step.py"
 EQUATIONS = "tests/objectives/test_equations.py"
 CLASSIFIED = "tests/objectives/test_oracle_classified.py"
 
@@ -203,9 +203,9 @@ FAULTS = {
         (ACTING,),
         "distilled",
     ),
-    "deaf_to_noise": Fault(
+    "one_step_ignores_its_noise": Fault(
         "A one-step policy ignores its noise",
-        (("models/action_heads/one_step.py", "z = noise.flatten(2)", "z = 0 * noise.flatten(2)"),),
+        (("objectives/distil.py", 'z = rearrange(noise, "B N h A -> B N (h A)")', "z = 0 * noise.flatten(2)"),),
         (ACTING,),
         "one_step",
     ),
@@ -253,7 +253,7 @@ FAULTS = {
     ),
     "expectile_of_a_logit": Fault(
         "IQL with bce: the expectile compares Q's value with V's logit",
-        (("objectives/iql.py", "expectile_weight(q_bar_now - v_now,", "expectile_weight(q_bar_now - v.height[0],"),),
+        (("objectives/iql.py", "target - estimate.value.detach()", "target - estimate.height.detach()"),),
         (EQUATIONS,),
         "iql and bce",
     ),
@@ -531,12 +531,12 @@ FAULTS = {
     "reference_draws_the_same_in_every_decision": Fault(
         "A reference that samples draws the same numbers in every decision of an episode",
         (("robomimic/acting.py", "ask.episode, ask.decision)", "ask.episode)"),),
-        ("tests/references/test_judging_references.py",),
+        ("tests/robomimic/test_judging_references.py",),
         "draws",
     ),
     "policy_draws_the_same_in_every_decision": Fault(
         "A policy that samples draws the same numbers in every decision of an episode",
         (("evaluate/acting.py", "self.seed, ask.episode, ask.decision, stream", "self.seed, ask.episode, stream"),),
-        (PLAYING, "tests/evaluate/test_evaluate.py", "tests/evaluate/test_rollouts.py"),
+        (PLAYING, "tests/evaluate/test_evaluate.py", "tests/rollout/test_rollouts.py"),
     ),
 }

@@ -8,24 +8,19 @@ Unlike IQL, values are those of the policy that is being learned. Weights are cu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class AWAC(Objective):
-    """AWAC: clone what the current policy's own critic finds better than the current policy."""
+    """AWAC: clone the actions that the policy's own critic values above the policy's samples."""
 
     heads = ("q",)
     bootstraps = True
@@ -40,27 +35,21 @@ class AWAC(Objective):
         num_samples: int = Field(1, ge=1, description="samples of the policy in its value")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """Several samples of a deterministic policy are one."""
+        """Refuse several samples of a deterministic policy."""
         if self.params.num_samples > 1 and not head.stochastic:
             raise UsageError(
                 f"objective.params.num_samples averages over samples, and the action head '{policy.action_head.kind}' "
                 "is deterministic: set it to 1."
             )
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The critic learns from the transitions t -> t+n, the actor from both frames of a pair."""
         n = self.params.num_samples
         own = [step.valued(step.sample(frames, n)) for frames in ("now", "next")]  # (B, N, c, A) each
         critic, metrics = step.td(step.aggregate(step.q_target("next", own[1]).value).mean(-1))
 
-        advantage = self.advantage(step, torch.cat(own))  # (2B,)
+        advantage = step.advantage(torch.cat(own))  # (2B,)
         weight = (advantage / self.params.temperature).exp().clamp(max=self.params.max_weight) * step.valid
         actor = (weight * step.policy_loss()).mean()
         metrics |= {"actor/advantage": advantage.mean(), "actor/weight": weight.mean()}
         return {"actor": actor, "critic": critic}, metrics
-
-    @staticmethod
-    @torch.no_grad()
-    def advantage(step: Step, own: Tensor) -> Tensor:
-        """own (2B, N, c, A), the policy's samples -> (2B,)."""
-        return step.aggregate(step.q("both").value) - step.aggregate(step.q("both", own).value).mean(-1)

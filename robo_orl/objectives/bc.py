@@ -3,13 +3,9 @@ section 2.1): min E_data[-log pi(a_t..t+h | s_t)], in the form of the action hea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class BC(Objective):
@@ -19,7 +15,7 @@ class BC(Objective):
     routes = {"actor": "policy"}
     search = {"optim.weight_decay": (0.0001, 0.01)}  # it has no parameter of its own
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """Both frames of every pair count as one observation each."""
+    def losses(self, step: Step) -> Losses:
+        """Both frames of a pair count as one observation each."""
         actor = step.policy_loss().mean()
         return {"actor": actor}, {}

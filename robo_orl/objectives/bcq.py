@@ -10,20 +10,16 @@ study found it to hurt.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class BCQ(Objective):
@@ -34,7 +30,7 @@ class BCQ(Objective):
     samples = True
     extractions = ("best_of_n",)
     routes = {"critic": "critic"}
-    # the paper's, robomimic's 100
+    # the paper's values; robomimic's N is 100
     search = {"objective.params.min_weight": (0.75, 1.0), "selection.num_samples": (10, 32, 100)}
 
     class Params(Strict):
@@ -45,19 +41,17 @@ class BCQ(Objective):
         flow_steps: int | None = Field(None, ge=1, description="Euler steps in the backup; default: the head's")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """A soft minimum is of several."""
+        """Refuse a soft minimum over one member."""
         if "min_weight" in policy.objective.params and policy.critic is not None and policy.critic.ensemble == 1:
             raise UsageError("objective.params.min_weight does nothing here, critic.ensemble is 1: remove it.")
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+    def losses(self, step: Step) -> Losses:
         """actor over both frames of a pair; critic over the transitions t -> t+n."""
-        critic, metrics = step.td(self.best_value(step))
-        policy, told = self.extraction.terms(step)
-        return policy | {"critic": critic}, told | metrics
+        return self.backed_up(step, self.best_value(step))
 
     @torch.no_grad()
     def best_value(self, step: Step) -> Tensor:
-        """The soft minimum of the best sample (B,)."""
+        """The best sample's soft minimum over the ensemble (B,)."""
         chunks = step.sample_next(self.params.num_samples, self.params.flow_steps)  # (B, N, c, A)
         q = step.q_target("next", chunks).value  # (E, B, N)
         return q.amax(0).lerp(q.amin(0), self.params.min_weight).amax(-1)

@@ -1,23 +1,19 @@
-"""Calibrated Q-learning (Nakamoto et al. 2023, arXiv:2303.05479, section 5): CQL that knows a floor.
+"""Calibrated Q-learning (Nakamoto et al. 2023, arXiv:2303.05479, section 5): CQL with a lower bound on values.
 
     L_cons = w E[ T log sum_j exp( max( Q(s, a_j), G_t ) / T - log mu(a_j) ) - Q(s, a) ]
 
-G is the data's return-to-go: values of the policy's actions are not pushed below what the behaviour got (those of
+G is the data's return-to-go: values of the policy's actions are not pushed below the return of the behaviour (those of
 uniform actions are). Everything else is cql.py.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from robo_orl.objectives.cql import CQL
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.step import Step
 
 
 class CalQL(CQL):

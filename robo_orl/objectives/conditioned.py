@@ -1,4 +1,4 @@
-"""Extraction by conditioning: the policy is told whether an action was better than usual, and asked for such ones.
+"""Extraction by conditioning: the policy is cloned given whether an action was better than usual, and acts given "yes".
 
 pi*0.6 (Physical Intelligence 2025, "pi*0.6: a VLA that learns from experience", RECAP, section IV):
 
@@ -9,26 +9,22 @@ pi*0.6 (Physical Intelligence 2025, "pi*0.6: a VLA that learns from experience",
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.conditioning import Condition
-from robo_orl.objectives.extraction import Extraction, Found
-
-if TYPE_CHECKING:
-    from robo_orl.base.rng import Draws
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.parts import Modules, Parts
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.extraction import Extraction
+from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
 
 class Threshold(nn.Module):
-    """eps as the (1 - p)-quantile of all advantages seen: the minimiser of the pinball loss, learned with the rest.
+    """eps as the (1 - p)-quantile of the advantages: the minimiser of the pinball loss, learned with the rest.
 
     A quantile of the batch would differ between numbers of processes; this one is a parameter like any other.
     """
@@ -58,7 +54,7 @@ class AdvantageCondition(Extraction):
         guidance: float = Field(1.0, ge=0, description="beta in acting; 1 = the conditioned policy as it is")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """Guidance mixes velocities, and needs the policy without the indicator."""
+        """Refuse guidance without a flow, whose velocities it mixes, or without the policy that has no indicator."""
         if self.params.guidance != 1 and policy.action_head.kind != "flow":
             raise UsageError(
                 f"guidance mixes velocities of a flow, and the action head is '{policy.action_head.kind}': set "
@@ -74,20 +70,20 @@ class AdvantageCondition(Extraction):
             "critic_threshold": lambda: Threshold(self.params.positive_fraction),
         }
 
-    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
-        """The indicator is 1, -1, or 0 where it is left out or the advantage is not known."""
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Losses:
+        """Clone given the indicator: 1, -1, or 0 where it is left out or the advantage is not known."""
         pinball, positive = step.module("critic_threshold")(advantage)
         positive = positive.to(known)
         kept = (step.uniform("condition") >= self.params.dropout).to(known)
         indicator = known * kept * (2 * positive - 1)  # (2B,)
         actor = step.policy_loss(step.module("condition")(step.tokens, indicator.unsqueeze(-1))).mean()
         share = step.batch_mean(known * positive) / step.batch_mean(known).clamp(min=1e-6)
-        told = indicator.abs().mean()
-        metrics = {"actor/advantage": advantage.mean(), "actor/positive": share, "actor/told": told}
+        shown = indicator.abs().mean()
+        metrics = {"actor/advantage": advantage.mean(), "actor/positive": share, "actor/told": shown}
         return {"actor": actor, "threshold": (known * pinball).mean()}, metrics
 
-    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
-        """Asked for good actions."""
+    def candidates(self, policy: ActingPolicy, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+        """Chunks given the indicator of good actions, guided where `guidance` is not 1."""
         condition, ones = policy.extra["condition"], tokens.new_ones(len(tokens), 1)
         good = condition(tokens, ones)
         if self.params.guidance == 1:

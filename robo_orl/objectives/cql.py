@@ -18,7 +18,6 @@ Cloning first: aviralkumar2907/CQL, 40,000 of its million steps. Left out: the w
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
@@ -26,12 +25,10 @@ from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.objective import Objective, require_head
-from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
 
 class Temperature(nn.Module):
@@ -52,8 +49,9 @@ class Temperature(nn.Module):
 
 
 class CQL(Objective):
-    """Conservative Q-learning: soft actor-critic whose critic is pushed down where the data are not."""
+    """Conservative Q-learning: soft actor-critic whose critic is pushed down outside the data."""
 
+    version = 2
     heads = ("q",)
     bootstraps = True
     samples = True
@@ -76,7 +74,7 @@ class CQL(Objective):
         bc_steps: int = Field(0, ge=0, description="steps in which the policy clones and does not climb Q")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """A density and a reparametrised sample, both of the chunk that Q values."""
+        """Refuse a head without a density and a reparametrised sample of the chunk that Q values."""
         require_head(policy, ("gaussian",), "needs the density of a reparametrised sample")
         if policy.n < policy.action_head.chunk:
             raise UsageError(
@@ -85,14 +83,14 @@ class CQL(Objective):
             )
 
     def modules(self, parts: Parts) -> Modules:
-        """kappa."""
+        """The temperature kappa."""
         return {"temperature": lambda: Temperature(self.params.first_kappa)}
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic and conservative over the transitions t -> t+n; actor and temperature over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """Critic and penalty learn from the transitions t -> t+n, actor and temperature from both frames of a pair."""
         window, p = step.window, self.params
-        own = [step.sample_with_log_prob(frames, p.num_actions) for frames in ("now", "next")]
-        chunks, densities = [c for c, _ in own], [d.detach() for _, d in own]  # (B, N, h, A), (B, N)
+        samples = [step.sample_with_log_prob(frames, p.num_actions) for frames in ("now", "next")]
+        chunks, densities = [c for c, _ in samples], [d.detach() for _, d in samples]  # (B, N, h, A), (B, N)
 
         backed_up = chunks[1].detach() if p.max_backup else chunks[1][:, :1].detach()
         best = step.aggregate(step.q_target("next", backed_up).value).amax(-1)
@@ -104,9 +102,9 @@ class CQL(Objective):
         conservative = (window.td_valid * gap).mean()
 
         chunk = torch.cat([c[:, 0] for c in chunks])  # (2B, h, A)
-        log_pi = torch.cat([d[:, 0] for _, d in own])  # (2B,)
+        log_pi = torch.cat([d[:, 0] for _, d in samples])  # (2B,)
         log_kappa = step.module("temperature")()
-        actor = (log_kappa.detach().exp() * log_pi + self.aim(step, chunk)).mean()
+        actor = (log_kappa.detach().exp() * log_pi + self.policy_term(step, chunk)).mean()
         surplus = (log_pi.detach() - chunk[0].numel()) / chunk[0].numel()
         temperature = -(log_kappa * surplus).mean() / Temperature.SPEED**2  # the parameter's slope is below 1
         terms = {"actor": actor, "temperature": temperature, "critic": critic, "conservative": conservative}
@@ -118,8 +116,8 @@ class CQL(Objective):
         }
         return terms, metrics
 
-    def aim(self, step: Step, chunk: Tensor) -> Tensor:
-        """(2B,): -Q of the policy's chunk, or the cloning of the data's. One graph in both: a step's cost is one."""
+    def policy_term(self, step: Step, chunk: Tensor) -> Tensor:
+        """(2B,): -Q of the policy's chunk, or cloning of the data's. Both are computed: every step costs the same."""
         descent = -step.climb("both", chunk)
         if not self.params.bc_steps:
             return descent
@@ -129,7 +127,7 @@ class CQL(Objective):
     def soft_maximum(self, step: Step, chunks: list[Tensor], densities: list[Tensor], q_data: Tensor) -> Tensor:
         """T log sum exp over uniform chunks and the policy's (B, N, h, A) with log-densities (B, N) -> (E, B).
 
-        q_data: (E, B), one more value where none is weighed.
+        q_data: (E, B), one more value where samples are not weighed.
         """
         p = self.params
         uniform = 2 * step.draws.uniform("uniform", *chunks[0].shape) - 1

@@ -10,22 +10,19 @@ to hl_gauss for that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from robo_orl.config import Strict
-from robo_orl.objectives.awac import AWAC
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class CRR(Objective):
-    """Critic-regularised regression: clone what beats the mean of the policy's own samples."""
+    """Critic-regularised regression: clone the actions that beat the mean of the policy's own samples."""
 
     heads = ("q",)
     bootstraps = True
@@ -48,14 +45,14 @@ class CRR(Objective):
                 raise ValueError("beta and max_weight belong to weight exp, and null removes them")
             return self
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The critic learns from the transitions t -> t+n, the actor from both frames of a pair."""
         p = self.params
         slow = step.valued(step.sample("next", 1, slow=True))  # (B, 1, c, A)
         critic, metrics = step.td(step.aggregate(step.q_target("next", slow).value).squeeze(-1))
 
         own = torch.cat([step.valued(step.sample(frames, p.num_samples)) for frames in ("now", "next")])
-        advantage = AWAC.advantage(step, own)  # (2B,)
+        advantage = step.advantage(own)  # (2B,)
         exp = (advantage / (p.beta or 1.0)).exp().clamp(max=p.max_weight or 20.0)
         weight = (exp if p.weight == "exp" else (advantage > 0).to(exp)) * step.valid
         actor = (weight * step.policy_loss()).mean()

@@ -12,29 +12,41 @@ authors' has; on one backbone an alpha of 100 would drown the cloning, and so it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
+from einops import rearrange
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, Strict
-from robo_orl.models.action_heads.one_step import OneStep
-from robo_orl.objectives.extraction import Extraction, Found
+from robo_orl.models.action_heads import ActionHead
+from robo_orl.models.action_heads.flow import Expert
+from robo_orl.models.layers import wide
+from robo_orl.objectives.extraction import Extraction
+from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
-if TYPE_CHECKING:
-    from robo_orl.base.rng import Draws
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.parts import Modules, Parts
-    from robo_orl.objectives.step import Step
+
+class OneStep(nn.Module):
+    """mu(s, z): the flow head's expert, evaluated once, at the start of the flow."""
+
+    def __init__(self, token_width: int, depth: int, chunk: int, action_dim: int):
+        super().__init__()
+        self.expert = Expert(token_width, depth, chunk * action_dim)
+
+    def forward(self, tokens: Tensor, noise: Tensor) -> Tensor:
+        """tokens (B, S, D), noise (B, N, h, A) -> chunks (B, N, h, A), not cut to [-1, 1]."""
+        z = rearrange(noise, "B N h A -> B N (h A)")
+        chunks = self.expert(z, z.new_zeros(z.shape[:2]), self.expert.memory(tokens))
+        return wide(chunks).view_as(noise)
 
 
 class Distil(Extraction):
     """A cloned flow, and a one-step policy between it and the critic's maximum."""
 
     reads = "q"
-    routes = {"actor": "policy", "one_step": ("one_step", "trunk")}
+    routes = {"actor": "policy", "one_step": ("one_step", "backbone")}
 
     class Params(Strict):
         """Tuned per task: 10000 for robomimic's (Li et al. 2025, arXiv:2507.07969), at values a hundred times these."""
@@ -42,7 +54,7 @@ class Distil(Extraction):
         alpha: float = Field(100.0, ge=0, description="weight of the distance to the flow")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """The teacher is a flow."""
+        """Refuse a teacher that is no flow."""
         if policy.action_head.kind != "flow":
             raise UsageError(
                 "The one-step policy of extraction 'distil' is learned from a flow, and the action head is "
@@ -50,12 +62,12 @@ class Distil(Extraction):
             )
 
     def modules(self, parts: Parts) -> Modules:
-        """mu."""
+        """The one-step policy mu."""
         head = parts.policy.action_head
         return {"one_step": lambda: OneStep(parts.token_width, parts.depth, head.chunk, parts.action_dim)}
 
-    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
-        """Both terms over both frames of a pair."""
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Losses:
+        """Both terms learn from both frames of a pair."""
         actor = step.policy_loss().mean()
         z = step.normal("one_step", 1, *step.agent.action_head.shape)  # (2B, 1, h, A)
         mu = step.module("one_step")(step.tokens, z)
@@ -67,7 +79,7 @@ class Distil(Extraction):
         alpha = self.params.alpha
         return {"actor": actor, "one_step": (alpha * distance - q) / max(alpha, 1.0)}, metrics
 
-    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
-        """mu(s, z) acts."""
+    def candidates(self, policy: ActingPolicy, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+        """Chunks mu(s, z), cut to [-1, 1]."""
         z = draws.normal("act", len(tokens), num_samples, *policy.action_head.shape)
         return policy.extra["one_step"](tokens, z).clamp(-1, 1)

@@ -11,21 +11,17 @@ Q, whose c actions are those that are executed (action_head.execute), and so sta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.critics import Critic
-from robo_orl.objectives.iql import expectile_weight
+from robo_orl.objectives.iql import expectile_loss, expectile_weight
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
 
 class DQC(Objective):
@@ -34,7 +30,7 @@ class DQC(Objective):
     heads = ("q", "v")
     bootstraps = True
     extractions = ("best_of_n", "awr", "ddpg_bc", "advantage_condition", "distil")
-    routes = {"value": "critic", "critic": "critic", "chunk_critic": ("critic_chunk", "critic_trunk")}
+    routes = {"value": "critic", "critic": "critic", "chunk_critic": ("critic_chunk", "critic_backbone")}
     # the authors' ranges
     search = {
         "objective.params.kappa_b": (0.5, 0.7, 0.9, 0.97),
@@ -49,7 +45,7 @@ class DQC(Objective):
         kappa_d: float = Field(0.5, gt=0, lt=1, description="expectile of the distillation")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """The backup covers the chunk."""
+        """Refuse a backup over another number of steps than the chunk's."""
         if policy.n != policy.action_head.chunk:
             raise UsageError(
                 f"Objective 'dqc' backs up over the chunk of {policy.action_head.chunk} actions, and n_step is "
@@ -57,17 +53,17 @@ class DQC(Objective):
             )
 
     def valued_actions(self, policy: PolicyConfig) -> int:
-        """c: what is executed before the policy is asked again."""
+        """c: the actions that are executed before the next decision."""
         return policy.action_head.execute
 
     def modules(self, parts: Parts) -> Modules:
-        """Q_h, on the same tokens as Q and V."""
+        """The chunk critic Q_h, on the same tokens as Q and V."""
         chunk = parts.policy.action_head.chunk * parts.action_dim
         build = lambda: Critic(parts.critic_width, chunk, ("q",), parts.policy.critic)  # noqa: E731
         return super().modules(parts) | {"critic_chunk": build}
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """The values over the transitions t -> t+h; the policy's terms over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The values learn from the transitions t -> t+h, the policy from both frames of a pair."""
         window, valid = step.window, step.window.td_valid.float()
         v, q = step.v("now"), step.q("now")
         v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0).detach()  # (B,)
@@ -78,18 +74,18 @@ class DQC(Objective):
         chunk_critic = (valid * q_h.loss(target).mean(0)).mean()
 
         teacher = q_h.value.detach()  # (E, B)
-        critic = (valid * expectile_weight(teacher - q.value.detach(), self.params.kappa_d) * q.loss(teacher)).mean()
+        critic = (valid * expectile_loss(q, teacher, self.params.kappa_d)).mean()
 
         q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
         below = q_bar[: step.pairs]
         distance = (v.height_of(below) - v.height.squeeze(0)).abs()
         value = (valid * expectile_weight(below - v_now, self.params.kappa_b) * distance).mean()
 
-        policy, told = self.extraction.terms(step, q_bar - torch.cat((v_now, v_next)), step.valid)
+        policy, of_policy = self.extraction.terms(step, q_bar - torch.cat((v_now, v_next)), step.valid)
         metrics = {
             "value/v": v_now.mean(),
             "critic/q": q.value.mean(),
             "critic/chunk_q": teacher.mean(),
             "critic/target": target.mean(),
         }
-        return policy | {"value": value, "critic": critic, "chunk_critic": chunk_critic}, metrics | told
+        return policy | {"value": value, "critic": critic, "chunk_critic": chunk_critic}, metrics | of_policy

@@ -1,9 +1,9 @@
-"""How a policy follows from values: the axis `objective.extraction`, one class each.
+"""Ways of extracting a policy from values: the axis `objective.extraction`, one class each.
 
     awr                  advantage-weighted cloning
     ddpg_bc              climb Q, and clone
     best_of_n            clone; the critic chooses among samples in acting (and where the objective backs up samples)
-    advantage_condition  clone, told whether the action was better than usual (conditioned.py)
+    advantage_condition  clone, given whether the action was better than usual (conditioned.py)
     distil               clone with a flow; a one-step policy follows it and climbs Q (distil.py)
 
 Every one clones at least; the values come from the objective.
@@ -11,22 +11,17 @@ Every one clones at least; the values come from the objective.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, Strict
-
-if TYPE_CHECKING:
-    from robo_orl.base.rng import Draws
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.parts import Parts
-    from robo_orl.objectives.step import Step
-
-Found = tuple[dict[str, Tensor], dict[str, Tensor]]  # terms and metrics
+from robo_orl.models.action_heads import ActionHead
+from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
 
 class Extraction:
@@ -46,21 +41,21 @@ class Extraction:
     def __init__(self, params: Strict):
         self.params = params
 
-    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Losses:
         """Policy terms over both frames of a pair.
 
-        advantage: (2B,) of the data's chunks, without gradient. known: (2B,) float, 0 where it cannot be told.
+        advantage: (2B,) of the data's chunks, without gradient. known: (2B,) float, 0 where the advantage is not known.
         """
         raise NotImplementedError
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
         """UsageError where the action head does not fit."""
 
-    def modules(self, parts: Parts) -> dict[str, Callable[[], nn.Module]]:
+    def modules(self, parts: Parts) -> Modules:
         """As Objective.modules."""
         return {}
 
-    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+    def candidates(self, policy: ActingPolicy, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
         """As Objective.candidates."""
         return policy.action_head.act(tokens, num_samples, draws, "act")
 
@@ -81,8 +76,8 @@ class AWR(Extraction):
         beta: float = Field(10.0, ge=0, description="inverse temperature of the advantage weights")
         max_weight: float = Field(100.0, gt=0, description="weights are cut here")
 
-    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
-        """As above."""
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Losses:
+        """L_pi, equation 10."""
         weight = (self.params.beta * advantage).exp().clamp(max=self.params.max_weight) * known
         actor = (weight * step.policy_loss()).mean()
         return {"actor": actor}, {"actor/advantage": advantage.mean(), "actor/weight": weight.mean()}
@@ -104,7 +99,7 @@ class DDPGBC(Extraction):
         alpha: float = Field(1.0, ge=0, description="weight of the cloning term, per number")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """The gradient needs a chunk that is a differentiable function of the tokens."""
+        """Refuse a head whose chunk is no differentiable function of the tokens."""
         if policy.action_head.kind not in ("l1", "gaussian"):
             raise UsageError(
                 f"extraction 'ddpg_bc' differentiates the policy's chunk, which the action head "
@@ -112,8 +107,8 @@ class DDPGBC(Extraction):
                 "objective.extraction to distil."
             )
 
-    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
-        """As above."""
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Losses:
+        """L_pi, equations 3 and 5."""
         q = step.climb("both", step.valued(step.policy_chunk("both")).clamp(-1, 1))  # (2B,)
         scale = step.batch_mean(q.detach().abs()).clamp(min=1e-6)
         actor = -q.mean() / scale + self.params.alpha * step.policy_loss().mean()
@@ -128,6 +123,6 @@ class BestOfN(Extraction):
     samples = chooses = True
     routes = {"actor": "policy"}
 
-    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Found:
+    def terms(self, step: Step, advantage: Tensor | None = None, known: Tensor | None = None) -> Losses:
         """L_pi = E[ -log pi(a|s) ]."""
         return {"actor": step.policy_loss().mean()}, {}

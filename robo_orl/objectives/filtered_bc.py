@@ -7,13 +7,9 @@ drawing the failures: every frame drawn then counts, at the same cost per step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class FilteredBC(Objective):
@@ -22,7 +18,7 @@ class FilteredBC(Objective):
     routes = {"actor": "policy"}
     search = {"optim.weight_decay": (0.0001, 0.01)}  # as BC's
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+    def losses(self, step: Step) -> Losses:
         """Both frames of a pair lie in one episode, and so share its outcome."""
         success = step.both(step.window.success).float()  # (2B,)
         actor = (success * step.policy_loss()).mean()

@@ -9,18 +9,14 @@ The one-step policy mu acts and is backed up; the flow is its teacher.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from robo_orl.config import Strict
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class FQL(Objective):
@@ -39,11 +35,9 @@ class FQL(Objective):
 
         alpha: float = Field(10.0, ge=0, description="weight of the distance to the flow")
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic over the transitions t -> t+n; the policy's terms over both frames of a pair."""
-        critic, metrics = step.td(step.aggregate(step.q_target("next", self.next_chunk(step)).value))
-        policy, told = self.extraction.terms(step)
-        return policy | {"critic": critic}, told | metrics
+    def losses(self, step: Step) -> Losses:
+        """The critic learns from the transitions t -> t+n, the policy from both frames of a pair."""
+        return self.backed_up(step, step.aggregate(step.q_target("next", self.next_chunk(step)).value))
 
     @staticmethod
     @torch.no_grad()

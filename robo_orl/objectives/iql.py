@@ -12,18 +12,15 @@ they train neither Q nor V, and are not imitated either, since nothing says how 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from robo_orl.config import Strict
+from robo_orl.models.critics import Estimate
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class IQL(Objective):
@@ -43,26 +40,33 @@ class IQL(Objective):
         beta: float = Field(10.0, ge=0, description="inverse temperature of the advantage weights")
         max_weight: float = Field(100.0, gt=0, description="weights are cut here")
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """value and critic over the transitions t -> t+n; the policy's terms over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The values learn from the transitions t -> t+n, the policy from both frames of a pair."""
         window, valid = step.window, step.window.td_valid.float()
         v, q = step.v("now"), step.q("now")
         q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
         v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0).detach()  # (B,)
-        q_bar_now = q_bar[: step.pairs]
 
-        weight = expectile_weight(q_bar_now - v_now, self.params.expectile)
-        value = (valid * weight * v.loss(q_bar_now).squeeze(0)).mean()
+        value = (valid * expectile_loss(v, q_bar[: step.pairs], self.params.expectile).squeeze(0)).mean()
 
         target = window.reward + window.discount * v_next
         critic = (valid * q.loss(target).mean(0)).mean()
 
         advantage = q_bar - torch.cat((v_now, v_next))  # (2B,)
-        policy, told = self.extraction.terms(step, advantage, step.valid)
+        policy, of_policy = self.extraction.terms(step, advantage, step.valid)
         metrics = {"value/v": v_now.mean(), "critic/q": q.value.mean(), "critic/target": target.mean()}
-        return policy | {"value": value, "critic": critic}, metrics | told
+        return policy | {"value": value, "critic": critic}, metrics | of_policy
+
+
+def expectile_loss(estimate: Estimate, target: Tensor, tau: float) -> Tensor:
+    """The expectile loss L2^tau(u) = |tau - 1(u < 0)| u^2 with u = target - estimate (equation 5), (E, ...).
+
+    target: (...), without gradient. Its minimiser is the tau-expectile of the targets: 0.5 is the mean, towards 1 the
+    maximum. An estimate that is trained by cross-entropy has this in place of the square.
+    """
+    return expectile_weight(target - estimate.value.detach(), tau) * estimate.loss(target)
 
 
 def expectile_weight(u: Tensor, tau: float) -> Tensor:
-    """|tau - 1(u < 0)|: the weight of the square, constant wherever it has a gradient."""
+    """The weight |tau - 1(u < 0)| of a positive and of a negative difference; constant wherever it has a gradient."""
     return (tau - (u < 0).to(u)).abs()

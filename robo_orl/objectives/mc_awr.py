@@ -10,21 +10,19 @@ network. With `advantage: q` the regression averages the luck of single episodes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from robo_orl.config import PolicyConfig, Strict
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class MonteCarloAWR(Objective):
-    """Monte-Carlo advantage weighting: imitate more what turned out better than expected."""
+    """Monte-Carlo advantage weighting: imitate an action more where its return exceeds the value of its state."""
 
     heads = ("v",)
     critic_frames = "both"
@@ -35,7 +33,7 @@ class MonteCarloAWR(Objective):
     class Params(Strict):
         """beta 10 suits returns between 0 and 1."""
 
-        advantage: Literal["return", "q"] = Field("return", description="what is compared with V: the return, or Q")
+        advantage: Literal["return", "q"] = Field("return", description="compared with V: the return, or Q")
         beta: float = Field(10.0, ge=0, description="inverse temperature of the advantage weights")
         max_weight: float = Field(20.0, gt=0, description="weights are cut here (the paper's 20)")
 
@@ -45,8 +43,8 @@ class MonteCarloAWR(Objective):
             self.heads = ("q", "v")
             self.routes = {**self.routes, "critic": "critic"}
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """Every term over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """Every term learns from both frames of a pair."""
         returns = step.returns  # (2B,)
         v = step.v("both")
         terms = {"value": v.loss(returns).mean()}
@@ -57,5 +55,5 @@ class MonteCarloAWR(Objective):
             estimate = step.aggregate(q.value.detach())
 
         advantage = estimate - v.value.squeeze(0).detach()
-        policy, told = self.extraction.terms(step, advantage, torch.ones_like(advantage))
-        return terms | policy, {"value/v": v.value.mean()} | told
+        policy, of_policy = self.extraction.terms(step, advantage, torch.ones_like(advantage))
+        return terms | policy, {"value/v": v.value.mean()} | of_policy

@@ -1,5 +1,5 @@
 """Offline MPO as in Perceiver-Actor-Critic (Springenberg et al. 2024, arXiv:2402.05546, section 3; MPO: Abdolmaleki et
-al. 2018, arXiv:1806.06920): one trunk, a policy and a critic on it.
+al. 2018, arXiv:1806.06920): one backbone, a policy and a critic on it.
 
     L_pi = -(1 - alpha) E[ sum_j w_j log pi(a_j|s) ] - alpha E[ log pi(a|s) ],   a_j ~ pibar(.|s), M of them
     w    = softmax_j( Qbar(s, a_j) / eta )
@@ -12,19 +12,15 @@ is the action head's own loss, whatever it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class MPO(Objective):
@@ -47,7 +43,7 @@ class MPO(Objective):
         critic_weight: float = Field(1.0, gt=0, description="beta, where critic and policy share a backbone")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """To AdamW the scale of a loss means something only where another loss trains the same parameters."""
+        """Refuse critic_weight where no other loss trains the critic's parameters: AdamW ignores a loss's scale."""
         topology = policy.critic.topology if policy.critic else "shared"
         if "critic_weight" in policy.objective.params and topology != "shared":
             raise UsageError(
@@ -55,16 +51,16 @@ class MPO(Objective):
                 f"and topology is {topology}: remove it, or set optim.critic_lr."
             )
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The critic learns from the transitions t -> t+n, the actor from both frames of a pair."""
         p = self.params
         slow = [step.sample(frames, p.num_samples, slow=True) for frames in ("now", "next")]  # (B, M, h, A) each
-        own = torch.cat(slow)  # (2B, M, h, A)
-        q_bar = step.aggregate(step.q_target("both", step.valued(own)).value)  # (2B, M)
+        samples = torch.cat(slow)  # (2B, M, h, A)
+        q_bar = step.aggregate(step.q_target("both", step.valued(samples)).value)  # (2B, M)
         critic, metrics = step.td(step.part(q_bar, "next").mean(-1))
 
         weight = (q_bar / p.eta).softmax(-1)  # (2B, M)
-        improve = (weight * step.policy_loss_of(own)).sum(-1).mean()
+        improve = (weight * step.policy_loss_of(samples)).sum(-1).mean()
         clone = step.policy_loss().mean()
         actor = (1 - p.alpha) * improve + p.alpha * clone
         metrics |= {

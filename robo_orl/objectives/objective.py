@@ -1,4 +1,4 @@
-"""What every objective is: named loss terms over one paired window, each with a declared gradient route.
+"""The base of every objective: named loss terms over one paired window, each with a declared gradient route.
 
 A critic-based objective is a way of learning values and a way of extracting a policy from them. Where several ways of
 extracting fit, they are the axis `objective.extraction` (extraction.py); the others write their own policy term.
@@ -6,21 +6,19 @@ extracting fit, they are the axis `objective.extraction` (extraction.py); the ot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, Strict, Topology, parse
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.conditioned import AdvantageCondition
 from robo_orl.objectives.distil import Distil
 from robo_orl.objectives.extraction import AWR, DDPGBC, BestOfN, Extraction
-from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.base.rng import Draws
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
 EXTRACTIONS: dict[str, type[Extraction]] = {
     "awr": AWR,
@@ -32,7 +30,7 @@ EXTRACTIONS: dict[str, type[Extraction]] = {
 
 
 class Objective:
-    """Loss terms as equations over a `Step`. Subclasses say what they need; the agent builds exactly that."""
+    """Loss terms as equations over a `Step`. Subclasses declare what they need; the agent builds exactly that."""
 
     class Params(Strict):
         """The objective's own parameters."""
@@ -48,26 +46,35 @@ class Objective:
     chooses: ClassVar[bool] = False  # whether its policy is to act by the best of several candidates, and else clones
     reads_rewards: ClassVar[bool] = True  # whether rewards, or the success that they tell, are in its loss
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
+    # Raised by whoever changes what an objective computes: records of an earlier version are made again.
+    version: ClassVar[int] = 1
     # Parameter -> (another one, the value of it at which the first does nothing).
     idle_beside: ClassVar[dict[str, tuple[str, Any]]] = {}
     # What `robo-orl tune` may try: key of a policy file -> values, from its paper or its authors' code.
     search: ClassVar[dict[str, tuple[Any, ...]]] = {}
     # Loss term -> what it trains: "policy" (action head and backbone), "critic" (critic and the backbone it trains),
-    # or several of "policy", "trunk" (the policy's backbone alone), "critic_trunk" and names of `modules`.
+    # or several of "policy", "backbone" (the policy's alone), "critic_backbone" (the one that the critic trains, which
+    # may be the policy's) and names of `modules`.
     routes: ClassVar[dict[str, str | tuple[str, ...]]] = {}
 
     def __init__(self, policy: PolicyConfig):
         where = f"objective {policy.objective.name} of policy {policy.name}"
         self.params = parse(self.Params, policy.objective.params, where)
-        self.extraction: Extraction = chosen(policy, self.extractions, self.params)
+        self.extraction: Extraction = extraction_of(policy, self.extractions, self.params)
         self.routes = {**self.routes, **self.extraction.routes}
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+    def losses(self, step: Step) -> Losses:
         """The terms of `routes`, whose sum is minimised, and metrics; all 0-dim."""
         raise NotImplementedError
 
+    def backed_up(self, step: Step, following: Tensor) -> Losses:
+        """The critic's loss with `following` (B,), the value at t+n, backed up, and the extraction's terms."""
+        critic, metrics = step.td(following)
+        policy, of_policy = self.extraction.terms(step)
+        return policy | {"critic": critic}, of_policy | metrics
+
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """UsageError where the policy's parts do not fit this objective; what is common to all is checked elsewhere."""
+        """UsageError where a policy's parts do not fit this objective; agent/compatibility.py has the common checks."""
 
     # --------------------------------------------------------------------------------------------- what it is built of
 
@@ -80,18 +87,19 @@ class Objective:
         return parts.valued_actions * parts.action_dim
 
     def modules(self, parts: Parts) -> Modules:
-        """Networks of its own, trained beside action head and critic; names that begin with "critic" learn at
-        critic_lr and count as critic, others belong to the policy."""
+        """Networks of its own, trained beside action head and critic.
+
+        Names that begin with "critic" learn at critic_lr and count as critic, others belong to the policy.
+        """
         return self.extraction.modules(parts)
 
     # --------------------------------------------------------------------------------------------------------- acting
 
-    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
-        """What the critic ranks at tokens (B, S, D): (B, N, h, A) chunks. policy: the acting backbone, action_head and
-        extra modules."""
+    def candidates(self, policy: ActingPolicy, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+        """Candidates for the critic's ranking at tokens (B, S, D): (B, N, h, A) chunks."""
         return self.extraction.candidates(policy, tokens, num_samples, draws)
 
-    def realise(self, policy: Any, tokens: Tensor, best: Tensor, draws: Draws) -> Tensor:
+    def realise(self, policy: ActingPolicy, tokens: Tensor, best: Tensor, draws: Draws) -> Tensor:
         """The chosen candidate as a chunk (B, h, A)."""
         return best
 
@@ -104,11 +112,16 @@ class Objective:
         return set().union(*(self._groups(name, topology) for name in names))
 
     def _groups(self, name: str, topology: Topology | None) -> set[str]:
-        trunk = set() if topology == "frozen" else {"backbone"}
-        critic_trunk = {"shared": {"backbone"}, "separate": {"critic_backbone"}, "separate_small": {"critic_backbone"}}
-        reads = critic_trunk.get(topology, set())
-        known = {"policy": {"action_head"} | trunk, "trunk": trunk, "critic": {"critic"} | reads, "critic_trunk": reads}
-        return known.get(name, {name})
+        trained = set() if topology == "frozen" else {"backbone"}
+        own = {"critic_backbone"}
+        of_critic = {"shared": {"backbone"}, "separate": own, "separate_small": own}.get(topology, set())
+        routes = {
+            "policy": {"action_head"} | trained,
+            "backbone": trained,
+            "critic": {"critic"} | of_critic,
+            "critic_backbone": of_critic,
+        }
+        return routes.get(name, {name})
 
 
 def require_head(policy: PolicyConfig, kinds: tuple[str, ...], why: str) -> None:
@@ -120,20 +133,21 @@ def require_head(policy: PolicyConfig, kinds: tuple[str, ...], why: str) -> None
         )
 
 
-def chosen(policy: PolicyConfig, allowed: tuple[str, ...], params: Strict) -> Extraction:
+def extraction_of(policy: PolicyConfig, allowed: tuple[str, ...], params: Strict) -> Extraction:
     """The extraction of a policy file, by default the first of `allowed`.
 
-    params: the objective's own. Where they hold the extraction's parameters (IQL's beta), these are taken.
+    params: the objective's own. Where they hold the extraction's parameters (IQL's beta), these are taken. UsageError
+    where the objective does not take the extraction, or a parameter belongs to another one.
     """
-    asked, name = policy.objective.extraction, policy.objective.name
+    config, name = policy.objective.extraction, policy.objective.name
     if not allowed:
-        if asked is not None:
+        if config is not None:
             raise UsageError(f"Objective '{name}' has a policy term of its own: remove objective.extraction.")
         return Extraction(params)
-    kind = asked.kind if asked else allowed[0]
+    kind = config.kind if config else allowed[0]
     if kind not in allowed:
         raise UsageError(f"Objective '{name}' takes objective.extraction {' or '.join(allowed)}, not {kind}.")
-    schema, given = EXTRACTIONS[kind].Params, asked.params if asked else {}
+    schema, given = EXTRACTIONS[kind].Params, config.params if config else {}
     for key in policy.objective.params:
         others = [k for k, e in EXTRACTIONS.items() if key in e.Params.model_fields]
         if others and key not in schema.model_fields:

@@ -11,18 +11,14 @@ of `selection.num_samples` samples as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from robo_orl.config import Strict
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class QChunking(Objective):
@@ -42,16 +38,14 @@ class QChunking(Objective):
         num_samples: int = Field(4, ge=1, description="N of the backup; acting has its own, selection.num_samples")
         flow_steps: int = Field(4, ge=1, description="Euler steps per sample of the backup; acting has its own")
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
+    def losses(self, step: Step) -> Losses:
         """actor over both frames of a pair; critic over the transitions t -> t+n."""
-        critic, metrics = step.td(self.best_value(step))
-        policy, told = self.extraction.terms(step)
-        return policy | {"critic": critic}, told | metrics
+        return self.backed_up(step, self.best_value(step))
 
     @torch.no_grad()
     def best_value(self, step: Step) -> Tensor:
         """Qbar(s_{t+n}, a*) (B,): chosen by the online critic, valued by the target."""
         chunks = step.sample_next(self.params.num_samples, self.params.flow_steps)  # (B, N, c, A)
         best = step.aggregate(step.q("next", chunks).value).argmax(-1)  # (B,)
-        chosen = chunks[torch.arange(step.pairs, device=best.device), best]  # (B, c, A)
-        return step.aggregate(step.q_target("next", chosen).value)
+        best_chunk = chunks[torch.arange(step.pairs, device=best.device), best]  # (B, c, A)
+        return step.aggregate(step.q_target("next", best_chunk).value)

@@ -6,16 +6,12 @@ actions that the backup covers, which makes the n-step backup unbiased where the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.fql import FQL
-
-if TYPE_CHECKING:
-    from robo_orl.models.action_heads import ActionHead
 
 
 class QChunkingFQL(FQL):
@@ -29,7 +25,7 @@ class QChunkingFQL(FQL):
         alpha: float = Field(100.0, ge=0, description="weight of the distance to the flow")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """The backup covers the chunk and nothing else."""
+        """Refuse a backup over another number of steps than the chunk's."""
         if policy.n != policy.action_head.chunk:
             raise UsageError(
                 f"Objective 'qc_fql' backs up over the chunk of {policy.action_head.chunk} actions, and n_step is "

@@ -13,7 +13,7 @@ pair has no n steps after it: with n_step it trains the policy without the indic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -21,14 +21,12 @@ from torch import Tensor
 
 from robo_orl.objectives.conditioned import AdvantageCondition
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class Recap(Objective):
-    """RECAP: cloning told whether an action was better than its Monte-Carlo value."""
+    """RECAP: cloning given whether an action was better than its Monte-Carlo value."""
 
     heads = ("v",)
     critic_frames = "both"
@@ -38,18 +36,18 @@ class Recap(Objective):
     class Params(AdvantageCondition.Params):
         """The paper's values: 40 % positive in fine-tuning (30 % in pre-training), 30 % dropout, no guidance."""
 
-        advantage: Literal["return", "n_step"] = Field("return", description="what is compared with V")
+        advantage: Literal["return", "n_step"] = Field("return", description="compared with V")
 
     # the paper's range
     search = {"objective.params.positive_fraction": (0.1, 0.3, 0.4), "objective.params.guidance": (1.0, 1.5, 2.5)}
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """Every term over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """Every term learns from both frames of a pair."""
         v = step.v("both")
         value = v.loss(step.returns).mean()
         advantage, known = self.advantage(step, v.value.squeeze(0).detach())
-        policy, told = self.extraction.terms(step, advantage, known)
-        return {"value": value} | policy, {"value/v": v.value.mean()} | told
+        policy, of_policy = self.extraction.terms(step, advantage, known)
+        return {"value": value} | policy, {"value/v": v.value.mean()} | of_policy
 
     def advantage(self, step: Step, v: Tensor) -> tuple[Tensor, Tensor]:
         """v (2B,) -> the advantages (2B,), and 1 where they are known."""

@@ -9,13 +9,9 @@ Nothing is maximised in the backup, so that nothing outside the data is ever val
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class SarsaBestOfN(Objective):
@@ -27,12 +23,12 @@ class SarsaBestOfN(Objective):
     routes = {"critic": "critic"}
     search = {"selection.num_samples": (4, 16, 32)}
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic over the transitions whose next chunk is known; the policy's terms over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The critic learns from the transitions whose next chunk is known, the policy from both frames of a pair."""
         window = step.window
         target = window.reward + window.discount * step.aggregate(step.q_target("next").value)  # (B,)
         known = window.td_valid * (step.part(step.valid, "next").bool() | (window.discount == 0))
         q = step.q("now")  # (E, B)
         critic = (known * q.loss(target).mean(0)).mean()
-        policy, told = self.extraction.terms(step)
-        return policy | {"critic": critic}, told | {"critic/q": q.value.mean(), "critic/target": target.mean()}
+        policy, of_policy = self.extraction.terms(step)
+        return policy | {"critic": critic}, of_policy | {"critic/q": q.value.mean(), "critic/target": target.mean()}

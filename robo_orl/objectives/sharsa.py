@@ -16,45 +16,42 @@ its own beside the observation. Low-dim observations only: pixels make no subgoa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import Tensor
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig, PolicyConfig
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.action_heads.flow import FlowHead
 from robo_orl.models.conditioning import Condition
 from robo_orl.objectives.objective import Objective
-from robo_orl.objectives.parts import Metrics, Modules, Parts, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.base.rng import Draws
-    from robo_orl.models.action_heads import ActionHead
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
+from robo_orl.objectives.step import Step
 
 
 class SHARSA(Objective):
     """SHARSA: a SARSA critic chooses among cloned subgoals, a cloned policy goes there."""
 
+    version = 2
     heads = ("q", "v")
     bootstraps = True
     values_actions = False
     cut_short = chooses = True
     routes = {
         "low": ("policy", "condition"),
-        "high": ("subgoals", "trunk"),
+        "high": ("subgoals", "backbone"),
         "value": "critic",
         "critic": "critic",
     }
     search = {"n_step": (25, 50), "selection.num_samples": (16, 32)}  # the authors' n for puzzles and cubes
 
     def valued_numbers(self, parts: Parts) -> int:
-        """A subgoal: the low-dim observation and the flag of the end."""
+        """The size of a subgoal: the low-dim observation and the flag of the end."""
         return parts.obs_numbers + 1
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """A subgoal is all that the policy sees."""
+        """Refuse cameras: a subgoal is a whole observation."""
         if policy.observation.cameras:
             raise UsageError(
                 "Objective 'sharsa' makes subgoals of low-dim observations, and pictures make none: set "
@@ -62,7 +59,7 @@ class SHARSA(Objective):
             )
 
     def modules(self, parts: Parts) -> Modules:
-        """The flow over subgoals, and what tells the action head where to go."""
+        """The flow over subgoals, and the embedding of the subgoal that the action head reads."""
         numbers = self.valued_numbers(parts)
         steps = parts.policy.action_head.flow_steps
         config = ActionHeadConfig(kind="flow", chunk=1, execute=1, flow_steps=steps)
@@ -71,8 +68,8 @@ class SHARSA(Objective):
             "condition": lambda: Condition(parts.token_width, numbers),
         }
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """Every term over the transitions t -> t+n."""
+    def losses(self, step: Step) -> Losses:
+        """Every term learns from the transitions t -> t+n."""
         window, valid = step.window, step.window.td_valid.float()
         w = self.subgoal(step)  # (B, 1, G)
         v, q = step.v("now"), step.q("now", w)
@@ -98,12 +95,12 @@ class SHARSA(Objective):
         flag = torch.where(ended, 1.0, -1.0).to(obs)
         return torch.cat((obs.masked_fill(ended, 0.0), flag), -1).unsqueeze(1)
 
-    def candidates(self, policy: Any, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
+    def candidates(self, policy: ActingPolicy, tokens: Tensor, num_samples: int, draws: Draws) -> Tensor:
         """(B, N, 1, G): subgoals."""
         flow = policy.extra["subgoals"]
         return flow.integrate(tokens, draws.normal("subgoal", len(tokens), num_samples, *flow.shape))
 
-    def realise(self, policy: Any, tokens: Tensor, best: Tensor, draws: Draws) -> Tensor:
+    def realise(self, policy: ActingPolicy, tokens: Tensor, best: Tensor, draws: Draws) -> Tensor:
         """A chunk (B, h, A) towards the subgoal (B, 1, G)."""
         towards = policy.extra["condition"](tokens, best.squeeze(1))
         return policy.action_head.act(towards, 1, draws, "act").squeeze(1)

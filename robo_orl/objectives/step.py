@@ -1,4 +1,4 @@
-"""One training step as the objectives see it: a paired window, and what the agent says about its two frames.
+"""One training step as the objectives see it: a paired window, and the agent's tokens and values at its two frames.
 
 Frames are named "now" (s_t, B of them), "next" (s_{t+n}, B) and "both" (2B, now first). One backbone pass over both
 frames serves the policy and a shared critic; critics of their own, and full_ema targets, add their own passes.
@@ -7,9 +7,10 @@ frames serves the policy and a shared critic; critics of their own, and full_ema
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from robo_orl.base.rng import Draws
@@ -26,11 +27,18 @@ POLICY_STREAMS = ("policy", "policy_next")  # a stream per frame: N processes dr
 SAMPLE_STREAMS = {"now": "critic_now", "next": "critic"}
 
 
+class Trains(Protocol):
+    """The part of an objective that decides which frames' values have a gradient (objective.py)."""
+
+    heads: tuple[str, ...]
+    critic_frames: Literal["now", "both"]
+
+
 class Learner(Protocol):
-    """What a step reads of the agent (agent/agent.py): its networks, and how their tokens and values are joined."""
+    """The part of the agent (agent/agent.py) that a step reads: networks, and how tokens and values are joined."""
 
     policy: PolicyConfig
-    objective: Any  # an objectives.objective.Objective, which imports this module
+    objective: Trains
     normaliser: Normaliser
     action_head: nn.Module
     slow_head: nn.Module | None
@@ -56,15 +64,15 @@ class Step:
         self.obs = normaliser.observation(raw)
         self.actions = normaliser.scale_actions(torch.cat((window.actions, window.next_actions)))  # (2B, h, A)
         self.mask = torch.cat((window.action_mask, window.next_action_mask))  # (2B, h)
-        seen = agent.policy_tokens(self.obs)
-        self.tokens = agent.head_tokens(seen)  # (2B, S, D)
+        policy_tokens = agent.policy_tokens(self.obs)
+        self.tokens = agent.head_tokens(policy_tokens)  # (2B, S, D)
         self.trained: tuple[Frames, ...] = ("now", "both") if agent.objective.critic_frames == "now" else ("both",)
         if agent.objective.heads:
-            self.critic_tokens, self.features = self._read_both(seen)
+            self.critic_tokens, self.features = self._read_both(policy_tokens)
 
     def both(self, per_pair: Tensor) -> Tensor:
-        """(B,) -> (2B,): what holds for an episode holds for both frames of its pair."""
-        return torch.cat((per_pair, per_pair))
+        """(B,) -> (2B,): a number of an episode, for both frames of its pair."""
+        return repeat(per_pair, "B -> (frames B)", frames=2)
 
     @cached_property
     def valid(self) -> Tensor:
@@ -112,11 +120,12 @@ class Step:
     def policy_loss_of(self, chunks: Tensor) -> Tensor:
         """chunks (2B, N, h, A) -> (2B, N): the action head's loss of other chunks than the data's."""
         n = chunks.shape[1]
-        mask = torch.ones(chunks.shape[:3], dtype=torch.bool, device=chunks.device).flatten(0, 1)
+        rows = rearrange(chunks, "B N h A -> (B N) h A")
+        mask = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
         streams = tuple(f"{stream}_of_{n}" for stream in POLICY_STREAMS)
-        tokens = self.tokens.repeat_interleave(n, dim=0)
-        loss = self.agent.action_head.loss(tokens, chunks.flatten(0, 1), mask, self.draws, streams)
-        return loss.unflatten(0, (-1, n))
+        tokens = repeat(self.tokens, "B ... -> (B N) ...", N=n)
+        loss = self.agent.action_head.loss(tokens, rows, mask, self.draws, streams)
+        return rearrange(loss, "(B N) -> B N", N=n)
 
     def policy_chunk(self, frames: Frames, slow: bool = False) -> Tensor:
         """(B, h, A): the one chunk of a head that has one, with gradient; or its slow copy's, without, in [-1, 1].
@@ -165,7 +174,7 @@ class Step:
             return self.agent.critic.v(self.part(self.features, frames))
 
     def climb(self, frames: Frames, actions: Tensor, member: int | None = None) -> Tensor:
-        """(B,): the height of `actions` (B, c, A), whose gradient reaches the actions and nothing else.
+        """(B,): the height of `actions` (B, c, A) on the critic, whose gradient reaches the actions and nothing else.
 
         member: of the ensemble; default its aggregate.
 
@@ -188,6 +197,14 @@ class Step:
         return loss, {"critic/q": q.value.mean(), "critic/target": target.mean()}
 
     @torch.no_grad()
+    def advantage(self, samples: Tensor) -> Tensor:
+        """A(s, a) = Q(s, a) - mean_j Q(s, a_j) of the data's chunks (2B,), without gradient.
+
+        samples: (2B, N, c, A), the policy's chunks a_j.
+        """
+        return self.aggregate(self.q("both").value) - self.aggregate(self.q("both", samples).value).mean(-1)
+
+    @torch.no_grad()
     def q_target(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
         """Q of the slow copy, without gradient."""
         tokens = self.part(self.critic_tokens, frames).detach()
@@ -206,17 +223,17 @@ class Step:
             return actions
         return self.part(self.actions, frames)[:, : self.agent.valued_actions]
 
-    def _read_both(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _read_both(self, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The critic's tokens (2B, S, D) and its readout (2B, R, C) of both frames.
 
         Where the objective trains values at s_t only, the second half is computed without a graph: a target is never
         differentiated, and its activations are not kept.
         """
         if self.agent.objective.critic_frames == "both":
-            return self._read("both", seen)
-        now = self._read("now", seen[: self.pairs])
+            return self._read("both", policy_tokens)
+        now = self._read("now", policy_tokens[: self.pairs])
         with torch.no_grad():
-            later = self._read("next", seen[self.pairs :].detach())
+            later = self._read("next", policy_tokens[self.pairs :].detach())
         return torch.cat((now[0], later[0])), torch.cat((now[1], later[1]))
 
     def _read(self, frames: Frames, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,22 +9,19 @@ step; here it learns at every step: one optimiser steps every parameter, and an 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from robo_orl.config import PolicyConfig, Strict
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
 from robo_orl.objectives.objective import Objective, require_head
-from robo_orl.objectives.parts import Metrics, Terms
-
-if TYPE_CHECKING:
-    from robo_orl.objectives.step import Step
+from robo_orl.objectives.parts import Losses
+from robo_orl.objectives.step import Step
 
 
 class TD3BC(Objective):
     """TD3+BC: a deterministic policy climbs Q and stays near the data."""
 
+    version = 2
     heads = ("q",)
     bootstraps = True
     slow_policy = whole_batch = True
@@ -43,11 +40,11 @@ class TD3BC(Objective):
         noise_clip: float = Field(0.5, ge=0, description="this noise is cut here")
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
-        """The policy is deterministic."""
+        """Refuse a stochastic action head."""
         require_head(policy, ("l1",), "trains a deterministic policy")
 
-    def losses(self, step: Step) -> tuple[Terms, Metrics]:
-        """critic over the transitions t -> t+n; actor over both frames of a pair."""
+    def losses(self, step: Step) -> Losses:
+        """The critic learns from the transitions t -> t+n, the actor from both frames of a pair."""
         p = self.params
         next_chunk = step.valued(step.policy_chunk("next", slow=True))  # (B, c, A)
         noise = p.policy_noise * step.draws.normal("smoothing", *next_chunk.shape)

@@ -22,7 +22,8 @@ PAIRS, MEMBERS, CHUNK, ACTION_DIM = 8, 2, toy.CHUNK, toy.ACTION_DIM
 class PaperStep:
     """B = 8 pairs; the window is the toys', with a timeout and a terminal in it."""
 
-    td = Step.td  # the package's own: the terms that it makes are computed by numpy like all others
+    # The package's own: numpy computes what they make, like everything else.
+    td, advantage = Step.td, Step.advantage
 
     def __init__(self, aggregate: str = "mean", valued_actions: int = CHUNK, seed: int = 0):
         g = np.random.default_rng(seed)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig, ObjectiveConfig, PolicyConfig
 from robo_orl.models.action_heads.flow import FlowHead
-from robo_orl.models.action_heads.one_step import OneStep
 from robo_orl.objectives import OBJECTIVES
+from robo_orl.objectives.distil import OneStep
 
 CONDITIONED = {
     "recap": toy.shipped("recap"),

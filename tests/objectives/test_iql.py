@@ -6,7 +6,8 @@ import toy_agents as toy
 from scipy import optimize, stats
 
 from robo_orl.base.rng import Draws
-from robo_orl.objectives.iql import IQL, expectile_weight
+from robo_orl.models.critics import Estimate
+from robo_orl.objectives.iql import IQL, expectile_loss, expectile_weight
 from robo_orl.objectives.step import Step
 
 
@@ -50,6 +51,16 @@ def test_the_expectile_weight_finds_the_expectile_of_a_sample():
     expected = stats.expectile(sample, alpha=0.8)
     q, v = torch.from_numpy(sample), torch.tensor(expected)
     assert (expectile_weight(q - v, 0.8) * (q - v)).sum().abs() < 1e-3
+
+
+def test_the_expectile_loss_is_least_at_the_expectile_of_a_sample():
+    sample = torch.from_numpy(stats.norm.rvs(size=500, random_state=0))
+    v = torch.tensor([[stats.expectile(sample.numpy(), alpha=0.8)]], requires_grad=True)  # one number, mse
+    loss = expectile_loss(Estimate(v.expand(500, 1), None), sample, 0.8)
+    u = sample - v.detach().squeeze()
+    torch.testing.assert_close(loss.detach(), torch.where(u < 0, 0.2, 0.8) * u.square())
+    (slope,) = torch.autograd.grad(loss.mean(), v)
+    assert slope.abs() < 1e-5
 
 
 def test_the_terms_equal_their_equations_in_float64():
