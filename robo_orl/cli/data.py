@@ -20,7 +20,7 @@ from robo_orl.cli.options import (
     check_loop,
     reading_values,
     show,
-    showing,
+    shows_progress,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def generate(
         seed=seed,
         next_obs=next_obs,
         loop=check_loop(loop),
-        progress=showing(as_json),
+        progress=shows_progress(as_json),
         view=_view(cameras, size, look),
     )
     show(summary, as_json)
@@ -104,7 +104,7 @@ def add_images(
     view = _view(cameras, size, look)
     if view is None:
         raise UsageError("--cameras names no camera.")
-    show(add(file, view, workers=workers, progress=showing(as_json)), as_json)
+    show(add(file, view, workers=workers, progress=shows_progress(as_json)), as_json)
 
 
 @app.command()
@@ -198,4 +198,4 @@ def replay(
     """Restore stored states, replay stored actions, and report recorded against replayed success."""
     from robo_orl.data.replay import replay as replay_file
 
-    show(replay_file(file, episodes, workers=workers, loop=check_loop(loop), progress=showing(as_json)), as_json)
+    show(replay_file(file, episodes, workers=workers, loop=check_loop(loop), progress=shows_progress(as_json)), as_json)

@@ -1,4 +1,4 @@
-"""`robo-orl doctor`: what works on this machine, in plain words, each failing line with its remedy.
+"""The command `robo-orl doctor`: an examination of this machine, each fault with its remedy.
 
 Every probe that imports something heavy or touches OpenGL runs in a process of its own: a library that crashes is a
 finding, not the end of the examination.
@@ -6,21 +6,36 @@ finding, not the end of the examination.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+import typer
 from pydantic import BaseModel
 
-from robo_orl.base.files import cache_folder
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import cache_folder, write_text
+from robo_orl.base.locks import file_lock
 from robo_orl.base.machine import package_version
+from robo_orl.base.text import printable
+from robo_orl.cli.options import Json, show
 
 GIB = 2**30
 INSTALL = "run `make install`, or `pip install 'robo-orl[all]' -c constraints.txt`"
+
+
+def doctor(as_json: Json = False) -> None:
+    """Examine this machine: every part that runs, and how to mend every part that does not."""
+    findings = examine()
+    show({"findings": [f.model_dump() for f in findings]}, as_json, lambda _: print_findings(findings))
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(1)
 
 
 class Finding(BaseModel):
@@ -42,10 +57,20 @@ def examine() -> list[Finding]:
         simulator,
         renderer,
         robomimic,
+        processes,
+        cache,
         disk,
     ]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(lambda probe: probe(), probes))
+        return list(pool.map(_probed, probes))
+
+
+def _probed(probe: Callable[[], Finding]) -> Finding:
+    try:
+        return probe()
+    except Exception as error:
+        says = str(error) if isinstance(error, (RunError, UsageError)) else f"{type(error).__name__}: {error}"
+        return Finding(name=probe.__name__, status="fail", says=says, remedy="mend what this line names")
 
 
 def python() -> Finding:
@@ -141,9 +166,41 @@ print(f"robomimic {robomimic.__version__} reads our files")
     return _finding("robomimic", code, remedy=remedy, missing="warn")
 
 
+def processes() -> Finding:
+    """A worker process is started as simulators are, and answers."""
+    code = """
+import multiprocessing
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(abs, [-1]) == [1]
+    print("worker processes start and answer")
+"""
+    remedy = "raise the limit of processes (ulimit -u), or of the container's shared memory (docker run --shm-size=1g)"
+    return _finding("processes", code, remedy=remedy)
+
+
+def cache() -> Finding:
+    """The cache folder takes a file and a lock; a read-only one serves what is in it."""
+    folder = cache_folder()
+    probe = folder / f"doctor-{os.getpid()}"
+    try:
+        with file_lock(probe):
+            write_text(probe, "written")
+    except (RunError, UsageError) as error:
+        says = f"the cache cannot be written ({error})"
+        return Finding(
+            name="cache", status="fail", says=says, remedy="set ROBO_ORL_CACHE to a folder that you may write"
+        )
+    finally:
+        for left in (probe, probe.with_name(f".{probe.name}.lock")):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
+    return Finding(name="cache", status="ok", says=f"files and locks work in {folder}")
+
+
 def disk() -> Finding:
     """Room for data, caches and runs."""
-    places = {place: shutil.disk_usage(place).free / GIB for place in _existing([Path.cwd(), cache_folder()])}
+    places = {place: shutil.disk_usage(place).free / GIB for place in map(_existing, (Path.cwd(), cache_folder()))}
     says = "; ".join(f"{free:.0f} GiB free at {place}" for place, free in places.items())
     if min(places.values()) < 2:
         return Finding(
@@ -152,10 +209,9 @@ def disk() -> Finding:
     return Finding(name="disk", status="ok", says=says)
 
 
-def _existing(places: list[Path]) -> Iterator[Path]:
-    """Each place, or its nearest parent that exists."""
-    for place in places:
-        yield next(p for p in (place, *place.resolve().parents) if p.exists())
+def _existing(place: Path) -> Path:
+    """The place, or its nearest parent that exists."""
+    return next(path for path in (place, *place.resolve().parents) if os.path.exists(path))
 
 
 def _finding(name: str, code: str, remedy: str, missing: Literal["warn", "fail"] = "fail") -> Finding:
@@ -172,13 +228,13 @@ def _finding(name: str, code: str, remedy: str, missing: Literal["warn", "fail"]
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """One line a finding, with its remedy below it when it is not well."""
+    """One line a finding, with its remedy below it where something is wrong."""
     from rich.console import Console
 
     mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     console = Console(soft_wrap=True)
     for finding in findings:
         console.print(f"{mark[finding.status]}  {finding.name:<10} ", end="")
-        console.print(finding.says, markup=False, highlight=False)
-        if finding.status != "ok":
+        console.print(printable(finding.says), markup=False, highlight=False)
+        if finding.status != "ok" and finding.remedy:
             console.print(f"      remedy: {finding.remedy}", markup=False, highlight=False)

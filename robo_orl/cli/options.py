@@ -1,9 +1,10 @@
-"""What commands share: options that mean the same everywhere, and how results are shown."""
+"""Options that mean the same in every command, and how a result is printed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,13 +17,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 def _sets(example: str) -> Any:
     """--set with an example that the command takes."""
-    says = f"Change one setting, e.g. {example}. Repeatable."
-    return Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=says)]
+    text = f"Change one setting, e.g. {example}. Repeatable."
+    return Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=text)]
 
 
 Sets = _sets("policy.optim.steps=500")
 ReferenceSets = _sets("train.num_epochs=200")
 EvalSets = _sets("selection.num_samples=1")
+Task = Annotated[str, typer.Option(help="A task, e.g. chain2 or chain2+40hz, or the path of a file.")]
+Data = Annotated[Path, typer.Option(help="robomimic HDF5 file of that task.")]
+RunFolder = Annotated[Path, typer.Option(help="The run's folder; an unfinished run of the same settings is resumed.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Simulator processes (default: one per core).")]
 Loop = Annotated[str, typer.Option(help="Stepping of the simulator: exact (bit-equal to stock), fast, or stock.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
@@ -60,13 +64,13 @@ def show(result: dict[str, Any], as_json: bool, render: Callable[[dict], None] |
         key_values(result)
 
 
-def showing(as_json: bool) -> bool:
-    """Progress belongs to a person at a terminal, and to nobody who reads JSON."""
+def shows_progress(as_json: bool) -> bool:
+    """Whether progress is shown: to a person at a terminal, not to a program that reads JSON."""
     return not as_json
 
 
 def check_loop(loop: str) -> str:
-    """A physics loop's name; UsageError for another one."""
+    """The name of a physics loop; UsageError for another one."""
     if loop not in LOOPS:
         raise unknown("loop", loop, LOOPS)
     return loop

@@ -1,4 +1,4 @@
-"""Plain results as tables on a terminal."""
+"""Results as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from robo_orl.base.text import printable
 
 
 def key_values(result: dict[str, Any]) -> None:
@@ -14,7 +17,7 @@ def key_values(result: dict[str, Any]) -> None:
     groups = {key: value for key, value in result.items() if _is_group(value)}
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in _flat({k: v for k, v in result.items() if k not in groups}):
-        table.add_row(f"[dim]{key}[/]", _text(value))
+        table.add_row(Text(_text(key), "dim"), Text(_text(value)))
     console.print(table)
     for name, group in groups.items():
         console.print()
@@ -40,22 +43,22 @@ def listing(kinds: dict[str, list[dict[str, Any]]]) -> None:
             justify = "right" if isinstance(rows[0][column], (int, float)) else "left"
             table.add_column(column.replace("_", " "), justify=justify, overflow="fold", min_width=widest)
         for row in rows:
-            table.add_row(*(f"{v:,}" if isinstance(v, int) else _text(v) for v in row.values()))
+            table.add_row(*(Text(f"{v:,}" if isinstance(v, int) else _text(v)) for v in row.values()))
         console.print(table)
 
 
 def search_spaces(result: dict[str, Any]) -> None:
-    """Print what `robo-orl tune` would try; the policy's own value comes first."""
+    """Print the values that `robo-orl tune` would try; the policy's own value comes first."""
     rows = [
-        {"policy": name, "key": key, "values": list(values), "points": found["points"], "trials": found["trials"]}
-        for name, found in result["policies"].items()
-        for key, values in found["space"].items()
+        {"policy": name, "key": key, "values": list(values), "points": space["points"], "trials": space["trials"]}
+        for name, space in result["policies"].items()
+        for key, values in space["space"].items()
     ]
     listing({f"{result['suite']}: tuned on {result['task']} {result['regime']}": rows})
 
 
 def tuned_values(result: dict[str, Any]) -> None:
-    """Print what a search chose, beside what the policy files had."""
+    """Print the values that a search chose, beside those of the policy files."""
     rows = []
     for name, chosen in result["policies"].items():
         own = result["every_trial"][name][0]
@@ -81,4 +84,4 @@ def _text(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list):
         return ", ".join(_text(v) for v in value)
-    return str(value)
+    return printable(str(value))

@@ -1,9 +1,9 @@
-"""What may be tried for a policy, and which point is tried next: the same number of trials for every policy.
+"""The search space of a policy and the points that are tried in it, the same number for every policy.
 
 Trial 0 is the policy file as it is. The others are drawn by optuna's tree-structured Parzen estimator (Bergstra et al.
 2011) from the grid that the objective's authors published, without repeating a point; with few trials that is a random
-search. Everything is a function of the seed and of the scores so far, so that an interrupted search, told its scores
-again, asks for the same points.
+search. Everything is a function of the seed and of the scores so far: an interrupted search that observes its stored
+scores proposes the same points.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def space_of(policy: PolicyConfig) -> dict[str, tuple[Any, ...]]:
 
 
 def size_of(space: dict[str, tuple[Any, ...]]) -> int:
-    """Points in it."""
+    """The number of points in a space."""
     total = 1
     for values in space.values():
         total *= len(values)
@@ -49,7 +49,7 @@ def nested(point: Point) -> dict[str, Any]:
 
 
 def _value(policy: PolicyConfig, key: str) -> Any:
-    """What the policy has at a dotted key; parameters of an objective that it does not name have their default."""
+    """The policy's value at a dotted key; parameters of an objective that it does not name have their default."""
     parts = key.split(".")
     if parts[:2] == ["objective", "params"] and parts[2] not in policy.objective.params:
         return OBJECTIVES[policy.objective.name].Params.model_fields[parts[2]].default
@@ -60,7 +60,7 @@ def _value(policy: PolicyConfig, key: str) -> Any:
 
 
 class Search:
-    """The trials of one policy, one after the other: `ask` for a point, `tell` its score."""
+    """The trials of one policy, one after the other: `propose` a point, `observe` its score."""
 
     def __init__(self, policy: PolicyConfig, seed: int):
         try:
@@ -74,8 +74,8 @@ class Search:
         self._study.enqueue_trial({key: json.dumps(values[0]) for key, values in self.space.items()})
         self._pruned = optuna.trial.TrialState.PRUNED
 
-    def ask(self) -> Point | None:
-        """What differs from the policy file in the next trial; None when every point of the space was tried."""
+    def propose(self) -> Point | None:
+        """The settings of the next trial that differ from the policy file; None when every point was tried."""
         while len(self._seen) < size_of(self.space):
             self._trial = self._study.ask()
             # As JSON, so that numbers, words and null are categories alike.
@@ -89,6 +89,6 @@ class Search:
             self._study.tell(self._trial, state=self._pruned)
         return None
 
-    def tell(self, score: float) -> None:
-        """The score of the point asked for last; more is better."""
+    def observe(self, score: float) -> None:
+        """Take the score of the point that was proposed last; more is better."""
         self._study.tell(self._trial, score)

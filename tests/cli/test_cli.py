@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from robo_orl.base.errors import Interrupted
-from robo_orl.cli.app import main
+from robo_orl.cli.app import main, parser_errors
 
 
 def robo_orl(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
@@ -157,3 +157,11 @@ def test_a_file_where_a_folder_is_needed_is_one_sentence_and_stays_as_it_is(tmp_
     assert "notes is a file where a folder is needed; choose another --out" in json.loads(done.stdout)["error"]
     assert "Traceback" not in done.stderr and "notes" in done.stderr
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("notes", "mine")]
+
+
+@pytest.mark.parametrize("library", ["typer", "click"])
+def test_the_parser_errors_of_both_clicks_are_found(library):
+    """typer carries its own copy of click or takes the installed one, by version."""
+    errors = parser_errors(pytest.importorskip(library).BadParameter)
+    assert issubclass(errors.UsageError, errors.ClickException) and issubclass(errors.BadParameter, errors.UsageError)
+    assert issubclass(errors.NoArgsIsHelpError, errors.ClickException)

@@ -14,8 +14,8 @@ pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'
 def drawn(policy, seed, count, scores=()):
     search, points = Search(policy, seed), []
     for number in range(count):
-        points.append(search.ask())
-        search.tell(scores[number] if number < len(scores) else 0.0)
+        points.append(search.propose())
+        search.observe(scores[number] if number < len(scores) else 0.0)
     return points
 
 
@@ -45,9 +45,9 @@ def test_a_space_that_is_tried_out_gives_nothing_more():
     assert len({tuple(sorted(point.items())) for point in points}) == 6
     search = Search(bc, 0)
     for _ in range(6):
-        search.ask()
-        search.tell(1.0)
-    assert search.ask() is None
+        search.propose()
+        search.observe(1.0)
+    assert search.propose() is None
 
 
 def test_the_policys_own_value_is_in_the_space_even_if_nobody_published_it():

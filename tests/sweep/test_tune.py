@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from tuning import plan, tune
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.cli.app import app
@@ -16,16 +17,11 @@ from robo_orl.results.store import read_cells
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
 from robo_orl.sweep.jobs import cost_jobs
-from robo_orl.sweep.tune import Plan, spaces_of, tune
+from robo_orl.sweep.plan import spaces_of
 from robo_orl.sweep.tuned import load_tuned
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
 GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg"], "policies": ["bc", "critic"]}
-
-
-def plan(suite, **changes):
-    options = {"policies": None, "task": None, "regime": None, "trials": 4, "episodes": 6, "seed": 0, "settings": []}
-    return Plan.of(suite, **(options | changes))
 
 
 def test_every_policy_has_the_same_trials_and_the_best_is_chosen(presets, fakes, tmp_path):

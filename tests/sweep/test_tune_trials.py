@@ -5,20 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from tuning import plan, tune
 
 from robo_orl.config import PolicyChoice
 from robo_orl.sweep.cells import expand, policy_of
 from robo_orl.sweep.search import Search, size_of, space_of
-from robo_orl.sweep.tune import Plan, score_of, tune
+from robo_orl.sweep.tune import score_of
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
 VARIANT = {"use": "critic", "name": "variant", "set": {"critic": {"ensemble": 7}, "optim": {"weight_decay": 0.5}}}
 GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg", "mh"], "policies": ["bc", "critic"]}
-
-
-def plan(suite, **changes):
-    options = {"policies": None, "task": None, "regime": None, "trials": 4, "episodes": 6, "seed": 0, "settings": []}
-    return Plan.of(suite, **(options | changes))
 
 
 def evaluation(k, stages):
@@ -124,20 +120,20 @@ def test_every_policy_has_as_many_trials_as_any_other_but_where_its_space_ends(p
     assert set(tried) == {f"bc_trial{i}" for i in range(6)} | {f"critic_trial{i}" for i in range(8)}
 
 
-def test_the_search_is_told_the_score_of_the_point_that_it_asked_for(presets, played, tmp_path, monkeypatch):
+def test_the_search_observes_the_score_of_the_point_that_it_proposed(presets, played, tmp_path, monkeypatch):
     played(lambda policy: (6, 0.5) if policy.optim.lr == 0.003 else (3, 0.0))
-    asked, scores, real_ask, real_tell = {}, [], Search.ask, Search.tell
+    proposed, scores, real_propose, real_observe = {}, [], Search.propose, Search.observe
 
-    def ask(self):
-        asked[id(self)] = real_ask(self)
-        return asked[id(self)]
+    def propose(self):
+        proposed[id(self)] = real_propose(self)
+        return proposed[id(self)]
 
-    def tell(self, score):
-        scores.append((asked[id(self)], score))
-        return real_tell(self, score)
+    def observe(self, score):
+        scores.append((proposed[id(self)], score))
+        return real_observe(self, score)
 
-    monkeypatch.setattr(Search, "ask", ask)
-    monkeypatch.setattr(Search, "tell", tell)
+    monkeypatch.setattr(Search, "propose", propose)
+    monkeypatch.setattr(Search, "observe", observe)
     tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", progress=False)
     assert len(scores) == 12
     for point, score in scores:
@@ -154,8 +150,8 @@ def test_a_search_turns_to_where_scores_are_high(monkeypatch):
     def share(sign):
         search, points = Search(policy, 0), []
         for _ in range(30):
-            points.append(search.ask())
-            search.tell(sign * float(points[-1].get(liked[0]) == liked[1]))
+            points.append(search.propose())
+            search.observe(sign * float(points[-1].get(liked[0]) == liked[1]))
         return sum(point.get(liked[0]) == liked[1] for point in points[10:]) / 20
 
     assert share(1.0) > share(-1.0) + 0.2

@@ -1,0 +1,35 @@
+"""The command `robo-orl bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robo_orl.base.errors import RunError
+from robo_orl.cli.options import Json, Workers, shows_progress
+
+
+def bench(
+    suite: Annotated[str, typer.Option(help="Name of a file in tasks/suites/, or a path.")] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/SUITE).")] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first so many groups of the suite, each a whole comparison (default: all)."),
+    ] = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Run a whole suite: data, training, evaluation, cost. Resumable; finished cells are not computed a second time."""
+    from robo_orl.cli.report import write_report
+    from robo_orl.sweep.bench import bench as run_bench
+
+    folder = out or Path("runs") / Path(suite).stem
+    summary = run_bench(suite, folder, workers=workers, progress=shows_progress(as_json), blocks=blocks)
+    summary["report"] = write_report(folder, folder, as_json)
+    if as_json:
+        print(json.dumps(summary))
+    if summary.get("failed"):
+        raise RunError(f"{len(summary['failed'])} cell(s) failed; run the same command again to retry them.")

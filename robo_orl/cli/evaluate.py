@@ -1,0 +1,82 @@
+"""The command `robo-orl eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robo_orl.base.errors import UsageError
+from robo_orl.cli.options import (
+    EvalSets,
+    Json,
+    Loop,
+    Seed,
+    Workers,
+    check_loop,
+    check_starts,
+    show,
+    shows_progress,
+)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run or reference, or a checkpoint of robomimic.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes; 500 or more for a leaderboard.")] = 200,
+    workers: Workers = None,
+    seed: Seed = 0,
+    loop: Loop = "exact",
+    video: Annotated[
+        Path | None, typer.Option(help="Also write a few episodes as mp4 with the stage overlaid.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write (default: RUN/eval).")] = None,
+    settings: EvalSets = [],
+    task: Annotated[
+        str, typer.Option(help="The task of a robomimic checkpoint, or one of a run on several (default: its first).")
+    ] = "",
+    paraphrases: Annotated[bool, typer.Option(help="Give the policy held-out paraphrases of the instruction.")] = False,
+    starts: Annotated[
+        str, typer.Option(help="Start states: test, or tuning for those that hyper-parameters are chosen on.")
+    ] = "test",
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Load a robomimic checkpoint even if it executes code.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
+    from robo_orl.cli.tables import key_values
+    from robo_orl.evaluate.scores import in_words
+    from robo_orl.robomimic.run_folder import is_reference
+
+    common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
+    common |= {"progress": shows_progress(as_json)}
+    check_starts(starts)
+    if is_reference(run):
+        _check_reference_options(settings, paraphrases, starts)
+        result = _evaluate_reference(run, episodes, task=task, trust_pickle=trust_pickle, **common)
+    else:
+        from robo_orl.evaluate.success import evaluate as evaluate_run
+
+        if trust_pickle:
+            raise UsageError("--trust-pickle is for checkpoints of robomimic; ours hold numbers only.")
+        common |= {"task": task or None, "paraphrases": paraphrases, "starts": starts}
+        result = evaluate_run(run, episodes, overrides=settings, **common)
+    show(result, as_json, lambda scores: key_values(in_words(scores)))
+
+
+def _check_reference_options(settings: list[str], paraphrases: bool, starts: str) -> None:
+    """UsageError for an option that a reference does not take."""
+    if paraphrases:
+        raise UsageError("--paraphrases is for policies that read an instruction; a reference reads none.")
+    if starts != "test":
+        raise UsageError("--starts tuning is for our policies; a reference has its library's settings.")
+    if settings:
+        raise UsageError("--set selects among a policy's samples, which a reference does not draw; leave it out.")
+
+
+def _evaluate_reference(run: Path, episodes: int, task: str, **options: Any) -> dict[str, Any]:
+    from robo_orl.config.presets import load_task
+    from robo_orl.robomimic.evaluation import evaluate_reference
+
+    return evaluate_reference(run, episodes, load_task(task) if task else None, **options)

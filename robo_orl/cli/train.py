@@ -1,0 +1,71 @@
+"""The command `robo-orl train`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robo_orl.base.errors import UsageError
+from robo_orl.cli.options import (
+    AcceptMismatch,
+    AfterSuccess,
+    ClipActions,
+    Data,
+    Json,
+    Rewards,
+    RunFolder,
+    Seed,
+    Sets,
+    Task,
+    reading_values,
+    show,
+    shows_progress,
+)
+
+
+def train(
+    policy: Annotated[str, typer.Option(help="A policy, e.g. qc or qc+separate, or the path of a file.")],
+    task: Task,
+    data: Data,
+    out: RunFolder,
+    seed: Seed = 0,
+    settings: Sets = [],
+    mask: Annotated[
+        str | None, typer.Option("--filter", help="Train on the episodes of this mask only, e.g. success.")
+    ] = None,
+    tracker: Annotated[str, typer.Option(help="tensorboard, wandb, trackio or none.")] = "tensorboard",
+    more: Annotated[
+        list[str], typer.Option("--also", metavar="TASK=FILE[@WEIGHT]", help="One more task to learn. Repeatable.")
+    ] = [],
+    clip_actions: ClipActions = False,
+    after_success: AfterSuccess = "cut",
+    rewards: Rewards = "auto",
+    accept_mismatch: AcceptMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Train one policy. Under `accelerate launch -m robo_orl train ...` the same command runs on many processes."""
+    from robo_orl.api import train_policy
+
+    reading = reading_values(clip_actions, after_success, rewards, accept_mismatch)
+    values = {"seed": seed, "filter": mask, "tracker": tracker, "reading": reading}
+    if more:
+        values["more"] = [_task_data(item) | {"reading": reading} for item in more]
+    summary = train_policy(policy, task, data, out, settings, progress=shows_progress(as_json), **values)
+    if int(os.environ.get("RANK", 0)) == 0:
+        show(summary, as_json)
+
+
+def _task_data(item: str) -> dict[str, Any]:
+    """TASK=FILE[@WEIGHT] as the values of a TaskData; an existing file of the whole name has no weight in it."""
+    from robo_orl.config.presets import preset_values
+
+    name, equals, file = item.partition("=")
+    weight = ""
+    if "@" in file and not Path(file).exists():
+        file, _, weight = file.rpartition("@")
+    if not (name and equals and file):
+        raise UsageError(f"--also takes TASK=FILE or TASK=FILE@WEIGHT, got '{item}'.")
+    return {"task": preset_values("tasks", name), "data": file, "weight": weight or 1.0}

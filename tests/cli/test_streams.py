@@ -1,0 +1,59 @@
+"""Output that others close or cannot print does not end a command."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from robo_orl.base.text import printable
+
+WORK = """
+import sys, time
+from rich.console import Console
+from rich.progress import Progress
+from robo_orl.cli.streams import protect_streams
+protect_streams()
+with Progress(console=Console(file=sys.stderr)) as progress:
+    task = progress.add_task("train", total=50)
+    for step in range(50):
+        print("step", step, flush=True)
+        print("warning", step, file=sys.stderr)
+        progress.advance(task)
+        time.sleep(0.01)
+open("finished", "w").close()
+"""
+
+
+@pytest.mark.parametrize("pipe", ["2>&1 | head -1", "| head -1", "2>&1 >/dev/null | head -1"])
+def test_work_goes_on_when_its_reader_leaves(tmp_path, pipe):
+    (tmp_path / "work.py").write_text(WORK)
+    command = f"set -o pipefail; {sys.executable} work.py {pipe}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (tmp_path / "finished").exists() and done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
+def test_list_and_help_print_in_every_encoding(encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    for arguments in (["list"], ["train", "--help"], ["list", "nönsense"]):
+        command = [sys.executable, "-m", "robo_orl", *arguments]
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert b"Traceback" not in done.stderr, done.stderr
+        assert done.returncode == (2 if "nönsense" in arguments else 0)
+
+
+def test_an_escape_sequence_in_a_name_is_shown_and_not_carried_out(tmp_path):
+    name = "lift\x1b[2J\x9b31m\x07"
+    assert printable(name) == "lift\\x1b[2J\\x9b31m\\x07" and printable("näme 1\n") == "näme 1\n"
+    done = subprocess.run([sys.executable, "-m", "robo_orl", "list", name], capture_output=True, text=True)
+    assert "\x1b" not in done.stderr and "lift\\x1b[2J" in done.stderr
+
+
+def test_an_escape_sequence_in_a_description_does_not_reach_the_terminal(tmp_path):
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "odd.yaml").write_text('extends: bc\nname: odd\ndescription: "a\\eb[red]c"\n')
+    command = [sys.executable, "-m", "robo_orl", "--presets", str(tmp_path), "list", "policies"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    assert "\x1b" not in done.stdout and "a\\x1bb[red]c" in done.stdout, done.stderr
