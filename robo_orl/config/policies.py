@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config.strict import ADDED, Strict
 
 Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "separate"]
@@ -149,6 +151,13 @@ class CriticConfig(Strict):
         json_schema_extra=ADDED,
     )
 
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> CriticConfig:
+        low, high = self.value_range
+        if not (isfinite(low) and isfinite(high) and low < high):
+            raise ValueError(f"value_range is [low, high] with low below high, got [{low:g}, {high:g}]")
+        return self
+
 
 class ExtractionConfig(Strict):
     """How the policy follows from the critic; a name alone stands for its defaults."""
@@ -185,8 +194,15 @@ class GammaConfig(Strict):
         return self
 
     def value(self, horizon: int) -> float:
-        """gamma for a task of `horizon` decisions."""
-        return self.fixed if self.fixed is not None else 1.0 - self.matched / horizon
+        """gamma for a task of `horizon` decisions; UsageError where a matched one would not be above 0."""
+        if self.fixed is not None:
+            return self.fixed
+        if self.matched >= horizon:
+            raise UsageError(
+                f"gamma.matched is {self.matched:g}, and the task has {horizon} decisions: 1 - matched/H is a discount "
+                f"only where matched is below {horizon}; set it lower, e.g. gamma.matched=2."
+            )
+        return 1.0 - self.matched / horizon
 
 
 class OptimConfig(Strict):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from robo_orl.config.strict import Strict
 
@@ -32,6 +33,17 @@ class TaskConfig(Strict):
     padding: float = Field(0.0, ge=0, description="dead time in seconds at the start and after each stage")
     max_seconds: float = Field(gt=0, description="time-out, dead time excluded; the episode also ends at success")
     instruction: str = ""
+
+    @model_validator(mode="after")
+    def _has_a_decision(self) -> TaskConfig:
+        if not isfinite(self.max_seconds + self.padding):
+            raise ValueError("max_seconds and padding must be finite")
+        if round(self.max_seconds * self.control_hz) < 1:
+            raise ValueError(
+                f"max_seconds {self.max_seconds:g} at control_hz {self.control_hz} is no decision: set max_seconds to "
+                f"at least {1 / self.control_hz:g}"
+            )
+        return self
 
     @property
     def horizon(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -123,6 +123,19 @@ class EpisodeArrays:
     def frames_key(self) -> str:
         """The identity of the frames that are read: the file's sha256 unless frames of it are left out."""
         return self.sha256 if not self.adjusted.cut_frames else sha256_of([self.sha256, self.lengths.tolist()])
+
+    def summary(self) -> dict[str, Any]:
+        """What was read, for a run's folder: counts, changes in reading, notes. JSON-able."""
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "episodes": len(self),
+            "frames": len(self.actions),
+            "success_k": int(self.success.sum()),
+            "observations": self.spec,
+            "adjusted": asdict(self.adjusted),
+            "notes": list(self.notes),
+        }
 
     def chosen(self, mask: str | None) -> np.ndarray:
         """(E,) bool, the episodes of `mask`; UsageError where the file has no such mask or the mask is empty."""

@@ -59,6 +59,12 @@ class PairedWindows:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def return_range(self) -> tuple[float, float]:
+        """The lowest and the highest discounted return of a frame that may be drawn."""
+        returns = self._numbers[self.frames, 0]
+        return float(returns.min()), float(returns.max())
+
     def batch(self, seed: int, step: int, rank: int, world: int, batch_size: int) -> PairedWindow:
         """The windows of one step: batch_size observations over all ranks, batch_size / 2 / world pairs for this rank.
 

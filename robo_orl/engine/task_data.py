@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from robo_orl.base.errors import unknown
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import DataReading, PolicyConfig, RunConfig, TaskConfig, TaskData
 from robo_orl.config.instructions import training_sentences
 from robo_orl.data.arrays import EpisodeArrays, Reading
@@ -86,7 +86,35 @@ def make_windows(run: RunConfig, opened: list[EpisodeArrays]) -> PairedWindows |
         )
         for source, arrays, table in zip(sources, opened, tables, strict=True)
     ]
+    for source, of_task in zip(sources, windows, strict=True):
+        check_signal(policy, of_task, source.filter)
     return windows[0] if len(windows) == 1 else TaskMixture(windows, [source.weight for source in sources])
+
+
+ROUNDING = 1e-4  # of a return in float32
+
+
+def check_signal(policy: PolicyConfig, windows: PairedWindows, mask: str | None) -> None:
+    """Refuse data that teach the policy nothing, or whose returns its value head cannot represent."""
+    from robo_orl.objectives import OBJECTIVES
+
+    arrays, objective = windows.arrays, OBJECTIVES[policy.objective.name]
+    if objective.needs_success and not arrays.success[arrays.chosen(mask)].any():
+        of_mask = f" in the mask '{mask}'" if mask else ""
+        raise UsageError(
+            f"No episode of {arrays.path}{of_mask} succeeds, and objective '{policy.objective.name}' learns from "
+            "successes alone: give data with successes, or train `bc`."
+        )
+    critic = policy.critic
+    if critic is None or not objective.heads or critic.loss == "mse":
+        return
+    (low, high), (bottom, top) = windows.return_range, critic.value_range
+    if low < bottom - ROUNDING or high > top + ROUNDING:
+        raise UsageError(
+            f"The returns of {arrays.path} reach from {low:.3g} to {high:.3g}, and the value head of policy "
+            f"'{policy.name}' holds {bottom:g} to {top:g}: set policy.critic.value_range to hold them, or leave "
+            "--after-success at cut and --rewards at auto, which give returns from 0 to 1."
+        )
 
 
 def _tables(run: RunConfig, sentences: list[list[str]]) -> list[tuple | None]:

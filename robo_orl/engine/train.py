@@ -171,6 +171,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator, memory_check: Ma
         for note in dict.fromkeys(note for arrays in opened for note in arrays.notes):
             print(f"robo-orl: data: {note}.", file=sys.stderr)
         write_run(out, run, spec)
+        write_json(out / "data.json", {"files": [arrays.summary() for arrays in opened]})
         remove_partial(out)
     memory_before, _ = peak_memory()
     windows = make_windows(run, opened)

@@ -15,6 +15,7 @@ from robo_orl.objectives.step import Step
 class FilteredBC(Objective):
     """Behaviour cloning on the frames of successful episodes."""
 
+    needs_success = True
     routes = {"actor": "policy"}
     search = {"optim.weight_decay": (0.0001, 0.01)}  # as BC's
 

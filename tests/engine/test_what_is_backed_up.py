@@ -6,7 +6,7 @@ import synthetic
 import tiny
 
 from robo_orl.agent.agent import Agent
-from robo_orl.config import TaskData
+from robo_orl.config import TaskData, deep_merge
 from robo_orl.engine.run_folder import build_run_agent, make_spec, read_spec
 from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.train import train
@@ -16,6 +16,7 @@ LENGTHS, SUCCESS = [14, 15, 16, 17, 18, 19], [False, True, True, False, True, Tr
 # By hand: settings -> gamma, n, whether a timeout cuts a backup short instead of dropping it.
 QC = {"critic": {"topology": "shared"}, "objective": {"name": "qc"}, "action_head": {"kind": "flow"}}
 QC |= {"selection": {"num_samples": 2}}
+SHARSA = deep_merge(tiny.shipped()["sharsa"], {"critic": {"value_range": [0, 20]}})  # a reward in every frame
 SETTINGS = {
     "defaults": (QC, 0.99, CHUNK, False),
     "one step": (QC | {"n_step": 1}, 0.99, 1, False),
@@ -23,7 +24,7 @@ SETTINGS = {
     "fixed": (QC | {"gamma": {"fixed": 0.8}}, 0.8, CHUNK, False),
     "matched": (QC | {"gamma": {"fixed": None, "matched": 8.0}}, 0.8, CHUNK, False),  # 1 - 8 / 40
     "matched, three steps": (QC | {"gamma": {"fixed": None, "matched": 4.0}, "n_step": 3}, 0.9, 3, False),
-    "cut short": (tiny.shipped()["sharsa"] | {"gamma": {"fixed": 0.9}, "n_step": 3}, 0.9, 3, True),
+    "cut short": (SHARSA | {"gamma": {"fixed": 0.9}, "n_step": 3}, 0.9, 3, True),
 }
 every_setting = pytest.mark.parametrize(("policy", "gamma", "n", "cut_short"), SETTINGS.values(), ids=SETTINGS)
 
