@@ -20,10 +20,10 @@ import numpy as np
 
 from robo_orl.data.cache import EpisodeArrays, open_cache
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.robomimic.evaluation import reference_actor
 from robo_orl.robomimic.run_folder import is_reference
-from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.frames import Frames
 
 
@@ -33,7 +33,7 @@ def actor_of(folder: Path) -> tuple[Any, int]:
         return reference_actor(folder), 1  # it remembers its frames itself
     agent, run = load_agent(folder)
     agent.select_by(run.policy.selection)
-    return Actor(agent, execute=1, seed=0), run.policy.observation.history
+    return AgentPolicy(agent, execute=1, seed=0), run.policy.observation.history
 
 
 def answers(folder: Path, data: EpisodeArrays, episodes: int) -> Iterator[np.ndarray]:
@@ -43,7 +43,7 @@ def answers(folder: Path, data: EpisodeArrays, episodes: int) -> Iterator[np.nda
         frames = Frames(history)
         for decision, at in enumerate(range(data.starts[episode], data.starts[episode + 1])):
             frames.add({key: np.array(values[at]) for key, values in data.obs.items()})
-            yield actor([Ask(episode, decision, frames.seen())])[0][0]
+            yield actor([PolicyQuery(episode, decision, frames.stacked())])[0][0]
 
 
 def row_of(folder: Path, data: EpisodeArrays, episodes: int) -> dict[str, Any]:

@@ -33,41 +33,44 @@ from small_policy import small_policy
 from robo_orl.base.errors import RunError
 from robo_orl.config.presets import available, load_task
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.acting import Actor
-from robo_orl.rollout.episodes import Ask
-from robo_orl.rollout.simulator import Act, Begin, Simulations, TaskScene
-from robo_orl.rollout.workers import work_through
+from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.rollout.env_spec import TaskEnvSpec
+from robo_orl.rollout.episodes import PolicyQuery
+from robo_orl.rollout.pool import work_through
+from robo_orl.rollout.simulator import Act, Begin, EpisodeServer
 
 Played = tuple[bool, int, str, np.ndarray]  # success, length, hash of all observations and actions, last state
 
 
-def play(simulations: Simulations, actor: Actor, episode: int) -> Played:
+def play(simulations: EpisodeServer, actor: AgentPolicy, episode: int) -> Played:
     """One episode from start state `episode`."""
-    reply, decision = simulations.answer(Begin(0, episode, 1.0)), 0
+    reply, decision = simulations(Begin(0, episode, 1.0)), 0
     while reply.outcome is None:
-        actions = actor([Ask(episode, decision, reply.obs)])[0]
-        reply, decision = simulations.answer(Act(0, actions)), decision + 1
+        actions = actor([PolicyQuery(episode, decision, reply.obs)])[0]
+        reply, decision = simulations(Act(0, actions)), decision + 1
     outcome = reply.outcome
     return outcome.success_once, outcome.length, outcome.fingerprint, simulations.environments[0].state()
 
 
 def player(run: Path, loops: list[str]) -> Callable[[int], list[Played]]:
-    """What a worker does: the same episode once with each loop."""
+    """The work of one process: the same episode once with each loop."""
     torch.set_num_threads(1)
     agent, config = load_agent(run)
-    actor = Actor(agent, config.policy.action_head.execute, 0)
-    worlds = [Simulations(TaskScene(config.task, loop)) for loop in loops]
+    actor = AgentPolicy(agent, config.policy.action_head.execute, 0)
+    worlds = [EpisodeServer(TaskEnvSpec(config.task, loop)) for loop in loops]
     for world, loop in zip(worlds, loops, strict=True):
-        if world.hello().loop != loop:
+        if world.info().loop != loop:
             raise RunError(f"This machine cannot run the {loop} loop; the log says why.")
     return lambda episode: [play(world, actor, episode) for world in worlds]
 
 
 def compare(task: str, run: Path, loops: list[str], episodes: int, workers: int | None) -> dict[str, Any]:
     """The row of one task."""
+    from closed_loop import player  # simulator processes import it by name; __main__ has none
+
     began = perf_counter()
     results = work_through(list(range(episodes)), partial(player, run, loops), workers)
-    pairs = [pair for _, pair in shown(results, f"{task}: {' and '.join(loops)}", episodes)]
+    pairs = [played.result for played in shown(results, f"{task}: {' and '.join(loops)}", episodes)]
     return summary(loops, pairs) | {"policy": run.name, "seconds": round(perf_counter() - began)}
 
 

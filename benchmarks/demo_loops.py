@@ -28,10 +28,10 @@ from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.envs.demonstrators.regimes import plan, record
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
+from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import Rollouts
-from robo_orl.rollout.simulator import TaskScene
 from robo_orl.sweep.cells import Cell, expand, load_suite
 
 LOOPS = ("stock", "exact")
@@ -74,12 +74,12 @@ def recording_s(task: TaskConfig, episodes: int) -> dict[str, float]:
 def evaluating_s(task: TaskConfig, run: Path, episodes: int, rounds: int) -> dict[str, float]:
     """Loop -> median seconds per episode of a pool on all cores."""
     agent, config = load_agent(run)
-    actor = Actor(agent, config.policy.action_head.execute, 0)
+    actor = AgentPolicy(agent, config.policy.action_head.execute, 0)
     workers = machine()["cores"]
     seconds: dict[str, list[float]] = {loop: [] for loop in LOOPS}
     with ExitStack() as stack:
         pools = {
-            loop: stack.enter_context(Rollouts(TaskScene(task, loop), actor, workers, SLOTS, recycle_after=10**9))
+            loop: stack.enter_context(Rollouts(TaskEnvSpec(task, loop), actor, workers, SLOTS, recycle_after=10**9))
             for loop in LOOPS
         }
         for pool in pools.values():

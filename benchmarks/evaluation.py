@@ -37,10 +37,11 @@ from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.synthetic_data import task_spec
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
-from robo_orl.rollout.episodes import Ask, Rollouts
-from robo_orl.rollout.simulator import Act, Begin, Simulations, TaskScene
+from robo_orl.rollout.env_spec import TaskEnvSpec
+from robo_orl.rollout.episodes import PolicyQuery, Rollouts
+from robo_orl.rollout.simulator import Act, Begin, EpisodeServer
 
 POLICIES = ("bc", "bc_flow", "qc")
 REQUIRED = 1.7
@@ -69,15 +70,15 @@ def trained(run: Path) -> Subject:
     return Subject(f"{config.policy.name}, {config.policy.optim.steps} steps", agent, config.policy, config.task)
 
 
-def plain(simulations: Simulations, actor: Actor, episodes: range) -> dict[int, str]:
+def plain(simulations: EpisodeServer, actor: AgentPolicy, episodes: range) -> dict[int, str]:
     """One episode after the other in this process; episode -> fingerprint."""
     fingerprints = {}
     for episode in episodes:
-        reply = simulations.answer(Begin(0, episode, 1.0))
+        reply = simulations(Begin(0, episode, 1.0))
         decision = 0
         while reply.outcome is None:
-            actions = actor([Ask(episode, decision, reply.obs)])[0]
-            reply = simulations.answer(Act(0, actions))
+            actions = actor([PolicyQuery(episode, decision, reply.obs)])[0]
+            reply = simulations(Act(0, actions))
             decision += 1
         fingerprints[episode] = reply.outcome.fingerprint
     return fingerprints
@@ -88,12 +89,12 @@ def pooled(rollouts: Rollouts, episodes: range) -> dict[int, str]:
     return {finished.episode: finished.outcome.fingerprint for finished in rollouts.run(episodes)}
 
 
-def compare(subject: Subject, rounds: int, block: int, simulations: Simulations, workers: int, slots: int) -> dict:
+def compare(subject: Subject, rounds: int, block: int, simulations: EpisodeServer, workers: int, slots: int) -> dict:
     """Interleaved rounds of one subject."""
     execute = subject.policy.action_head.execute
-    exact = Actor(copy.deepcopy(subject.agent), execute, 0)
-    single = Actor(copy.deepcopy(subject.agent), execute, 0, torch.float32)
-    pool = Rollouts(TaskScene(subject.task), exact, workers, slots, recycle_after=10**9)
+    exact = AgentPolicy(copy.deepcopy(subject.agent), execute, 0)
+    single = AgentPolicy(copy.deepcopy(subject.agent), execute, 0, torch.float32)
+    pool = Rollouts(TaskEnvSpec(subject.task), exact, workers, slots, recycle_after=10**9)
     seconds: dict[str, list[float]] = {"plain": [], "pool": [], "plain_float32": []}
     with pool:
         pooled(pool, range(workers * slots))  # every slot builds its environment
@@ -165,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     load_before = os.getloadavg()[0]
     torch.set_num_threads(1)  # faster than two for batches of this size, in the plain loop too
     subjects = [trained(run) for run in options.run] or [fresh(p, load_task(options.task)) for p in options.policies]
-    simulations = Simulations(TaskScene(subjects[0].task))
+    simulations = EpisodeServer(TaskEnvSpec(subjects[0].task))
     rows = []
     for subject in subjects:
         row = compare(subject, options.rounds, options.block, simulations, options.workers, options.slots)
@@ -177,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         "load_average": {"before": round(load_before, 1), "after": round(os.getloadavg()[0], 1)},
         "workers": options.workers,
         "slots": options.slots,
-        "loop": simulations.hello().loop,
+        "loop": simulations.info().loop,
         "required": REQUIRED,
         "versions": versions(),
         "rows": rows,

@@ -28,7 +28,7 @@ from robo_orl.config import TaskConfig
 from robo_orl.config.presets import load_task
 from robo_orl.envs.demonstrators.regimes import plan, record
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.rollout.workers import work_through
+from robo_orl.rollout.pool import work_through
 
 LOOPS = ("exact", "fast")
 Pair = list[tuple[bool, int, np.ndarray]]  # per loop: success, length, last state
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def pairs_of(task: TaskConfig, episodes: int) -> Callable[[int], Pair]:
-    """What a worker does: one planned episode with each loop."""
+    """The work of one process: one planned episode with each loop."""
     envs, items = [TaskEnv(task, loop) for loop in LOOPS], plan(task, "mg", episodes, seed=0)
 
     def work(index: int) -> Pair:
@@ -60,9 +60,11 @@ def pairs_of(task: TaskConfig, episodes: int) -> Callable[[int], Pair]:
 
 def compare(task: TaskConfig, episodes: int, workers: int | None) -> dict[str, Any]:
     """Outcomes of the same episodes with both loops."""
+    from fast_loop import pairs_of  # simulator processes import it by name; __main__ has none
+
     began = perf_counter()
     results = work_through(list(range(episodes)), partial(pairs_of, task, episodes), workers)
-    pairs = [pair for _, pair in shown(results, f"{task.name}: {' and '.join(LOOPS)}", episodes)]
+    pairs = [recorded.result for recorded in shown(results, f"{task.name}: {' and '.join(LOOPS)}", episodes)]
     only_exact, only_fast = sum(a[0] > b[0] for a, b in pairs), sum(b[0] > a[0] for a, b in pairs)
     drifts = [float(np.abs(a[2] - b[2]).max()) for a, b in pairs if a[1] == b[1]]
     return {

@@ -422,7 +422,7 @@ FAULTS = {
     ),
     "tuning_episodes_taken_for_results": Fault(
         "Episodes from one bank of start states are kept as those of another",
-        (("evaluate/scores.py", '"starts": hello.starts_sha256,', '"starts": "",'),),
+        (("evaluate/scores.py", '"starts": info.starts_sha256,', '"starts": "",'),),
         ("tests/evaluate/test_start_banks.py",),
         "never_taken",
     ),
@@ -482,7 +482,7 @@ FAULTS = {
     ),
     "whole_chunk_executed": Fault(
         "An evaluation executes the whole chunk, whatever `execute` says",
-        (("evaluate/acting.py", "chunks[:, : self.execute]", "chunks"),),
+        (("evaluate/agent_policy.py", "chunks[:, : self.execute]", "chunks"),),
         (PLAYING,),
         "executed",
     ),
@@ -530,13 +530,13 @@ FAULTS = {
     ),
     "reference_draws_the_same_in_every_decision": Fault(
         "A reference that samples draws the same numbers in every decision of an episode",
-        (("robomimic/acting.py", "ask.episode, ask.decision)", "ask.episode)"),),
+        (("robomimic/acting.py", "query.episode, query.decision)", "query.episode)"),),
         ("tests/robomimic/test_judging_references.py",),
         "draws",
     ),
     "policy_draws_the_same_in_every_decision": Fault(
         "A policy that samples draws the same numbers in every decision of an episode",
-        (("evaluate/acting.py", "self.seed, ask.episode, ask.decision, stream", "self.seed, ask.episode, stream"),),
+        (("evaluate/agent_policy.py", "query.episode, query.decision, stream", "query.episode, stream"),),
         (PLAYING, "tests/evaluate/test_evaluate.py", "tests/rollout/test_rollouts.py"),
     ),
 }

@@ -43,12 +43,12 @@ from robo_orl.base.machine import cores
 from robo_orl.config import TaskConfig
 from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
 from robo_orl.robomimic.environment import RobomimicEnv
 from robo_orl.robomimic.rollout import ChunkPolicy
+from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import Rollouts
-from robo_orl.rollout.simulator import TaskScene
 
 REQUIRED = 6.0
 TASKS = ("lift", "stack", "can", "square", "chain2")
@@ -77,14 +77,14 @@ class Shipped(RobomimicEnv):
 class Serial:
     """robomimic's side."""
 
-    def __init__(self, env: RobomimicEnv, task: TaskConfig, actor: Actor):
+    def __init__(self, env: RobomimicEnv, task: TaskConfig, actor: AgentPolicy):
         self.task, self.policy, self.policy_s = task, ChunkPolicy(self._timed(actor)), 0.0
         self.env = env
 
-    def _timed(self, actor: Actor) -> Callable[..., Any]:
-        def call(asks: list) -> Any:
+    def _timed(self, actor: AgentPolicy) -> Callable[..., Any]:
+        def call(queries: list) -> Any:
             began = time.perf_counter()
-            actions = actor(asks)
+            actions = actor(queries)
             self.policy_s += time.perf_counter() - began
             return actions
 
@@ -118,11 +118,11 @@ def compare(task: TaskConfig, run: Path, rounds: int, block: int) -> dict[str, A
     agent, config = load_agent(run)
     execute = config.policy.action_head.execute
     serial = {
-        name: Serial(kind(task), task, Actor(copy.deepcopy(agent), execute, 0))
+        name: Serial(kind(task), task, AgentPolicy(copy.deepcopy(agent), execute, 0))
         for name, kind in (("robomimic", Shipped), ("lent", RobomimicEnv))
     }
     workers = cores()
-    with Rollouts(TaskScene(task), Actor(agent, execute, 0), workers, SLOTS, recycle_after=10**9) as pool:
+    with Rollouts(TaskEnvSpec(task), AgentPolicy(agent, execute, 0), workers, SLOTS, recycle_after=10**9) as pool:
         sides = serial | {"ours": Pooled(pool)}
         sides["ours"](range(workers * SLOTS))  # every slot builds its environment
         for side in serial.values():
@@ -135,7 +135,7 @@ def compare(task: TaskConfig, run: Path, rounds: int, block: int) -> dict[str, A
             found = _round(sides, number, range(number * block, (number + 1) * block), seconds)
             successes += sum(success for success, _ in found.values())
             decisions += sum(length for _, length in found.values())
-        loop = pool.hello().loop
+        loop = pool.info().loop
     return {
         "policy": config.policy.name,
         "loop": loop,

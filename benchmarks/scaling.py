@@ -38,10 +38,11 @@ from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.envs.start_states import StartState
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
-from robo_orl.rollout.episodes import Ask, Rollouts
-from robo_orl.rollout.simulator import Act, Begin, Rollout, Simulations, TaskScene
+from robo_orl.rollout.env_spec import TaskEnvSpec
+from robo_orl.rollout.episodes import PolicyQuery, Rollouts
+from robo_orl.rollout.simulator import Act, Begin, EpisodeServer, Rollout
 
 COUNTS = (1, 2, 4, 8, 16)
 MIB = 2**20
@@ -77,11 +78,11 @@ def main() -> None:
 def scaling(run: Path, counts: list[int], rounds: int, episodes: int) -> dict[str, Any]:
     """Per number of processes: decisions and episodes per second, relative to one process, and memory."""
     agent, config = load_agent(run)
-    actor = Actor(agent, config.policy.action_head.execute, 0)
+    actor = AgentPolicy(agent, config.policy.action_head.execute, 0)
     rates: dict[int, list[tuple[float, float]]] = {n: [] for n in counts}
     with ExitStack() as stack:
         pools = {
-            n: stack.enter_context(Rollouts(TaskScene(config.task), actor, n, SLOTS, recycle_after=10**9))
+            n: stack.enter_context(Rollouts(TaskEnvSpec(config.task), actor, n, SLOTS, recycle_after=10**9))
             for n in counts
         }
         for n, pool in pools.items():
@@ -105,7 +106,7 @@ def scaling(run: Path, counts: list[int], rounds: int, episodes: int) -> dict[st
 
 def _turn(pool: Rollouts, episodes: int) -> tuple[float, float]:
     """(decisions, episodes) per second of wall time."""
-    held = pool.hello().starts
+    held = pool.info().starts
     began, decisions = time.perf_counter(), 0
     for first in range(0, episodes, held):
         decisions += sum(f.outcome.length for f in pool.run(range(min(held, episodes - first))))
@@ -115,7 +116,7 @@ def _turn(pool: Rollouts, episodes: int) -> tuple[float, float]:
 
 def _memory(pool: Rollouts) -> dict[str, Any]:
     """Mebibytes of a simulator process (the median) and of the policy's."""
-    held = [psutil.Process(simulator.process.pid).memory_full_info() for simulator in pool._simulators]
+    held = [psutil.Process(simulator.process.pid).memory_full_info() for simulator in pool.pool.processes]
     ours = psutil.Process().memory_info()
     return {
         "worker_uss_mib": round(statistics.median(m.uss for m in held) / MIB),
@@ -153,9 +154,9 @@ class Clocks:
 def profile(run: Path, episodes: int) -> dict[str, Any]:
     """Microseconds per decision and share of every part, over whole episodes of one environment."""
     agent, config = load_agent(run)
-    simulations = Simulations(TaskScene(config.task))
+    simulations = EpisodeServer(TaskEnvSpec(config.task))
     env = simulations.environments[0]
-    actor, clocks = Actor(agent, config.policy.action_head.execute, 0), Clocks()
+    actor, clocks = AgentPolicy(agent, config.policy.action_head.execute, 0), Clocks()
     _play(simulations, actor, 0)  # loads and compiles outside the clocks
     acted = _with_clocks(clocks, env, actor)
     taken: list[tuple[int, np.ndarray]] = []
@@ -179,7 +180,7 @@ def _physics_alone(task: TaskConfig, episodes: list[tuple[StartState, np.ndarray
         env.close()
 
 
-def _with_clocks(clocks: Clocks, env: Any, actor: Actor) -> Callable:
+def _with_clocks(clocks: Clocks, env: Any, actor: AgentPolicy) -> Callable:
     """Clocks on every part of a step; returns the policy with one, too."""
     stepper, simulator = env._stepper, env._env
     native = stepper._native
@@ -211,14 +212,14 @@ def _parts(seconds: dict[str, float], physics: float, total: float) -> dict[str,
     }
 
 
-def _play(simulations: Simulations, actor: Callable, episode: int) -> np.ndarray:
+def _play(simulations: EpisodeServer, actor: Callable, episode: int) -> np.ndarray:
     """One episode; the actions that were taken (T, A)."""
-    reply, decision, taken = simulations.answer(Begin(0, episode, 1.0)), 0, []
+    reply, decision, taken = simulations(Begin(0, episode, 1.0)), 0, []
     rollout: Rollout = simulations.rollouts[0]
     while reply.outcome is None:
         before = rollout.length
-        actions = actor([Ask(episode, decision, reply.obs)])[0]
-        reply, decision = simulations.answer(Act(0, actions)), decision + 1
+        actions = actor([PolicyQuery(episode, decision, reply.obs)])[0]
+        reply, decision = simulations(Act(0, actions)), decision + 1
         taken.append(actions[: rollout.length - before])
     return np.concatenate(taken)
 

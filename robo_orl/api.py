@@ -72,7 +72,7 @@ def evaluate_policy(run: Path | str, episodes: int = 200, progress: bool = True,
     """
     from robo_orl.evaluate.success import evaluate
 
-    return evaluate(Path(run), episodes, progress=progress, **options)
+    return evaluate(Path(run), episodes, progress=progress, **options).to_json()
 
 
 def _values(kind: str, preset: Preset) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from robo_orl.cli.options import (
     show,
     shows_progress,
 )
+
+if TYPE_CHECKING:
+    from robo_orl.evaluate.result import EvaluationResult
 
 
 def evaluate(
@@ -46,7 +49,7 @@ def evaluate(
 ) -> None:
     """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
     from robo_orl.cli.tables import key_values
-    from robo_orl.evaluate.scores import in_words
+    from robo_orl.evaluate.result import in_words
     from robo_orl.robomimic.run_folder import is_reference
 
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
@@ -62,7 +65,7 @@ def evaluate(
             raise UsageError("--trust-pickle is for checkpoints of robomimic; ours hold numbers only.")
         common |= {"task": task or None, "paraphrases": paraphrases, "starts": starts}
         result = evaluate_run(run, episodes, overrides=settings, **common)
-    show(result, as_json, lambda scores: key_values(in_words(scores)))
+    show(result.to_json(), as_json, lambda _: key_values(in_words(result)))
 
 
 def _check_reference_options(settings: list[str], paraphrases: bool, starts: str) -> None:
@@ -75,7 +78,7 @@ def _check_reference_options(settings: list[str], paraphrases: bool, starts: str
         raise UsageError("--set selects among a policy's samples, which a reference does not draw; leave it out.")
 
 
-def _evaluate_reference(run: Path, episodes: int, task: str, **options: Any) -> dict[str, Any]:
+def _evaluate_reference(run: Path, episodes: int, task: str, **options: Any) -> EvaluationResult:
     from robo_orl.config.presets import load_task
     from robo_orl.robomimic.evaluation import evaluate_reference
 

@@ -25,7 +25,8 @@ from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space, read_episode
 from robo_orl.data.info import describe
 from robo_orl.data.replay import replayable
-from robo_orl.rollout.workers import Work, work_through
+from robo_orl.rollout.pool import work_through
+from robo_orl.rollout.process import Work
 
 
 def add_images(path: Path | str, view: View, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def add_images(path: Path | str, view: View, workers: int | None = None, progres
     request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
     with shard_folder(folder, request, "*.npz", "rendering"):
         missing = [name for name in names if not (folder / f"{name}.npz").exists()]
-        finished = work_through(missing, partial(_renderer, path, made.task, view, folder), workers)
+        prepare = partial(_renderer, path, made.task, view, folder)
+        finished = work_through(missing, prepare, workers, "Rendering {}".format)
         if progress:
             finished = track(finished, f"rendering {path.name}", total=len(missing), console=Console(stderr=True))
         for _ in finished:
@@ -65,7 +67,7 @@ def _check_addable(path: Path, made: layout.Provenance) -> None:
 
 
 def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:
-    """What a worker does: one environment, reused; a demo's states rendered and kept."""
+    """The work of one process, in one environment: render a demo's states and keep the pictures."""
     from robo_orl.envs.rendering.fingerprint import render_fingerprint
     from robo_orl.envs.start_states import StartState
     from robo_orl.envs.task_env import TaskEnv

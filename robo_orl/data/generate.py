@@ -21,7 +21,8 @@ from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode, write_file
 from robo_orl.data.info import describe
-from robo_orl.rollout.workers import Work, work_through
+from robo_orl.rollout.pool import work_through
+from robo_orl.rollout.process import Work
 
 if TYPE_CHECKING:
     from robo_orl.envs.demonstrators.regimes import EpisodePlan
@@ -112,13 +113,15 @@ def generate(
         return describe(out) | {"already_complete": True}
     shards = Shards(out, made)
     with shards.held():
-        recorded, seconds = _record(plans, shards, workers, progress)
+        began = perf_counter()
+        recorded, restarts = _record(plans, shards, workers, progress)
+        seconds = perf_counter() - began
         env_args, met = shards.environment()
         final = made.model_copy(update={"loop": met.loop, "render": met.render})
         write_file(out, final, json.loads(env_args), (shards.read(item.index) for item in plans))
         shards.remove()
     speed = {"recorded_now": recorded, "episodes_per_s": round(recorded / seconds, 3) if recorded else None}
-    return describe(out) | {"already_complete": False} | speed
+    return describe(out) | {"already_complete": False} | speed | {"restarts": restarts}
 
 
 def _check_same(out: Path, made: layout.Provenance) -> None:
@@ -143,11 +146,11 @@ def _check_same(out: Path, made: layout.Provenance) -> None:
     raise UsageError(f"{out} exists and holds other data: {said}; choose another --out or delete it.")
 
 
-def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progress: bool) -> tuple[int, float]:
-    """Record what is missing; (episodes recorded now, seconds)."""
+def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progress: bool) -> tuple[int, int]:
+    """Record the episodes that are missing; (episodes recorded now, times that one was begun again)."""
     missing = [item for item in plans if not shards.finished(item.index)]
     kept = [item for item in plans if shards.finished(item.index)]
-    successes, began = sum(shards.succeeded(item.index) for item in kept), perf_counter()
+    successes, restarts, began = sum(shards.succeeded(item.index) for item in kept), 0, perf_counter()
     console = Console(stderr=True)
     texts = ("{task.description}", "success {task.fields[k]}/{task.completed}", "{task.fields[rate]:.2f} episodes/s")
     first, *rest = (TextColumn(text) for text in texts)
@@ -157,8 +160,10 @@ def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progr
         label = f"{shards.made.task.name} {shards.made.regime}"
         shown = bar.add_task(label, total=len(plans), completed=len(kept), k=successes, rate=0.0)
         try:
-            for count, (_, success) in enumerate(work_through(missing, partial(_recorder, shards), workers), start=1):
-                successes += success
+            recording = work_through(missing, partial(_recorder, shards), workers, _name)
+            for count, recorded in enumerate(recording, start=1):
+                successes += recorded.result
+                restarts += recorded.restarts
                 bar.update(shown, advance=1, k=successes, rate=count / (perf_counter() - began))
         except KeyboardInterrupt:
             bar.stop()
@@ -166,11 +171,15 @@ def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progr
             kept_where = f"{done} of {len(plans)} episodes are kept in {shards.folder}"
             console.print(f"Interrupted: {kept_where}, and the same command goes on from there.", soft_wrap=True)
             raise
-    return len(missing), perf_counter() - began
+    return len(missing), restarts
+
+
+def _name(item: EpisodePlan) -> str:
+    return f"Recording episode {item.index}"
 
 
 def _recorder(shards: Shards) -> Work:
-    """What a worker does: one environment, reused; an episode recorded and kept; whether it succeeded."""
+    """The work of one process, in one environment: record an episode and keep it; whether it succeeded."""
     from robo_orl.envs.demonstrators.regimes import record
     from robo_orl.envs.task_env import TaskEnv
 

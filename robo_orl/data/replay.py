@@ -15,7 +15,8 @@ from robo_orl.config import Loop, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode
 from robo_orl.data.validate import faults
-from robo_orl.rollout.workers import Work, work_through
+from robo_orl.rollout.pool import work_through
+from robo_orl.rollout.process import Work
 
 
 def replay(
@@ -34,11 +35,11 @@ def replay(
     path = Path(path)
     made, names = replayable(path)
     names = names[:episodes]
-    finished = work_through(names, partial(_replayer, path, made.task, loop), workers)
+    finished = work_through(names, partial(_replayer, path, made.task, loop), workers, "Replaying {}".format)
     if progress:
         finished = track(finished, made.task.name, total=len(names), console=Console(stderr=True))
-    found = dict(finished)
-    rows = [{"demo": name} | found[name] for name in names]
+    results = {replayed.item: replayed.result for replayed in finished}
+    rows = [{"demo": name} | results[name] for name in names]
     return {
         "path": str(path),
         "task": made.task.name,
@@ -67,7 +68,7 @@ def replayable(path: Path) -> tuple[layout.Provenance, list[str]]:
 
 
 def _replayer(path: Path, task: TaskConfig, loop: Loop) -> Work:
-    """What a worker does: one environment, reused; an episode replayed."""
+    """The work of one process, in one environment: replay an episode."""
     from robo_orl.envs.start_states import StartState
     from robo_orl.envs.task_env import TaskEnv
 

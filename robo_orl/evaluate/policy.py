@@ -13,9 +13,9 @@ from robo_orl.data.hdf5_schema import IMAGE
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number, tasks_of
-from robo_orl.evaluate.acting import Actor
+from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.models.backbones import BACKBONES
-from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.episodes import PolicyQuery
 
 
 class Policy:
@@ -27,7 +27,7 @@ class Policy:
         execute: actions of a chunk to execute before the next call of `act`.
     """
 
-    def __init__(self, actor: Actor, config: PolicyConfig, task: TaskConfig, low_dim: dict[str, int]):
+    def __init__(self, actor: AgentPolicy, config: PolicyConfig, task: TaskConfig, low_dim: dict[str, int]):
         self.config, self.task, self.low_dim, self.execute = config, task, low_dim, config.action_head.execute
         seen = config.observation
         self.cameras = {camera + IMAGE: seen.image_size for camera in seen.cameras}
@@ -48,7 +48,7 @@ class Policy:
             UsageError: a key is missing or has another size than the policy was trained on.
             RunError: an action is not finite.
         """
-        actions = self._actor([Ask(self._episode, self._decision, self._read(observation))])[0]
+        actions = self._actor([PolicyQuery(self._episode, self._decision, self._read(observation))])[0]
         self._decision += 1
         return actions
 
@@ -82,7 +82,7 @@ def load_policy(run: Path | str, task: str | None = None, seed: int = 0) -> Poli
     if torch.cuda.is_available():
         agent = agent.to("cuda")
     chosen = tasks_of(config)[task_number(config, task)].task
-    actor = Actor(agent, config.policy.action_head.chunk, seed, told=_instruction(config, chosen))
+    actor = AgentPolicy(agent, config.policy.action_head.chunk, seed, instructions=_instruction(config, chosen))
     return Policy(actor, config.policy, chosen, dict(read_spec(Path(run)).obs))
 
 

@@ -1,13 +1,12 @@
 """Evaluate a run: the last checkpoint from the task's stored start states, one row per episode, scores with intervals.
 
-RUN/eval/episodes.jsonl   the episodes asked for, one row each
+RUN/eval/episodes.jsonl   the episodes, one row each
 RUN/eval/eval.json        scores (the schema is results.record.Evaluation), speed, versions, what was evaluated
-RUN/eval/finished.jsonl   every row of this request so far: an interrupted evaluation continues from it
+RUN/eval/finished.jsonl   every row of this plan so far: an interrupted evaluation continues from it
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,13 +31,15 @@ from robo_orl.config import (
 )
 from robo_orl.config.instructions import held_out_sentences
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
-from robo_orl.engine.run_folder import Spec, read_spec
+from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number, tasks_of
-from robo_orl.evaluate.acting import Actor
-from robo_orl.evaluate.scores import FinishedRows, Request, is_current, row_of, speed_of, write_scores
+from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.result import EvaluationResult, Speed
+from robo_orl.evaluate.scores import EvaluationPlan, FinishedRows, read_current, row_of, write_scores
 from robo_orl.models.backbones import BACKBONES
-from robo_orl.rollout.episodes import Finished, Policy, Rollouts
-from robo_orl.rollout.simulator import Hello, Scene, TaskScene
+from robo_orl.rollout.env_spec import EnvSpec, TaskEnvSpec
+from robo_orl.rollout.episodes import FinishedEpisode, Policy, Rollouts
+from robo_orl.rollout.simulator import SimulatorInfo
 
 VIDEOS = 4  # episodes that --video writes
 SLOTS = 3  # episodes under way per simulator process
@@ -57,14 +58,14 @@ def evaluate(
     task: str | None = None,
     paraphrases: bool = False,
     starts: StartBankName = "test",
-) -> dict[str, Any]:
-    """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task; returns eval.json.
+) -> EvaluationResult:
+    """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task, and write its files.
 
     workers: simulator processes, default one per core; the result does not depend on it. overrides: `selection.*` only.
-    out: the folder written, default run_dir/eval. Episodes of the same request that are already there are kept.
-    task: one of those that the run was trained on, default the first. paraphrases: tell the policy sentences that no
+    out: the folder written, default run_dir/eval. Episodes of the same plan that are already there are kept.
+    task: one of those that the run was trained on, default the first. paraphrases: the policy reads sentences that no
     policy was trained on, episode by episode the next one, and not the task's instruction. starts: `test`, or `tuning`
-    for the start states that hyper-parameters are chosen on.
+    for the start states that hyper-parameters are chosen on. video: the folder of the mp4 files of the first episodes.
 
     Raises:
         UsageError: no such run, more episodes than start states, an override of anything but the selection, an
@@ -76,21 +77,22 @@ def evaluate(
     checkpoint = checkpoints(run_dir)[-1]
     policy = _selected(run.policy, overrides)
     number = task_number(run, task)
-    chosen, seen, spec = tasks_of(run)[number].task, policy.observation, read_spec(run_dir)
-    sentences = _sentences(policy, chosen, paraphrases)
+    task_config, spec = tasks_of(run)[number].task, read_spec(run_dir)
+    sentences = _sentences(policy, task_config, paraphrases)
     step = int(checkpoint.name.split("_")[1])
-    request = Request(policy, chosen, file_sha256(checkpoint / AGENT), step, seed, sentences, _made_by(spec, number))
+    render = spec.render[number] if spec.render else None
+    plan = EvaluationPlan(policy, task_config, file_sha256(checkpoint / AGENT), step, seed, sentences, render)
     agent.select_by(policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    told = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(sentences) if sentences else None
-    actor = Actor(agent, policy.action_head.execute, seed, told=told)
-    scene = TaskScene(chosen, loop, _view(policy, request.render), seen.history, starts)
-    return roll_out(request, actor, scene, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
+    tokens = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(sentences) if sentences else None
+    agent_policy = AgentPolicy(agent, policy.action_head.execute, seed, instructions=tokens)
+    env_spec = TaskEnvSpec(task_config, loop, _view(policy, render), policy.observation.history, starts)
+    return roll_out(plan, agent_policy, env_spec, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
 
 
 def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:
-    """What the policy is told; nothing where it does not listen."""
+    """The instructions that the policy reads, none where it reads none."""
     if policy.observation.instruction:
         return tuple(held_out_sentences(task)) if paraphrases else (task.instruction,)
     if paraphrases:
@@ -98,17 +100,12 @@ def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tup
     return ()
 
 
-def _made_by(spec: Spec, number: int) -> dict[str, Any] | None:
-    """The fingerprint of the pictures that the run learned the task from."""
-    return spec.render[number] if spec.render else None
-
-
 def _view(policy: PolicyConfig, render: dict[str, Any] | None) -> View | None:
     """The pictures that the policy decides on, in the look of its data; those of robomimic's own files are full."""
-    seen = policy.observation
-    if not seen.cameras:
+    observation, look = policy.observation, render["look"] if render else "full"
+    if not observation.cameras:
         return None
-    return View(cameras=tuple(seen.cameras), size=seen.image_size, look=render["look"] if render else "full")
+    return View(cameras=tuple(observation.cameras), size=observation.image_size, look=look)
 
 
 def _selected(policy: PolicyConfig, overrides: Sequence[str]) -> PolicyConfig:
@@ -125,48 +122,53 @@ def _selection_keys() -> list[str]:
 
 
 def roll_out(
-    request: Request,
-    actor: Policy,
-    scene: Scene,
-    spec: dict[str, int],
+    plan: EvaluationPlan,
+    policy: Policy,
+    env_spec: EnvSpec,
+    observations: dict[str, int],
     episodes: int,
     workers: int | None,
     out: Path,
     video: Path | None,
     progress: bool,
-) -> dict[str, Any]:
-    """The episodes of a request that `out` does not hold yet, then its two files; returns eval.json."""
+) -> EvaluationResult:
+    """The episodes of a plan that `out` does not hold yet, then its two files.
+
+    observations: the vectors that the policy reads, key -> size. policy: has the attribute dtype, of its arithmetic.
+    Raises as `evaluate` does.
+    """
     workers = min(workers or cores(), episodes)
     slots = min(SLOTS, -(-episodes // workers))
     began = perf_counter()
     with (
         _one_thread(),
-        _video_files(video, request, episodes) as videos,
-        Rollouts(scene, actor, workers, slots, request.gamma, videos) as rollouts,
+        _video_files(video, plan, episodes) as videos,
+        Rollouts(env_spec, policy, workers, slots, plan.gamma, videos) as rollouts,
     ):
-        hello = rollouts.hello()
-        _check_spec(spec, hello, request.task.name)
-        _tell_difference(request, hello)
-        rows = FinishedRows(out / "finished.jsonl", request.digest(hello))
-        todo = [i for i in range(episodes) if i not in rows or i in videos]
+        info = rollouts.info()
+        _check_observations(observations, info, plan.task.name)
+        _warn_of_other_pictures(plan, info)
+        rows = FinishedRows(out / "finished.jsonl", plan.digest(info))
+        missing = [i for i in range(episodes) if i not in rows or i in videos]
         ready = perf_counter()
-        for finished in _shown(rollouts.run(todo), rows, episodes, request.task.name, progress):
-            rows.add(row_of(finished, request, hello))
-    asked = [rows[i] for i in range(episodes)]
-    if not todo and is_current(out, asked):
-        return json.loads((out / "eval.json").read_text())
-    speed = speed_of(rollouts, len(todo), perf_counter() - ready, ready - began)
-    return write_scores(request, hello, asked, out, speed | {"episodes_reused": episodes - len(todo)}, str(actor.dtype))
+        for finished in _with_progress(rollouts.run(missing), rows, episodes, plan.task.name, progress):
+            rows.add(row_of(finished, plan, info))
+    played = [rows[i] for i in range(episodes)]
+    if not missing and (current := read_current(out, played)) is not None:
+        return current
+    reused = episodes - len(missing)
+    speed = Speed.of(rollouts, len(missing), reused, perf_counter() - ready, ready - began)
+    return write_scores(plan, info, played, out, speed, str(policy.dtype))
 
 
 @contextmanager
-def _video_files(folder: Path | None, request: Request, episodes: int) -> Iterator[dict[int, Path]]:
+def _video_files(folder: Path | None, plan: EvaluationPlan, episodes: int) -> Iterator[dict[int, Path]]:
     """Episode -> the mp4 it becomes; what a killed process left of one is removed."""
     if folder is None:
         yield {}
         return
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{request.task.name}-{request.policy.name}"
+    stem = f"{plan.task.name}-{plan.policy.name}"
     try:
         yield {i: folder / f"{stem}-episode_{i:03d}.mp4" for i in range(min(VIDEOS, episodes))}
     finally:
@@ -185,27 +187,27 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_spec(spec: dict[str, int], hello: Hello, task: str) -> None:
-    """UsageError where the simulator gives something else for a key that the policy sees; it need not see them all."""
-    wrong = next((key for key in spec if spec[key] != hello.spec.get(key)), None)
+def _check_observations(observations: dict[str, int], info: SimulatorInfo, task: str) -> None:
+    """UsageError where the simulator gives something else for a key that the policy reads; it need not read all."""
+    wrong = next((key for key in observations if observations[key] != info.spec.get(key)), None)
     if wrong is not None:
         raise UsageError(
-            f"The policy was trained on other observations than {task} gives: '{wrong}' has size {spec[wrong]} "
-            f"in the training data and {hello.spec.get(wrong, 0)} in the simulator; if it was trained on another task, "
+            f"The policy was trained on other observations than {task} gives: '{wrong}' has size {observations[wrong]} "
+            f"in the training data and {info.spec.get(wrong, 0)} in the simulator; if it was trained on another task, "
             "give that with --task; if not, generate the data again and train."
         )
 
 
-def _tell_difference(request: Request, hello: Hello) -> None:
-    """Say on stderr where the policy learned from pictures of another renderer."""
-    found = request.render_difference(hello)
-    if found:
-        print(f"robo-orl: the policy learned from other pictures than it is shown: {found}.", file=sys.stderr)
+def _warn_of_other_pictures(plan: EvaluationPlan, info: SimulatorInfo) -> None:
+    """Write on stderr where the policy learned from pictures of another renderer."""
+    difference = plan.render_difference(info)
+    if difference:
+        print(f"robo-orl: the policy learned from other pictures than it is shown: {difference}.", file=sys.stderr)
 
 
-def _shown(
-    finished: Iterator[Finished], rows: FinishedRows, episodes: int, task: str, progress: bool
-) -> Iterator[Finished]:
+def _with_progress(
+    finished: Iterator[FinishedEpisode], rows: FinishedRows, episodes: int, task: str, progress: bool
+) -> Iterator[FinishedEpisode]:
     """The same episodes, with a progress bar on stderr that counts successes."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

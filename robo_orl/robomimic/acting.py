@@ -16,7 +16,7 @@ import torch
 from robo_orl.base.errors import RunError
 from robo_orl.robomimic.algo import fork_policy
 from robo_orl.robomimic.training_loop import seed_all
-from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.frames import Frames
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ class ReferenceActor:
         self.policy, self.keys, self.frame_stack, self.seed = policy, keys, frame_stack, seed
         self._memories: dict[int, Memory] = {}
 
-    def __call__(self, asks: list[Ask]) -> np.ndarray:
+    def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, 1, A) for B episodes. Raises RunError where an action is not finite."""
-        actions = np.stack([self._act(ask) for ask in asks])
+        actions = np.stack([self._act(query) for query in queries])
         if not np.isfinite(actions).all():
             raise RunError("The reference's actions are not finite: its training has diverged.")
         return np.clip(actions, -1.0, 1.0)[:, None].astype(np.float64)
 
-    def _act(self, ask: Ask) -> np.ndarray:
-        if ask.decision == 0:
-            self._memories[ask.episode] = Memory(fork_policy(self.policy), Frames(self.frame_stack))
-            self._memories[ask.episode].policy.start_episode()
-        memory = self._memories[ask.episode]
-        memory.frames.add({key: ask.obs[key] for key in self.keys})
-        seed_all("acting", self.seed, ask.episode, ask.decision)
+    def _act(self, query: PolicyQuery) -> np.ndarray:
+        if query.decision == 0:
+            self._memories[query.episode] = Memory(fork_policy(self.policy), Frames(self.frame_stack))
+            self._memories[query.episode].policy.start_episode()
+        memory = self._memories[query.episode]
+        memory.frames.add({key: query.obs[key] for key in self.keys})
+        seed_all("acting", self.seed, query.episode, query.decision)
         with torch.no_grad():
-            return memory.policy(memory.frames.seen())
+            return memory.policy(memory.frames.stacked())

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import file_sha256
 from robo_orl.config import Loop, ReferenceConfig, TaskConfig
-from robo_orl.evaluate.scores import Request
+from robo_orl.evaluate.result import EvaluationResult
+from robo_orl.evaluate.scores import EvaluationPlan
 from robo_orl.evaluate.success import roll_out
 from robo_orl.robomimic.algorithms import import_robomimic, quiet
 from robo_orl.robomimic.run_folder import MODEL, checkpoints, read_run, trained
 from robo_orl.robomimic.weights import read_weights
-from robo_orl.rollout.simulator import TaskScene
+from robo_orl.rollout.env_spec import TaskEnvSpec
 
 if TYPE_CHECKING:
     from robo_orl.robomimic.acting import ReferenceActor
@@ -57,8 +58,8 @@ def evaluate_reference(
     progress: bool = True,
     out: Path | None = None,
     trust_pickle: bool = False,
-) -> dict[str, Any]:
-    """Roll out a reference from start states 0 .. episodes-1 of its task; returns eval.json.
+) -> EvaluationResult:
+    """Roll out a reference from start states 0 .. episodes-1 of its task, and write its files.
 
     path: a reference run's folder (its last checkpoint), or a .pth of robomimic, for which `task` must be given and
     `out` is by default the folder of that name beside it. trust_pickle: see `weights.read_weights`.
@@ -72,10 +73,10 @@ def evaluate_reference(
         raise UsageError("--trust-pickle is for checkpoints of robomimic's own trainer; a run of ours needs no trust.")
     judged = _checkpoint(path, task, trust_pickle) if path.suffix == ".pth" else _run(path, task)
     import_robomimic()
-    request = Request(judged.reference, judged.task, file_sha256(judged.file), judged.step, seed)
+    plan = EvaluationPlan(judged.reference, judged.task, file_sha256(judged.file), judged.step, seed)
     out = out or (path.with_suffix("") if path.suffix == ".pth" else path) / "eval"
-    scene = TaskScene(judged.task, loop)
-    return roll_out(request, _actor(judged, seed), scene, judged.obs, episodes, workers, out, video, progress)
+    env_spec = TaskEnvSpec(judged.task, loop)
+    return roll_out(plan, _actor(judged, seed), env_spec, judged.obs, episodes, workers, out, video, progress)
 
 
 def reference_actor(folder: Path | str, seed: int = 0) -> ReferenceActor:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from robo_orl.base.errors import UsageError
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.acting import Actor
-from robo_orl.rollout.episodes import Ask
+from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.frames import Frames
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def rollout_policy(run_dir: Path | str, seed: int = 0) -> RolloutPolicy:
     if seen.cameras or seen.instruction:
         raise UsageError(f"{run_dir} sees pictures or reads an instruction; robomimic's rollouts here show vectors.")
     agent.select_by(run.policy.selection)
-    return RolloutPolicy(ChunkPolicy(Actor(agent, run.policy.action_head.execute, seed), seen.history))
+    return RolloutPolicy(ChunkPolicy(AgentPolicy(agent, run.policy.action_head.execute, seed), seen.history))
 
 
 class ChunkPolicy:
@@ -47,7 +47,7 @@ class ChunkPolicy:
     history: frames up to now that the agent decides on.
     """
 
-    def __init__(self, actor: Actor | Callable[[list[Ask]], np.ndarray], history: int = 1):
+    def __init__(self, actor: AgentPolicy | Callable[[list[PolicyQuery]], np.ndarray], history: int = 1):
         self.actor, self.device, self.episode = actor, actor.device, -1
         self.policy_calls = 0
         self.history, self._frames = history, Frames(history)
@@ -66,7 +66,7 @@ class ChunkPolicy:
         """obs_dict: key -> (1, D). Returns (1, A)."""
         self._frames.add({key: value[0].cpu().numpy() for key, value in obs_dict.items()})
         if not self._queue:
-            self._queue = list(self.actor([Ask(self.episode, self._decision, self._frames.seen())])[0])
+            self._queue = list(self.actor([PolicyQuery(self.episode, self._decision, self._frames.stacked())])[0])
             self._decision += 1
             self.policy_calls += 1
         return torch.from_numpy(self._queue.pop(0)[None])

@@ -1,39 +1,36 @@
-"""Many episodes at once: which process steps what, and when the policy is asked.
+"""Episodes of a policy in the simulator processes of a pool: the actions of all waiting episodes in one call.
 
-The policy answers for all waiting episodes in one call, and is asked as late as no process runs dry: then batches are
-as large as they can be while every core has work. A finished episode's slot goes to the next one at once.
+The policy is called as late as no process runs dry: then batches are as large as they can be while every core has work.
+A finished episode's slot goes to the next one at once.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from robo_orl.base.errors import RunError, UsageError
-from robo_orl.rollout.pool import Simulator, SimulatorDied
-from robo_orl.rollout.simulator import Hello, Outcome, Scene
-
-CRASHES_ALLOWED = 2  # an episode whose process dies once more than this fails the evaluation
-START_PATIENCE_S = 900.0  # a start may compile the physics loop, and draw the start states of a user's own task
+from robo_orl.base.errors import UsageError
+from robo_orl.rollout.frames import Frame
+from robo_orl.rollout.pool import Item, Pool, SimulatorProcess
+from robo_orl.rollout.simulator import Act, Begin, EnvSpec, Outcome, Reply, SimulatorInfo, serve_episodes
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One episode that needs an action: `decision` counts the policy's answers so far."""
+class PolicyQuery:
+    """One episode that needs an action. decision: number of the policy's answers so far; obs: key -> (D,) or (k, D)."""
 
     episode: int
     decision: int
-    obs: dict[str, np.ndarray]
+    obs: Frame
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedEpisode:
     """One episode done. wall_s: seconds from its reset to its end; restarts: times it was run again."""
 
     episode: int
@@ -42,18 +39,30 @@ class Finished:
     restarts: int
 
 
-Policy = Callable[[list[Ask]], np.ndarray]  # B asks -> actions (B, c, A), all c to be executed
+Policy = Callable[[list[PolicyQuery]], np.ndarray]  # B queries -> actions (B, c, A), all c to be executed
+
+
+@dataclass
+class ActiveEpisode:
+    """An episode in a slot of a process. obs: what it waits for an action on, None while it is being stepped."""
+
+    slot: int
+    began: float
+    decision: int = 0
+    obs: Frame | None = None
 
 
 @dataclass
 class Rollouts:
-    """Runs episodes i = 0, 1, ... (start state i) of a scene with a policy. A context manager: leaving stops the pool.
+    """Runs episodes i = 0, 1, ... (start state i) of `spec` with a policy. A context manager: leaving stops the pool.
 
-    workers: simulator processes; slots: episodes under way in each. recycle_after: episodes after which a process is
-    replaced by a fresh one (simulators leak). patience_s: silence after which a process counts as hung.
+    workers: simulator processes; slots: episodes under way in each. videos: episode -> the mp4 it becomes.
+    recycle_after: episodes after which a process is replaced by a fresh one (simulators leak). patience_s: seconds
+    without an answer after which a process counts as hung. policy_s, simulation_s: seconds spent by the policy, and by
+    all processes together.
     """
 
-    scene: Scene
+    spec: EnvSpec
     policy: Policy
     workers: int
     slots: int = 3
@@ -66,118 +75,89 @@ class Rollouts:
     decisions: int = 0
     policy_calls: int = 0
 
+    def __post_init__(self) -> None:
+        self.pool = Pool(
+            partial(serve_episodes, self.spec),
+            self.workers,
+            self._subject,
+            room=self.slots,
+            patience_s=self.patience_s,
+            recycle_after=self.recycle_after,
+        )
+
     def __enter__(self) -> Rollouts:
-        self._pending: deque[int] = deque()
-        self._restarts: Counter[int] = Counter()
-        self._crashes: Counter[int] = Counter()
-        self._simulators = [Simulator(self.scene, self.slots) for _ in range(self.workers)]
+        self.pool.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for simulator in self._simulators:
-            simulator.stop()
+        self.pool.__exit__()
 
-    def hello(self) -> Hello:
-        """What the scene is, as the first process to stand tells."""
-        while not any(simulator.hello for simulator in self._simulators):
-            list(self._listen())
-        return next(simulator.hello for simulator in self._simulators if simulator.hello)
+    def _subject(self, episode: Item | None) -> str:
+        if episode is None:
+            return f"Starting a simulator process for {self.spec.task.name}"
+        return f"Episode {episode} of {self.spec.task.name}"
 
-    def run(self, episodes: Iterable[int]) -> Iterator[Finished]:
+    def info(self) -> SimulatorInfo:
+        """The description of the environment by the first process that stands.
+
+        Raises RunError where processes die three times at their start, and what the simulator refuses.
+        """
+        while not any(process.ready for process in self.pool.processes):
+            list(self.pool.listen())
+        return next(process.info for process in self.pool.processes if process.ready)
+
+    def run(self, episodes: Iterable[int]) -> Iterator[FinishedEpisode]:
         """The episodes, in the order in which they end.
 
-        Raises RunError where an episode's process dies three times, and what the simulator refuses to do.
+        Raises RunError where an episode's process dies three times, UsageError for more episodes than start states, and
+        what the simulator refuses.
         """
-        self._pending.extend(episodes)
+        self.pool.pending.extend(episodes)
         self._check_starts()
-        while self._pending or any(simulator.running for simulator in self._simulators):
-            self._assign()
-            if any(s.waiting and not s.outstanding for s in self._simulators):
+        while self.pool.busy:
+            for process, episode in self.pool.assign():
+                self._begin(process, episode)
+            if any(_waiting(process) and not process.outstanding for process in self.pool.processes):
                 self._decide()
             else:
-                yield from self._listen()
+                for process, episode, reply in self.pool.listen():
+                    yield from self._take(process, episode, reply)
 
     def _check_starts(self) -> None:
-        held = self.hello().starts
-        if self._pending and max(self._pending) >= held:
+        starts, last = self.info().starts, max(self.pool.pending, default=-1)
+        if last >= starts:
             raise UsageError(
-                f"{self.scene.task.name} has {held} start states; ask for at most {held} episodes, not "
-                f"{max(self._pending) + 1}."
+                f"{self.spec.task.name} has {starts} start states; ask for at most {starts} episodes, not {last + 1}."
             )
 
-    def _assign(self) -> None:
-        """Give pending episodes to free slots, the least busy process first; recycle those that are due."""
-        for index, simulator in enumerate(self._simulators):
-            if self._pending and self._is_spent(simulator) and not simulator.running:
-                simulator.stop()
-                self._simulators[index] = Simulator(self.scene, self.slots)
-        while self._pending:
-            free = [s for s in self._simulators if s.hello and None in s.slots and not self._is_spent(s)]
-            if not free:
-                return
-            episode = self._pending.popleft()
-            least_busy = min(free, key=lambda s: len(s.running))
-            least_busy.begin(episode, episode, self.gamma, self.videos.get(episode))
-
-    def _is_spent(self, simulator: Simulator) -> bool:
-        return simulator.finished + len(simulator.running) >= self.recycle_after
+    def _begin(self, process: SimulatorProcess, episode: int) -> None:
+        """Start an episode in a free slot."""
+        taken = {active.slot for active in process.held.values()}
+        slot = next(slot for slot in range(self.slots) if slot not in taken)
+        process.held[episode] = ActiveEpisode(slot, perf_counter())
+        process.send(episode, Begin(slot, episode, self.gamma, self.videos.get(episode)))
 
     def _decide(self) -> None:
-        """Ask the policy for every episode that waits, and send the answers."""
-        waiting = [(s, slot, running) for s in self._simulators for slot, running in s.waiting]
+        """Call the policy for every episode that waits, and send the actions."""
+        waiting = [(process, *item) for process in self.pool.processes for item in _waiting(process)]
         began = perf_counter()
-        actions = self.policy([Ask(r.episode, r.decision, r.obs) for _, _, r in waiting])  # (B, c, A)
+        actions = self.policy([PolicyQuery(i, active.decision, active.obs) for _, i, active in waiting])  # (B, c, A)
         self.policy_s += perf_counter() - began
         self.decisions += len(waiting)
         self.policy_calls += 1
-        for (simulator, slot, _), chunk in zip(waiting, actions, strict=True):
-            simulator.act(slot, chunk)
+        for (process, episode, active), chunk in zip(waiting, actions, strict=True):
+            active.obs, active.decision = None, active.decision + 1
+            process.send(episode, Act(active.slot, chunk))
 
-    def _listen(self) -> Iterator[Finished]:
-        """Wait for at least one message and take all that have arrived."""
-        by_connection = {simulator.connection: simulator for simulator in self._simulators}
-        ready = wait(list(by_connection), timeout=min(5.0, self.patience_s))
-        for connection in ready:
-            yield from self._take(by_connection[connection])
-        for simulator in self._simulators:
-            patience_s = START_PATIENCE_S if simulator.hello is None else self.patience_s
-            due = simulator.outstanding or simulator.hello is None
-            if due and perf_counter() - simulator.heard_at > patience_s:
-                simulator.process.kill()
-                self._replace(simulator, f"silent for {patience_s:.0f} s")
-
-    def _take(self, simulator: Simulator) -> Iterator[Finished]:
-        slot = simulator.outstanding[0] if simulator.outstanding else None
-        try:
-            message = simulator.receive()
-        except SimulatorDied as death:
-            self._replace(simulator, str(death))
+    def _take(self, process: SimulatorProcess, episode: int, reply: Reply) -> Iterator[FinishedEpisode]:
+        self.simulation_s += reply.busy_s
+        if reply.outcome is None:
+            process.held[episode].obs = reply.obs
             return
-        if isinstance(message, Hello):
-            return
-        running = simulator.slots[slot]
-        self.simulation_s += message.busy_s
-        if message.outcome is None:
-            running.obs = message.obs
-            return
-        simulator.slots[slot] = None
-        simulator.finished += 1
-        wall_s = perf_counter() - running.began
-        yield Finished(running.episode, message.outcome, wall_s, self._restarts[running.episode])
+        began = self.pool.finish(process, episode).began
+        yield FinishedEpisode(episode, reply.outcome, perf_counter() - began, self.pool.restarts[episode])
 
-    def _replace(self, simulator: Simulator, reason: str) -> None:
-        """A fresh process for a dead one; its episodes run again from their start states.
 
-        The episode that was being stepped is held to have killed it; a process that dies before any episode began
-        counts against the evaluation as a whole (key -1).
-        """
-        blamed = simulator.slots[simulator.outstanding[0]].episode if simulator.outstanding else -1
-        self._crashes[blamed] += 1
-        if self._crashes[blamed] > CRASHES_ALLOWED:
-            what = f"Episode {blamed} of {self.scene.task.name}" if blamed >= 0 else "Starting a simulator process"
-            raise RunError(f"{what} crashed {self._crashes[blamed]} times; the last time: {reason}.")
-        for running in reversed(simulator.running):
-            self._restarts[running.episode] += 1
-            self._pending.appendleft(running.episode)
-        simulator.stop()
-        self._simulators[self._simulators.index(simulator)] = Simulator(self.scene, self.slots)
+def _waiting(process: SimulatorProcess) -> list[tuple[int, ActiveEpisode]]:
+    """(episode, its state) of those in a process that need an action."""
+    return [(episode, active) for episode, active in process.held.items() if active.obs is not None]

@@ -16,11 +16,11 @@ class Frames:
         self._frames: deque[Frame] = deque(maxlen=history)
 
     def add(self, frame: Frame) -> None:
-        """This instant is the newest frame."""
+        """Make this instant the newest frame."""
         self._frames.extend([frame] * (1 if self._frames else self._frames.maxlen))
 
-    def seen(self) -> Frame:
-        """The newest frame, or with a history of several per key (k, ...), oldest first."""
+    def stacked(self) -> Frame:
+        """The newest frame; with a history of k > 1, per key the newest k stacked, (k, ...), oldest first."""
         newest = self._frames[-1]
         if self._frames.maxlen == 1:
             return newest

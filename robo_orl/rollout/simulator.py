@@ -1,4 +1,4 @@
-"""One simulator process: it steps the episodes it is told to, a chunk of actions per message.
+"""The simulator process of an evaluation: the environments of its slots, and the episodes that it plays in them.
 
 numpy only. torch is never imported here, so that a process starts quickly and stays small, and the policy's process in
 turn never imports a simulator nor opens a GL context.
@@ -7,59 +7,16 @@ turn never imports a simulator nor opens a GL context.
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from robo_orl.base.errors import RunError, UsageError
-from robo_orl.config import TaskConfig, View
+from robo_orl.config import View
+from robo_orl.rollout.env_spec import Environment, EnvSpec, TimeStep
 from robo_orl.rollout.frames import Frame, Frames
-
-
-class Scene(Protocol):
-    """What a simulator process builds its world from; it is pickled to the process."""
-
-    task: TaskConfig
-
-    def environment(self) -> Any:
-        """A new environment with the interface of `robo_orl.envs.task_env.TaskEnv`."""
-
-    def starts(self) -> Any:
-        """The start states: `len`, `[i]` and `.sha256`."""
-
-
-@dataclass(frozen=True)
-class TaskScene:
-    """The robosuite scene of a task and its stored evaluation starts.
-
-    view, history: the pictures and the number of frames up to now that the policy decides on. bank: `test` is what
-    results are reported from, `tuning` what hyper-parameters are chosen on.
-    """
-
-    task: TaskConfig
-    loop: str = "exact"
-    view: View | None = None
-    history: int = 1
-    bank: str = "test"
-
-    def environment(self) -> Any:
-        """A new TaskEnv."""
-        from robo_orl.envs.task_env import TaskEnv
-
-        return TaskEnv(self.task, self.loop)
-
-    def starts(self) -> Any:
-        """The bank that every method is evaluated from, or tuned on."""
-        from robo_orl.envs.start_banks import stored_bank
-
-        return stored_bank(self.task, self.bank)
-
 
 # ------------------------------------------------------------------------------------------------------------- messages
 
@@ -83,8 +40,12 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Hello:
-    """What a process says once its first environment stands. render: the fingerprint of its renderer, where it sees."""
+class SimulatorInfo:
+    """The description of the first environment of a process, and of its start states.
+
+    starts, starts_sha256: number and hash of the start states. spec: key -> size of the observations. loop: the physics
+    loop really in use. render: the fingerprint of the renderer, where the policy sees pictures.
+    """
 
     starts: int
     starts_sha256: str
@@ -113,30 +74,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a Begin or an Act: the observation to act on, or the outcome. busy_s: seconds spent on it."""
+    """The answer to a Begin or an Act: the observation to act on, or the outcome. busy_s: seconds spent on it."""
 
     slot: int
-    obs: dict[str, np.ndarray]
+    obs: Frame
     outcome: Outcome | None
     busy_s: float
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """The request cannot be carried out here, and would not be by another process either."""
-
-    kind: type[Exception]
-    text: str
-
-
-# -------------------------------------------------------------------------------------------------------------- serving
+# ------------------------------------------------------------------------------------------------------------- episodes
 
 
 @dataclass
 class Rollout:
     """An episode under way."""
 
-    environment: Any
+    environment: Environment
     gamma: float
     view: View | None = None
     history: int = 1
@@ -150,29 +103,26 @@ class Rollout:
     def __post_init__(self) -> None:
         self.frames = Frames(self.history)
 
-    def advance(self, actions: np.ndarray) -> tuple[dict[str, np.ndarray], Outcome | None]:
-        """Step through `actions` (c, A); what the policy decides on next, and the outcome where the episode ended.
+    def advance(self, actions: np.ndarray) -> tuple[Frame, Outcome | None]:
+        """Step through `actions` (c, A); the frames that the policy decides on next, and the outcome of an episode that
+        ended.
 
         Pictures are taken of the frames that the policy will see, and of no others.
         """
         for left, action in zip(range(len(actions) - 1, -1, -1), actions, strict=True):
             step = self.environment.step(action)
-            self._note(action, step)
+            self._count(action, step)
             if step.terminated or step.truncated:
                 return step.obs, self._outcome(bool(step.stages[-1]))
             if left < self.history:
-                self.look(step.obs)
-        return self.seen(), None
+                self.observe(step.obs)
+        return self.frames.stacked(), None
 
-    def look(self, obs: dict[str, np.ndarray]) -> None:
-        """Remember this instant, with the pictures that the policy sees of it."""
+    def observe(self, obs: Frame) -> None:
+        """Keep this instant as the newest frame, with the pictures that the policy sees of it."""
         self.frames.add(obs | self.environment.see(self.view) if self.view is not None else obs)
 
-    def seen(self) -> Frame:
-        """What the policy decides on."""
-        return self.frames.seen()
-
-    def _note(self, action: np.ndarray, step: Any) -> None:
+    def _count(self, action: np.ndarray, step: TimeStep) -> None:
         self.discounted_return += self.gamma**self.length * float(step.reward)
         self.length += 1
         self.success_once |= bool(step.stages[-1])
@@ -191,27 +141,26 @@ class Rollout:
         return Outcome(self.success_once, success_at_end, self.stage_steps, self.length, self.discounted_return, trace)
 
 
-class Simulations:
-    """The environments of one process, one per slot, built when first needed and reused."""
+class EpisodeServer:
+    """The work of one process: a Begin or an Act -> a Reply. One environment per slot, built when first needed."""
 
-    def __init__(self, scene: Scene):
-        self.scene = scene
-        self.bank = scene.starts()
-        self.environments = {0: scene.environment()}
+    def __init__(self, spec: EnvSpec):
+        self.spec = spec
+        self.bank = spec.start_states()
+        self.environments = {0: spec.make_env()}
         self.rollouts: dict[int, Rollout] = {}
-        self.view, self.history = getattr(scene, "view", None), getattr(scene, "history", 1)
 
-    def hello(self) -> Hello:
-        """Size and hash of the bank, shapes of the environment."""
+    def info(self) -> SimulatorInfo:
+        """Size and hash of the bank, sizes of the environment's observations and actions."""
         env, render = self.environments[0], None
-        if self.view is not None:
+        if self.spec.view is not None:
             from robo_orl.envs.rendering.fingerprint import render_fingerprint
 
-            render = render_fingerprint(self.view.look)
-        loop = getattr(env, "loop", getattr(self.scene, "loop", ""))
-        return Hello(len(self.bank), self.bank.sha256, dict(env.spec), env.action_dim, list(env.stages), loop, render)
+            render = render_fingerprint(self.spec.view.look)
+        starts = len(self.bank), self.bank.sha256
+        return SimulatorInfo(*starts, dict(env.spec), env.action_dim, list(env.stages), env.loop, render)
 
-    def answer(self, message: Begin | Act) -> Reply:
+    def __call__(self, message: Begin | Act) -> Reply:
         """Carry out one message."""
         began = perf_counter()
         if isinstance(message, Begin):
@@ -220,41 +169,24 @@ class Simulations:
             obs, outcome = self.rollouts[message.slot].advance(message.actions)
         return Reply(message.slot, obs, outcome, perf_counter() - began)
 
-    def _begin(self, message: Begin) -> dict[str, np.ndarray]:
+    def _begin(self, message: Begin) -> Frame:
         if message.slot not in self.environments:
-            self.environments[message.slot] = self.scene.environment()
+            self.environments[message.slot] = self.spec.make_env()
         env = self.environments[message.slot]
         obs = env.reset(self.bank[message.start])
-        rollout = Rollout(env, message.gamma, self.view, self.history, stage_steps=[None] * len(env.stages))
-        rollout.look(obs)
+        stage_steps: list[int | None] = [None] * len(env.stages)
+        rollout = Rollout(env, message.gamma, self.spec.view, self.spec.history, stage_steps=stage_steps)
+        rollout.observe(obs)
         if message.video is not None:
             from robo_orl.rollout.video import Recorder
 
-            rollout.recorder = Recorder(message.video, env, self.scene.task.control_hz)
+            rollout.recorder = Recorder(message.video, env, self.spec.task.control_hz)
             rollout.recorder.frame(rollout.stage_steps, 0)
         self.rollouts[message.slot] = rollout
-        return rollout.seen()
+        return rollout.frames.stacked()
 
 
-def serve(connection: Connection, scene: Scene) -> None:
-    """Answer messages until None or the end of the pipe. A refusal is told; any other exception ends the process."""
-    try:
-        simulations = Simulations(scene)
-        connection.send(simulations.hello())
-        while (message := connection.recv()) is not None:
-            connection.send(simulations.answer(message))
-    except (UsageError, RunError) as error:
-        connection.send(Refusal(type(error), str(error)))
-    except ImportError as error:
-        text = f"The simulator cannot be imported ({error}); install it with: pip install 'robo-orl[sim]'."
-        connection.send(Refusal(RunError, text))
-    except (EOFError, ConnectionError):
-        pass  # the policy's process is gone
-
-
-def main() -> None:
-    """Serve the pipe whose file descriptor is the first argument; the scene is its first message."""
-    connection = Connection(int(sys.argv[1]))
-    serve(connection, connection.recv())
-    # Simulators and GL contexts are known to crash while Python takes them down; nothing here is left to save.
-    os._exit(0)
+def serve_episodes(spec: EnvSpec) -> tuple[EpisodeServer, SimulatorInfo]:
+    """The `Prepare` of a pool that plays episodes of `spec`."""
+    server = EpisodeServer(spec)
+    return server, server.info()

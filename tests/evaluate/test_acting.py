@@ -1,12 +1,12 @@
-"""What of a chunk is executed, what is noted of an episode, and what an evaluation asks of the run."""
+"""What of a chunk is executed, what is noted of an episode, and what an evaluation queries of the run."""
 
 import numpy as np
 import pytest
 import torch
-from scripted_scene import Step
+from scripted_scene import TimeStep
 
-from robo_orl.evaluate.acting import ACTION_GRID, Actor, EpisodeDraws
-from robo_orl.rollout.episodes import Ask
+from robo_orl.evaluate.agent_policy import ACTION_GRID, AgentPolicy, EpisodeDraws
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.simulator import Rollout
 
 
@@ -26,7 +26,7 @@ CHUNK = [[0.25, -0.5], [0.5, 0.75], [-1.0, 1.0], [0.125, 0.0]]
 
 def answer(agent, execute, episodes=3):
     ask = {"position": np.zeros(1, np.float32)}
-    return Actor(agent, execute, seed=0)([Ask(e, 0, ask) for e in range(episodes)])
+    return AgentPolicy(agent, execute, seed=0)([PolicyQuery(e, 0, ask) for e in range(episodes)])
 
 
 @pytest.mark.parametrize("execute", [1, 2, 4])
@@ -44,9 +44,9 @@ def test_an_action_is_sent_on_a_grid_and_within_the_box():
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 def test_draws_are_new_in_every_decision_episode_stream_and_seed_and_do_not_depend_on_the_neighbours(kind):
-    def drawn(seed, asks, stream):
-        draws = EpisodeDraws(seed, [Ask(*ask, {}) for ask in asks], "cpu", torch.float64)
-        return getattr(draws, kind)(stream, len(asks), 2).tolist()
+    def drawn(seed, queries, stream):
+        draws = EpisodeDraws(seed, [PolicyQuery(*query, {}) for query in queries], "cpu", torch.float64)
+        return getattr(draws, kind)(stream, len(queries), 2).tolist()
 
     first = drawn(0, [(0, 0)], "noise")[0]
     others = [drawn(0, [(0, 1)], "noise"), drawn(0, [(1, 0)], "noise"), drawn(0, [(0, 0)], "other")]
@@ -65,7 +65,7 @@ class Undone:
     def step(self, action):
         self.taken += 1
         stages = np.array([self.taken >= 2, self.taken in (2, 3)])
-        return Step({"position": np.zeros(1, np.float32)}, float(self.taken), False, self.taken == 4, stages)
+        return TimeStep({"position": np.zeros(1, np.float32)}, float(self.taken), False, self.taken == 4, stages)
 
 
 def test_a_success_that_is_lost_again_is_one_once_and_none_at_the_end():
@@ -110,25 +110,25 @@ def test_whatever_decides_an_episode_decides_whether_it_is_kept():
     from scripted_scene import TASK
 
     from robo_orl.config import PolicyConfig
-    from robo_orl.evaluate.scores import Request
-    from robo_orl.rollout.simulator import Hello
+    from robo_orl.evaluate.scores import EvaluationPlan
+    from robo_orl.rollout.simulator import SimulatorInfo
 
     policy = PolicyConfig.model_validate({"name": "p"})
     sampled = PolicyConfig.model_validate({"name": "p", "optim": {"policy_ema": 0.9}})
-    request = Request(policy, TASK, "a" * 64, 10, 0)
-    hello = Hello(40, "b" * 64, {"position": 1}, 1, ["half", "goal"], "exact")
+    request = EvaluationPlan(policy, TASK, "a" * 64, 10, 0)
+    info = SimulatorInfo(40, "b" * 64, {"position": 1}, 1, ["half", "goal"], "exact")
     digests = [
-        request.digest(hello),
-        replace(request, policy=sampled).digest(hello),
-        replace(request, task=TASK.model_copy(update={"max_seconds": 3.0})).digest(hello),
-        replace(request, checkpoint_sha256="c" * 64).digest(hello),
-        replace(request, seed=1).digest(hello),
-        replace(request, sentences=("lift it",)).digest(hello),
-        request.digest(replace(hello, starts_sha256="d" * 64)),
-        request.digest(replace(hello, loop="fast")),
-        request.digest(replace(hello, render={"look": "full", "reference_sha256": "e" * 64})),
-        request.digest(replace(hello, render={"look": "plain", "reference_sha256": "e" * 64})),
-        request.digest(replace(hello, render={"look": "full", "reference_sha256": "f" * 64})),
+        request.digest(info),
+        replace(request, policy=sampled).digest(info),
+        replace(request, task=TASK.model_copy(update={"max_seconds": 3.0})).digest(info),
+        replace(request, checkpoint_sha256="c" * 64).digest(info),
+        replace(request, seed=1).digest(info),
+        replace(request, sentences=("lift it",)).digest(info),
+        request.digest(replace(info, starts_sha256="d" * 64)),
+        request.digest(replace(info, loop="fast")),
+        request.digest(replace(info, render={"look": "full", "reference_sha256": "e" * 64})),
+        request.digest(replace(info, render={"look": "plain", "reference_sha256": "e" * 64})),
+        request.digest(replace(info, render={"look": "full", "reference_sha256": "f" * 64})),
     ]
     assert len(set(digests)) == len(digests)
-    assert Request(policy, TASK, "a" * 64, 10, 0).digest(hello) == digests[0]
+    assert EvaluationPlan(policy, TASK, "a" * 64, 10, 0).digest(info) == digests[0]

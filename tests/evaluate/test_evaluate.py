@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import partial
 
 import pytest
 import toy_run
@@ -11,7 +10,8 @@ from scripted_scene import TASK, LineScene
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine import run_folder
 from robo_orl.evaluate import success as module
-from robo_orl.evaluate.scores import in_words
+from robo_orl.evaluate.result import EvaluationResult, in_words
+from robo_orl.evaluate.scores import EvaluationPlan
 from robo_orl.evaluate.success import evaluate
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
@@ -37,13 +37,15 @@ def on_the_line(monkeypatch, tmp_path):
     """`evaluate` on the scripted scene instead of a simulator; returns a function that breaks the scene."""
 
     def use(**faults):
-        monkeypatch.setattr(module, "TaskScene", lambda task, loop, *seen: LineScene(tmp_path, **faults))
+        monkeypatch.setattr(module, "TaskEnvSpec", lambda task, loop, *seen: LineScene(tmp_path, **faults))
 
     use()
     return use
 
 
-quick = partial(evaluate, workers=1, progress=False)
+def quick(*arguments, **options):
+    """The evaluation by one process, as JSON values."""
+    return evaluate(*arguments, **{"workers": 1, "progress": False} | options).to_json()
 
 
 def fingerprints(folder):
@@ -73,13 +75,15 @@ def test_rows_and_scores_agree(run, on_the_line):
 
 def test_a_terminal_shows_every_rate_with_its_k_n_and_interval(run, on_the_line):
     result = quick(run, 6)
-    lines = in_words(result)
+    lines = in_words(EvaluationResult.from_json(result))
     k, low, high = result["success_once"]["k"], *(100 * bound for bound in wilson(result["success_once"]["k"], 6))
     assert lines["success"] == f"{k} of 6 ({100 * k / 6:.0f} %, 95 % interval {low:.0f} to {high:.0f})"
     assert lines["  goal"].endswith("of those that reached the stage before")
     assert "not finished" not in lines["policy"] and "run again" not in lines
     result["stages"][-1]["conditional"] |= {"k": 0, "n": 0}
-    assert in_words(result)["  goal"] == lines["  goal"].partition(";")[0], "of nobody there is no rate"
+    assert in_words(EvaluationResult.from_json(result))["  goal"] == lines["  goal"].partition(";")[0], (
+        "of nobody there is no rate"
+    )
 
 
 def test_episodes_do_not_depend_on_the_number_of_workers(run, on_the_line, tmp_path):
@@ -184,6 +188,6 @@ def test_a_folder_that_is_no_run_is_a_bad_request(tmp_path):
 
 def test_the_return_is_discounted_per_second_of_simulated_time():
     def gamma(hz):
-        return module.Request(None, TASK.model_copy(update={"control_hz": hz}), "", 0, 0).gamma
+        return EvaluationPlan(None, TASK.model_copy(update={"control_hz": hz}), "", 0, 0).gamma
 
     assert gamma(40) ** 40 == pytest.approx(gamma(20) ** 20) == pytest.approx(gamma(10) ** 10)

@@ -7,8 +7,8 @@ import toy_run
 import robo_orl
 from robo_orl.base.errors import UsageError
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.acting import Actor
-from robo_orl.rollout.episodes import Ask
+from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.rollout.episodes import PolicyQuery
 
 OBSERVATION = {"position": np.array([0.25]), "nobody_reads_this": np.zeros((2, 2))}
 
@@ -24,11 +24,11 @@ def run(tmp_path_factory):
 def test_its_chunks_are_those_of_the_evaluation_decision_by_decision(run):
     policy = robo_orl.load_policy(run, seed=3)
     agent, config = load_agent(run)
-    actor = Actor(agent, config.policy.action_head.chunk, seed=3)
+    actor = AgentPolicy(agent, config.policy.action_head.chunk, seed=3)
     for episode in (0, 1):
         policy.reset(episode)
         for decision in range(3):
-            expected = actor([Ask(episode, decision, {"position": np.array([0.25], dtype=np.float32)})])[0]
+            expected = actor([PolicyQuery(episode, decision, {"position": np.array([0.25], dtype=np.float32)})])[0]
             np.testing.assert_array_equal(policy.act(OBSERVATION), expected)
 
 

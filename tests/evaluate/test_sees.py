@@ -7,8 +7,8 @@ import torch
 from scripted_scene import Line, LineScene
 
 from robo_orl.config import View
-from robo_orl.evaluate.acting import Actor
-from robo_orl.rollout.episodes import Ask
+from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.simulator import Rollout
 
 VIEW = View(cameras=("agentview",), size=16)
@@ -28,7 +28,7 @@ def begun(history, view=VIEW):
     env = SeenLine(LineScene(Path("/nowhere")))
     obs = env.reset(0)
     rollout = Rollout(env, 1.0, view, history, stage_steps=[None, None])
-    rollout.look(obs)
+    rollout.observe(obs)
     return env, rollout
 
 
@@ -38,7 +38,7 @@ def shown(seen):
 
 def test_pictures_are_taken_at_decisions_only():
     env, rollout = begun(history=1)
-    assert shown(rollout.seen()) == 0 and env.pictures == 1
+    assert shown(rollout.frames.stacked()) == 0 and env.pictures == 1
     seen, outcome = rollout.advance(np.full((5, 1), 0.1))
     assert outcome is None and shown(seen) == 5 and env.pictures == 2
     assert seen["position"].shape == (1,)
@@ -46,7 +46,7 @@ def test_pictures_are_taken_at_decisions_only():
 
 def test_a_history_holds_the_last_frames_one_decision_apart():
     env, rollout = begun(history=3)
-    assert shown(rollout.seen()) == [0, 0, 0]
+    assert shown(rollout.frames.stacked()) == [0, 0, 0]
     seen, _ = rollout.advance(np.full((1, 1), 0.1))
     assert shown(seen) == [0, 0, 1]  # executed fewer actions than it remembers
     seen, _ = rollout.advance(np.full((5, 1), 0.1))
@@ -79,11 +79,11 @@ class Listener(torch.nn.Module):
 
 def test_each_episode_is_told_the_next_sentence_and_pictures_stay_uint8():
     agent = Listener()
-    told = torch.tensor([[1, 2], [3, 4]]), torch.ones(2, 2, dtype=torch.bool)
-    actor = Actor(agent, 2, 0, told=told)
+    instructions = torch.tensor([[1, 2], [3, 4]]), torch.ones(2, 2, dtype=torch.bool)
+    actor = AgentPolicy(agent, 2, 0, instructions=instructions)
     obs = {"position": np.zeros((3, 1), np.float32), "agentview_image": np.zeros((3, 8, 8, 3), np.uint8)}
     obs["agentview_image"][..., 0] = 7
-    actor([Ask(episode, 0, obs) for episode in (4, 1, 2)])
+    actor([PolicyQuery(episode, 0, obs) for episode in (4, 1, 2)])
     assert agent.obs.instruction.tolist() == [[1, 2], [3, 4], [1, 2]]
     pictures = agent.obs.images["agentview"]
     assert pictures.shape == (3, 3, 3, 8, 8) and pictures.dtype == torch.uint8 and (pictures[:, :, 0] == 7).all()

@@ -11,7 +11,7 @@ from robo_orl.cli.app import app
 from robo_orl.evaluate import success as module
 from robo_orl.evaluate.success import evaluate
 from robo_orl.results.store import parse_rows
-from robo_orl.rollout.simulator import TaskScene
+from robo_orl.rollout.env_spec import TaskEnvSpec
 
 HASHES = {"test": "b" * 64, "tuning": "c" * 64}
 
@@ -35,10 +35,10 @@ def scenes(monkeypatch, tmp_path):
     asked = []
 
     def play(*told):
-        asked.append(TaskScene(*told))
+        asked.append(TaskEnvSpec(*told))
         return LineScene(tmp_path, bank=asked[-1].bank)
 
-    monkeypatch.setattr(module, "TaskScene", play)
+    monkeypatch.setattr(module, "TaskEnvSpec", play)
     return asked
 
 
@@ -50,7 +50,7 @@ def rows(run):
     ("options", "bank"), [({}, "test"), ({"starts": "test"}, "test"), ({"starts": "tuning"}, "tuning")]
 )
 def test_an_evaluation_plays_the_start_states_that_it_was_asked_for(options, bank, run, scenes):
-    result = evaluate(run, 2, workers=1, progress=False, **options)
+    result = evaluate(run, 2, workers=1, progress=False, **options).to_json()
     assert [scene.bank for scene in scenes] == [bank]
     assert result["starts_sha256"] == HASHES[bank]
     assert {row.starts_sha256 for row in rows(run)} == {HASHES[bank]}
@@ -58,9 +58,9 @@ def test_an_evaluation_plays_the_start_states_that_it_was_asked_for(options, ban
 
 def test_episodes_from_tuning_starts_are_never_taken_for_results(run, scenes):
     """In one folder: the second evaluation plays its own episodes and keeps none of the first's."""
-    first = evaluate(run, 2, workers=1, progress=False, starts="tuning")
+    first = evaluate(run, 2, workers=1, progress=False, starts="tuning").to_json()
     tuned = [row.fingerprint for row in rows(run)]
-    second = evaluate(run, 2, workers=1, progress=False)
+    second = evaluate(run, 2, workers=1, progress=False).to_json()
     assert (first["speed"]["episodes_run"], second["speed"]["episodes_run"]) == (2, 2)
     assert second["starts_sha256"] == HASHES["test"]
     assert all(row.fingerprint != other for row, other in zip(rows(run), tuned, strict=True))
@@ -76,9 +76,9 @@ def test_the_command_hands_its_start_states_on(words, bank, run, scenes, capsys)
 @pytest.mark.parametrize("bank", ["test", "tuning"])
 def test_a_scene_hands_out_its_own_bank(bank, monkeypatch):
     monkeypatch.setattr("robo_orl.envs.start_banks.stored_bank", lambda task, name: (task.name, name))
-    assert TaskScene(TASK, bank=bank).starts() == ("line", bank)
+    assert TaskEnvSpec(TASK, bank=bank).start_states() == ("line", bank)
 
 
 def test_start_states_that_do_not_exist_are_one_sentence():
     with pytest.raises(UsageError, match="Did you mean 'tuning'"):
-        TaskScene(TASK, bank="tunning").starts()
+        TaskEnvSpec(TASK, bank="tunning").start_states()

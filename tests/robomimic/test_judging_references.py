@@ -12,14 +12,14 @@ from robo_orl.robomimic.algorithms import ALGORITHMS
 from robo_orl.robomimic.evaluation import _actor, _run, evaluate_reference
 from robo_orl.robomimic.run_folder import checkpoints
 from robo_orl.robomimic.weights import read_weights
-from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.episodes import PolicyQuery
 
 pytest.importorskip("robomimic", reason="robomimic is not installed")
 
 
-def asks(decision, *episodes):
+def queries(decision, *episodes):
     draw = np.random.default_rng(decision)
-    return [Ask(e, decision, {"position": draw.normal(size=1).astype(np.float32) + e}) for e in episodes]
+    return [PolicyQuery(e, decision, {"position": draw.normal(size=1).astype(np.float32) + e}) for e in episodes]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -27,8 +27,8 @@ def test_an_episode_does_not_depend_on_its_neighbours(name, trained):
     """Hidden states, subgoals, stacked frames and random draws belong to one episode."""
     judged = _run(trained(name), None)
     crowd, alone = _actor(judged, seed=0), _actor(judged, seed=0)
-    together = [crowd([*asks(t, 0), *asks(t, 1)]) for t in range(12)]
-    lonely = [alone(asks(t, 1)) for t in range(12)]
+    together = [crowd([*queries(t, 0), *queries(t, 1)]) for t in range(12)]
+    lonely = [alone(queries(t, 1)) for t in range(12)]
     for both, one in zip(together, lonely, strict=True):
         np.testing.assert_array_equal(both[1], one[0])
     assert together[0].shape == (2, 1, 1)
@@ -36,8 +36,8 @@ def test_an_episode_does_not_depend_on_its_neighbours(name, trained):
 
 def test_a_restarted_episode_forgets(trained):
     actor = _actor(_run(trained("bc_rnn_gmm"), None), seed=0)
-    first = [actor(asks(t, 0)) for t in range(4)]
-    np.testing.assert_array_equal([actor(asks(t, 0)) for t in range(4)], first)
+    first = [actor(queries(t, 0)) for t in range(4)]
+    np.testing.assert_array_equal([actor(queries(t, 0)) for t in range(4)], first)
 
 
 def test_draws_are_new_in_every_decision_and_episode_and_the_same_again(trained):
@@ -47,7 +47,7 @@ def test_draws_are_new_in_every_decision_and_episode_and_the_same_again(trained)
 
     def acted(seed, episode):
         actor = _actor(judged, seed=seed)
-        return [float(actor([Ask(episode, decision, obs)]).item()) for decision in range(4)]
+        return [float(actor([PolicyQuery(episode, decision, obs)]).item()) for decision in range(4)]
 
     first = acted(0, 0)
     assert first == acted(0, 0)
@@ -66,10 +66,10 @@ def test_past_frames_are_stacked_as_robomimic_stacks_them():
 
     seen = []
     actor = ReferenceActor(RolloutPolicy(Spy(seen)), ["position"], frame_stack=10, seed=0)
-    frames = [asks(t, 0)[0] for t in range(4)]
-    for ask in frames:
-        actor([ask])
-    wrapper = FrameStackWrapper(Playback([ask.obs for ask in frames]), num_frames=10)
+    frames = [queries(t, 0)[0] for t in range(4)]
+    for query in frames:
+        actor([query])
+    wrapper = FrameStackWrapper(Playback([query.obs for query in frames]), num_frames=10)
     expected = [wrapper.reset()] + [wrapper.step(np.zeros(1))[0] for _ in frames[1:]]
     for got, want in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(got["position"], want["position"])
@@ -112,16 +112,16 @@ def test_the_run_is_evaluated_row_by_row(trained, scene):
     result = evaluate_reference(run, 3, workers=1, progress=False)
     rows = [json.loads(line) for line in (run / "eval" / "episodes.jsonl").read_text().splitlines()]
     assert [row["episode"] for row in rows] == [row["start"] for row in rows] == [0, 1, 2]
-    assert (result["policy"], result["step"], result["training_finished"]) == ("robomimic_iql", 2, True)
+    assert (result.policy, result.step, result.training_finished) == ("robomimic_iql", 2, True)
     assert evaluate_reference(run, 3, workers=1, progress=False) == result, "a second call repeats nothing"
 
 
 def test_a_checkpoint_of_its_own_trainer_is_evaluated_like_the_run(trained, scene, tmp_path):
     run = trained("td3_bc")
-    ours = evaluate_reference(run, 2, workers=1, progress=False)
+    ours = evaluate_reference(run, 2, workers=1, progress=False).to_json()
     file = tmp_path / "model_epoch_2.pth"
     file.write_bytes((checkpoints(run)[-1] / "model.pth").read_bytes())
-    theirs = evaluate_reference(file, 2, task=TASK, workers=1, progress=False)
+    theirs = evaluate_reference(file, 2, task=TASK, workers=1, progress=False).to_json()
     assert theirs["step"] == 2
     for name in ("episodes", "discounted_return", "success_once"):
         assert theirs[name] == ours[name]
@@ -149,7 +149,7 @@ def test_a_checkpoint_needs_a_task_and_a_run_no_trust(trained):
 
 def test_observations_that_the_task_does_not_give_are_refused(trained, scene, monkeypatch):
     run = trained("iql")
-    monkeypatch.setattr(LineScene, "environment", lambda self: pytest.fail("never in this process"), raising=False)
+    monkeypatch.setattr(LineScene, "make_env", lambda self: pytest.fail("never in this process"), raising=False)
     path = checkpoints(run)[-1] / "model.pth"
     values = torch.load(path, weights_only=True)
     values["shape_metadata"]["all_shapes"] = {"position": [2]}

@@ -10,7 +10,7 @@ from tiny_references import settings
 from robo_orl.robomimic.algorithms import ALGORITHMS, resolve, robomimic_config
 from robo_orl.robomimic.evaluation import _actor, _run
 from robo_orl.robomimic.train import train_reference
-from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.episodes import PolicyQuery
 
 pytest.importorskip("robomimic", reason="robomimic is not installed")
 
@@ -91,7 +91,7 @@ def test_a_reference_acts_on_observations_as_its_training_saw_them(name, more, i
     actor.policy.policy = spy
     shown = np.array([-1.5, 0.25, 2.0], np.float32)
     for decision, position in enumerate(shown):
-        actor([Ask(0, decision, {"position": np.array([position])})])
+        actor([PolicyQuery(0, decision, {"position": np.array([position])})])
     data = positions(line)
     expected = (shown - data.mean()) / (data.std() + 1e-3) if is_normalised else shown  # 1e-3: robomimic's own
     np.testing.assert_allclose(np.concatenate(spy.seen), expected, rtol=1e-4, atol=1e-5)

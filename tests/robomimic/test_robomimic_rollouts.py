@@ -155,4 +155,4 @@ def test_the_benchmark_of_raw_observations_trains_on_them_and_our_evaluation_tak
     with h5py.File(data) as file:
         actions = np.concatenate([demo["actions"] for demo in file["data"].values()])
     np.testing.assert_array_equal(found.action_low, actions.min(0))
-    assert evaluate(tmp_path / "raw", 1, workers=1, progress=False)["episodes"] == 1
+    assert evaluate(tmp_path / "raw", 1, workers=1, progress=False).scores.episodes == 1

@@ -14,7 +14,7 @@ TASK = TaskConfig(name="line", env="line", stages=["half", "goal"], max_seconds=
 
 
 @dataclass
-class Step:
+class TimeStep:
     obs: dict
     reward: float
     terminated: bool
@@ -40,6 +40,7 @@ class Line:
     spec = {"position": 1}
     action_dim = 1
     stages = ["half", "goal"]
+    loop = ""
 
     def __init__(self, scene):
         self.scene = scene
@@ -61,7 +62,7 @@ class Line:
         self.taken += 1
         self.reached |= np.array([self.position >= 0.5, self.position >= 1.0])
         done = bool(self.reached[-1])
-        return Step(self._obs(), float(done), done, self.taken >= TASK.horizon and not done, self.reached.copy())
+        return TimeStep(self._obs(), float(done), done, self.taken >= TASK.horizon and not done, self.reached.copy())
 
     def render(self, camera, size):
         self.scene.fault("render", self.start)
@@ -79,11 +80,13 @@ class LineScene:
     seconds: float = 0.0
     task: TaskConfig = TASK
     bank: str = "test"
+    view: None = None
+    history: int = 1
 
-    def environment(self):
+    def make_env(self):
         return Line(self)
 
-    def starts(self):
+    def start_states(self):
         return Bank(sha256={"test": "b", "tuning": "c"}[self.bank] * 64)
 
     def fault(self, place, start):
@@ -106,11 +109,13 @@ class BareScene:
     """A scene that tells which heavy modules its process has loaded, by the hash of its bank."""
 
     task: TaskConfig = TASK
+    view: None = None
+    history: int = 1
 
-    def environment(self):
+    def make_env(self):
         return Line(LineScene(Path("/nowhere")))
 
-    def starts(self):
+    def start_states(self):
         import sys
 
         heavy = {"torch", "robosuite", "mujoco"} & set(sys.modules)

@@ -8,12 +8,12 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.rollout.episodes import Rollouts
 
 
-def shuffling_policy(asks):
+def shuffling_policy(queries):
     """Two actions an episode that depend on (episode, decision, observation) only."""
     rows = []
-    for ask in asks:
-        rng = np.random.default_rng((ask.episode, ask.decision))
-        rows.append(np.clip(rng.normal(0.25, 0.6, (2, 1)) - 0.1 * ask.obs["position"][0], -1, 1))
+    for query in queries:
+        rng = np.random.default_rng((query.episode, query.decision))
+        rows.append(np.clip(rng.normal(0.25, 0.6, (2, 1)) - 0.1 * query.obs["position"][0], -1, 1))
     return np.stack(rows)
 
 
@@ -42,17 +42,17 @@ def test_the_result_does_not_depend_on_processes_or_slots(one_at_a_time, tmp_pat
 def test_the_policy_answers_all_waiting_episodes_at_once_when_a_process_would_run_dry(tmp_path):
     sizes = []
 
-    def counting(asks):
-        sizes.append(len(asks))
-        return np.zeros((len(asks), 5, 1))  # nobody arrives: eight chunks each
+    def counting(queries):
+        sizes.append(len(queries))
+        return np.zeros((len(queries), 5, 1))  # nobody arrives: eight chunks each
 
     run(LineScene(tmp_path), range(3), counting, workers=1, slots=3)
     assert sizes == [3] * 8
 
 
 def test_an_outcome_counts_decisions_stages_and_the_discounted_return(tmp_path):
-    def full_speed(asks):
-        return np.ones((len(asks), 3, 1))
+    def full_speed(queries):
+        return np.ones((len(queries), 3, 1))
 
     finished, _ = run(LineScene(tmp_path), [0], full_speed, workers=1)
     outcome = finished[0].outcome
@@ -62,7 +62,7 @@ def test_an_outcome_counts_decisions_stages_and_the_discounted_return(tmp_path):
 
 
 def test_a_time_out_is_no_success(tmp_path):
-    finished, _ = run(LineScene(tmp_path), [3], lambda asks: np.zeros((len(asks), 7, 1)), workers=1)
+    finished, _ = run(LineScene(tmp_path), [3], lambda queries: np.zeros((len(queries), 7, 1)), workers=1)
     assert finished[3].outcome.length == 40
     assert finished[3].outcome.stage_steps == [None, None] and not finished[3].outcome.success_once
 
@@ -90,9 +90,9 @@ def test_what_the_simulator_refuses_is_told_in_its_own_words(tmp_path):
 def test_spent_processes_are_recycled(one_at_a_time, tmp_path):
     processes = set()
 
-    def watching(asks):
-        processes.update(s.process.pid for s in rollouts._simulators)
-        return shuffling_policy(asks)
+    def watching(queries):
+        processes.update(p.process.pid for p in rollouts.pool.processes)
+        return shuffling_policy(queries)
 
     with Rollouts(LineScene(tmp_path), watching, workers=1, slots=2, gamma=0.9, recycle_after=5) as rollouts:
         finished = {f.episode: f for f in rollouts.run(range(12))}
@@ -102,8 +102,8 @@ def test_spent_processes_are_recycled(one_at_a_time, tmp_path):
 
 def test_no_process_outlives_the_pool(tmp_path):
     with Rollouts(LineScene(tmp_path), shuffling_policy, workers=2) as rollouts:
-        rollouts.hello()
-    assert all(s.process.returncode is not None for s in rollouts._simulators)
+        rollouts.info()
+    assert all(p.process.returncode is not None for p in rollouts.pool.processes)
 
 
 def test_more_episodes_than_start_states_is_a_bad_request(tmp_path):
@@ -113,4 +113,4 @@ def test_more_episodes_than_start_states_is_a_bad_request(tmp_path):
 
 def test_a_simulator_process_loads_no_torch_and_uses_one_thread():
     with Rollouts(BareScene(), shuffling_policy, workers=1) as rollouts:
-        assert rollouts.hello().starts_sha256 == "|1"
+        assert rollouts.info().starts_sha256 == "|1"

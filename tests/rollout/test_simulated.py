@@ -10,11 +10,11 @@ from robo_orl.base.errors import RunError  # noqa: E402
 from robo_orl.config import PolicyConfig  # noqa: E402
 from robo_orl.config.presets import load_task  # noqa: E402
 from robo_orl.cost.synthetic_data import task_spec  # noqa: E402
-from robo_orl.evaluate.acting import Actor  # noqa: E402
-from robo_orl.evaluate.scores import Request  # noqa: E402
+from robo_orl.evaluate.agent_policy import AgentPolicy  # noqa: E402
+from robo_orl.evaluate.scores import EvaluationPlan  # noqa: E402
 from robo_orl.evaluate.success import roll_out  # noqa: E402
 from robo_orl.results.store import parse_rows  # noqa: E402
-from robo_orl.rollout.simulator import TaskScene  # noqa: E402
+from robo_orl.rollout.env_spec import TaskEnvSpec  # noqa: E402
 
 POLICY = PolicyConfig.model_validate(
     {
@@ -28,9 +28,9 @@ TASK = load_task("lift").model_copy(update={"max_seconds": 1.6})
 
 def episodes(out, workers, count, video=None):
     agent = build_agent(POLICY, task_spec(TASK), 7, 0.99, None, 0)
-    request = Request(POLICY, TASK, "c" * 64, 0, 0)
-    actor = Actor(agent, 8, 0)
-    result = roll_out(request, actor, TaskScene(TASK), task_spec(TASK), count, workers, out, video, False)
+    plan = EvaluationPlan(POLICY, TASK, "c" * 64, 0, 0)
+    actor = AgentPolicy(agent, 8, 0)
+    result = roll_out(plan, actor, TaskEnvSpec(TASK), task_spec(TASK), count, workers, out, video, False)
     return result, parse_rows(out / "episodes.jsonl")
 
 
@@ -39,7 +39,7 @@ def test_episodes_are_equal_bit_by_bit_with_one_and_two_processes(tmp_path):
     _, two = episodes(tmp_path / "two", 2, 5)
     assert [row.fingerprint for row in one] == [row.fingerprint for row in two]
     assert len({row.fingerprint for row in one}) == 5 and all(row.length == 32 for row in one)
-    assert result["loop"] == "exact" and result["speed"]["episodes_per_policy_call"] > 1
+    assert result.scores.loop == "exact" and result.speed.episodes_per_policy_call > 1
 
 
 def test_a_video_of_a_real_episode(tmp_path):

@@ -11,8 +11,8 @@ from robo_orl.rollout.video import SIZE, caption, overlaid
 
 
 def film(scene, path):
-    def steady(asks):
-        return np.full((len(asks), 5, 1), 0.5)
+    def steady(queries):
+        return np.full((len(queries), 5, 1), 0.5)
 
     with Rollouts(scene, steady, workers=1, videos={0: path}) as rollouts:
         return list(rollouts.run([0]))[0]

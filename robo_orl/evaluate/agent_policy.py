@@ -1,4 +1,4 @@
-"""The policy's side of an evaluation: one batched call, whose answer for an episode depends on that episode alone."""
+"""A trained agent as the policy of an evaluation: one batched call, in which no episode depends on another."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from robo_orl.base.errors import RunError
 from robo_orl.base.rng import derive_seed
 from robo_orl.base.types import Observation
 from robo_orl.data.hdf5_schema import IMAGE
-from robo_orl.rollout.episodes import Ask
+from robo_orl.rollout.episodes import PolicyQuery
 
 
 class EpisodeDraws:
@@ -22,19 +23,19 @@ class EpisodeDraws:
     processes simulate and what was run again after a crash change nothing.
     """
 
-    def __init__(self, seed: int, asks: list[Ask], device: torch.device | str, dtype: torch.dtype):
-        self.seed, self.asks, self.device, self.dtype = seed, asks, device, dtype
+    def __init__(self, seed: int, queries: list[PolicyQuery], device: torch.device | str, dtype: torch.dtype):
+        self.seed, self.queries, self.device, self.dtype = seed, queries, device, dtype
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def _rows(self, draw: Callable[..., Tensor], stream: str, shape: tuple[int, ...]) -> Tensor:
         """shape[0] rows, an equal share for each episode, in the order of the batch."""
-        share, rest = divmod(shape[0], len(self.asks))
+        share, rest = divmod(shape[0], len(self.queries))
         if rest:
-            raise ValueError(f"{shape[0]} rows cannot be shared by {len(self.asks)} episodes")
+            raise ValueError(f"{shape[0]} rows cannot be shared by {len(self.queries)} episodes")
         if stream not in self._generators:
             self._generators[stream] = [
-                torch.Generator().manual_seed(derive_seed(self.seed, ask.episode, ask.decision, stream))
-                for ask in self.asks
+                torch.Generator().manual_seed(derive_seed(self.seed, query.episode, query.decision, stream))
+                for query in self.queries
             ]
         rows = [draw(share, *shape[1:], generator=generator) for generator in self._generators[stream]]
         return torch.cat(rows).to(self.device, self.dtype)
@@ -54,11 +55,11 @@ ACTION_GRID = 2.0**-16
 FLOAT64_PARAMETERS = 300_000_000  # larger policies act in the precision they were trained in
 
 
-class Actor:
-    """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) per answer, within [-1, 1].
+class AgentPolicy:
+    """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) a decision, within [-1, 1].
 
-    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS. told: ids and mask (N, L) of the
-    sentences that the policy is told, episode i the one number i modulo N.
+    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS. instructions: ids and mask (N, L) of
+    the sentences that the policy reads, in episode i the one number i modulo N.
     """
 
     def __init__(
@@ -67,18 +68,18 @@ class Actor:
         execute: int,
         seed: int,
         dtype: torch.dtype | None = None,
-        told: tuple[Tensor, Tensor] | None = None,
+        instructions: tuple[Tensor, Tensor] | None = None,
     ):
         self.device = next(agent.parameters()).device
         small = sum(p.numel() for p in agent.parameters()) <= FLOAT64_PARAMETERS
         self.dtype = dtype or (torch.float64 if small else torch.float32)
         self.agent = agent.to(self.dtype).eval()
-        self.execute, self.seed, self.told = execute, seed, told
+        self.execute, self.seed, self.instructions = execute, seed, instructions
 
-    def __call__(self, asks: list[Ask]) -> np.ndarray:
+    def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, c, A) for B episodes. Raises RunError where an action is not finite."""
-        observation = self._observation(asks)
-        draws = EpisodeDraws(self.seed, asks, self.device, self.dtype)
+        observation = self._observation(queries)
+        draws = EpisodeDraws(self.seed, queries, self.device, self.dtype)
         with torch.inference_mode():
             chunks = self.agent.act(observation, draws)  # (B, h, A)
         actions = chunks[:, : self.execute].double().cpu().numpy()
@@ -86,16 +87,16 @@ class Actor:
             raise RunError("The policy's actions are not finite: training has diverged.")
         return np.clip(np.round(actions / ACTION_GRID) * ACTION_GRID, -1.0, 1.0)
 
-    def _observation(self, asks: list[Ask]) -> Observation:
-        """What the B episodes show, per key one tensor: vectors in `dtype`, pictures (B, ..., 3, H, W) uint8."""
+    def _observation(self, queries: list[PolicyQuery]) -> Observation:
+        """The observations of B episodes, per key one tensor: vectors in `dtype`, pictures (B, ..., 3, H, W) uint8."""
         low_dim, images = {}, {}
-        for key in asks[0].obs:
-            values = torch.from_numpy(np.stack([ask.obs[key] for ask in asks])).to(self.device)
+        for key in queries[0].obs:
+            values = torch.from_numpy(np.stack([query.obs[key] for query in queries])).to(self.device)
             if values.dtype == torch.uint8:
-                images[key.removesuffix(IMAGE)] = values.movedim(-1, -3)
+                images[key.removesuffix(IMAGE)] = rearrange(values, "... h w c -> ... c h w")
             else:
                 low_dim[key] = values.to(self.dtype)
-        if self.told is None:
+        if self.instructions is None:
             return Observation(low_dim, images)
-        rows = torch.tensor([ask.episode % len(self.told[0]) for ask in asks])
-        return Observation(low_dim, images, *(table[rows].to(self.device) for table in self.told))
+        rows = torch.tensor([query.episode % len(self.instructions[0]) for query in queries])
+        return Observation(low_dim, images, *(table[rows].to(self.device) for table in self.instructions))

@@ -1,0 +1,96 @@
+"""The specification of the environments that a simulator process makes, and the interfaces that it relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from robo_orl.config import Loop, StartBankName, TaskConfig, View
+from robo_orl.rollout.frames import Frame
+
+
+class TimeStep(Protocol):
+    """The result of one decision; see `robo_orl.envs.task_env.TimeStep`."""
+
+    obs: Frame
+    reward: float
+    terminated: bool
+    truncated: bool
+    stages: np.ndarray
+
+
+class Environment(Protocol):
+    """The part of `robo_orl.envs.task_env.TaskEnv` that an evaluation uses.
+
+    spec: key -> size of the observations. loop: the physics loop really in use, empty where there is no simulator.
+    """
+
+    spec: dict[str, int]
+    action_dim: int
+    stages: Sequence[str]
+    loop: str
+
+    def reset(self, start: Any) -> Frame:
+        """Begin an episode; the first observation."""
+
+    def step(self, action: np.ndarray) -> TimeStep:
+        """Carry out one action (A,)."""
+
+    def see(self, view: View) -> Frame:
+        """The pictures of a view now."""
+
+    def render(self, camera: str, size: int) -> np.ndarray:
+        """(size, size, 3) uint8: a frame of a video."""
+
+
+class StartStates(Protocol):
+    """A bank of start states; sha256 is a hash of its content."""
+
+    sha256: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+class EnvSpec(Protocol):
+    """The specification from which a simulator process makes its environments; it is pickled to the process.
+
+    view, history: the pictures and the number of frames up to now that the policy decides on; None and 1 by default.
+    """
+
+    task: TaskConfig
+    view: View | None
+    history: int
+
+    def make_env(self) -> Environment:
+        """A new environment."""
+
+    def start_states(self) -> StartStates:
+        """The start states; episode i begins at the one number i."""
+
+
+@dataclass(frozen=True)
+class TaskEnvSpec:
+    """The robosuite environment of a task and one of its stored banks of start states."""
+
+    task: TaskConfig
+    loop: Loop = "exact"
+    view: View | None = None
+    history: int = 1
+    bank: StartBankName = "test"
+
+    def make_env(self) -> Environment:
+        """A new TaskEnv."""
+        from robo_orl.envs.task_env import TaskEnv
+
+        return TaskEnv(self.task, self.loop)
+
+    def start_states(self) -> StartStates:
+        """The bank that every method is evaluated from, or tuned on."""
+        from robo_orl.envs.start_banks import stored_bank
+
+        return stored_bank(self.task, self.bank)
