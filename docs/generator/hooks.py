@@ -17,6 +17,7 @@ from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+import findings  # noqa: E402
 import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
 import reference  # noqa: E402
@@ -49,5 +50,5 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def environment() -> jinja2.Environment:
     """Jinja2 with the functions of `numbers_of_results`; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    env.globals.update(numbers_of_results.FUNCTIONS, **numbers_of_benchmarks.FUNCTIONS)
+    env.globals.update(numbers_of_results.FUNCTIONS, **numbers_of_benchmarks.FUNCTIONS, **findings.FUNCTIONS)
     return env

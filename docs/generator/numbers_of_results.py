@@ -151,6 +151,39 @@ def wins(suite: str, boards: Sequence[Board], base: str, level: float = 0.05) ->
     return counts
 
 
+def row_of(suite: str, policy: str, boards: Sequence[Board]) -> str:
+    """'48, 45, 21, 22': the successes of a policy on several boards."""
+    return ", ".join(str(k(suite, task, regime, policy)) for task, regime in boards)
+
+
+def methods(policies: Sequence[str], boards: Sequence[Board]) -> str:
+    """The board of the suite `methods`, with value errors and the step time on a CPU."""
+    return board(
+        "methods",
+        policies,
+        boards,
+        **{
+            "value error": lambda policy: " / ".join(
+                filter(None, (value_error("methods", *b, policy) for b in boards))
+            ),
+            "step": lambda policy: _step("methods", policy),
+        },
+    )
+
+
+def retrained() -> str:
+    """How far the same policies moved that two versions trained: their sums round otherwise, and nothing else differs."""
+    boards = [("chain1", "mg"), ("chain2", "mg"), ("chain1", "stitch"), ("chain2", "stitch")]
+    policies = ("bc", "filtered_bc", "iql", "qc")
+    moved = [abs(k("horizon", *b, policy) - k("methods_untuned", *b, policy)) for b in boards for policy in policies]
+    return f"Policies that two versions trained with the same settings moved by up to {max(moved)} of 50."
+
+
+def _step(suite: str, policy: str) -> str:
+    rows = [row for record in costs(suite).values() for row in record.rows if row.policy == policy]
+    return f"{rows[0].step_relative:.2f}" if rows else ""
+
+
 def _score(suite: str, task: str, regime: str, policy: str, size: str) -> str:
     found = cells(suite).get((task, regime, policy, size, 0))
     if found is None:
@@ -238,6 +271,6 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, wins, step_ratio,
-        memory_ratio, flops_ratio, cost_board, cost_row, machine, table,
+        memory_ratio, flops_ratio, row_of, methods, retrained, cost_board, cost_row, machine, table,
     )
 }  # fmt: skip
