@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Fill in the numbers; a mistake names its page."""
-    if "{{" not in markdown:
+    if "{{" not in markdown and "{%" not in markdown:
         return markdown
     try:
         return environment().from_string(markdown).render()
@@ -48,7 +48,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Jinja2 with the functions of `numbers_of_results`; an unknown name is an error."""
+    """Jinja2 with the functions that pages call; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    env.globals.update(numbers_of_results.FUNCTIONS, **numbers_of_benchmarks.FUNCTIONS, **findings.FUNCTIONS)
+    for module in (numbers_of_results, numbers_of_benchmarks, findings, reference):
+        env.globals.update(module.FUNCTIONS)
     return env

@@ -155,6 +155,16 @@ def largest_prediction_error() -> str:
     return f"{len(rows)} rows, largest error {100 * max(abs(r['error']) for r in rows):.3f} %"
 
 
+def largest_on_card() -> str:
+    """Predicted and measured peaks of the deepest backbones on a real card."""
+    rows = []
+    for r in benchmark("largest_on_card")["rows"]:
+        predicted = gigabytes(r["predicted_bytes"]) if r["predicted_bytes"] else "does not fit"
+        measured = "out of memory" if r["oom"] else gigabytes(r["peak_bytes"])
+        rows.append([f"`{r['policy']}`", r["depth"], predicted, measured])
+    return table(["policy", "depth", "predicted", "measured"], rows)
+
+
 def evidence() -> str:
     """Each way of making a step cheaper, before and after."""
     rows = []
@@ -249,7 +259,7 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         benchmark, stepper, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost, best_of_n,
-        largest_model, predicted_memory, largest_prediction_error, evidence, bc_training, image_loader, loader, lock,
-        trunk_gradients, gigabytes,
+        largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence, bc_training,
+        image_loader, loader, lock, trunk_gradients, gigabytes,
     )
 }  # fmt: skip

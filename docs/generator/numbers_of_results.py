@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from robo_orl.results.intervals import paired_test, wilson
+from robo_orl.results.intervals import PairedTest, holm, paired_test, wilson
 from robo_orl.results.record import CostRecord, CostRow, EpisodeRow, Record
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 
@@ -128,7 +128,7 @@ def value_error(suite: str, task: str, regime: str, policy: str, size: str = "ti
     return f"{errors.mean_absolute:.2f}" if errors else ""
 
 
-def compared(suite: str, task: str, regime: str, first: str, second: str) -> dict:
+def compared(suite: str, task: str, regime: str, first: str, second: str) -> PairedTest:
     """The exact paired test of two policies on the same start states."""
     one, two = (cells(suite)[task, regime, policy, "tiny", 0][1] for policy in (first, second))
     return paired_test([row.success_once for row in one], [row.success_once for row in two])
@@ -142,12 +142,11 @@ def wins(suite: str, boards: Sequence[Board], base: str, level: float = 0.05) ->
     counts = {"better": 0, "worse": 0, "of": 0}
     for task, regime in boards:
         critics = [key[2] for key, (r, _) in cells(suite).items() if key[:2] == (task, regime) and r.value_errors]
-        tests = sorted((compared(suite, task, regime, base, c) for c in critics), key=lambda t: t["p"])
+        tests = [compared(suite, task, regime, base, critic) for critic in critics]
         counts["of"] += len(tests)
-        for rank, test in enumerate(tests):
-            if test["p"] * (len(tests) - rank) >= level:
-                break
-            counts["better" if test["difference"] > 0 else "worse"] += 1
+        for test, p in zip(tests, holm([t.p for t in tests]), strict=True):
+            if p < level:
+                counts["better" if test.difference > 0 else "worse"] += 1
     return counts
 
 
@@ -172,7 +171,7 @@ def methods(policies: Sequence[str], boards: Sequence[Board]) -> str:
 
 
 def retrained() -> str:
-    """How far the same policies moved that two versions trained: their sums round otherwise, and nothing else differs."""
+    """How far the same policies moved that two versions trained, whose sums round otherwise."""
     boards = [("chain1", "mg"), ("chain2", "mg"), ("chain1", "stitch"), ("chain2", "stitch")]
     policies = ("bc", "filtered_bc", "iql", "qc")
     moved = [abs(k("horizon", *b, policy) - k("methods_untuned", *b, policy)) for b in boards for policy in policies]

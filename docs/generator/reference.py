@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import typer
@@ -133,3 +135,30 @@ def _type(annotation: object) -> str:
         return ", ".join(f"`{value}`" for value in dict.fromkeys(literals))
     text = annotation.__name__ if isinstance(annotation, type) and get_origin(annotation) is None else str(annotation)
     return "`" + _cell(text.replace("typing.", "").replace("robo_orl.config.", "")).replace("\\|", "or") + "`"
+
+
+# ------------------------------------------------------------------------------------------------------ parts of pages
+
+
+def rooms() -> str:
+    """A table of the rooms, lowest layer first, with the first line of each."""
+    root = Path(__file__).parents[2]
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
+    rows = []
+    for room in reversed(layers):
+        says = (importlib.import_module(f"robo_orl.{room}").__doc__ or "").strip().split("\n\n")[0]
+        rows.append(f"| `{room}` | {_cell(says)} |")
+    return "\n".join(["| room | |", "| --- | --- |", *rows])
+
+
+def vlm_sizes() -> str:
+    """A table of the vision-language models that `backbone.size` takes."""
+    from robo_orl.models.vlm.architectures import architecture, architectures
+
+    rows = [(name, architecture(name)) for name in architectures()]
+    lines = [f"| `{name}` | {model.depth} | {model.parameters:,} |" for name, model in rows]
+    return "\n".join(["| `backbone.size` | layers | parameters |", "| --- | ---: | ---: |", *lines])
+
+
+FUNCTIONS = {"rooms": rooms, "vlm_sizes": vlm_sizes}
