@@ -46,7 +46,7 @@ def measure(task_name: str, regime: str, first: int, last: int, seed: int) -> li
 
 def summary(task: str, regime: str, rows: list[dict], seed: int) -> dict:
     """Counts of one row."""
-    from robo_orl.envs.make_env import quiet_robosuite
+    from robo_orl.envs.make_env import load_robosuite
 
     lengths = [row["length"] for row in rows if row["success"]]
     return {
@@ -59,7 +59,7 @@ def summary(task: str, regime: str, rows: list[dict], seed: int) -> dict:
         "decisions_of_successes_median": statistics.median(lengths) if lengths else None,
         "decisions_in_failures": sum(row["length"] for row in rows if not row["success"]),
         "decisions": sum(row["length"] for row in rows),
-        "robosuite": quiet_robosuite().__version__,
+        "robosuite": load_robosuite().__version__,
         "command": f"python benchmarks/experts.py --episodes {len(rows)} --seed {seed} {task}:{regime}",
     }
 

@@ -139,14 +139,14 @@ def renderer() -> Finding:
     code = """
 from robo_orl.config.presets import load_task
 from robo_orl.envs.start_banks import eval_bank
+from robo_orl.envs.rendering.opengl import context_kind
 from robo_orl.envs.task_env import TaskEnv
-import os
 task = load_task("lift")
 env = TaskEnv(task)
 env.reset(eval_bank(task)[0])
 image = env.render("agentview", 64)
 assert image.std() > 0, "the image is blank"
-print(f"off-screen images through MUJOCO_GL={os.environ.get('MUJOCO_GL', 'default')}")
+print(f"off-screen images through {context_kind()} (MUJOCO_GL)")
 """
     remedy = (
         "videos and cameras need it, the benchmark on states does not; "

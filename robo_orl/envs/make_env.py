@@ -1,13 +1,15 @@
-"""robosuite, imported quietly, and one way to build an environment from a task's scene."""
+"""robosuite's import, and one way to build an environment from a task's scene."""
 
 from __future__ import annotations
 
 import logging
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from robo_orl.envs.registry import SCENES
+from robo_orl.envs.rendering.opengl import import_robosuite
 
 if TYPE_CHECKING:
     from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
@@ -16,13 +18,11 @@ ROBOT = "Panda"
 
 
 @cache
-def quiet_robosuite() -> Any:
-    """The robosuite module, imported without the notices about optional parts that it writes to stderr."""
+def load_robosuite() -> ModuleType:
+    """The robosuite module, imported without OpenGL, and without its notices about optional parts on stderr."""
     logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
     logging.getLogger("robosuite_logs").propagate = False
-    import robosuite
-
-    return robosuite
+    return import_robosuite()
 
 
 def env_kwargs(control_hz: int, params: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def env_kwargs(control_hz: int, params: dict[str, Any]) -> dict[str, Any]:
 
 def make_simulator(env_name: str, kwargs: dict[str, Any]) -> ManipulationEnv:
     """A robosuite environment by its registered name; that of a scene is registered here."""
-    robosuite = quiet_robosuite()
+    robosuite = load_robosuite()
     for module in {entry.module for entry in SCENES.values() if entry.robosuite_name == env_name and entry.module}:
         import_module(module)  # registers the environment with robosuite
     return robosuite.make(env_name, **kwargs)

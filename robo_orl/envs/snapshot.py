@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from robo_orl.base.errors import RunError
 from robo_orl.envs import scene_model
+from robo_orl.envs.rendering.opengl import import_mujoco
 from robo_orl.envs.scene_model import flatten, unflatten
 
+mujoco = import_mujoco()
 _STATE = mujoco.mjtState
 # the integration state without applied forces, which robosuite never uses: six numbers per body, all zero
 STATE = int(_STATE.mjSTATE_INTEGRATION & ~(_STATE.mjSTATE_QFRC_APPLIED | _STATE.mjSTATE_XFRC_APPLIED))

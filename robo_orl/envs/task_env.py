@@ -10,7 +10,7 @@ import numpy as np
 
 from robo_orl.base.errors import RunError
 from robo_orl.config import Loop, TaskConfig, View
-from robo_orl.envs.make_env import env_kwargs, make_simulator, quiet_robosuite
+from robo_orl.envs.make_env import env_kwargs, load_robosuite, make_simulator
 from robo_orl.envs.registry import object_names, scene_entry, scene_params
 from robo_orl.envs.scene import Scene
 from robo_orl.envs.stages import predicates
@@ -54,7 +54,7 @@ class TaskEnv:
         self._predicates = predicates(task)
         self._names = object_names(task)
         self._renderers: dict[tuple[int, str], OffscreenRenderer] = {}
-        quiet_robosuite()  # before the first import of anything that imports robosuite
+        load_robosuite()  # before the first import of anything that imports robosuite
         from robo_orl.envs.native.stepper import make_stepper
 
         self._kwargs = env_kwargs(task.control_hz, scene_params(task))
@@ -208,7 +208,7 @@ class TaskEnv:
         """robomimic's description of the environment, as JSON values."""
         return {
             "env_name": scene_entry(self.task).robosuite_name,
-            "env_version": quiet_robosuite().__version__,
+            "env_version": load_robosuite().__version__,
             "type": ROBOMIMIC_ROBOSUITE,
             "env_kwargs": self._kwargs,
         }

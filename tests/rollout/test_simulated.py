@@ -42,6 +42,11 @@ def test_episodes_are_equal_bit_by_bit_with_one_and_two_processes(tmp_path):
     assert result.scores.loop == "exact" and result.speed.episodes_per_policy_call > 1
 
 
+def test_states_are_evaluated_without_a_renderer(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    assert len(episodes(tmp_path, 1, 1)[1]) == 1
+
+
 def test_a_video_of_a_real_episode(tmp_path):
     try:
         episodes(tmp_path / "out", 1, 1, video=tmp_path / "videos")

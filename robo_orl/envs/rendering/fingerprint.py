@@ -1,4 +1,4 @@
-"""Which renderer made a picture: told in words and by the hash of a reference frame, stored with data and results.
+"""The renderer that made a picture, in words and by the hash of a reference frame, stored with data and results.
 
 Pixels differ between renderers, drivers and MuJoCo's versions, and a policy that learned from one kind may fail on the
 other without a word. Equal fingerprints mean equal pixels of the reference frame.
@@ -10,7 +10,8 @@ import hashlib
 from importlib.metadata import version
 from typing import Any
 
-from robo_orl.envs.rendering.renderer import LOOKS, OffscreenRenderer, context_kind
+from robo_orl.envs.rendering.opengl import context_kind, import_mujoco
+from robo_orl.envs.rendering.renderer import LOOKS, OffscreenRenderer
 
 SIZE = 84
 REFERENCE = """
@@ -34,8 +35,7 @@ def render_fingerprint(look: str) -> dict[str, Any]:
     Raises:
         RunError: this machine cannot render.
     """
-    import mujoco
-
+    mujoco = import_mujoco()
     model = mujoco.MjModel.from_xml_string(REFERENCE)
     renderer = OffscreenRenderer(model, SIZE, look)
     try:
@@ -53,14 +53,14 @@ def render_fingerprint(look: str) -> dict[str, Any]:
 
 
 def _device() -> str:
-    """What OpenGL calls itself; needs a current context."""
+    """The name of the OpenGL device; needs a current context."""
     from OpenGL.GL import GL_RENDERER, glGetString
 
     return glGetString(GL_RENDERER).decode()
 
 
 def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
-    """How two fingerprints differ, in words; None where the reference frames are equal, pixel for pixel."""
+    """The difference of two fingerprints in words; None where the reference frames are equal, pixel for pixel."""
     if ours["reference_sha256"] == theirs["reference_sha256"] and ours["look"] == theirs["look"]:
         return None
     named = [key for key in ("renderer", "device", "look", "versions") if ours[key] != theirs[key]]

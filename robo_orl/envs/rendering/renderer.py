@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from robo_orl.base.errors import RunError, unknown
+from robo_orl.base.errors import unknown
+from robo_orl.envs.rendering.opengl import cannot_draw, import_mujoco, open_context
 
 LOOKS = {  # full: robosuite's own, as in robomimic's files; plain: other pixels, in half the time
     "full": {"shadows": True, "reflections": True, "multisampling": True},
     "plain": {"shadows": False, "reflections": False, "multisampling": False},
 }
-CONTEXTS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw", "cgl": "mujoco.cgl"}
-REMEDY = (
-    "No offscreen renderer works here: install EGL or OSMesa (Debian: apt install libegl1 libosmesa6), "
-    "or choose one with MUJOCO_GL=egl or MUJOCO_GL=osmesa"
-)
 
 
 class OffscreenRenderer:
     """Pictures of one model at one size, visual geoms only, in one of LOOKS.
 
-    MUJOCO_GL chooses the kind of context (default: egl). A picture is a function of the positions alone: it is taken of
+    MUJOCO_GL chooses the kind of context (opengl.py). A picture is a function of the positions alone: it is taken of
     a copy of the simulator's data with its kinematics computed anew. The simulator's own are one physics step old, and
     computing them there would change what its controllers read.
 
@@ -34,19 +28,18 @@ class OffscreenRenderer:
     """
 
     def __init__(self, model: Any, size: int, look: str = "full"):
-        import mujoco
-
+        mujoco = import_mujoco()
         self.model, self.size, self.look = model, size, look
         frame, quality = model.vis.global_, model.vis.quality  # a scene's own limit is 640 x 480
         frame.offwidth, frame.offheight = max(frame.offwidth, size), max(frame.offheight, size)
         samples = quality.offsamples
+        self._context = open_context(size, size)
         try:
-            self._context = _gl_context(size)
             quality.offsamples = samples if LOOKS[look]["multisampling"] else 0
             self._pixels = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._pixels)
         except Exception as error:  # the platform's loaders raise whatever they like
-            raise RunError(f"{REMEDY} ({type(error).__name__}: {error}).") from None
+            raise cannot_draw(error) from None
         finally:
             quality.offsamples = samples
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
@@ -88,8 +81,7 @@ class OffscreenRenderer:
         return self._cameras[camera]
 
     def _pose(self, data: Any) -> None:
-        import mujoco
-
+        mujoco = import_mujoco()
         self._posed.qpos[:] = data.qpos
         self._posed.mocap_pos[:], self._posed.mocap_quat[:] = data.mocap_pos, data.mocap_quat
         mujoco.mj_kinematics(self.model, self._posed)
@@ -97,8 +89,7 @@ class OffscreenRenderer:
         mujoco.mj_camlight(self.model, self._posed)
 
     def _picture(self, data: Any, camera: int) -> np.ndarray:
-        import mujoco
-
+        mujoco = import_mujoco()
         self._camera.fixedcamid = camera
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self.model, data, self._option, None, self._camera, everything, self._scene)
@@ -113,20 +104,6 @@ class OffscreenRenderer:
         self._context.make_current()
         self._pixels.free()
         self._context.free()
-
-
-def context_kind() -> str:
-    """The kind of OpenGL context in use."""
-    return os.environ.get("MUJOCO_GL", "").lower() or "egl"
-
-
-def _gl_context(size: int) -> Any:
-    kind = context_kind()
-    if kind not in CONTEXTS:
-        raise ValueError(f"MUJOCO_GL={kind}")
-    context = importlib.import_module(CONTEXTS[kind]).GLContext(size, size)
-    context.make_current()
-    return context
 
 
 SIZES = ("nq", "nv", "njnt", "nbody", "ngeom", "nsite", "ncam", "nlight", "nmocap", "nskin", "nflex")
