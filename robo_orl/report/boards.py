@@ -1,17 +1,140 @@
-"""Records to leaderboards: one board per (task, regime, size), one row per policy with its training seeds pooled."""
+"""Leaderboards of records: one board per (task, regime, size), one row per policy with its training seeds pooled."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from statistics import fmean, median
-from typing import Any
+from dataclasses import asdict, dataclass
+from statistics import median
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
+from robo_orl.report.costs import relative_cost
 from robo_orl.results.intervals import median_interval, score, two_level_bootstrap
-from robo_orl.results.record import EpisodeRow, Record
+from robo_orl.results.record import EpisodeRow, PlannedCell, Record
 
 BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """k of n with its 95 % interval; interval: wilson, or two-level over several training seeds."""
+
+    k: int
+    n: int
+    rate: float
+    low: float
+    high: float
+    interval: str
+
+
+@dataclass(frozen=True)
+class ConditionalRate:
+    """k of the n episodes that reached the stage before, with the Wilson interval."""
+
+    k: int
+    n: int
+    low: float
+    high: float
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage: k of all n episodes reached it."""
+
+    name: str
+    k: int
+    n: int
+    conditional: ConditionalRate
+
+
+@dataclass(frozen=True)
+class Length:
+    """Decisions of the n successes."""
+
+    median: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over n episodes with its 95 % interval."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class PolicyRow:
+    """One policy of a board. Names with `relative` are ratios to the board's control (see costs.RelativeCost)."""
+
+    policy: str
+    reference: str | None
+    critic: bool
+    topology: str | None
+    objective: str
+    seeds: int
+    success: SuccessRate
+    at_end: SuccessRate
+    stages: list[StageRow]
+    length: Length
+    discounted_return: Mean
+    parameters: dict[str, int]
+    restarts: int
+    trials: int | None
+    cell_time_relative: float | None
+    cell_memory_relative: float | None
+    steps_relative: float | None
+    time_relative: float | None
+    memory_relative: float | None
+    flops_relative: float | None
+    cost_n: int
+    cost_source: str | None
+
+
+@dataclass(frozen=True)
+class BoardData:
+    """The data set of a board; success: {"k", "n"} of its episodes."""
+
+    episodes: int
+    frames: int
+    success: dict[str, int]
+
+
+@dataclass(frozen=True)
+class AbsentCell:
+    """A cell of a board without a record."""
+
+    policy: str
+    seed: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """One leaderboard; rows are sorted by success, then by discounted return. pareto: names of policies."""
+
+    task: str
+    task_digest: str
+    regime: str
+    size: str
+    control: str | None
+    horizon: int
+    control_hz: int
+    padding: float
+    stages: list[str]
+    gamma: float
+    data: BoardData
+    tuning: str
+    rows: list[PolicyRow]
+    index: int
+    pareto: list[str]
+    absent: list[AbsentCell]
 
 
 def group(cells: Cells) -> dict[BoardKey, dict[str, list[Record]]]:
@@ -40,54 +163,73 @@ def control_of(policies: dict[str, list[Record]]) -> str | None:
     return min(plain)[1] if plain else None
 
 
-def board(cells: Cells, key: BoardKey, policies: dict[str, list[Record]]) -> dict[str, Any]:
-    """One leaderboard; rows are sorted by success, then by discounted return."""
+def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Record]]) -> Board:
+    """The leaderboard of the records that `group` has put under one key; index: its place in the report."""
     task, digest, regime, size = key
     first = min((records[0] for records in policies.values()), key=lambda record: record.data.filter is not None)
     control = control_of(policies)
-    rows = [row(cells, name, records, policies.get(control or "")) for name, records in policies.items()]
-    rows.sort(key=lambda r: (-r["success"]["rate"], -r["discounted_return"]["mean"], r["policy"]))
-    return {
-        "task": task, "task_digest": digest, "regime": regime, "size": size, "control": control,
-        "horizon": first.task.horizon, "control_hz": first.task.control_hz, "padding": first.task.padding,
-        "stages": first.task.stages, "gamma": first.evaluation.gamma,
-        "data": {"episodes": first.data.episodes, "frames": first.data.frames,
-                 "success": first.data.success.model_dump()},
-        "tuning": tuning(policies), "rows": rows,
-    }  # fmt: skip
+    rows = [
+        _row(cells, name, records, policies.get(control or ""), control, size) for name, records in policies.items()
+    ]
+    rows.sort(key=lambda row: (-row.success.rate, -row.discounted_return.mean, row.policy))
+    return Board(
+        task=task,
+        task_digest=digest,
+        regime=regime,
+        size=size,
+        control=control,
+        horizon=first.task.horizon,
+        control_hz=first.task.control_hz,
+        padding=first.task.padding,
+        stages=first.task.stages,
+        gamma=first.evaluation.gamma,
+        data=BoardData(first.data.episodes, first.data.frames, first.data.success.model_dump()),
+        tuning=tuning(policies),
+        rows=rows,
+        index=index,
+        pareto=pareto_front(rows),
+        absent=[_absent(cell) for cell in cells.absent
+                if (cell.task, cell.regime) == (task, regime) and cell.size in (size, "reference")],
+    )  # fmt: skip
+
+
+def _absent(cell: PlannedCell) -> AbsentCell:
+    return AbsentCell(cell.policy, cell.seed, cell.state, cell.reason)
 
 
 def tuning(policies: dict[str, list[Record]]) -> str:
-    """The searches that the board's settings are from, in words; empty where none was asked for."""
+    """The searches that the board's settings are from, in words; empty where there was none."""
     searches = {
         record.tuning.model_copy(update={"trials": 0}) for rs in policies.values() for record in rs if record.tuning
     }
     return "; ".join(sorted(f"each trial {s.episodes} episodes of {s.task} {s.regime}" for s in searches))
 
 
-def row(cells: Cells, name: str, records: list[Record], control: list[Record] | None) -> dict[str, Any]:
-    """One policy of a board."""
+def _row(
+    cells: Cells, name: str, records: list[Record], controls: list[Record] | None, control: str | None, size: str
+) -> PolicyRow:
+    """One policy of a board. controls: the records of the policy `control`, if there is one."""
     config, episodes = records[0].policy.config, [cells.rows[record.cell] for record in records]
     pooled = [episode for rows in episodes for episode in rows]
     lengths = [episode.length for episode in pooled if episode.success_once]
     low, high = median_interval(lengths)
-    return {
-        "policy": name,
-        "reference": config.get("library"),
-        "critic": has_critic(config),
-        "topology": topology(config),
-        "objective": config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
-        "seeds": len(records),
-        "success": success([[e.success_once for e in rows] for rows in episodes]),
-        "at_end": success([[e.success_at_end for e in rows] for rows in episodes]),
-        "stages": stages(pooled, records[0].task.stages),
-        "length": {"median": float(median(lengths)) if lengths else None, "low": low, "high": high, "n": len(lengths)},
-        "discounted_return": discounted_return(episodes),
-        "parameters": _parameters(records[0]),
-        "restarts": sum(episode.restarts for episode in pooled),
-        "trials": records[0].tuning.trials if records[0].tuning else None,
-        **relative_to(records, control),
-    }
+    return PolicyRow(
+        policy=name,
+        reference=config.get("library"),
+        critic=has_critic(config),
+        topology=topology(config),
+        objective=config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
+        seeds=len(records),
+        success=success([[e.success_once for e in rows] for rows in episodes]),
+        at_end=success([[e.success_at_end for e in rows] for rows in episodes]),
+        stages=stages(pooled, records[0].task.stages),
+        length=Length(float(median(lengths)) if lengths else None, low, high, len(lengths)),
+        discounted_return=bootstrapped([[row.discounted_return for row in rows] for rows in episodes]),
+        parameters=_parameters(records[0]),
+        restarts=sum(episode.restarts for episode in pooled),
+        trials=records[0].tuning.trials if records[0].tuning else None,
+        **asdict(relative_cost(cells.costs, (name, control, size), records, controls or [])),
+    )
 
 
 def _parameters(record: Record) -> dict[str, int]:
@@ -96,63 +238,44 @@ def _parameters(record: Record) -> dict[str, int]:
     return {"total": counted["total"]} if record.kind == "reference" else counted
 
 
-def success(seeds: Sequence[Sequence[bool]]) -> dict[str, Any]:
+def success(seeds: Sequence[Sequence[bool]]) -> SuccessRate:
     """k of n with its 95 % interval.
 
     One training seed: Wilson. Several: the wider of Wilson on the pooled count and of the two-level bootstrap.
     """
     pooled = score(sum(map(sum, seeds)), sum(map(len, seeds)))
-    low, high, kind = pooled.low, pooled.high, "wilson"
+    low, high, interval = pooled.low, pooled.high, "wilson"
     if len(seeds) > 1:
         _, low_seeds, high_seeds = two_level_bootstrap([[float(outcome) for outcome in seed] for seed in seeds], 2_000)
-        low, high, kind = min(low, low_seeds), max(high, high_seeds), "two-level"
-    return {"k": pooled.k, "n": pooled.n, "rate": pooled.rate or 0.0, "low": low, "high": high, "interval": kind}
+        low, high, interval = min(low, low_seeds), max(high, high_seeds), "two-level"
+    return SuccessRate(pooled.k, pooled.n, pooled.rate or 0.0, low, high, interval)
 
 
-def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Every stage: how often it was reached, and how often by the episodes that had reached the one before it."""
+def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[StageRow]:
+    """Every stage: its count over all episodes, and over the episodes that reached the stage before."""
     result = []
     for index, name in enumerate(names):
         before = [row for row in rows if index == 0 or row.stages[index - 1]]
-        k = sum(row.stages[index] for row in rows)
         given = score(sum(row.stages[index] for row in before), len(before))
-        result.append({"name": name, "k": k, "n": len(rows),
-                       "conditional": {**given.model_dump(), "rate": given.rate}})  # fmt: skip
+        conditional = ConditionalRate(given.k, given.n, given.low, given.high, given.rate)
+        result.append(StageRow(name, sum(row.stages[index] for row in rows), len(rows), conditional))
     return result
 
 
-def discounted_return(seeds: Sequence[Sequence[EpisodeRow]]) -> dict[str, Any]:
-    """Its mean over the episodes with a 95 % bootstrap interval (seeds, then episodes)."""
-    return bootstrapped([[row.discounted_return for row in rows] for rows in seeds])
-
-
-def bootstrapped(seeds: Sequence[Sequence[float]]) -> dict[str, Any]:
+def bootstrapped(seeds: Sequence[Sequence[float]]) -> Mean:
     """A mean with its 95 % interval over seeds, then episodes; no interval where every resample is the same.
 
     A bootstrap of equal values has no width, which says nothing about the next episode.
     """
     mean, low, high = two_level_bootstrap(seeds, 2_000)
-    ends = {"low": low, "high": high} if high > low else {"low": None, "high": None}
-    return {"mean": mean, **ends, "n": sum(map(len, seeds))}
+    return Mean(mean, *((low, high) if high > low else (None, None)), sum(map(len, seeds)))
 
 
-def relative_to(records: Sequence[Record], control: Sequence[Record] | None) -> dict[str, Any]:
-    """Cost of training as measured in the cells, relative to the control's cells: indicative, not interleaved."""
-    if not control:
-        return {"cell_time_relative": None, "cell_memory_relative": None, "steps_relative": None}
-    memory, reference = _memory(records), _memory(control)
-    kinds = {record.train.peak_memory_kind for record in (*records, *control)}
-    return {
-        "cell_time_relative": _seconds(records) / _seconds(control) if _seconds(control) else None,
-        "cell_memory_relative": memory / reference if memory and reference and len(kinds) == 1 else None,
-        "steps_relative": records[0].train.steps / control[0].train.steps,
-    }
-
-
-def _seconds(records: Sequence[Record]) -> float:
-    return fmean(record.train.step_s_median * record.train.steps for record in records)
-
-
-def _memory(records: Sequence[Record]) -> float | None:
-    known = [record.train.peak_memory_bytes for record in records if record.train.peak_memory_bytes]
-    return fmean(known) if known else None
+def pareto_front(rows: Sequence[PolicyRow]) -> list[str]:
+    """The policies that no other policy of the board beats in both training time and success."""
+    places = {row.policy: (row.time_relative, -row.success.rate) for row in rows if row.time_relative}
+    return [
+        policy
+        for policy, (time, failure) in places.items()
+        if not any(other[0] <= time and other[1] <= failure and other != (time, failure) for other in places.values())
+    ]

@@ -1,18 +1,44 @@
-"""Write report.html and report.json of a results folder."""
+"""Write report.html and report.json of results: the page is one self-contained file, made of report.json's value."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
+from robo_orl.report import figures
 from robo_orl.report.contents import load
 from robo_orl.report.cost_page import build_cost_page
 from robo_orl.report.document import document
-from robo_orl.report.page import render
+from robo_orl.report.numbers import num, span
 from robo_orl.results.container import is_container
+
+FORESTS_SHOWN = 12  # boards whose comparisons open the page; the others follow in the table
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The files of a report, its answer, and the number of cells and measurements that it rests on."""
+
+    html: str
+    json: str
+    answer: str
+    cells: int
+    costs: int
+    absent: int
+    superseded: int
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
 
 
 def default_out(results: Path) -> Path:
@@ -20,11 +46,11 @@ def default_out(results: Path) -> Path:
     return Path("runs") / f"report-{results.resolve().name}" if is_container(results) else results
 
 
-def build(results: Path, out: Path) -> dict[str, Any]:
+def build(results: Path, out: Path) -> Built:
     """Write out/report.html and out/report.json, each complete or not at all; out/cost.html too where a grid left rows.
 
-    results: a working folder of `robo-orl bench`, finished or not, or a container. Returns the paths, the answer, and
-    how many cells the report rests on. Raises UsageError for a folder without results or an `out` that is a file.
+    results: a working folder of `robo-orl bench`, finished or not, or a container. Raises UsageError for a folder
+    without results or an `out` that is a file.
     """
     results, out = Path(results), Path(out)
     if out.exists() and not out.is_dir():
@@ -33,12 +59,75 @@ def build(results: Path, out: Path) -> dict[str, Any]:
     html, data = out / "report.html", out / "report.json"
     write_text(data, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     write_text(html, render(made, cost_page=build_cost_page(results, out) is not None))
-    return {
-        "html": str(html),
-        "json": str(data),
-        "answer": made["headline"]["short"],
-        "cells": len(made["cells"]),
-        "costs": len(made["cost"]),
-        "absent": len(made["absent"]),
-        "superseded": made["superseded"],
-    }
+    return Built(
+        html=str(html),
+        json=str(data),
+        answer=made["headline"]["short"],
+        cells=len(made["cells"]),
+        costs=len(made["cost"]),
+        absent=len(made["absent"]),
+        superseded=made["superseded"],
+    )
+
+
+def render(document: dict[str, Any], cost_page: bool = False) -> str:
+    """The page as text. cost_page: true where a cost.html lies beside it."""
+    look = figures.styles(document)
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        d=document,
+        cost_page=cost_page,
+        style=Markup(_read("style.css")),
+        script=Markup(_read("page.js")),
+        symbols=figures.symbols(look),
+        mark=lambda policy: figures.key_mark(policy, look),
+        interval_bar=figures.interval_bar,
+        stage_bars=figures.stage_bars,
+        forests=_forests(document, look),
+        multiples=[(trend, figures.success_multiples(trend, _control(document), look))
+                   for trend in document["horizon"] + document["size"] if trend["metric"] == "success"],
+        curves=[(trend, figures.curves(trend, look)) for trend in document["horizon"] + document["size"]
+                if trend["metric"] != "success" and not trend["metric"].startswith("cell_")],
+        clocks=[(trend, figures.curves(trend, look)) for trend in document["horizon"]
+                if trend["metric"].startswith("cell_")],
+        tradeoffs=_tradeoffs(document, look),
+        many={name: len({c[name] for c in document["comparisons"]}) > 1 for name in ("size", "seeds")},
+    )  # fmt: skip
+
+
+def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
+    rows = [c for c in document["comparisons"] if c["against_control"]]
+    shown = []
+    for board in document["boards"]:
+        here = [c for c in rows if c["board"] == board["index"]]
+        if here:
+            shown.append((board, here))
+    shown = shown[:FORESTS_SHOWN]
+    ends = [abs(c[end]) for _, here in shown for c in here for end in ("low", "high")]
+    limit = max([0.1, *ends])
+    return [(board, figures.forest(here, limit, look)) for board, here in shown]
+
+
+def _tradeoffs(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
+    times = [row["time_relative"] for board in document["boards"] for row in board["rows"] if row["time_relative"]]
+    drawn = [(board, figures.tradeoff(board, look, times)) for board in document["boards"]]
+    return [(board, figure) for board, figure in drawn if figure is not None]
+
+
+def _control(document: dict[str, Any]) -> str | None:
+    return next((board["control"] for board in document["boards"] if board["control"]), None)
+
+
+def _read(name: str) -> str:
+    return (files("robo_orl.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.globals.update(num=num, span=span)
+    environment.filters["words"] = lambda name: str(name).replace("_", " ")
+    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(str(name).split("_"))
+    return environment

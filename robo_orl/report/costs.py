@@ -1,56 +1,121 @@
-"""What a critic costs: interleaved measurements first, and the cells' own clocks only where nothing better exists."""
+"""Costs of a critic: interleaved measurements first, the cells' own clocks where there is no such measurement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import get_args
 
-from robo_orl.results.record import CostRecord, CostRow
+from robo_orl.config import Topology
+from robo_orl.results.record import CostRecord, CostRow, Record
 
-TOPOLOGIES = ("shared", "shared_detached", "frozen", "separate_small", "separate")
+
+@dataclass(frozen=True)
+class StepCost:
+    """One policy of an interleaved measurement, relative to the first row of its table."""
+
+    policy: str
+    size: str
+    topology: str | None
+    step_relative: float
+    memory_relative: float | None
+    flops_relative: float | None
+    flops_per_sample: float | None
+    parameters: dict[str, int]
+    steps: int
 
 
-def cost_tables(costs: Sequence[CostRecord]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class CostTable:
+    """One interleaved measurement; reference: the policy of its first row."""
+
+    task: str
+    batch_size: int
+    reference: str
+    sizes: list[str]
+    memory_kinds: list[str]
+    hardware: str
+    rows: list[StepCost]
+    topologies_missing: list[str]
+
+
+@dataclass(frozen=True)
+class RelativeCost:
+    """Costs of a training relative to the board's control.
+
+    cost_source: "interleaved" (one measurement, all policies in turn), "cells" (each while its cell ran, beside
+    whatever else ran on the machine: indicative only) or None. cost_n: timed steps, or training seeds of cells.
+    """
+
+    cell_time_relative: float | None
+    cell_memory_relative: float | None
+    steps_relative: float | None
+    time_relative: float | None
+    memory_relative: float | None
+    flops_relative: float | None
+    cost_n: int
+    cost_source: str | None
+
+
+def cost_tables(costs: Sequence[CostRecord]) -> list[CostTable]:
     """One table per interleaved measurement; every ratio is relative to its first row."""
     return [
-        {
-            "task": record.task.name,
-            "batch_size": record.batch_size,
-            "reference": record.rows[0].policy,
-            "sizes": sorted({row.size for row in record.rows}),
-            "memory_kinds": sorted({row.memory_kind for row in record.rows}),
-            "hardware": record.hardware.accelerator or record.hardware.cpu,
-            "rows": [_row(row) for row in record.rows],
-            "topologies_missing": [t for t in TOPOLOGIES if t not in {row.topology for row in record.rows}],
-        }
+        CostTable(
+            task=record.task.name,
+            batch_size=record.batch_size,
+            reference=record.rows[0].policy,
+            sizes=sorted({row.size for row in record.rows}),
+            memory_kinds=sorted({row.memory_kind for row in record.rows}),
+            hardware=record.hardware.accelerator or record.hardware.cpu,
+            rows=[StepCost(**{f.name: getattr(row, f.name) for f in fields(StepCost)}) for row in record.rows],
+            topologies_missing=[t for t in get_args(Topology) if t not in {row.topology for row in record.rows}],
+        )
         for record in costs
     ]
 
 
-def _row(row: CostRow) -> dict[str, Any]:
-    keep = ("policy", "size", "topology", "step_relative", "memory_relative", "flops_relative", "flops_per_sample",
-            "parameters", "steps")  # fmt: skip
-    return {key: getattr(row, key) for key in keep}
+def relative_cost(
+    costs: Sequence[CostRecord], row: tuple[str, str | None, str], records: Sequence[Record], controls: Sequence[Record]
+) -> RelativeCost:
+    """Training time and peak memory relative to the control. row: (policy, control, size) of the board.
 
-
-def attach(board: dict[str, Any], costs: Sequence[CostRecord]) -> None:
-    """Give every row of a board its training time and peak memory relative to the board's control.
-
-    cost_source says where they come from: "interleaved" (one measurement, all policies in turn) or "cells" (each while
-    its cell ran, beside whatever else ran on the machine: indicative only).
+    records, controls: the cells of the policy and of the control, the latter empty on a board without one.
     """
-    for row in board["rows"]:
-        pair = _pair(costs, row["policy"], board["control"], board["size"])
-        if pair and row["steps_relative"]:
-            mine, reference = pair
-            row["time_relative"] = mine.step_s / reference.step_s * row["steps_relative"]
-            row["memory_relative"] = _ratio(mine.peak_memory_bytes, reference.peak_memory_bytes)
-            row["flops_relative"] = _ratio(mine.flops_per_sample, reference.flops_per_sample)
-            row["cost_n"], row["cost_source"] = mine.steps, "interleaved"
-        else:
-            row["time_relative"], row["memory_relative"] = row["cell_time_relative"], row["cell_memory_relative"]
-            row["flops_relative"], row["cost_n"] = None, row["seeds"]
-            row["cost_source"] = "cells" if row["time_relative"] else None
+    time, memory, steps = _in_cells(records, controls)
+    pair = _pair(costs, *row)
+    if pair and steps:
+        own, reference = pair
+        return RelativeCost(
+            time, memory, steps,
+            time_relative=own.step_s / reference.step_s * steps,
+            memory_relative=_ratio(own.peak_memory_bytes, reference.peak_memory_bytes),
+            flops_relative=_ratio(own.flops_per_sample, reference.flops_per_sample),
+            cost_n=own.steps, cost_source="interleaved",
+        )  # fmt: skip
+    return RelativeCost(time, memory, steps, time, memory, None, len(records), "cells" if time else None)
+
+
+def _in_cells(records: Sequence[Record], controls: Sequence[Record]) -> tuple[float | None, float | None, float | None]:
+    """(time, memory, steps) of training by the cells' own clocks, relative to the control's cells."""
+    if not controls:
+        return None, None, None
+    seconds, memory, reference = _seconds(controls), _memory(records), _memory(controls)
+    kinds = {record.train.peak_memory_kind for record in (*records, *controls)}
+    return (
+        _seconds(records) / seconds if seconds else None,
+        memory / reference if memory and reference and len(kinds) == 1 else None,
+        records[0].train.steps / controls[0].train.steps,
+    )
+
+
+def _seconds(records: Sequence[Record]) -> float:
+    return fmean(record.train.step_s_median * record.train.steps for record in records)
+
+
+def _memory(records: Sequence[Record]) -> float | None:
+    known = [record.train.peak_memory_bytes for record in records if record.train.peak_memory_bytes]
+    return fmean(known) if known else None
 
 
 def _pair(costs: Sequence[CostRecord], policy: str, control: str | None, size: str) -> tuple[CostRow, CostRow] | None:
@@ -64,18 +129,3 @@ def _pair(costs: Sequence[CostRecord], policy: str, control: str | None, size: s
 
 def _ratio(value: float | None, reference: float | None) -> float | None:
     return value / reference if value and reference else None
-
-
-def pareto_front(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The policies that no other policy of the board beats in both training time and success."""
-    known = [row for row in rows if row["time_relative"]]
-    return [
-        row["policy"]
-        for row in known
-        if not any(
-            other["time_relative"] <= row["time_relative"]
-            and other["success"]["rate"] >= row["success"]["rate"]
-            and (other["time_relative"], other["success"]["rate"]) != (row["time_relative"], row["success"]["rate"])
-            for other in known
-        )
-    ]

@@ -2,97 +2,154 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from robo_orl import __version__
-from robo_orl.report.boards import board, group
-from robo_orl.report.compare import compare, paired_by_seed, verdict
+from robo_orl.report.boards import Board, board, group
+from robo_orl.report.compare import Comparison, comparisons
 from robo_orl.report.contents import Cells
-from robo_orl.report.costs import attach, cost_tables, pareto_front
-from robo_orl.report.headline import headline
+from robo_orl.report.costs import CostTable, cost_tables
+from robo_orl.report.headline import Headline, headline
 from robo_orl.report.published import published
-from robo_orl.report.trends import cell_speeds, horizon_trends, size_costs, size_trends, value_errors
-from robo_orl.results.intervals import holm
-from robo_orl.results.record import Record
+from robo_orl.report.trends import (
+    CostTrend,
+    Trend,
+    ValueErrorRow,
+    horizon_trends,
+    size_costs,
+    size_trends,
+    value_errors,
+)
+from robo_orl.results.record import CostRecord, Record
 
 REPORT_VERSION = 1
 
 
+@dataclass(frozen=True)
+class SuiteRow:
+    """A suite of the report, with the number of its cells and the seconds of all work on it."""
+
+    name: str
+    version: int
+    cells_asked: int
+    cells_done: int
+    wall_s: float | None
+
+
+@dataclass(frozen=True)
+class CellSpeed:
+    """The clock and the memory of one cell: observed there, no comparison."""
+
+    cell: str
+    task: str
+    regime: str
+    policy: str
+    size: str
+    seed: int
+    steps: int
+    batch_size: int
+    steps_per_s: float
+    samples_per_s: float
+    peak_memory_bytes: int | None
+    peak_memory_kind: str
+    episodes: int
+    restarts: int
+    loop: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Machines, versions, code and data: distinct values over all records, so that a mixture of them shows."""
+
+    report_made_with: str
+    versions: dict[str, list[str]]
+    hardware: list[dict[str, Any]]
+    code: list[dict[str, Any]]
+    loops: list[str]
+    starts: dict[str, str]
+    tasks: dict[str, str]
+    data: list[dict[str, Any]]
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of report.json, in its order."""
+
+    report_version: int
+    headline: Headline
+    suites: list[SuiteRow]
+    boards: list[Board]
+    comparisons: list[Comparison]
+    horizon: list[Trend]
+    size: list[Trend | CostTrend]
+    cost: list[CostTable]
+    value_errors: list[ValueErrorRow]
+    absent: list[dict[str, Any]]
+    superseded: int
+    cells: list[CellSpeed]
+    origin: Origin
+    published: dict[str, Any]
+
+
 def document(cells: Cells) -> dict[str, Any]:
     """The whole report as a JSON value; floats carry six significant digits, exactly as the page prints them."""
+    return rounded(asdict(report_of(cells)))
+
+
+def report_of(cells: Cells) -> Report:
+    """The whole report."""
     grouped = group(cells)
-    boards = [board(cells, key, policies) for key, policies in grouped.items()]
-    for index, one in enumerate(boards):
-        attach(one, cells.costs)
-        one["index"], one["pareto"], one["absent"] = index, pareto_front(one["rows"]), _absent(cells, one)
-    comparisons = _comparisons(cells, boards, list(grouped.values()))
+    boards = [board(cells, index, key, policies) for index, (key, policies) in enumerate(grouped.items())]
+    compared = comparisons(cells, boards, list(grouped.values()))
     errors, costs = value_errors(cells), cost_tables(cells.costs)
-    return rounded({
-        "report_version": REPORT_VERSION,
-        "headline": headline(boards, comparisons, costs),
-        "suites": _suites(cells),
-        "boards": boards,
-        "comparisons": comparisons,
-        "horizon": horizon_trends(boards, errors),
-        "size": size_trends(boards, errors) + size_costs(cells.costs),
-        "cost": costs,
-        "value_errors": errors,
-        "absent": [cell.model_dump() for cell in cells.absent],
-        "superseded": cells.superseded,
-        "cells": cell_speeds(cells.records),
-        "origin": origin(cells),
-        "published": published(),
-    })  # fmt: skip
+    return Report(
+        report_version=REPORT_VERSION,
+        headline=headline(boards, compared, costs),
+        suites=_suites(cells),
+        boards=boards,
+        comparisons=compared,
+        horizon=horizon_trends(boards, errors),
+        size=[*size_trends(boards, errors), *size_costs(cells.costs)],
+        cost=costs,
+        value_errors=errors,
+        absent=[cell.model_dump() for cell in cells.absent],
+        superseded=cells.superseded,
+        cells=cell_speeds(cells.records),
+        origin=origin(cells),
+        published=published(),
+    )
 
 
-def _comparisons(cells: Cells, boards: list[dict], grouped: list[dict[str, list[Record]]]) -> list[dict[str, Any]]:
-    """Every policy against the board's control, and every trained critic against each policy without one.
-
-    References are compared with the control too, and are nobody's opponent.
-
-    Holm's correction runs over the comparisons with the same opponent, across all boards of the report.
-    """
-    rows = []
-    for one, policies in zip(boards, grouped, strict=True):
-        critic = {row["policy"]: row["critic"] for row in one["rows"]}
-        references = {row["policy"] for row in one["rows"] if row["reference"]}
-        for opponent in [name for name, learned in critic.items() if not learned and name not in references]:
-            against_control = opponent == one["control"]
-            for name in critic:
-                if name != opponent and (against_control or critic[name]):
-                    found = compare(paired_by_seed(cells, policies[opponent], policies[name]))
-                    if found:
-                        rows.append({"board": one["index"], "task": one["task"], "regime": one["regime"],
-                                     "size": one["size"], "policy": name, "critic": critic[name], "against": opponent,
-                                     "against_control": against_control, **found})  # fmt: skip
-    for opponent in {row["against"] for row in rows}:
-        same = [row for row in rows if row["against"] == opponent]
-        for row, p in zip(same, holm([row["p"] for row in same]), strict=True):
-            row["p_holm"], row["family"] = p, len(same)
-            row["verdict"] = verdict(row)
-    return sorted(rows, key=lambda r: (r["board"], not r["against_control"], r["against"], -r["difference"]))
-
-
-def _absent(cells: Cells, board: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells that a board lacks."""
-    return [{"policy": cell.policy, "seed": cell.seed, "state": cell.state, "reason": cell.reason}
-            for cell in cells.absent
-            if (cell.task, cell.regime) == (board["task"], board["regime"])
-            and cell.size in (board["size"], "reference")]  # fmt: skip
-
-
-def _suites(cells: Cells) -> list[dict[str, Any]]:
-    parts = [*cells.records, *cells.costs] + ([cells.manifest] if cells.manifest else [])
+def _suites(cells: Cells) -> list[SuiteRow]:
+    parts: list[Any] = [*cells.records, *cells.costs] + ([cells.manifest] if cells.manifest else [])
     names = sorted({(part.suite.name, part.suite.version) for part in parts})
-    asked = len(cells.manifest.cells) if cells.manifest else len(cells.records)
+    planned = len(cells.manifest.cells) if cells.manifest else len(cells.records)
     wall = cells.manifest.wall_s if cells.manifest else None
-    return [{"name": n, "version": v, "cells_asked": asked, "cells_done": len(cells.records), "wall_s": wall}
-            for n, v in names]  # fmt: skip
+    return [SuiteRow(name, version, planned, len(cells.records), wall) for name, version in names]
 
 
-def origin(cells: Cells) -> dict[str, Any]:
-    """What ran and on what: distinct values over all records, so that a mixture of machines or versions shows."""
-    parts = [*cells.records, *cells.costs]
+def cell_speeds(records: Iterable[Record]) -> list[CellSpeed]:
+    """Every cell's own clock and memory."""
+    ordered = sorted(records, key=lambda r: (r.task.horizon, r.task.name, r.regime, r.size, r.policy.name, r.seed))
+    return [
+        CellSpeed(
+            cell=r.cell, task=r.task.name, regime=r.regime, policy=r.policy.name, size=r.size, seed=r.seed,
+            steps=r.train.steps, batch_size=r.train.batch_size, steps_per_s=r.train.steps_per_s,
+            samples_per_s=r.train.samples_per_s, peak_memory_bytes=r.train.peak_memory_bytes,
+            peak_memory_kind=r.train.peak_memory_kind, episodes=r.evaluation.episodes,
+            restarts=r.evaluation.restarts, loop=r.evaluation.loop,
+        )
+        for r in ordered
+    ]  # fmt: skip
+
+
+def origin(cells: Cells) -> Origin:
+    """Machines, versions, code and data of the records and cost measurements."""
+    parts: list[Record | CostRecord] = [*cells.records, *cells.costs]
     versions: dict[str, set[str]] = {}
     for part in parts:
         for package, version in part.versions.items():
@@ -103,18 +160,18 @@ def origin(cells: Cells) -> dict[str, Any]:
                 "task": record.task.name, "regime": record.regime, **record.data.model_dump()}
             for record in cells.records}  # fmt: skip
     dates = sorted(part.created for part in parts)
-    return {
-        "report_made_with": __version__,
-        "versions": {package: sorted(found) for package, found in sorted(versions.items())},
-        "hardware": list(hardware.values()),
-        "code": list(code.values()),
-        "loops": sorted({record.evaluation.loop for record in cells.records}),
-        "starts": {record.task.name: record.evaluation.starts_sha256 for record in cells.records},
-        "tasks": {record.task.name: record.task.digest for record in cells.records},
-        "data": list(data.values()),
-        "first": dates[0] if dates else None,
-        "last": dates[-1] if dates else None,
-    }
+    return Origin(
+        report_made_with=__version__,
+        versions={package: sorted(distinct) for package, distinct in sorted(versions.items())},
+        hardware=list(hardware.values()),
+        code=list(code.values()),
+        loops=sorted({record.evaluation.loop for record in cells.records}),
+        starts={record.task.name: record.evaluation.starts_sha256 for record in cells.records},
+        tasks={record.task.name: record.task.digest for record in cells.records},
+        data=list(data.values()),
+        first=dates[0] if dates else None,
+        last=dates[-1] if dates else None,
+    )
 
 
 def rounded(value: Any) -> Any:

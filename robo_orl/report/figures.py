@@ -176,8 +176,8 @@ def curves(trend: dict[str, Any], look: Styles) -> Markup:
         parts += [marker(*at, shape, kind, f"{p['label']}: {p['value']:.3g} (n {p['n']})")
                   for at, p in zip(places, series["points"], strict=True)]  # fmt: skip
         parts.append(text(right + 11, label + 4, shortened(series["policy"]), f"label {kind}"))
-    told = [f"{s['policy']} " + ", ".join(f"{p['label']} {p['value']:.3g}" for p in s["points"]) for s in shown]
-    return drawing(360, bottom + 40, f"{trend['title']}: {'; '.join(told)}", *parts)
+    words = [f"{s['policy']} " + ", ".join(f"{p['label']} {p['value']:.3g}" for p in s["points"]) for s in shown]
+    return drawing(360, bottom + 40, f"{trend['title']}: {'; '.join(words)}", *parts)
 
 
 def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Markup | None:
@@ -204,18 +204,18 @@ def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Mark
             marker(at, height, shape, kind, f"{row['policy']}: {row['time_relative']:.2f}×, {s['k']}/{s['n']}"),
             text(right + 11, label + 4, shortened(row["policy"]), f"label {kind}"),
         ]
-    told = [f"{r['policy']} {ratio(r['time_relative'])}, {r['success']['k']} of {r['success']['n']}" for r in rows]
-    return drawing(360, bottom + 40, f"Success against training time on {board['task']}: {'; '.join(told)}", *parts)
+    words = [f"{r['policy']} {ratio(r['time_relative'])}, {r['success']['k']} of {r['success']['n']}" for r in rows]
+    return drawing(360, bottom + 40, f"Success against training time on {board['task']}: {'; '.join(words)}", *parts)
 
 
-def _side_by_side(wanted: Sequence[float]) -> list[float]:
+def _side_by_side(values: Sequence[float]) -> list[float]:
     """Positions with those that coincide (within 3 pixels) drawn 7 pixels apart around where they belong."""
-    result = list(wanted)
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    result = list(values)
+    order = sorted(range(len(values)), key=lambda i: values[i])
     while order:
-        crowd = [i for i in order if wanted[i] - wanted[order[0]] < 3]
+        crowd = [i for i in order if values[i] - values[order[0]] < 3]
         for place, i in enumerate(sorted(crowd)):
-            result[i] = wanted[i] + 7 * (place - (len(crowd) - 1) / 2)
+            result[i] = values[i] + 7 * (place - (len(crowd) - 1) / 2)
         order = order[len(crowd) :]
     return result
 

@@ -1,6 +1,6 @@
 """A picture of a report: `python -m robo_orl.report.picture RESULTS docs/report.png`.
 
-RESULTS is a results folder or a report.html. Needs playwright's Python package and a Chromium (Debian: chromium).
+RESULTS is a working folder of `bench`, a container or a report.html. Needs playwright's Python package and a Chromium (Debian: chromium).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 def browser_path() -> str | None:
     """The first Chromium of this machine, or None."""
-    return next((found for found in map(shutil.which, BROWSERS) if found), None)
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def picture(source: Path, out: Path, **size: Any) -> None:
     if not source.exists():
         raise UsageError(f"There is no {source}.")
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        html = source if source.suffix == ".html" else Path(build(source, Path(folder))["html"])
+        html = source if source.suffix == ".html" else Path(build(source, Path(folder)).html)
         photograph(browser, html, out, **size)
 
 

@@ -123,17 +123,17 @@ def drawing(width: float, height: float, words: str, *children: Markup, class_: 
     )  # fmt: skip
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions nearest to `wanted` that are at least `gap` apart within low..high: labels that do not overlap."""
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    placed = [min(max(wanted[i], low), high) for i in order]
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions nearest to `positions` that are at least `gap` apart within low..high: labels that do not overlap."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    placed = [min(max(positions[i], low), high) for i in order]
     for i in range(1, len(placed)):
         placed[i] = max(placed[i], placed[i - 1] + gap)
     ceiling = high
     for i in reversed(range(len(placed))):
         placed[i] = min(placed[i], ceiling)
         ceiling = placed[i] - gap
-    result = [0.0] * len(wanted)
+    result = [0.0] * len(positions)
     for position, i in zip(placed, order, strict=True):
         result[i] = position
     return result

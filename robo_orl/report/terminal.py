@@ -22,8 +22,8 @@ def table(made: dict[str, Any]) -> Group:
         failed = sum(cell["state"] == "failed" for cell in made["absent"])
         parts.append(Text(f"Without a record: {len(made['absent'])} cells, {failed} of them failed.", style="yellow"))
     if made["superseded"]:
-        told = f"Left out: {made['superseded']} record(s) of settings that the suite no longer asks for."
-        parts.append(Text(told, style="yellow"))
+        left_out = f"Left out: {made['superseded']} record(s) of settings that the suite no longer asks for."
+        parts.append(Text(left_out, style="yellow"))
     return Group(*parts)
 
 

@@ -1,16 +1,16 @@
-"""What grows with the horizon and with the model: series over the boards, and exponents where points suffice."""
+"""Trends with the horizon and with the size of the model: series over the boards, exponents where points suffice."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
+from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.contents import Cells
-from robo_orl.results.intervals import exponent_fit
-from robo_orl.results.record import CostRecord, CostRow, Record
+from robo_orl.results.intervals import ExponentFit, exponent_fit
+from robo_orl.results.record import CostRecord, CostRow
 
 METRICS = {
     "success": "Success",
@@ -20,95 +20,190 @@ METRICS = {
 }
 
 
+@dataclass(frozen=True)
+class Point:
+    """A value at x (decisions or parameters), from n frames, seeds or timed steps."""
+
+    x: float
+    label: str
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class SuccessPoint:
+    """k of n successes at x, with the interval of the rate."""
+
+    x: float
+    label: str
+    value: float
+    low: float
+    high: float
+    k: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """One policy of a trend."""
+
+    policy: str
+    critic: bool
+    points: list[Point] | list[SuccessPoint]
+
+
+@dataclass(frozen=True)
+class FittedSeries:
+    """One policy of a trend of costs, with its exponent where three sizes are there."""
+
+    policy: str
+    critic: bool
+    points: list[Point]
+    fit: ExponentFit | None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One metric of several boards against an axis: horizon or parameters."""
+
+    axis: str
+    of: str
+    regime: str
+    size: str
+    metric: str
+    title: str
+    series: list[Series]
+
+
+@dataclass(frozen=True)
+class CostTrend:
+    """One metric of a training step against the parameters of the backbone."""
+
+    axis: str
+    of: str
+    metric: str
+    title: str
+    series: list[FittedSeries]
+
+
+@dataclass(frozen=True)
+class ValueErrorRow:
+    """The error of one cell's critic against the Monte-Carlo returns of the data (see record.ValueErrors)."""
+
+    task: str
+    horizon: int
+    regime: str
+    policy: str
+    size: str
+    seed: int
+    n: int
+    mean_absolute: float
+    bias: float
+    correlation: float | None
+    gamma: float
+
+
+At = Callable[[Board], float]  # the place of a board on the axis
+Label = Callable[[Board], str]
+
+
 def family(task: str) -> str:
     """The leading letters of a task's name: chain1, chain2 and chain2_10hz are one family, lift is another."""
     return re.match(r"[a-z_]*[a-z]|", task.lower()).group() or task
 
 
-def value_errors(cells: Cells) -> list[dict[str, Any]]:
+def value_errors(cells: Cells) -> list[ValueErrorRow]:
     """The critics' errors against the Monte-Carlo returns of the data, one row per cell that measured them."""
-    rows = []
-    for record in cells.records:
-        if record.value_errors is not None:
-            rows.append({"task": record.task.name, "horizon": record.task.horizon, "regime": record.regime,
-                         "policy": record.policy.name, "size": record.size, "seed": record.seed,
-                         **record.value_errors.model_dump()})  # fmt: skip
-    return sorted(rows, key=lambda r: (r["horizon"], r["task"], r["regime"], r["size"], r["policy"], r["seed"]))
+    rows = [
+        ValueErrorRow(r.task.name, r.task.horizon, r.regime, r.policy.name, r.size, r.seed, **vars(r.value_errors))
+        for r in cells.records
+        if r.value_errors is not None
+    ]
+    return sorted(rows, key=lambda r: (r.horizon, r.task, r.regime, r.size, r.policy, r.seed))
 
 
-def horizon_trends(boards: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def horizon_trends(boards: Sequence[Board], errors: Sequence[ValueErrorRow]) -> list[Trend]:
     """Every metric against the horizon, for each way in which it grows while the rest stays as it is.
 
     More stages of one family at one control rate; the same stages at another control rate; the same with dead time.
     """
     groups = defaultdict(list)
     for board in boards:
-        data, stages = (board["regime"], board["size"]), tuple(board["stages"])
-        name, rate, dead = family(board["task"]), board["control_hz"], board["padding"]
+        data, stages = (board.regime, board.size), tuple(board.stages)
+        name, rate, dead = family(board.task), board.control_hz, board.padding
         waits = f", {dead:g} s dead time" if dead else ""
         groups[f"{name}: more stages at {rate} Hz{waits}", *data].append(board)
         groups[f"{name}, {len(stages)} stages: control rate{waits}", *data].append(board)
         groups[f"{name}, {len(stages)} stages: dead time at {rate} Hz", *data].append(board)
-    return _trends("horizon", groups, errors, lambda board: board["horizon"], lambda board: board["task"], METRICS)
+    return _trends("horizon", groups, errors, lambda board: board.horizon, lambda board: board.task, METRICS)
 
 
-def size_trends(boards: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def size_trends(boards: Sequence[Board], errors: Sequence[ValueErrorRow]) -> list[Trend]:
     """Per task and regime with two or more sizes: every metric against the parameters of the policy's backbone."""
     groups = defaultdict(list)
     for board in boards:
-        groups[board["task"], board["regime"], ""].append(board)
+        groups[board.task, board.regime, ""].append(board)
     metrics = ("success", "value_error")  # time and memory come from interleaved measurements: size_costs
-    return _trends("parameters", groups, errors, _backbone, lambda board: board["size"], metrics)
+    return _trends("parameters", groups, errors, _backbone, lambda board: board.size, metrics)
 
 
-def _backbone(board: dict[str, Any]) -> int:
+def _backbone(board: Board) -> int:
     """The smallest of the board; 0 where there are references only."""
-    return min((row["parameters"]["backbone"] for row in board["rows"] if not row["reference"]), default=0)
+    return min((row.parameters["backbone"] for row in board.rows if not row.reference), default=0)
 
 
 def _trends(
-    axis: str, groups: dict, errors: Sequence[dict], at: Callable, label: Callable, metrics: Iterable[str]
-) -> list[dict[str, Any]]:
+    axis: str,
+    groups: dict[tuple[str, str, str], list[Board]],
+    errors: Sequence[ValueErrorRow],
+    at: At,
+    label: Label,
+    metrics: Iterable[str],
+) -> list[Trend]:
     result = []
     for (name, regime, size), boards in sorted(groups.items()):
         if len({at(board) for board in boards}) < 2:
             continue
         for metric in metrics:
             series = _series(metric, sorted(boards, key=at), errors, at, label)
-            if any(len(one["points"]) > 1 for one in series):
-                result.append({"axis": axis, "of": name, "regime": regime, "size": size, "metric": metric,
-                               "title": METRICS[metric], "series": series})  # fmt: skip
+            if any(len(one.points) > 1 for one in series):
+                result.append(Trend(axis, name, regime, size, metric, METRICS[metric], series))
     return result
 
 
-def _series(metric: str, boards: list[dict], errors: Sequence[dict], at: Callable, label: Callable) -> list[dict]:
+def _series(
+    metric: str, boards: Sequence[Board], errors: Sequence[ValueErrorRow], at: At, label: Label
+) -> list[Series]:
     points, critic = defaultdict(list), {}
     for board in boards:
-        for row in board["rows"]:
-            if row["reference"] and at is _backbone:
+        for row in board.rows:
+            if row.reference and at is _backbone:
                 continue  # it has no size that could grow
-            point = _point(metric, board, row, errors)
+            point = _point(metric, board, row, errors, at(board), label(board))
             if point is not None:
-                critic[row["policy"]] = row["critic"]
-                points[row["policy"]].append({"x": at(board), "label": label(board), **point})
-    return [{"policy": policy, "critic": critic[policy], "points": found} for policy, found in points.items()]
+                critic[row.policy] = row.critic
+                points[row.policy].append(point)
+    return [Series(policy, critic[policy], own) for policy, own in points.items()]
 
 
-def _point(metric: str, board: dict, row: dict, errors: Sequence[dict]) -> dict[str, Any] | None:
+def _point(
+    metric: str, board: Board, row: PolicyRow, errors: Sequence[ValueErrorRow], x: float, label: str
+) -> Point | SuccessPoint | None:
     if metric == "success":
-        return {"value": row["success"]["rate"], **{k: row["success"][k] for k in ("low", "high", "k", "n")}}
+        s = row.success
+        return SuccessPoint(x, label, s.rate, s.low, s.high, s.k, s.n)
     if metric == "value_error":
-        here = [e for e in errors if all(e[k] == board[k] for k in ("task", "regime", "size"))]
-        mine = [e for e in here if e["policy"] == row["policy"]]
-        if not mine:
+        place = (board.task, board.regime, board.size, row.policy)
+        own = [error for error in errors if (error.task, error.regime, error.size, error.policy) == place]
+        if not own:
             return None
-        return {"value": sum(e["mean_absolute"] for e in mine) / len(mine), "n": sum(e["n"] for e in mine)}
-    if row[metric] is None:
-        return None
-    return {"value": row[metric], "n": row["seeds"]}
+        mean = sum(error.mean_absolute for error in own) / len(own)
+        return Point(x, label, mean, sum(error.n for error in own))
+    value = getattr(row, metric)
+    return None if value is None else Point(x, label, value, row.seeds)
 
 
-def size_costs(costs: Sequence[CostRecord]) -> list[dict[str, Any]]:
+def size_costs(costs: Sequence[CostRecord]) -> list[CostTrend]:
     """Peak memory, throughput and FLOPs against size, relative to the first policy at the smallest size.
 
     Each size is an interleaved measurement of its own, on the same task, batch and machine; exponents are fitted to
@@ -125,7 +220,7 @@ def size_costs(costs: Sequence[CostRecord]) -> list[dict[str, Any]]:
     return result
 
 
-def _size_costs(pairs: list[tuple[CostRecord, CostRow]]) -> list[dict[str, Any]]:
+def _size_costs(pairs: list[tuple[CostRecord, CostRow]]) -> list[CostTrend]:
     first = pairs[0][0].rows[0].policy
     base = min((row for _, row in pairs if row.policy == first), key=lambda row: row.parameters["backbone"])
     metrics = {
@@ -138,20 +233,12 @@ def _size_costs(pairs: list[tuple[CostRecord, CostRow]]) -> list[dict[str, Any]]
         points = defaultdict(list)
         for _, row in pairs:
             if measure(row):
-                points[row.policy, bool(row.topology)].append(
-                    {"x": row.parameters["backbone"], "label": row.size, "value": measure(row), "n": row.steps}
-                )
-        series = [_fitted(*key, found) for key, found in points.items()]
+                point = Point(row.parameters["backbone"], row.size, measure(row), row.steps)
+                points[row.policy, bool(row.topology)].append(point)
+        series = [_fitted(policy, critic, own) for (policy, critic), own in points.items()]
         if series:
-            result.append(
-                {
-                    "axis": "parameters",
-                    "of": pairs[0][0].task.name,
-                    "metric": title.lower(),
-                    "title": f"{title} relative to {first} at {base.size}",
-                    "series": series,
-                }
-            )
+            words = f"{title} relative to {first} at {base.size}"
+            result.append(CostTrend("parameters", pairs[0][0].task.name, title.lower(), words, series))
     return result
 
 
@@ -159,19 +246,6 @@ def _share(value: float | None, base: float | None) -> float | None:
     return value / base if value and base else None
 
 
-def _fitted(policy: str, critic: bool, points: list[dict]) -> dict[str, Any]:
-    points = sorted(points, key=lambda point: point["x"])
-    fit = exponent_fit([p["x"] for p in points], [p["value"] for p in points])
-    return {"policy": policy, "critic": critic, "points": points, "fit": asdict(fit) if fit else None}
-
-
-def cell_speeds(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Every cell's own clock and memory: what was observed there, no comparison."""
-    return [
-        {"cell": r.cell, "task": r.task.name, "regime": r.regime, "policy": r.policy.name, "size": r.size,
-         "seed": r.seed, "steps": r.train.steps, "batch_size": r.train.batch_size, "steps_per_s": r.train.steps_per_s,
-         "samples_per_s": r.train.samples_per_s, "peak_memory_bytes": r.train.peak_memory_bytes,
-         "peak_memory_kind": r.train.peak_memory_kind, "episodes": r.evaluation.episodes,
-         "restarts": r.evaluation.restarts, "loop": r.evaluation.loop}
-        for r in sorted(records, key=lambda r: (r.task.horizon, r.task.name, r.regime, r.size, r.policy.name, r.seed))
-    ]  # fmt: skip
+def _fitted(policy: str, critic: bool, points: list[Point]) -> FittedSeries:
+    points = sorted(points, key=lambda point: point.x)
+    return FittedSeries(policy, critic, points, exponent_fit([p.x for p in points], [p.value for p in points]))

@@ -37,7 +37,7 @@ def on_page(html: str) -> set[float]:
     return {float(found) for found in re.findall(r'<data value="([^"]+)">', html)}
 
 
-def told(results):
+def document_of(results):
     return document(load(results))
 
 
@@ -65,9 +65,9 @@ def test_every_success_carries_its_k_and_n_recounted_from_the_rows(built, quick_
     counted = {}
     for record, rows in store.read_cells(quick_results):
         counted[record.task.name, record.policy.name] = (sum(row.success_once for row in rows), len(rows))
-    told = {(board["task"], row["policy"]): (row["success"]["k"], row["success"]["n"])
+    shown = {(board["task"], row["policy"]): (row["success"]["k"], row["success"]["n"])
             for board in built[1]["boards"] for row in board["rows"]}  # fmt: skip
-    assert told == counted and len(told) == 12
+    assert shown == counted and len(shown) == 12
 
 
 def test_costs_come_from_the_interleaved_run_where_it_has_the_policy(built):
@@ -97,7 +97,7 @@ def test_missing_and_failed_cells_are_listed_in_the_page_and_their_board(make_re
     plan = results_plan(fail=[("synthetic2", "qc_separate")], skip=[("synthetic1", "bc_flow")], episodes=20)
     summary = build(make_results(tmp_path / "results", plan), tmp_path)
     html = (tmp_path / "report.html").read_text()
-    assert summary["absent"] == 2 and summary["cells"] == 10
+    assert summary.absent == 2 and summary.cells == 10
     assert "Out of memory." in html and "not run" in html and "Not in this report" in html
     made = json.loads((tmp_path / "report.json").read_text())
     assert [cell["policy"] for cell in made["boards"][1]["absent"]] == ["qc_separate"]
@@ -108,7 +108,7 @@ def test_one_task_with_one_policy_and_no_costs_still_makes_a_report(left, make_r
     policies = [policy for policy in results_plan().policies if policy.name == left]
     plan = results_plan(tasks=("synthetic1",), policies=policies, cost=False, episodes=10)
     summary = build(make_results(tmp_path / "results", plan), tmp_path)
-    assert summary["answer"] == "These results do not say." and summary["cells"] == 1
+    assert summary.answer == "These results do not say." and summary.cells == 1
     assert "not measured" in (tmp_path / "report.html").read_text() or left == "bc"
 
 
@@ -116,9 +116,9 @@ def test_a_suite_of_which_nothing_has_run_says_so(make_results, results_plan, tm
     everything = [(task, policy.name) for task in ("synthetic1", "synthetic2") for policy in results_plan().policies]
     folder = make_results(tmp_path / "results", results_plan(skip=everything, cost=False))
     summary = build(folder, tmp_path)
-    assert summary["cells"] == 0 and summary["absent"] == 12
+    assert summary.cells == 0 and summary.absent == 12
     assert "No cell has finished yet." in (tmp_path / "report.html").read_text()
-    Console(width=80).print(table(told(folder)))
+    Console(width=80).print(table(document_of(folder)))
 
 
 def squeezed(path):
@@ -135,12 +135,12 @@ def test_records_of_settings_that_are_no_longer_asked_for_are_left_out_and_never
     stale = shutil.copytree(old, old.with_name("stale-" + "e" * 10)) / "record.json"
     stale.write_text(json.dumps(json.loads(stale.read_text()) | {"cell": "e" * 64}))
     summary = build(folder, tmp_path / "after")
-    assert summary["superseded"] == 1
+    assert summary.superseded == 1
     assert "record of settings that the suite no longer asks for" in (tmp_path / "after/report.html").read_text()
     before, after = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("before", "after"))
     assert before["boards"] == after["boards"]
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(told(folder)))
+    console.print(table(document_of(folder)))
     assert "Left out: 1 record" in console.export_text()
     (folder / "suite.json").unlink()  # loose records: nobody says which of the two is meant
     with pytest.raises(UsageError, match="Two records are qc_shared on synthetic1 mg"):
@@ -154,7 +154,7 @@ def test_costs_of_settings_that_are_no_longer_asked_for_are_left_out(quick_resul
     for asked, left in ((keys, len(keys)), ([*keys[1:], "d" * 64], len(keys) - 1), (None, len(keys))):
         (results / "suite.json").write_text(json.dumps(suite | {"costs": asked}))
         summary = build(results, tmp_path / "out")
-        assert (summary["costs"], summary["superseded"]) == (left, len(keys) - left)
+        assert (summary.costs, summary.superseded) == (left, len(keys) - left)
 
 
 def test_several_seeds_are_pooled_with_the_wider_interval(make_results, results_plan, tmp_path):
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up_leaves_the_old_report_whole(quick_results, tmp_pat
 
 def test_the_terminal_table_fits_80_columns_and_names_every_policy(quick_results):
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(told(quick_results)))
+    console.print(table(document_of(quick_results)))
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
@@ -242,7 +242,7 @@ def test_a_grid_of_costs_alone_is_a_table_of_costs_and_no_fault(tmp_path):
 
 def test_the_terminal_table_marks_times_that_were_not_measured_side_by_side(quick_results):
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(told(quick_results)))
+    console.print(table(document_of(quick_results)))
     lines = console.export_text().splitlines()
     assert all("~" in line for line in lines if line.startswith("best_of_untrained"))
     assert not any("~" in line for line in lines if line.startswith("qc_separate"))

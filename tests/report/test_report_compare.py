@@ -34,18 +34,18 @@ def test_holm_steps_down_and_never_lets_a_larger_p_overtake():
 
 def test_a_verdict_needs_both_the_p_value_and_an_interval_without_zero():
     row = {"p_holm": 0.01, "difference": 0.2, "low": 0.1, "high": 0.3}
-    assert verdict(row) == "better"
-    assert verdict(row | {"p_holm": 0.06}) == "undecided"
-    assert verdict(row | {"low": -0.01}) == "undecided"
-    assert verdict(row | {"difference": -0.2, "low": -0.3, "high": -0.1}) == "worse"
+    assert verdict(**row) == "better"
+    assert verdict(**row | {"p_holm": 0.06}) == "undecided"
+    assert verdict(**row | {"low": -0.01}) == "undecided"
+    assert verdict(**row | {"difference": -0.2, "low": -0.3, "high": -0.1}) == "worse"
 
 
 def test_seeds_that_disagree_widen_the_interval_beyond_that_of_the_pooled_count():
     agree, disagree = [[True, False] * 50] * 3, [[True] * 100, [False] * 100, [True, False] * 50]
-    assert success(agree)["k"] == success(disagree)["k"] == 150
-    width = [success(seeds)["high"] - success(seeds)["low"] for seeds in (agree, disagree)]
+    assert success(agree).k == success(disagree).k == 150
+    width = [success(seeds).high - success(seeds).low for seeds in (agree, disagree)]
     assert width[1] > 3 * width[0]
-    assert success([[True] * 40] * 3)["low"] < 1.0
+    assert success([[True] * 40] * 3).low < 1.0
 
 
 def test_the_median_of_lengths_has_the_order_statistics_that_tables_give():
@@ -61,7 +61,7 @@ def test_only_episodes_from_the_same_start_states_are_paired(quick_results):
     moved = second.evaluation.model_copy(update={"starts_sha256": "another bank"})
     assert paired_by_seed(cells, [first], [second.model_copy(update={"evaluation": moved})]) == []
     shorter = Cells(cells.records, cells.rows | {second.cell: cells.rows[second.cell][:20]})
-    assert compare(paired_by_seed(shorter, [first], [second]))["n"] == 20
+    assert compare(paired_by_seed(shorter, [first], [second])).n == 20
 
 
 def test_holm_runs_over_the_comparisons_with_the_same_opponent(quick_results):

@@ -137,9 +137,9 @@ def test_a_suite_uses_what_was_chosen_and_says_by_how_many_trials(presets, fakes
     assert records["bc"].tuning == records["control"].tuning == budget
     found_cells = load(tmp_path / "results")
     key, policies = next(iter(group(found_cells).items()))
-    made = board(found_cells, key, policies)
-    assert made["tuning"] == "each trial 6 episodes of toy mg"
-    assert {row["trials"] for row in made["rows"]} == {6}
+    made = board(found_cells, 0, key, policies)
+    assert made.tuning == "each trial 6 episodes of toy mg"
+    assert {row.trials for row in made.rows} == {6}
     build(tmp_path / "results", tmp_path / "results")
     assert "Trials: those that chose the settings" in (tmp_path / "results" / "report.html").read_text()
 
