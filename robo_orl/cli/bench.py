@@ -28,7 +28,7 @@ def bench(
 
     folder = out or Path("runs") / Path(suite).stem
     summary = run_bench(suite, folder, workers=workers, progress=shows_progress(as_json), blocks=blocks)
-    summary["report"] = write_report(folder, folder, as_json)
+    summary["report"] = write_report(folder, folder, as_json).to_json()
     if as_json:
         print(json.dumps(summary))
     if summary.get("failed"):

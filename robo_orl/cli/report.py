@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robo_orl.base.errors import RunError
 from robo_orl.base.text import printable
 from robo_orl.cli.options import Json
+
+if TYPE_CHECKING:
+    from robo_orl.report.build import Built
 
 
 def report(
@@ -26,25 +29,25 @@ def report(
     from robo_orl.report.build import default_out
     from robo_orl.results.verify import verify
 
-    summary = write_report(results, out or default_out(results), as_json)
-    summary["faults"] = verify(results).faults if summary["cells"] or summary["costs"] else {}
+    built = write_report(results, out or default_out(results), as_json)
+    faults = verify(results).faults if built.cells or built.costs else {}
     if as_json:
-        print(json.dumps(summary))
-    for cell, sentences in summary["faults"].items():
+        print(json.dumps(built.to_json() | {"faults": faults}))
+    for cell, sentences in faults.items():
         print(f"robo-orl: {printable(cell)}: {printable(' '.join(sentences))}", file=sys.stderr)
-    if summary["faults"]:
-        raise RunError(f"{len(summary['faults'])} record(s) contradict their rows; do not trust this report.")
+    if faults:
+        raise RunError(f"{len(faults)} record(s) contradict their rows; do not trust this report.")
 
 
-def write_report(results: Path, out: Path, as_json: bool) -> dict[str, Any]:
-    """Write the report of a results folder, print its table for people, and return its summary."""
+def write_report(results: Path, out: Path, as_json: bool) -> Built:
+    """Write the report of a results folder and print its table for people."""
     from robo_orl.report.build import build
     from robo_orl.report.terminal import table
 
-    summary = build(results, out)
+    built = build(results, out)
     if not as_json:
         from rich.console import Console
 
-        Console().print(table(json.loads(Path(summary["json"]).read_text(encoding="utf-8"))))
-        print(f"Report: {summary['html']}")
-    return summary
+        Console().print(table(json.loads(Path(built.json).read_text(encoding="utf-8"))))
+        print(f"Report: {built.html}")
+    return built

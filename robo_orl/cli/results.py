@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robo_orl.base.text import printable
 from robo_orl.cli.options import Json, show
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _print(checked: dict[str, Verification]) -> None:
     for path, found in checked.items():
         for name, sentences in found.faults.items():
             for sentence in sentences:
-                print(f"robo-orl: {path}: {name}: {sentence}", file=sys.stderr)
+                print(printable(f"robo-orl: {path}: {name}: {sentence}"), file=sys.stderr)
         counts = f"{found.cells} cells, {found.episodes} episodes, {found.costs} cost measurements"
         absent = f", {len(found.missing)} cells not run" if found.missing else ""
         faults = f"{len(found.faults)} with faults" if found.faults else "no fault"

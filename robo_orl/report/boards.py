@@ -168,9 +168,8 @@ def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Reco
     task, digest, regime, size = key
     first = min((records[0] for records in policies.values()), key=lambda record: record.data.filter is not None)
     control = control_of(policies)
-    rows = [
-        _row(cells, name, records, policies.get(control or ""), control, size) for name, records in policies.items()
-    ]
+    controls = policies.get(control or "", [])
+    rows = [_row(cells, name, records, controls, control, size) for name, records in policies.items()]
     rows.sort(key=lambda row: (-row.success.rate, -row.discounted_return.mean, row.policy))
     return Board(
         task=task,
@@ -206,9 +205,9 @@ def tuning(policies: dict[str, list[Record]]) -> str:
 
 
 def _row(
-    cells: Cells, name: str, records: list[Record], controls: list[Record] | None, control: str | None, size: str
+    cells: Cells, name: str, records: list[Record], controls: list[Record], control: str | None, size: str
 ) -> PolicyRow:
-    """One policy of a board. controls: the records of the policy `control`, if there is one."""
+    """One policy of a board. controls: the records of the policy `control`, empty without one."""
     config, episodes = records[0].policy.config, [cells.rows[record.cell] for record in records]
     pooled = [episode for rows in episodes for episode in rows]
     lengths = [episode.length for episode in pooled if episode.success_once]
@@ -228,7 +227,7 @@ def _row(
         parameters=_parameters(records[0]),
         restarts=sum(episode.restarts for episode in pooled),
         trials=records[0].tuning.trials if records[0].tuning else None,
-        **asdict(relative_cost(cells.costs, (name, control, size), records, controls or [])),
+        **asdict(relative_cost(cells.costs, (name, control, size), records, controls)),
     )
 
 

@@ -24,7 +24,7 @@ class Cells:
 
     @property
     def absent(self) -> list[PlannedCell]:
-        """The cells of the suite without a record: they failed or have not run; the manifest's own states may be old."""
+        """The cells of the suite without a record: failed or not run; the states in the manifest may be old."""
         return [cell for cell in self.manifest.cells if cell.cell not in self.rows] if self.manifest else []
 
 
@@ -80,7 +80,7 @@ def names(record: Record) -> tuple[str, str, str, str, int]:
 
 
 def has_critic(config: dict[str, Any]) -> bool:
-    """True where a learned critic takes part in the choice of actions; an untrained one is a control without a critic."""
+    """True where a learned critic takes part in the choice of actions; an untrained one is a control."""
     selection = config.get("selection") or {}
     return config.get("critic") is not None and not selection.get("untrained_critic", False)
 

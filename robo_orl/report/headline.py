@@ -123,7 +123,7 @@ def _overlap(first: PolicyRow, second: PolicyRow) -> str:
 
 
 def _price(costs: Sequence[CostTable], boards: Sequence[Board]) -> str:
-    """The cost that a critic adds to a training step: from the interleaved measurements, else from the cells' own clocks."""
+    """The cost of a critic in a training step: by the interleaved measurements, else by the cells' own clocks."""
     prices = [_price_of(table) for table in costs if any(row.topology for row in table.rows)]
     if prices:
         return f"A training step with a critic takes {'; '.join(prices)}."

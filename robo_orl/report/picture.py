@@ -1,6 +1,7 @@
 """A picture of a report: `python -m robo_orl.report.picture RESULTS docs/report.png`.
 
-RESULTS is a working folder of `bench`, a container or a report.html. Needs playwright's Python package and a Chromium (Debian: chromium).
+RESULTS is a working folder of `bench`, a container or a report.html. Needs playwright's Python package and a Chromium
+(Debian: chromium).
 """
 
 from __future__ import annotations
