@@ -15,4 +15,4 @@ set -euo pipefail
 CONFIG=${CONFIG:-launch/ddp.yaml}
 export OMP_NUM_THREADS=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 # An interrupted run goes on from its newest checkpoint: --requeue starts this same command again.
-srun accelerate launch --config_file "$CONFIG" --num_processes 8 -m robo_orl train "$@"
+srun accelerate launch --config_file "$CONFIG" --num_processes 8 -m robo_orl train "$@" --set expect.processes=8

@@ -31,6 +31,7 @@ from robo_orl.cli.report import report
 from robo_orl.cli.streams import protect_streams
 from robo_orl.cli.train import train
 from robo_orl.cli.tune import tune
+from robo_orl.engine.launch import process_rank
 
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
@@ -126,7 +127,7 @@ def _parser_sentence(error: Exception) -> str:
 
 
 def _exit_with(sentence: str, code: int) -> NoReturn:
-    if code == 2 and int(os.environ.get("RANK", 0)) > 0:
+    if code == 2 and process_rank() > 0:
         sys.exit(code)  # every process of a launch gets the same bad request; the first one says so
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from robo_orl.cli.options import (
     show,
     shows_progress,
 )
+from robo_orl.engine.launch import process_rank
 
 
 def train(
@@ -54,7 +54,7 @@ def train(
     if more:
         values["more"] = [_task_data(item) | {"reading": reading} for item in more]
     summary = train_policy(policy, task, data, out, settings, progress=shows_progress(as_json), **values)
-    if int(os.environ.get("RANK", 0)) == 0:
+    if process_rank() == 0:
         show(summary, as_json)
 
 

@@ -17,9 +17,9 @@ ADDED = {"added": True}
 
 
 class Strict(BaseModel):
-    """A frozen schema that refuses unknown keys."""
+    """A frozen schema that refuses unknown keys, and numbers that are infinite or no number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
     def _without_added_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Accelerate set up explicitly, and what it made of it read back.
+"""accelerate set up explicitly, and the settings that it resolved read back.
 
 Several spellings of a launch silently run one process, drop DeepSpeed or train unsynchronised copies. So nothing is
-left to defaults ("auto" nowhere), and what accelerate resolved is compared with what the launcher and the run asked.
+left to defaults ("auto" nowhere), and the settings that accelerate resolved are compared with those of the launcher and
+the run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import importlib.util
 import logging
 import os
 import warnings
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -22,6 +25,7 @@ from torch import nn
 
 from robo_orl.base.errors import RunError, UsageError, unknown
 from robo_orl.config import RunConfig
+from robo_orl.engine.launch import PRECISIONS, Launch, check_launch, read_launch
 from robo_orl.engine.zero import deepspeed_plugin, partition
 
 ENGINES = {
@@ -30,12 +34,11 @@ ENGINES = {
     DistributedType.MULTI_GPU: "ddp",
     DistributedType.DEEPSPEED: "deepspeed",
 }
-PRECISIONS = {"fp32": "no", "bf16": "bf16"}
 
 
 def on_cpu() -> bool:
     """Whether this process trains on the CPU: no GPU is visible, or the launch file says use_cpu."""
-    return not torch.cuda.is_available() or _flag("ACCELERATE_USE_CPU")
+    return not torch.cuda.is_available() or read_launch().use_cpu
 
 
 def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
@@ -43,32 +46,33 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
 
     Raises UsageError where the launch file contradicts the run, RunError where accelerate resolved something else.
     """
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    _check_launch(run, world)
+    launch = read_launch()
+    check_launch(launch, run)
+    if launch.deepspeed and importlib.util.find_spec("deepspeed") is None:
+        raise UsageError("The launch file requests DeepSpeed, which is not installed: `pip install deepspeed`.")
     if on_cpu():
         keep_freed_memory()
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        os.environ.setdefault("LOCAL_SIZE", str(launch.local_world))
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    deepspeed = _flag("ACCELERATE_USE_DEEPSPEED")
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)]
-    if world > 1 and on_cpu():
+    if launch.world > 1 and on_cpu():
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     accelerator = Accelerator(
-        cpu=on_cpu() and not deepspeed,  # told to use the CPU, accelerate drops DeepSpeed; untold, it skips DDP there
+        cpu=on_cpu() and not launch.deepspeed,  # with cpu=True accelerate drops DeepSpeed, without it DDP on a CPU
         # Under DeepSpeed the autocast is DeepSpeed's own (zero.py): accelerate would turn the weights to bf16.
-        mixed_precision="no" if deepspeed else PRECISIONS[run.policy.optim.precision],
-        deepspeed_plugin=deepspeed_plugin(run, world, on_cpu()) if deepspeed else None,
+        mixed_precision="no" if launch.deepspeed else PRECISIONS[run.policy.optim.precision],
+        deepspeed_plugin=deepspeed_plugin(run, launch.world, on_cpu()) if launch.deepspeed else None,
         gradient_accumulation_steps=run.policy.optim.accumulation,
         kwargs_handlers=handlers,
         step_scheduler_with_optimizer=False,
         log_with=tracker_of(run),
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "tracker")),
     )
-    if world > 1:
+    if launch.world > 1:
         atexit.register(_leave_process_group)
-    _check_environment(accelerator)
+    _check_environment(accelerator, launch)
     return accelerator
 
 
@@ -99,130 +103,95 @@ def tracker_of(run: RunConfig) -> str | None:
     return run.tracker
 
 
-def resolved(accelerator: Accelerator, model: nn.Module) -> dict:
-    """What really runs, read from the prepared objects and not from the request: the content of engine.json."""
-    found = {
-        "engine": ENGINES.get(accelerator.distributed_type, str(accelerator.distributed_type)),
-        "processes": accelerator.num_processes,
-        "device": accelerator.device.type,
-        "backend": torch.distributed.get_backend() if torch.distributed.is_initialized() else "none",
-        "precision": "bf16" if accelerator.mixed_precision == "bf16" else "fp32",
-        "accumulation": accelerator.gradient_accumulation_steps,
-        "zero_stage": 0,
-        "offload_optimizer": "none",
-        "offload_param": "none",
-        "clip_by": "accelerate",
-    }
+@dataclass(frozen=True)
+class ResolvedEngine:
+    """The engine that really runs, read from the prepared objects and not from the request: engine.json."""
+
+    engine: str
+    processes: int
+    device: str
+    backend: str
+    precision: str
+    accumulation: int
+    zero_stage: int = 0
+    offload_optimizer: str = "none"
+    offload_param: str = "none"
+    clip_by: str = "accelerate"
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of engine.json."""
+        return asdict(self)
+
+
+def resolved(accelerator: Accelerator, model: nn.Module) -> ResolvedEngine:
+    """The engine that accelerate resolved for a prepared model."""
+    engine = ResolvedEngine(
+        engine=ENGINES.get(accelerator.distributed_type, str(accelerator.distributed_type)),
+        processes=accelerator.num_processes,
+        device=accelerator.device.type,
+        backend=torch.distributed.get_backend() if torch.distributed.is_initialized() else "none",
+        precision="bf16" if accelerator.mixed_precision == "bf16" else "fp32",
+        accumulation=accelerator.gradient_accumulation_steps,
+    )
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        found |= _resolved_deepspeed(model)
-    return found
+        return _resolved_deepspeed(engine, model)
+    return engine
 
 
-def check_resolved(found: dict, run: RunConfig, agent: nn.Module, model: nn.Module) -> None:
-    """RunError where `found` is not what the run and the launcher asked for."""
-    asked = {
+def check_resolved(engine: ResolvedEngine, run: RunConfig, agent: nn.Module, model: nn.Module) -> None:
+    """RunError where the engine is not the one that the run and the launcher request."""
+    launch, found = read_launch(), engine.to_json()
+    requested: dict[str, Any] = {
         "accumulation": run.policy.optim.accumulation,
         "precision": run.policy.optim.precision,
-        "processes": _world(),
+        "processes": launch.world,
     }
-    if _flag("ACCELERATE_USE_DEEPSPEED"):
-        asked |= {"engine": "deepspeed"} | {
-            key: type(found[key])(os.environ[variable]) for key, variable in LAUNCHED.items() if variable in os.environ
-        }
+    if launch.deepspeed:
+        requested |= {"engine": "deepspeed"} | {key: type(found[key])(text) for key, text in launch.zero.items()}
     for key in run.expect:
         if key not in found:
             raise unknown("key in expect", key, found)
-    for key, want in (asked | run.expect).items():
-        if str(found[key]) != str(want):
-            raise RunError(f"Asked for {key} {want}, but accelerate resolved {found[key]}; check the launch file.")
-    if found["processes"] > 1 and model is agent:
+    for key, value in (requested | run.expect).items():
+        if str(found[key]) != str(value):
+            raise RunError(f"Requested {key} {value}, but accelerate resolved {found[key]}; check the launch file.")
+    if engine.processes > 1 and model is agent:
         raise RunError("Accelerate left the model unwrapped: the processes would train apart from each other.")
 
 
-LAUNCHED = {
-    "zero_stage": "ACCELERATE_DEEPSPEED_ZERO_STAGE",
-    "offload_optimizer": "ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE",
-    "offload_param": "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE",
-}
-
-
-def _resolved_deepspeed(model: nn.Module) -> dict:
-    config = model.zero_optimization_stage(), model._config.zero_config
-    stage, zero = config
-    return {
-        "precision": "bf16" if model.torch_autocast_enabled() or model.bfloat16_enabled() else "fp32",
-        "accumulation": model.gradient_accumulation_steps(),
-        "zero_stage": stage,
-        "offload_optimizer": _device(zero.offload_optimizer),
-        "offload_param": _device(zero.offload_param),
-        "clip_by": f"deepspeed at {model.gradient_clipping():g}",
-    }
+def _resolved_deepspeed(engine: ResolvedEngine, model: nn.Module) -> ResolvedEngine:
+    zero = model._config.zero_config
+    return replace(
+        engine,
+        precision="bf16" if model.torch_autocast_enabled() or model.bfloat16_enabled() else "fp32",
+        accumulation=model.gradient_accumulation_steps(),
+        zero_stage=model.zero_optimization_stage(),
+        offload_optimizer=_device(zero.offload_optimizer),
+        offload_param=_device(zero.offload_param),
+        clip_by=f"deepspeed at {model.gradient_clipping():g}",
+    )
 
 
 def _device(offload: object | None) -> str:
     return "none" if offload is None else getattr(offload.device, "value", str(offload.device))
 
 
-def _check_launch(run: RunConfig, world: int) -> None:
-    """Refuse launch settings that would change the run behind its back."""
-    launched_on_cpu = _flag("ACCELERATE_USE_CPU") and "ACCELERATE_MIXED_PRECISION" in os.environ
-    if launched_on_cpu and "MASTER_ADDR" in os.environ and "LOCAL_RANK" not in os.environ:
+def _check_environment(accelerator: Accelerator, launch: Launch) -> None:
+    """Compare accelerate with the launcher before the model is prepared: a mismatch would hang there."""
+    processes, kind = accelerator.num_processes, accelerator.distributed_type
+    if processes != launch.world:
         raise RunError(
-            "Several CPU processes were asked for, but accelerate started one: distributed_type MULTI_CPU needs "
-            "mpirun, so use launch/cpu_ddp.yaml."
+            f"The launcher started {launch.world} processes, but accelerate sees {processes}; check the launch file."
         )
-    pairs = run.policy.optim.batch_size // 2
-    if pairs % world:
-        raise UsageError(f"optim.batch_size {2 * pairs} is {pairs} pairs, which do not divide among {world} processes.")
-    parts = run.policy.optim.accumulation
-    if pairs // world % parts:
-        raise UsageError(
-            f"optim.accumulation {parts} does not divide the {pairs // world} pairs of a process (optim.batch_size "
-            f"{2 * pairs}, {world} process(es))."
-        )
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in ("no", "", PRECISIONS[run.policy.optim.precision]):
-        raise UsageError(
-            f"The launch file sets mixed_precision {precision}, the policy {run.policy.optim.precision}; "
-            "precision belongs to the policy, so set it there (--set policy.optim.precision=bf16)."
-        )
-    for key, variable, ours in (
-        ("gradient_clipping", "ACCELERATE_GRADIENT_CLIPPING", run.policy.optim.clip_norm),
-        ("gradient_accumulation_steps", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS", parts),
-    ):
-        theirs = os.environ.get(variable, "auto")
-        if theirs not in ("auto", "none") and float(theirs) != ours:
-            raise UsageError(f"The launch file sets {key} {theirs}, the run {ours:g}; remove it from the launch file.")
-    if os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none") != "none":
-        raise UsageError("Give zero_stage and offload_*_device in the launch file instead of a deepspeed_config_file.")
-    if _flag("ACCELERATE_USE_DEEPSPEED") and importlib.util.find_spec("deepspeed") is None:
-        raise UsageError("The launch file asks for DeepSpeed, which is not installed: `pip install deepspeed`.")
-
-
-def _check_environment(accelerator: Accelerator) -> None:
-    """What can be told before the model is prepared: better to stop here than to hang."""
-    found, world = accelerator.num_processes, _world()
-    if found != world:
-        raise RunError(f"The launcher started {world} processes, but accelerate sees {found}; check the launch file.")
-    deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
-    if _flag("ACCELERATE_USE_DEEPSPEED") and not deepspeed:
+    if launch.deepspeed and kind != DistributedType.DEEPSPEED:
         raise RunError(
-            f"DeepSpeed was asked for, but accelerate resolved {accelerator.distributed_type.value}: "
-            "`use_cpu: true` drops DeepSpeed silently, so remove it from the launch file."
+            f"DeepSpeed was requested, but accelerate resolved {kind.value}: `use_cpu: true` drops DeepSpeed silently, "
+            "so remove it from the launch file."
         )
-    if world > 1 and accelerator.distributed_type == DistributedType.NO:
+    if launch.world > 1 and kind == DistributedType.NO:
         raise RunError(
-            f"{world} processes were started without a strategy and would train apart from each other; "
+            f"{launch.world} processes were started without a strategy and would train apart from each other; "
             "use `accelerate launch --config_file launch/ddp.yaml` (cpu_ddp.yaml without a GPU)."
         )
-
-
-def _world() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def _flag(variable: str) -> bool:
-    return os.environ.get(variable, "false").lower() in ("true", "1", "yes")
 
 
 def _leave_process_group() -> None:

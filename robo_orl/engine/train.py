@@ -185,7 +185,7 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator, memory_check: Ma
         restore_optimizer(found[-1], agent, optimizer, state["step"])
     engine = resolved(accelerator, model)
     if accelerator.is_main_process:
-        write_json(out / "engine.json", engine)
+        write_json(out / "engine.json", engine.to_json())
     check_resolved(engine, run, agent, model)
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()

@@ -1,8 +1,7 @@
-"""What is DeepSpeed's own: its configuration without one "auto", and its partitioned parameters made whole."""
+"""DeepSpeed: its configuration without one "auto", and its partitioned parameters made whole."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import RunConfig
+from robo_orl.engine.launch import read_launch
 
 if TYPE_CHECKING:  # a machine that only measures has no accelerate
     from accelerate import Accelerator
@@ -62,9 +62,11 @@ def deepspeed_config(run: RunConfig, world: int, cpu: bool) -> dict:
 
 
 def _zero_section(cpu: bool) -> dict:
-    stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
-    if stage not in (1, 2, 3):
-        raise UsageError(f"zero_stage {stage} in the launch file: 1, 2 and 3 exist here; launch/ddp.yaml is stage 0.")
+    settings = read_launch().zero
+    if settings.get("zero_stage", "2") not in ("1", "2", "3"):
+        chosen = settings["zero_stage"]
+        raise UsageError(f"zero_stage {chosen} in the launch file: 1, 2 and 3 exist here; launch/ddp.yaml is stage 0.")
+    stage = int(settings.get("zero_stage", "2"))
     return {
         "stage": stage,
         "overlap_comm": not cpu,
@@ -77,15 +79,15 @@ def _zero_section(cpu: bool) -> dict:
         "stage3_max_reuse_distance": LIVE,
         "stage3_param_persistence_threshold": 0,  # a persistent parameter is whole: shard-wise averages would miss it
         "stage3_gather_16bit_weights_on_model_save": False,
-        "offload_optimizer": _offload("OPTIMIZER", cpu),
-        "offload_param": _offload("PARAM", cpu) if stage == 3 else {"device": "none"},
+        "offload_optimizer": _offload(settings, "optimizer", cpu),
+        "offload_param": _offload(settings, "param", cpu) if stage == 3 else {"device": "none"},
     }
 
 
-def _offload(part: str, cpu: bool) -> dict:
-    device = os.environ.get(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part}_DEVICE", "none")
+def _offload(settings: dict[str, str], part: str, cpu: bool) -> dict[str, Any]:
+    device = settings.get(f"offload_{part}", "none")
     if device not in ("none", "cpu"):
-        raise UsageError(f"offload_{part.lower()}_device {device} in the launch file: none or cpu.")
+        raise UsageError(f"offload_{part}_device {device} in the launch file: none or cpu.")
     return {"device": device, "pin_memory": device == "cpu" and not cpu}
 
 

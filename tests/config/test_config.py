@@ -53,6 +53,13 @@ def test_overrides_reach_nested_keys_and_read_yaml_scalars():
     assert policy.critic.topology == "shared"
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize("key", ["optim.lr", "optim.clip_norm", "optim.weight_decay", "gamma.fixed"])
+def test_an_infinite_number_is_refused_by_its_place(key, value):
+    with pytest.raises(UsageError, match=f"policy p: {key}: Input should be a finite number"):
+        parse(PolicyConfig, apply_overrides(POLICY, [f"{key}={value}"]), "policy p")
+
+
 @pytest.mark.parametrize("item", ["no-equals", "=3", "a.b=[1"])
 def test_a_malformed_override_is_a_usage_error(item):
     with pytest.raises(UsageError):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from torch import nn
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine import distributed
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
+from robo_orl.engine.launch import Launch
 from robo_orl.engine.zero import deepspeed_config
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ def launch(folder: Path, *flags: str, **environment: str) -> dict:
 
 def test_deepspeed_that_use_cpu_drops_silently_is_an_error(tmp_path):
     found = launch(tmp_path, "--config_file", "launch/cpu_zero2.yaml", ACCELERATE_USE_CPU="true")
-    assert "DeepSpeed was asked for" in found["error"]
+    assert "DeepSpeed was requested" in found["error"]
 
 
 def test_cpu_processes_that_accelerate_does_not_start_are_an_error(tmp_path):
@@ -51,20 +53,19 @@ def accelerate_says(processes: int, kind: DistributedType) -> SimpleNamespace:
     return SimpleNamespace(num_processes=processes, distributed_type=kind)
 
 
-def test_fewer_processes_than_were_started_are_an_error(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_fewer_processes_than_were_started_are_an_error():
     with pytest.raises(RunError, match="started 2 processes, but accelerate sees 1"):
-        distributed._check_environment(accelerate_says(1, DistributedType.DEEPSPEED))
+        distributed._check_environment(accelerate_says(1, DistributedType.DEEPSPEED), Launch(world=2))
 
 
-def test_processes_without_a_strategy_are_an_error(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_processes_without_a_strategy_are_an_error():
     with pytest.raises(RunError, match="without a strategy"):
-        distributed._check_environment(accelerate_says(2, DistributedType.NO))
+        distributed._check_environment(accelerate_says(2, DistributedType.NO), Launch(world=2))
 
 
 def test_a_batch_that_does_not_divide_is_a_usage_error(data, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(UsageError, match="8 pairs, which do not divide among 3"):
         open_accelerator(tiny.run_of(data), tmp_path)
 
@@ -103,7 +104,7 @@ def test_what_is_as_expected_passes(found):
 
 
 def test_what_is_not_as_expected_is_an_error(found):
-    with pytest.raises(RunError, match="Asked for zero_stage 2, but accelerate resolved 0"):
+    with pytest.raises(RunError, match="Requested zero_stage 2, but accelerate resolved 0"):
         check(found, zero_stage=2)
 
 
@@ -120,7 +121,7 @@ def test_another_stage_than_the_launcher_asked_for_is_an_error(found, monkeypatc
 
 
 def test_processes_that_share_no_gradients_are_an_error(found):
-    found.engine["processes"] = 2
+    found.engine = replace(found.engine, processes=2)
     found.run = found.run.model_copy(update={"expect": {}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", "2")

@@ -74,7 +74,7 @@ def train(case: str, folder: Path) -> None:
     watch.close()
     if accelerator.is_main_process:
         save_file(weights, folder / f"{case}.safetensors")
-        (folder / f"{case}.json").write_text(json.dumps(engine))
+        (folder / f"{case}.json").write_text(json.dumps(engine.to_json()))
     accelerator.wait_for_everyone()
     release(model)
 

@@ -164,7 +164,7 @@ def measure(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "policy": policy.name,
         "size": policy.backbone.size,
-        "engine": step.engine,
+        "engine": step.engine.to_json(),
         "step_s": median(times),
         "times_s": times,
         "held_bytes": [int(row[0]) for row in per_process],
