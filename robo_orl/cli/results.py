@@ -52,17 +52,17 @@ def verify(
     from robo_orl.results.verify import verify as verify_folder
 
     checked = {str(path): verify_folder(path) for path in paths}
-    show({path: found.to_json() for path, found in checked.items()}, as_json, lambda _: _print(checked))
-    if any(found.faults for found in checked.values()):
+    show({path: verification.to_json() for path, verification in checked.items()}, as_json, lambda _: _print(checked))
+    if any(verification.faults for verification in checked.values()):
         raise typer.Exit(1)
 
 
 def _print(checked: dict[str, Verification]) -> None:
-    for path, found in checked.items():
-        for name, sentences in found.faults.items():
+    for path, verification in checked.items():
+        for name, sentences in verification.faults.items():
             for sentence in sentences:
                 print(printable(f"robo-orl: {path}: {name}: {sentence}"), file=sys.stderr)
-        counts = f"{found.cells} cells, {found.episodes} episodes, {found.costs} cost measurements"
-        absent = f", {len(found.missing)} cells not run" if found.missing else ""
-        faults = f"{len(found.faults)} with faults" if found.faults else "no fault"
+        counts = f"{verification.cells} cells, {verification.episodes} episodes, {verification.costs} cost measurements"
+        absent = f", {len(verification.missing)} cells not run" if verification.missing else ""
+        faults = f"{len(verification.faults)} with faults" if verification.faults else "no fault"
         print(f"{path}: {counts}{absent}: {faults}")

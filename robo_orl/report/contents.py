@@ -36,16 +36,18 @@ def load(results: Path) -> Cells:
     current = [cost for cost in costs if not manifest or manifest.costs is None or cost.key in manifest.costs]
     if manifest and (manifest.config.get("evaluation") or {}).get("starts") == "tuning":
         raise UsageError(
-            f"{results} holds trials of `robo-orl tune`, judged on start states that no result is from; a suite that "
-            f"says `tuned: {results / 'tuned.yaml'}` uses what they chose, and its results are what to report."
+            f"{results} holds trials of `robo-orl tune`, evaluated on start states for tuning; run a suite with "
+            f"`tuned: {results / 'tuned.yaml'}`, which uses the chosen values, and report its results."
         )
     if not stored_rows and not costs and manifest is None:
-        if any((results / name).exists() for name in ("config.json", "reference.json")):  # a training's
+        if any((results / name).exists() for name in ("config.json", "reference.json")):
             raise UsageError(
-                f"{results} is the folder of one run: `robo-orl eval {results}` judges it, and a report is of a suite, "
+                f"{results} is the folder of one run: `robo-orl eval {results}` evaluates it; a report is of a suite, "
                 "from the folder that `robo-orl bench` writes."
             )
-        raise UsageError(f"{results} holds no results: it has neither suite.json nor cells/ (see `robo-orl bench`).")
+        raise UsageError(
+            f"{results} holds no results: it has neither suite.json, cells/ nor records.jsonl (see `robo-orl bench`)."
+        )
     rows = {record.cell: rows for record, rows in stored_rows}
     kept = current_records([record for record, _ in stored_rows], manifest)
     check_names(kept)
@@ -91,8 +93,8 @@ def topology(config: dict[str, Any]) -> str | None:
 
 
 def is_plain_bc(config: dict[str, Any]) -> bool:
-    """Our behaviour cloning on all the data that acts as it samples: nothing ranks its candidates."""
-    if "library" in config:  # a reference, whatever it learns by
+    """True for our behaviour cloning on all the data with one sample: no critic ranks candidates."""
+    if "library" in config:  # a reference of any algorithm
         return False
     objective = (config.get("objective") or {}).get("name", "bc")
     samples = (config.get("selection") or {}).get("num_samples", 1)
@@ -100,7 +102,7 @@ def is_plain_bc(config: dict[str, Any]) -> bool:
 
 
 def control_rank(config: dict[str, Any], name: str) -> tuple[bool, bool, str]:
-    """Sorts the candidates for the control: deterministic behaviour cloning first, then any behaviour cloning."""
+    """The order of the candidates for the control: deterministic behaviour cloning first, then any other."""
     return (_head(config) != "l1", name != "bc", name)
 
 

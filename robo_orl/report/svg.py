@@ -89,7 +89,7 @@ def band(points: Sequence[tuple[float, float, float]], class_: str) -> Markup:
 
 
 def shortened(name: str, most: int = 22) -> str:
-    """A name with its middle left out where it is longer than `most`: its ends tell policies apart."""
+    """A name with its middle left out where it is longer than `most`: policies differ at the ends."""
     return name if len(name) <= most else f"{name[: most - 10]}…{name[-9:]}"
 
 
@@ -110,7 +110,7 @@ SHAPES = {
 
 
 def marker(x: float, y: float, shape: str, class_: str, tip: str = "") -> Markup:
-    """A mark whose shape, not its colour alone, tells one policy from another; `tip` shows on hover."""
+    """A mark that identifies a policy by its shape, not by its colour alone; `tip` shows on hover."""
     inside = tag("title", tip) if tip else ""
     return tag("path", inside, d=SHAPES[shape], transform=f"translate({x:.1f} {y:.1f})", class_=f"mark {class_}")
 

@@ -54,7 +54,7 @@ class PackedTexts:
 
 
 def is_container(folder: Path) -> bool:
-    """Whether a folder holds packed results."""
+    """True where a folder holds packed results."""
     return any((folder / name).is_file() for name in (RECORDS, EPISODES, COSTS))
 
 

@@ -31,7 +31,7 @@ from robo_orl.results.verify import Verification, verify
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What `pack` wrote."""
+    """The folder that was written, and its content."""
 
     folder: str
     cells: int

@@ -73,38 +73,38 @@ def _check(cell: StoredCell, packed: bool) -> tuple[str, int, list[str]]:
         text, rows = cell.episodes(record), cell.rows(record)
     except UsageError as error:
         return cell.name.rsplit("-", 1)[-1], 0, [str(error)]
-    found = _hash_faults(record, text)
+    issues = _hash_faults(record, text)
     if not packed and not cell.name.endswith(record.cell[:10]):
-        found.append(f"the folder is called {cell.name}, the record says cell {record.cell[:10]}.")
-    return record.cell[:10], len(rows), found + _row_faults(record, rows) + _score_faults(record, rows)
+        issues.append(f"the folder is called {cell.name}, the record says cell {record.cell[:10]}.")
+    return record.cell[:10], len(rows), issues + _row_faults(record, rows) + _score_faults(record, rows)
 
 
 def _hash_faults(record: Record, episodes: str) -> list[str]:
-    found = []
+    issues = []
     stated = record.evaluation.episodes_sha256
     if hashlib.sha256(episodes.encode()).hexdigest() != stated:
-        found.append(f"{record.evaluation.episodes_file} has changed: its sha256 is not the record's {stated[:12]}...")
+        issues.append(f"{record.evaluation.episodes_file} has changed: its sha256 is not the record's {stated[:12]}...")
     if sha256_of(record.policy.config) != record.policy.digest:
-        found.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
+        issues.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
     if ("library" in record.policy.config) != (record.kind == "reference"):
-        found.append(f"the record is of kind {record.kind}, its policy.config is not.")
-    return found
+        issues.append(f"the record is of kind {record.kind}, its policy.config is not.")
+    return issues
 
 
 def _row_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
-    found = []
+    issues = []
     if sorted(row.episode for row in rows) != list(range(len(rows))):
-        found.append("episodes are missing or counted twice.")
+        issues.append("episodes are missing or counted twice.")
     if len({(row.start, row.seed) for row in rows}) != len(rows):
-        found.append("a start state was used more than once with the same seed, so the episodes are not independent.")
+        issues.append("a start state was used more than once with the same seed, so the episodes are not independent.")
     for row in rows:
         if row.length > record.task.horizon:
-            found.append(f"episode {row.episode} is longer ({row.length}) than the horizon ({record.task.horizon}).")
+            issues.append(f"episode {row.episode} is longer ({row.length}) than the horizon ({record.task.horizon}).")
         if row.success_at_end and not row.success_once:
-            found.append(f"episode {row.episode} ends in success without ever having succeeded.")
+            issues.append(f"episode {row.episode} ends in success without ever having succeeded.")
         if row.stages and row.success_once != row.stages[-1]:
-            found.append(f"episode {row.episode}: the last stage and success disagree.")
-    return found
+            issues.append(f"episode {row.episode}: the last stage and success disagree.")
+    return issues
 
 
 def _score_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
@@ -129,12 +129,12 @@ def _cost_faults(results: Results) -> dict[str, list[str]]:
 
 
 def _part_faults(record: CostRecord) -> list[str]:
-    found = []
+    issues = []
     for row in record.rows:
         total, parts = row.parameters.get("total"), {k: v for k, v in row.parameters.items() if k != "total"}
         if total is not None and total != sum(parts.values()):
-            found.append(f"{row.policy}: the components sum to {sum(parts.values())} parameters, total says {total}.")
-    return found
+            issues.append(f"{row.policy}: the components sum to {sum(parts.values())} parameters, total says {total}.")
+    return issues
 
 
 def _same(stated: Any, value: Any) -> bool:
