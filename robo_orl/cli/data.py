@@ -24,7 +24,7 @@ from robo_orl.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from robo_orl.config import View
+    from robo_orl.config import TaskConfig, View
     from robo_orl.data.arrays import Reading
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app = typer.Typer(
 
 Cameras = Annotated[str, typer.Option(help="Cameras to take pictures with, e.g. agentview,robot0_eye_in_hand.")]
 Size = Annotated[int, typer.Option(help="Pixels per side of a picture.")]
+OtherTask = Annotated[str, typer.Option("--task", help="The task of a file that other software wrote.")]
 Look = Annotated[
     str, typer.Option(help="plain, or full: robosuite's own shadows and reflections, several times slower.")
 ]
@@ -96,6 +97,8 @@ def add_images(
     size: Size = 84,
     look: Look = "plain",
     workers: Workers = None,
+    task: OtherTask = "",
+    accept_mismatch: AcceptMismatch = False,
     as_json: Json = False,
 ) -> None:
     """Render the stored states of a data file into robomimic's image observations; a killed call continues."""
@@ -104,7 +107,32 @@ def add_images(
     view = _view(cameras, size, look)
     if view is None:
         raise UsageError("--cameras names no camera.")
-    show(add(file, view, workers=workers, progress=shows_progress(as_json)), as_json)
+    options = {"workers": workers, "task": _other_task(task), "accept_mismatch": accept_mismatch}
+    show(add(file, view, progress=shows_progress(as_json), **options), as_json)
+
+
+def _other_task(name: str) -> TaskConfig | None:
+    from robo_orl.config.presets import load_task
+
+    return load_task(name) if name else None
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="A raw robosuite recording, or a robomimic file with states.")],
+    task: Annotated[str, typer.Option(help="The task whose scene it was recorded in.")],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write; a killed call continues where it was.")],
+    next_obs: Annotated[bool, typer.Option(help="Also store next_obs, which robomimic's RL algorithms want.")] = False,
+    workers: Workers = None,
+    accept_mismatch: AcceptMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Restore the stored states in a task's scene and write observations, stages, rewards and starts."""
+    from robo_orl.config.presets import load_task
+    from robo_orl.data.convert import convert as convert_file
+
+    options = {"workers": workers, "next_obs": next_obs, "accept_mismatch": accept_mismatch}
+    show(convert_file(file, load_task(task), out, progress=shows_progress(as_json), **options), as_json)
 
 
 @app.command()
@@ -193,9 +221,13 @@ def replay(
     episodes: Annotated[int | None, typer.Option(min=1, help="Only the first N episodes (default: all).")] = None,
     workers: Workers = None,
     loop: Loop = "exact",
+    task: OtherTask = "",
+    accept_mismatch: AcceptMismatch = False,
     as_json: Json = False,
 ) -> None:
     """Restore stored states, replay stored actions, and report recorded against replayed success."""
     from robo_orl.data.replay import replay as replay_file
 
-    show(replay_file(file, episodes, workers=workers, loop=check_loop(loop), progress=shows_progress(as_json)), as_json)
+    options = {"workers": workers, "loop": check_loop(loop), "accept_mismatch": accept_mismatch}
+    options |= {"task": _other_task(task), "progress": shows_progress(as_json)}
+    show(replay_file(file, episodes, **options), as_json)

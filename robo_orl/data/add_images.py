@@ -22,30 +22,45 @@ from robo_orl.base.files import atomic_file, file_sha256
 from robo_orl.base.locks import shard_folder
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import hdf5_schema as layout
-from robo_orl.data.hdf5 import check_space, read_episode
+from robo_orl.data.hdf5 import check_space
 from robo_orl.data.info import describe
-from robo_orl.data.replay import replayable
+from robo_orl.data.layouts import other_layout
+from robo_orl.data.recording import open_recordings, read_recording
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
 
-def add_images(path: Path | str, view: View, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
+def add_images(
+    path: Path | str,
+    view: View,
+    workers: int | None = None,
+    progress: bool = True,
+    task: TaskConfig | None = None,
+    accept_mismatch: bool = False,
+) -> dict[str, Any]:
     """Render every stored state of `path` in `view` into obs/<camera>_image, and describe the file (info.describe).
 
-    A killed call leaves its finished demos in a folder beside the file, and the same call goes on from there. A file
-    that has these pictures is left as it is. Raises UsageError for a broken file, one that was not made here, one with
-    other pictures or with next_obs, and an unknown camera; RunError where nothing renders here or the disk is full.
+    task: of a file of other software, whose next_obs stay without pictures. A killed call leaves its finished demos in
+    a folder beside the file, and the same call goes on from there. A file that has these pictures is left as it is.
+    Raises UsageError for a file without states, of another environment than the task's, one with other pictures, one
+    of this project with next_obs, and an unknown camera; RunError where nothing renders here or the disk is full.
     """
     path = Path(path)
-    made, names = replayable(path)
-    if made.view == view:
+    source = open_recordings(path, task, accept_mismatch)
+    names = source.names
+    with layout.open_hdf5(path) as file:
+        present = layout.view_of(file)
+        if (other := other_layout(file)) is not None:
+            raise UsageError(other)
+        pictures = layout.image_keys(file)
+    if present == view:
         return describe(path) | {"already_complete": True}
-    _check_addable(path, made)
+    _check_addable(path, source.made, present, pictures)
     folder = path.with_name(f".{path.name}.images")
     request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
     with shard_folder(folder, request, "*.npz", "rendering"):
         missing = [name for name in names if not (folder / f"{name}.npz").exists()]
-        prepare = partial(_renderer, path, made.task, view, folder)
+        prepare = partial(_renderer, path, source.task, view, folder)
         finished = work_through(missing, prepare, workers, "Rendering {}".format)
         if progress:
             finished = track(finished, f"rendering {path.name}", total=len(missing), console=Console(stderr=True))
@@ -56,11 +71,12 @@ def add_images(path: Path | str, view: View, workers: int | None = None, progres
     return describe(path) | {"already_complete": False, "rendered_now": len(missing)}
 
 
-def _check_addable(path: Path, made: layout.Provenance) -> None:
-    if made.view is not None:
-        there = f"{', '.join(made.view.cameras)} at {made.view.size} pixels, {made.view.look}"
+def _check_addable(path: Path, made: layout.Provenance | None, present: View | None, pictures: list[str]) -> None:
+    if present is not None or pictures:
+        there = ", ".join(present.cameras) + f" at {present.size} pixels, {present.look}" if present else ""
+        there = there or ", ".join(pictures)
         raise UsageError(f"{path} has other pictures ({there}): add yours to a copy of the file without them.")
-    if made.next_obs:
+    if made is not None and made.next_obs:
         raise UsageError(
             f"{path} stores next_obs, and the last of them is in no stored state: generate the file with --cameras."
         )
@@ -69,17 +85,15 @@ def _check_addable(path: Path, made: layout.Provenance) -> None:
 def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:
     """The work of one process, in one environment: render a demo's states and keep the pictures."""
     from robo_orl.envs.rendering.fingerprint import render_fingerprint
-    from robo_orl.envs.start_states import StartState
     from robo_orl.envs.task_env import TaskEnv
 
     env, render = TaskEnv(task), json.dumps(render_fingerprint(view.look))
 
     def work(name: str) -> None:
-        with layout.open_hdf5(path) as file:
-            episode = read_episode(file["data"][name])
-        env.reset(StartState(episode.start_entry, episode.start))
+        recording = read_recording(path, name)
+        recording.begin(env)
         seen = []
-        for state in episode.states:
+        for state in recording.states:
             env.pose(state)
             seen.append(env.see(view))
         with atomic_file(folder / f"{name}.npz") as temporary, open(temporary, "wb") as stream:
@@ -100,6 +114,5 @@ def _put_together(path: Path, names: list[str], folder: Path, view: View) -> Non
                     for key in sorted(set(pictures.files) - {"render"}):
                         file["data"][name]["obs"].create_dataset(key, data=pictures[key])
                     render = str(pictures["render"])
-            made = layout.provenance(file).model_copy(update={"view": view, "render": json.loads(render)})
-            for key, value in made.attributes().items():
-                file["data"].attrs[key] = value
+            file["data"].attrs["view"] = json.dumps(view.model_dump(mode="json"), sort_keys=True)
+            file["data"].attrs["render"] = json.dumps(json.loads(render), sort_keys=True)

@@ -37,6 +37,9 @@ PACKAGES = ("robo_orl", "robosuite", "mujoco", "numpy")  # what decides the numb
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError)
 
 
+NESTED = ("task", "versions", "view", "render", "source")  # stored as JSON
+
+
 class Provenance(Strict):
     """The request that a file answers: equal requests give equal files."""
 
@@ -49,6 +52,9 @@ class Provenance(Strict):
     next_obs: bool
     versions: dict[str, str]
     view: View | None = Field(None, json_schema_extra=ADDED)
+    source: dict[str, str] | None = Field(
+        None, description="the file of other software that it was converted from", json_schema_extra=ADDED
+    )
     render: dict[str, Any] | None = Field(
         None, description="what made the pictures (envs/rendering/fingerprint.py)", json_schema_extra=ADDED
     )
@@ -78,7 +84,7 @@ def provenance(file: h5py.File) -> Provenance | None:
             "read it with the version that wrote it, or generate it again."
         )
     try:
-        nested = {k: json.loads(plain[k]) for k in ("task", "versions", "view", "render") if k in plain}
+        nested = {k: json.loads(plain[k]) for k in NESTED if k in plain}
         return Provenance.model_validate(plain | nested)
     except (ValidationError, ValueError, KeyError) as error:
         raise UsageError(
@@ -126,12 +132,33 @@ def image_keys(file: h5py.File) -> list[str]:
 
 
 def env_args(file: h5py.File) -> dict[str, Any]:
-    """robomimic's description of the environment; empty where the file has none that can be read."""
+    """robomimic's description of the environment; empty where the file has none that can be read.
+
+    Raw robosuite recordings have the environment's name and arguments apart.
+    """
+    attributes = file["data"].attrs
+    if "env_args" in attributes:
+        return _json_object(attributes["env_args"])
+    name = {"env_name": str(attributes["env"])} if "env" in attributes else {}
+    return name | ({"env_kwargs": _json_object(attributes["env_info"])} if "env_info" in attributes else {})
+
+
+def _json_object(text: Any) -> dict[str, Any]:
     try:
-        values = json.loads(file["data"].attrs.get("env_args", "{}"))
+        values = json.loads(text)
     except (ValueError, TypeError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def view_of(file: h5py.File) -> View | None:
+    """The pictures that a file says it has; None where it has none, or does not say how they were made."""
+    return View.model_validate(_json_object(file["data"].attrs["view"])) if "view" in file["data"].attrs else None
+
+
+def render_of(file: h5py.File) -> dict[str, Any] | None:
+    """The fingerprint of what made the pictures of a file; None where it does not say."""
+    return _json_object(file["data"].attrs["render"]) or None if "render" in file["data"].attrs else None
 
 
 def masks(file: h5py.File) -> dict[str, list[str]]:

@@ -28,12 +28,12 @@ def open_pictures(
     path: the file that `arrays` are of. Raises RunError for a full disk.
     """
     with layout.open_hdf5(path) as file:
-        made = layout.provenance(file)
+        render = layout.render_of(file)
     cache, key = cache_folder() / "data", arrays.frames_key[:32]
     folders = {camera: cache / f"{key}-{camera}-{PICTURES_FORMAT}" for camera in cameras}
     for camera, folder in folders.items():
         build_once(folder, partial(_convert, path, camera, arrays.lengths.tolist()))
-    return {c: mapped(folder / "pictures.npy") for c, folder in folders.items()}, made.render if made else None
+    return {c: mapped(folder / "pictures.npy") for c, folder in folders.items()}, render
 
 
 def _convert(path: Path, camera: str, lengths: list[int], into: Path) -> None:

@@ -45,7 +45,7 @@ def other_layout(file: h5py.File) -> str | None:
         return None
     first = episodes[0]
     demo = first.name.rsplit("/", 1)[1]
-    if "obs" not in first and "states" in first and ("env" in data.attrs or "env_info" in data.attrs):
+    if is_raw_robosuite(file):
         return (
             f"{name} is a raw robosuite recording: it holds states and actions but no observations; "
             f"`robo-orl data convert {name} --task TASK --out NEW.hdf5` makes them by restoring the states."
@@ -67,6 +67,15 @@ def other_layout(file: h5py.File) -> str | None:
             f"`robo-orl data edit {name} --renumber --out NEW.hdf5` writes a copy with these names."
         )
     return None
+
+
+def is_raw_robosuite(file: h5py.File) -> bool:
+    """Whether a file is robosuite's own recording: states and actions, and no observations."""
+    data = file.get("data")
+    if not isinstance(data, h5py.Group) or not ("env" in data.attrs or "env_info" in data.attrs):
+        return False
+    demos = [group for group in data.values() if isinstance(group, h5py.Group)]
+    return bool(demos) and all("obs" not in d and isinstance(d.get("states"), h5py.Dataset) for d in demos)
 
 
 def _without_data(file: h5py.File) -> str:

@@ -10,11 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from robo_orl.base.errors import UsageError
 from robo_orl.config import Loop, TaskConfig
 from robo_orl.data import hdf5_schema as layout
-from robo_orl.data.hdf5 import read_episode
-from robo_orl.data.validate import faults
+from robo_orl.data.recording import open_recordings, read_recording
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
@@ -25,65 +23,55 @@ def replay(
     workers: int | None = None,
     loop: Loop = "exact",
     progress: bool = True,
+    task: TaskConfig | None = None,
+    accept_mismatch: bool = False,
 ) -> dict[str, Any]:
     """Restore each episode's start and replay its actions; recorded and replayed success as k and n.
 
-    episodes: only the first so many. Per episode: recorded and replayed success, and the largest difference between a
+    episodes: only the first so many. task: of a file of other software; its episodes begin at their first state.
+    Per episode: recorded (None: the file does not say) and replayed success, and the largest difference between a
     stored simulator state and the one that the replay met (metres, radians, and their rates; 0 = bit-equal).
-    Raises UsageError for a broken file and for one that does not say how its episodes started.
+    Raises UsageError for a file without states or actions, and for one of another environment than the task's.
     """
     path = Path(path)
-    made, names = replayable(path)
-    names = names[:episodes]
-    finished = work_through(names, partial(_replayer, path, made.task, loop), workers, "Replaying {}".format)
+    source = open_recordings(path, task, accept_mismatch)
+    names = source.names[:episodes]
+    finished = work_through(names, partial(_replayer, path, source.task, loop), workers, "Replaying {}".format)
     if progress:
-        finished = track(finished, made.task.name, total=len(names), console=Console(stderr=True))
+        finished = track(finished, source.task.name, total=len(names), console=Console(stderr=True))
     results = {replayed.item: replayed.result for replayed in finished}
     rows = [{"demo": name} | results[name] for name in names]
+    made = source.made
     return {
         "path": str(path),
-        "task": made.task.name,
+        "task": source.task.name,
         "episodes": len(rows),
-        "recorded_success_k": sum(row["recorded"] for row in rows),
+        "recorded_success_k": sum(bool(row["recorded"]) for row in rows),
         "replayed_success_k": sum(row["replayed"] for row in rows),
         "success_n": len(rows),
         "bit_equal_k": sum(row["max_state_difference"] == 0 for row in rows),
         "max_state_difference": max(row["max_state_difference"] for row in rows),
-        "recorded_with": made.versions | {"loop": made.loop},
+        "recorded_with": made.versions | {"loop": made.loop} if made else {},
         "replayed_with": layout.versions() | {"loop": rows[0]["loop"]},
         "rows": rows,
-    }
-
-
-def replayable(path: Path) -> tuple[layout.Provenance, list[str]]:
-    """Who made the file and the names of its demos."""
-    found = faults(path)
-    if found:
-        raise UsageError(f"{path} is broken: {found[0].rstrip('.')}; `robo-orl data validate` names every fault.")
-    with layout.open_hdf5(path) as file:
-        made, names = layout.provenance(file), layout.demo_names(file)
-        if made is None or any("start" not in file["data"][name] for name in names):
-            raise UsageError(f"{path} does not say how its episodes started; only files made here replay.")
-    return made, names
+    } | ({"notes": source.notes} if source.notes else {})
 
 
 def _replayer(path: Path, task: TaskConfig, loop: Loop) -> Work:
     """The work of one process, in one environment: replay an episode."""
-    from robo_orl.envs.start_states import StartState
     from robo_orl.envs.task_env import TaskEnv
 
     env = TaskEnv(task, loop)
 
     def work(name: str) -> dict[str, Any]:
-        with layout.open_hdf5(path) as file:
-            episode = read_episode(file["data"][name])
-        env.reset(StartState(episode.start_entry, episode.start))
+        recording = read_recording(path, name)
+        recording.begin(env)
         difference, replayed = 0.0, False
-        for state, action in zip(episode.states, episode.actions, strict=True):
+        for state, action in zip(recording.states, recording.actions, strict=True):
             difference = max(difference, float(np.abs(env.state() - state).max()))
             replayed |= env.step(action).terminated
         return {
-            "recorded": bool(episode.success),
+            "recorded": recording.success,
             "replayed": bool(replayed),
             "max_state_difference": difference,
             "loop": env.loop,

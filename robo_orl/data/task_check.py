@@ -12,7 +12,7 @@ from robo_orl.envs.make_env import ROBOT
 from robo_orl.envs.observations import ACTION_DIM, observation_sizes
 from robo_orl.envs.registry import scene_entry
 
-MISMATCH = "--accept-mismatch trains on it all the same"
+MISMATCH = "--accept-mismatch takes it all the same"
 
 
 def check_task(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool = False) -> list[str]:
@@ -39,11 +39,19 @@ def check_task(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool = 
 
 def _check_other(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool) -> list[str]:
     _check_sizes(arrays, task)
-    different = list(_differences(arrays.env, task))
+    return check_environment(arrays.path, arrays.env, task, accept_mismatch)
+
+
+def check_environment(path: str, env: dict[str, Any], task: TaskConfig, accept_mismatch: bool) -> list[str]:
+    """Compare a file's description of its environment with the task's; what is accepted or unknown, in sentences.
+
+    Raises UsageError where they differ, unless that is accepted.
+    """
+    different = list(_differences(env, task))
     if different and not accept_mismatch:
-        raise UsageError(f"{arrays.path} is not of task {task.name}: {different[0]}; {MISMATCH}.")
-    unknown = list(_unchecked(arrays.env))
-    notes = [f"{arrays.path} does not name its task: {task.name} is taken from the command line"]
+        raise UsageError(f"{path} is not of task {task.name}: {different[0]}; {MISMATCH}.")
+    unknown = list(_unchecked(env))
+    notes = [f"{path} does not name its task: {task.name} is taken from the command line"]
     notes += [f"{sentence}, and is accepted" for sentence in different]
     if unknown:
         notes.append(f"it does not say {' nor '.join(unknown)}, which could not be compared with the task")

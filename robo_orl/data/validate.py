@@ -19,6 +19,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.array_faults import array_faults, each_episode, in_words
 from robo_orl.data.arrays import Reading
+from robo_orl.data.layouts import is_raw_robosuite
 from robo_orl.data.training_faults import claimed_frames, container_faults, holder_in_words, training_faults
 
 Level = Literal["trains", "replays", "robomimic"]
@@ -52,6 +53,8 @@ def examine(path: Path | str, reading: Reading = EVERYTHING) -> Findings:
     try:
         with layout.open_hdf5(path) as file:
             stop = container_faults(file)
+            if stop and is_raw_robosuite(file):  # its states can be restored
+                return Findings(stop, list(each_episode(file, _replay_faults)), stop, [])
             if stop:
                 return Findings(stop, stop, stop, [])
             return Findings(

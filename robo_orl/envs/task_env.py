@@ -102,6 +102,36 @@ class TaskEnv:
         self._begin()
         return self._observe()  # `restore` has sampled; again would shift it
 
+    def begin_at(self, state: np.ndarray, model_xml: str = "", keep_stages: bool = False) -> dict[str, np.ndarray]:
+        """Begin an episode at a state (Z,) that other software stored; the first observation, per key (D,) float32.
+
+        model_xml: the scene of the recording, for the sizes of its objects. keep_stages: go on in the present episode.
+        Raises UsageError where the state belongs to another scene.
+        """
+        from robo_orl.envs.recorded_state import begin_at, box_sizes
+
+        begin_at(self._env, state, box_sizes(model_xml))
+        self._stepper.attach()
+        if not keep_stages:
+            self._begin()
+        return self._observe()
+
+    def start(self, index: int = -1) -> StartState:
+        """The present state as a start state that `reset` puts back bit-equal."""
+        from robo_orl.envs.snapshot import capture
+
+        return StartState(capture(self._env), index)
+
+    def follow(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """Put the next stored state (Z,) of an episode into the scene, count the stages, and observe it."""
+        from robo_orl.envs.recorded_state import sense
+
+        self._env.sim.set_state_from_flattened(state)
+        self._env.sim.forward()
+        self._advance()
+        sense(self._env)
+        return self._observe()
+
     def step(self, action: np.ndarray) -> Step:
         """Carry out one action (7,); values beyond [-1, 1] are clipped.
 

@@ -119,9 +119,10 @@ def test_replay_notices_other_actions(recorded, tmp_path):
     assert row["recorded"] and not row["replayed"] and row["max_state_difference"] > 1e-3
 
 
-def test_a_file_without_starts_cannot_be_replayed(tmp_path):
-    with pytest.raises(UsageError, match="does not say how its episodes started"):
-        replay(write(tmp_path / "a.hdf5", [episode(5, True)]), progress=False)
+def test_states_of_another_scene_cannot_be_replayed(tmp_path):
+    path = write(tmp_path / "a.hdf5", [episode(5, True)], task=load_task("lift"))
+    with pytest.raises(UsageError, match="The stored states hold 11 numbers, and the scene Lift has 32"):
+        replay(path, workers=1, progress=False)
 
 
 def test_robomimic_playback_restores_scene_and_state(recorded):
