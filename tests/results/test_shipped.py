@@ -1,10 +1,12 @@
 """Every result that is shipped in results/ is what its episodes say."""
 
+import gzip
 from pathlib import Path
 
 import pytest
 
-from robo_orl.results.container import FILES
+from robo_orl.results.container import COSTS, EPISODES, FILES, RECORDS, SUITE
+from robo_orl.results.pack import pack, unpack
 from robo_orl.results.store import open_results
 from robo_orl.results.verify import verify
 
@@ -27,3 +29,12 @@ def test_counts_hashes_and_digests_hold(folder):
 def test_a_folder_is_named_after_its_suite(folder):
     manifest = open_results(folder).manifest
     assert manifest is None or manifest.suite.name == folder.name
+
+
+def test_a_container_that_is_unpacked_and_packed_holds_the_same_texts(tmp_path):
+    shipped, packed = SHIPPED[0].parent / "quick", tmp_path / "packed"
+    unpack(shipped, tmp_path / "working")
+    pack(tmp_path / "working", packed)
+    assert all((packed / name).read_bytes() == (shipped / name).read_bytes() for name in (SUITE, RECORDS, COSTS))
+    first, second = (gzip.decompress((folder / EPISODES).read_bytes()) for folder in (shipped, packed))
+    assert first == second  # another zlib may compress them otherwise
