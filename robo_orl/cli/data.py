@@ -231,3 +231,31 @@ def replay(
     options = {"workers": workers, "loop": check_loop(loop), "accept_mismatch": accept_mismatch}
     options |= {"task": _other_task(task), "progress": shows_progress(as_json)}
     show(replay_file(file, episodes, **options), as_json)
+
+
+@app.command()
+def edit(
+    files: Annotated[list[Path], typer.Argument(help="One file, or several to merge into one.")],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write.")],
+    select: Annotated[str, typer.Option(help="Keep only these episodes or masks, e.g. success or demo_0,demo_3.")] = "",
+    drop: Annotated[str, typer.Option(help="Leave these episodes or masks out.")] = "",
+    rename: Annotated[list[str], typer.Option(metavar="OLD=NEW", help="Another name of an episode. Repeatable.")] = [],
+    renumber: Annotated[bool, typer.Option("--renumber", help="Name the episodes demo_0, demo_1 and so on.")] = False,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Move observations of inner groups into obs.")] = False,
+    clip_actions: ClipActions = False,
+    as_json: Json = False,
+) -> None:
+    """Write a copy with other episodes; masks, counts and header follow."""
+    from robo_orl.data.edit import Edit
+    from robo_orl.data.edit import edit as edit_files
+
+    pairs = [item.partition("=") for item in rename]
+    if not all(old and new for old, _, new in pairs):
+        raise UsageError("--rename takes OLD=NEW.")
+    names = {old: new for old, _, new in pairs}
+    change = Edit(_names(select), _names(drop), names, renumber, flatten, clip_actions)
+    show(edit_files(files, out, change), as_json)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
