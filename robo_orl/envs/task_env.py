@@ -1,4 +1,4 @@
-"""A task as evaluation and data generation meet it: reset to a start state, step, stages, dead time, time-out."""
+"""The environment of a task, for evaluation and recording: start states, decisions, stages, dead time, time-out."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROBOMIMIC_ROBOSUITE = 1  # robomimic's EnvType.ROBOSUITE_TYPE
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one decision led to.
+class TimeStep:
+    """The result of one decision.
 
     obs: per key (D,) float32. reward: of this decision. terminated: the task succeeded. truncated: the time is over.
     stages: (S,) bool, completed so far.
@@ -100,7 +100,7 @@ class TaskEnv:
         restore(self._env, start.entry)
         self._stepper.attach()
         self._begin()
-        return self._observe()  # `restore` has sampled; again would shift it
+        return self._observe()  # `restore` has sampled; a second sample would shift it
 
     def begin_at(self, state: np.ndarray, model_xml: str = "", keep_stages: bool = False) -> dict[str, np.ndarray]:
         """Begin an episode at a state (Z,) that other software stored; the first observation, per key (D,) float32.
@@ -132,7 +132,7 @@ class TaskEnv:
         sense(self._env)
         return self._observe()
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray) -> TimeStep:
         """Carry out one action (7,); values beyond [-1, 1] are clipped.
 
         Raises:
@@ -154,7 +154,7 @@ class TaskEnv:
             self._dead = self._dead_steps
         terminated = after == len(self._predicates)
         truncated = not terminated and self._active >= self._limit
-        return Step(self._observe(), self._reward(before, after), terminated, truncated, self.completed())
+        return TimeStep(self._observe(), self._reward(before, after), terminated, truncated, self.completed())
 
     def completed(self) -> np.ndarray:
         """(S,) bool: the stages completed so far."""
@@ -188,7 +188,7 @@ class TaskEnv:
         self._env.reward = lambda action=None: 0.0
 
     def _observe(self) -> dict[str, np.ndarray]:
-        """What robosuite's observables sampled last, joined as its own observations are."""
+        """Per key (D,) float32: the last samples of robosuite's observables, joined as its own observations are."""
         sampled = self._env._observables
         low_dim = {key: sampled[key].obs.astype(np.float32) for key in PROPRIOCEPTION}
         objects = [np.atleast_1d(o.obs) for o in sampled.values() if o.modality == "object" and _is_shown(o)]
@@ -196,8 +196,8 @@ class TaskEnv:
         return low_dim
 
     def _context(self) -> list[float]:
-        """What the simulator does not hold: chain's stage as one of 9 and its dead-time flag; elsewhere the flag alone,
-        and only where there is dead time, so that unpadded robosuite scenes have robomimic's observation."""
+        """The part that the simulator does not hold: chain's stage as one of 9 and its dead-time flag; elsewhere the
+        flag alone, and only with dead time, so that unpadded robosuite scenes have robomimic's observation."""
         flag = [float(self._dead > 0)]
         if self.task.env != "chain":
             return flag if self._dead_steps else []
@@ -206,9 +206,9 @@ class TaskEnv:
     # ------------------------------------------------------------------------------------------------------- the scene
 
     def _bind(self) -> None:
-        """Look the scene's indices up, which a new model may have changed."""
+        """Find the scene's indices, which a new model may have changed."""
         self._scene = Scene(self._env, self._names)
-        self._give_renderers_back(unless_fit_for=self._env.sim.model._model)
+        self._return_renderers(unless_fit_for=self._env.sim.model._model)
 
     def draw_start(self, seed: int) -> StartState:
         """A new start state of the scene: the same for the same seed, in every process."""
@@ -263,28 +263,28 @@ class TaskEnv:
         return {f"{camera}_image": image for camera, image in images.items()}
 
     def pose(self, state: np.ndarray) -> None:
-        """Put positions and velocities (Z,) of `state` into the scene, to be looked at; reset before stepping again."""
+        """Put positions and velocities (Z,) of `state` into the scene, for pictures; reset before the next step."""
         self._env.sim.set_state_from_flattened(state)
 
     def _renderer(self, size: int, look: str) -> OffscreenRenderer:
-        from robo_orl.envs.rendering.renderer import borrow
+        from robo_orl.envs.rendering.renderer import borrow_renderer
 
         model = self._env.sim.model._model
         if (size, look) not in self._renderers:
-            self._renderers[size, look] = borrow(model, size, look)
+            self._renderers[size, look] = borrow_renderer(model, size, look)
         self._renderers[size, look].model = model
         return self._renderers[size, look]
 
-    def _give_renderers_back(self, unless_fit_for: Any = None) -> None:
-        from robo_orl.envs.rendering.renderer import fits, give_back
+    def _return_renderers(self, unless_fit_for: Any = None) -> None:
+        from robo_orl.envs.rendering.renderer import fits, return_renderer
 
         for key, renderer in list(self._renderers.items()):
             if unless_fit_for is None or not fits(renderer, unless_fit_for):
-                give_back(self._renderers.pop(key))
+                return_renderer(self._renderers.pop(key))
 
     def close(self) -> None:
         """Free the simulator; the environment is of no use afterwards."""
-        self._give_renderers_back()
+        self._return_renderers()
         self._env.close()
 
 

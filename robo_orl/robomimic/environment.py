@@ -15,7 +15,7 @@ from robomimic.envs.env_base import EnvBase, EnvType
 
 from robo_orl.config import Loop, TaskConfig
 from robo_orl.envs.start_banks import eval_bank
-from robo_orl.envs.task_env import Step, TaskEnv
+from robo_orl.envs.task_env import TaskEnv, TimeStep
 
 
 class RobomimicEnv(EnvBase):
@@ -27,7 +27,7 @@ class RobomimicEnv(EnvBase):
     def __init__(self, task: TaskConfig, bank: Any = None, loop: Loop = "stock"):
         self._env, self.episode = TaskEnv(task, loop), 0
         self._bank = eval_bank(task) if bank is None else bank
-        self._step: Step | None = None
+        self._step: TimeStep | None = None
         self._obs: dict[str, np.ndarray] = {}
         obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": list(self._env.spec)}})
 

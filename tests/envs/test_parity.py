@@ -112,13 +112,13 @@ def test_environments_of_a_process_share_one_renderer_and_each_sees_its_own_scen
     assert not np.array_equal(*pictures)
     for env, picture in zip(envs * 2, pictures * 2, strict=True):
         np.testing.assert_array_equal(env.render("agentview", SHARED), picture)
-    (shared,) = (renderer for renderer in shared_renderer._lent if renderer.size == SHARED)
+    (shared,) = (renderer for renderer in shared_renderer._borrowed if renderer.size == SHARED)
     envs[0].draw_start(2)
     np.testing.assert_array_equal(envs[0].render("agentview", SHARED), own_picture(envs[0]))
-    assert shared in shared_renderer._lent
+    assert shared in shared_renderer._borrowed
     for env in envs:
         env.close()
-    assert shared not in shared_renderer._lent
+    assert shared not in shared_renderer._borrowed
 
 
 def own_picture(env: TaskEnv) -> np.ndarray:

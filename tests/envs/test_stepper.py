@@ -1,10 +1,13 @@
 """The native loop is robosuite's own, to the last bit. Holds for the versions that the first test names."""
 
+import importlib
 import importlib.metadata
 import logging
+import pickle
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from twins import SCENES, differing, random_actions, simulator, start_alike, twins
@@ -215,7 +218,7 @@ def test_unproven_versions_are_stepped_by_robosuite(monkeypatch, caplog):
 
 def test_a_machine_whose_libraries_round_differently_is_stepped_by_robosuite(monkeypatch, caplog):
     monkeypatch.setattr(stepper, "_differences", {})
-    monkeypatch.setattr(stepper, "difference", lambda env, step: 1e-13)
+    monkeypatch.setattr(stepper, "largest_difference", lambda env, step: 1e-13)
     assert make_stepper(simulator("Lift"), "exact").loop == "stock"
     assert "differs from it by 1.0e-13" in caplog.text
 
@@ -228,8 +231,8 @@ def test_the_comparison_on_this_machine_sees_a_wrong_loop():
     def wrong(action):
         ours._physics(0.999 * action)
 
-    assert stepper.difference(env, ours._physics) == 0
-    assert stepper.difference(env, wrong) > 1e-6
+    assert stepper.largest_difference(env, ours._physics) == 0
+    assert stepper.largest_difference(env, wrong) > 1e-6
     after = snapshot.capture(env)
     assert all(np.array_equal(before[key], after[key]) for key in before)
 
@@ -250,7 +253,7 @@ from robo_orl.envs.native import stepper
 from robo_orl.envs.make_env import env_kwargs, make_simulator
 env = make_simulator("Lift", env_kwargs(20, {})); env.reset()
 env.step(np.zeros(7))  # loads what robosuite itself compiles
-stepper.difference = lambda env, step: step(np.zeros(7)) or 0.0  # the comparison with robosuite's own steps is no start
+stepper.largest_difference = lambda env, step: step(np.zeros(7)) or 0.0  # no comparison
 begun = time.process_time()
 assert stepper.make_stepper(env, "exact").loop == "exact"
 seconds = time.process_time() - begun
@@ -282,6 +285,21 @@ def test_without_any_writable_folder_it_compiles_in_every_process(monkeypatch):
 
     monkeypatch.setattr(osc_loop, "njit", njit)
     assert osc_loop.compiled(len) is len
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"cno_module\nNoName\n."])
+def test_a_cache_that_cannot_be_read_is_made_anew(content, tmp_path, monkeypatch):
+    from robo_orl.envs.native import osc_loop
+
+    (tmp_path / "cached_module.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cached_module", raising=False)
+    double = importlib.import_module("cached_module").double
+    assert osc_loop.compiled(double)(2) == 4
+    (index,) = tmp_path.rglob("*.nbi")
+    index.write_bytes(pickle.dumps(numba.__version__) + content)
+    assert osc_loop.compiled(double)(3) == 6
+    assert osc_loop.compiled(double)(4) == 8
 
 
 def test_the_compiled_loop_holds_no_python_lock():

@@ -1,8 +1,8 @@
-"""Waypoint experts: where the gripper should go next, as a function of the simulator's state alone.
+"""Waypoint experts: the gripper's next place, as a function of the simulator's state alone.
 
 Nothing is remembered between two calls, so an expert recovers from whatever happened: a missed grasp, a dropped object,
-an object that was knocked away. A job says which object is next and where it belongs (jobs.py, one function a scene);
-`waypoint` says how to get it there; `steer` turns that into an action.
+an object that was knocked away. A pick-and-place names the next object, its grasp and its goal (targets.py, one
+function a scene); `waypoint` leads the gripper there; `steer` turns that into an action.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOVER = 0.07  # metres above the grasp from which the gripper comes down
 
 
 @dataclass(frozen=True)
-class Job:
+class PickAndPlace:
     """One object to be moved.
 
     index: of the object. grasp: (3,) where the grip site takes it. axes: headings of the fingers that fit, radians.
@@ -45,28 +45,28 @@ class Job:
     delivered: bool = False
 
 
-JobOf = Callable[[Scene], Job | None]  # None: nothing is left to be done
+TargetOf = Callable[[Scene], PickAndPlace | None]  # None: nothing is left to be done
 
 
 @dataclass(frozen=True)
 class Waypoint:
-    """Where to go: (3,) metres, radians to turn about the vertical, the gripper's command."""
+    """The gripper's next place: (3,) metres, radians to turn about the vertical, the gripper's command."""
 
     position: np.ndarray
     turn: float
     gripper: float
 
 
-def waypoint(scene: Scene, job: Job) -> Waypoint:
-    """The next waypoint of a pick-and-place job."""
-    if job.delivered:
+def waypoint(scene: Scene, pick: PickAndPlace) -> Waypoint:
+    """The next waypoint of a pick-and-place."""
+    if pick.delivered:
         return _let_go(scene)
-    return _carry(scene, job) if holds(scene, job) else _reach(scene, job)
+    return _carry(scene, pick) if holds(scene, pick) else _reach(scene, pick)
 
 
-def holds(scene: Scene, job: Job) -> bool:
+def holds(scene: Scene, pick: PickAndPlace) -> bool:
     """Whether the object is between the pads: both touch it, no wider apart than it is."""
-    return bool(scene.held()[job.index]) and gap(scene) < HOLDING_GAP * job.width
+    return bool(scene.held()[pick.index]) and gap(scene) < HOLDING_GAP * pick.width
 
 
 def _let_go(scene: Scene) -> Waypoint:
@@ -77,32 +77,32 @@ def _let_go(scene: Scene) -> Waypoint:
     return Waypoint(grip, 0.0, OPEN)
 
 
-def _reach(scene: Scene, job: Job) -> Waypoint:
+def _reach(scene: Scene, pick: PickAndPlace) -> Waypoint:
     """Above the object with open fingers, straight down, close."""
-    grip, above = scene.grip_position, job.grasp + [0, 0, HOVER]
-    turn = turn_to(scene, nearest_axis(job.axes))
-    offset, height = np.linalg.norm(job.grasp[:2] - grip[:2]), grip[2] - job.grasp[2]
+    grip, above = scene.grip_position, pick.grasp + [0, 0, HOVER]
+    turn = turn_to(scene, nearest_axis(pick.axes))
+    offset, height = np.linalg.norm(pick.grasp[:2] - grip[:2]), grip[2] - pick.grasp[2]
     turned = abs(turn) < 0.12 + 2.0 * max(height, 0.0)
-    empty = gap(scene) < CLOSED_GAP * job.width
+    empty = gap(scene) < CLOSED_GAP * pick.width
     if offset > NEAR + 0.25 * max(height, 0.0) or not turned or empty:
         rising = height < HOVER - 0.02
         return Waypoint(np.array([*(grip if rising else above)[:2], above[2]]), turn, OPEN)
     if height > LOW:
         open_enough = gap(scene) > WIDE_GAP * WIDEST or height < HOVER - 0.03
-        return Waypoint(job.grasp if open_enough else above, turn, OPEN)
-    return Waypoint(job.grasp, turn, CLOSE)
+        return Waypoint(pick.grasp if open_enough else above, turn, OPEN)
+    return Waypoint(pick.grasp, turn, CLOSE)
 
 
-def _carry(scene: Scene, job: Job) -> Waypoint:
+def _carry(scene: Scene, pick: PickAndPlace) -> Waypoint:
     """Up, across, down, open; the object, not the gripper, is led to the goal."""
-    grip, position = scene.grip_position, scene.position(job.index)
-    shift = job.goal - position
-    turn = _turn_of_held(scene, job) if job.headings else 0.0
-    far = np.linalg.norm(shift[:2]) > job.tolerance + 0.1 * max(-shift[2], 0.0)
+    grip, position = scene.grip_position, scene.position(pick.index)
+    shift = pick.goal - position
+    turn = _turn_of_held(scene, pick) if pick.headings else 0.0
+    far = np.linalg.norm(shift[:2]) > pick.tolerance + 0.1 * max(-shift[2], 0.0)
     if far or abs(turn) > 0.05:
-        rising = position[2] < job.height - 0.03
+        rising = position[2] < pick.height - 0.03
         across = np.zeros(2) if rising else shift[:2]
-        return Waypoint(grip + [*across, job.height - position[2]], 0.0 if rising else turn, CLOSE)
+        return Waypoint(grip + [*across, pick.height - position[2]], 0.0 if rising else turn, CLOSE)
     return Waypoint(grip + shift, turn, OPEN if -shift[2] < 0.006 else CLOSE)
 
 
@@ -130,10 +130,10 @@ def nearest_axis(axes: tuple[float, ...]) -> float:
     return min(axes, key=lambda axis: abs(_wrap(axis - REST, np.pi)))
 
 
-def _turn_of_held(scene: Scene, job: Job) -> float:
+def _turn_of_held(scene: Scene, pick: PickAndPlace) -> float:
     """Radians to one of the headings of the held object: the one that leaves the wrist least twisted."""
-    yaw, fingers = scene.yaw(job.index), _heading(scene.finger_vector)
-    turns = [_wrap(heading - yaw, 2 * np.pi) for heading in job.headings]
+    yaw, fingers = scene.yaw(pick.index), _heading(scene.finger_vector)
+    turns = [_wrap(heading - yaw, 2 * np.pi) for heading in pick.headings]
     return min(turns, key=lambda turn: abs(_wrap(fingers + turn - REST, 2 * np.pi)) + 0.1 * abs(turn))
 
 

@@ -1,4 +1,4 @@
-"""Operators: an expert with a style. What a person at the controls adds to the right waypoint, good or bad.
+"""Operators: an expert with a style, good or bad, as a person at the controls has one.
 
 Noise averages out when many demonstrations are cloned; the faults here do not: an operator misses to the same side,
 lets go too early, wanders, waits, puts the object in the wrong place, gives up. Whoever gives up draws the arm back and
@@ -15,14 +15,14 @@ from robo_orl.envs.demonstrators.experts import (
     CLOSE,
     HOVER,
     OPEN,
-    Job,
+    PickAndPlace,
     Waypoint,
     holds,
     nearest_axis,
     steer,
     waypoint,
 )
-from robo_orl.envs.demonstrators.targets import JOBS
+from robo_orl.envs.demonstrators.targets import TARGETS
 from robo_orl.envs.task_env import TaskEnv
 
 PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back towards the base and up, out of the way
@@ -30,7 +30,7 @@ PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back t
 
 @dataclass(frozen=True)
 class OperatorStyle:
-    """How an operator works. Probabilities are per attempt: one reach for an object, or one carry of it.
+    """The habits of an operator. Probabilities are per attempt: one reach for an object, or one carry of it.
 
     speed: of the fastest motion. noise: standard deviation of the arm's actions (1 = 5 cm or 0.5 rad per decision).
     detour: goes by way of a point 6 to 12 cm aside. miss: reaches `miss_offset` metres beside the object, closes,
@@ -55,7 +55,7 @@ class OperatorStyle:
 
 @dataclass
 class Attempt:
-    """What this reach or carry will be like. Times are in decisions, distances in metres."""
+    """The plan of one reach or carry. Times are in decisions, distances in metres."""
 
     carrying: bool
     missing: bool = False
@@ -83,19 +83,19 @@ class Operator:
         scene = env.scene
         if self._park is None:
             self._park = scene.grip_position + PARK
-        job = JOBS[env.task.env](scene)
-        if job is None or env.dead:
+        pick = TARGETS[env.task.env](scene)
+        if pick is None or env.dead:
             return np.zeros(7)
-        if job.index != self._object:
-            self._begin_object(job)
+        if pick.index != self._object:
+            self._begin_object(pick)
         self._age += 1
         if self._leaving < 0 and self._age == self._stop_at:
             self._give_up()
         if self._leaving == 0:
             return None
         self._leaving -= self._leaving > 0
-        style = self._style(job.index)
-        target = Waypoint(self._park, 0.0, OPEN) if self._leaving > 0 else self._intend(env, job, style)
+        style = self._style(pick.index)
+        target = Waypoint(self._park, 0.0, OPEN) if self._leaving > 0 else self._next_waypoint(env, pick, style)
         if target is None:
             return np.zeros(7)
         action = steer(scene, target, style.speed)
@@ -116,17 +116,17 @@ class Operator:
     def _chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
-    def _begin_object(self, job: Job) -> None:
-        style, self._object, self._age = self._style(job.index), job.index, 0
+    def _begin_object(self, pick: PickAndPlace) -> None:
+        style, self._object, self._age = self._style(pick.index), pick.index, 0
         self._stop_at = self._decisions(0.5, 4.0) if self._chance(style.give_up) else -1
         self._misplacing = None
         if self._chance(style.misplace):
             self._misplacing = np.array([self.rng.uniform(-0.05, 0.05), self.rng.uniform(-0.24, -0.18), 0.0])
-        self._attempt = self._plan(job, carrying=False)
+        self._attempt = self._plan(pick, carrying=False)
 
-    def _plan(self, job: Job, carrying: bool) -> Attempt:
-        """Decide how the next reach or carry goes."""
-        style, attempt = self._style(job.index), Attempt(carrying)
+    def _plan(self, pick: PickAndPlace, carrying: bool) -> Attempt:
+        """The plan of the next reach or carry."""
+        style, attempt = self._style(pick.index), Attempt(carrying)
         if self._chance(style.pause):
             attempt.pause_at, attempt.pause_for = self._decisions(0.1, 1.0), self._decisions(0.3, 1.5)
         if self._chance(style.detour):
@@ -139,38 +139,38 @@ class Operator:
         attempt.missing = not carrying and self._chance(style.miss)
         return attempt
 
-    def _intend(self, env: TaskEnv, job: Job, style: OperatorStyle) -> Waypoint | None:
-        """The waypoint that this operator heads for; None: stand still."""
+    def _next_waypoint(self, env: TaskEnv, pick: PickAndPlace, style: OperatorStyle) -> Waypoint | None:
+        """The waypoint of this operator; None: stand still."""
         scene = env.scene
         if self._releasing > 0:
             self._releasing -= 1
             return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
-        carrying = holds(scene, job)
+        carrying = holds(scene, pick)
         if carrying != self._attempt.carrying:
-            self._attempt = self._plan(job, carrying)
+            self._attempt = self._plan(pick, carrying)
         attempt = self._attempt
         attempt.age += 1
         if attempt.pause_at <= attempt.age < attempt.pause_at + attempt.pause_for:
             return None
         if carrying:
-            return self._carry(env, job)
-        return self._miss(env, job, style) if attempt.missing else self._by_way(env, waypoint(scene, job))
+            return self._carry(env, pick)
+        return self._miss(env, pick, style) if attempt.missing else self._with_detour(env, waypoint(scene, pick))
 
-    def _carry(self, env: TaskEnv, job: Job) -> Waypoint:
+    def _carry(self, env: TaskEnv, pick: PickAndPlace) -> Waypoint:
         scene, attempt = env.scene, self._attempt
-        position = scene.position(job.index)
-        if self._misplacing is not None and not job.delivered:
-            job = replace(job, goal=job.goal + self._misplacing)
-            if np.linalg.norm((job.goal - position)[:2]) < 0.03:
+        position = scene.position(pick.index)
+        if self._misplacing is not None and not pick.delivered:
+            pick = replace(pick, goal=pick.goal + self._misplacing)
+            if np.linalg.norm((pick.goal - position)[:2]) < 0.03:
                 self._give_up()
-        target = waypoint(scene, job)
-        lifted = position[2] > job.height - 0.06
-        if lifted and np.linalg.norm(job.goal - position) < attempt.let_go_at:
+        target = waypoint(scene, pick)
+        lifted = position[2] > pick.height - 0.06
+        if lifted and np.linalg.norm(pick.goal - position) < attempt.let_go_at:
             attempt.let_go_at, self._releasing = 0.0, self._decisions(0.5, 0.7)
             return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
-        return self._by_way(env, target)
+        return self._with_detour(env, target)
 
-    def _by_way(self, env: TaskEnv, target: Waypoint) -> Waypoint:
+    def _with_detour(self, env: TaskEnv, target: Waypoint) -> Waypoint:
         """A detour while there is time for it: a point beside the straight way, at the same height."""
         attempt = self._attempt
         far = np.linalg.norm((target.position - env.scene.grip_position)[:2]) > 0.03
@@ -179,12 +179,12 @@ class Operator:
             return target
         return replace(target, position=target.position + attempt.via)
 
-    def _miss(self, env: TaskEnv, job: Job, style: OperatorStyle) -> Waypoint:
+    def _miss(self, env: TaskEnv, pick: PickAndPlace, style: OperatorStyle) -> Waypoint:
         """Reach beside the object, where the fingers pass it; close on nothing; rise; then try again."""
         scene, attempt = env.scene, self._attempt
-        axis = nearest_axis(job.axes)
+        axis = nearest_axis(pick.axes)
         side = style.miss_offset * np.array([np.sin(axis), -np.cos(axis), 0.0])
-        aimed = replace(job, grasp=job.grasp + side, delivered=False, width=0.0)
+        aimed = replace(pick, grasp=pick.grasp + side, delivered=False, width=0.0)
         target = waypoint(scene, aimed)
         if target.gripper == CLOSE or attempt.closed_for:
             attempt.closed_for += 1
@@ -192,5 +192,5 @@ class Operator:
         if attempt.closed_for > 0.6 * self.hz:
             target = replace(target, position=aimed.grasp + [0, 0, HOVER])
         if attempt.closed_for > 1.1 * self.hz:
-            self._attempt = self._plan(job, carrying=False)
+            self._attempt = self._plan(pick, carrying=False)
         return target

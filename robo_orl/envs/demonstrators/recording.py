@@ -1,4 +1,4 @@
-"""One planned episode, carried out and written down."""
+"""Recording: one planned episode, carried out and kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robo_orl.base.episode import Episode
 from robo_orl.config import View
 from robo_orl.envs.demonstrators.operators import Operator, OperatorStyle
 from robo_orl.envs.start_states import StartState
-from robo_orl.envs.task_env import Step, TaskEnv
+from robo_orl.envs.task_env import TaskEnv, TimeStep
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def record(env: TaskEnv, start: StartState, plan: EpisodePlan, view: View | None
         action = operator.act(env)
         if action is None:
             break
-        action = action.astype(np.float32)  # what is written down is what was done
+        action = action.astype(np.float32)  # the action that is stored is the one that was carried out
         states.append(env.state())
         steps.append(env.step(action))
         actions.append(action)
@@ -65,7 +65,7 @@ def _episode(
     observations: list[dict[str, np.ndarray]],
     states: list[np.ndarray],
     actions: list[np.ndarray],
-    steps: list[Step],
+    steps: list[TimeStep],
 ) -> Episode:
     stacked = {key: np.stack([obs[key] for obs in observations]) for key in env.spec}  # (T + 1, D)
     return Episode(

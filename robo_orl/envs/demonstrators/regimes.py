@@ -1,4 +1,4 @@
-"""Regimes: who records what. A plan says which operator works on which start; the same plan item, the same episode.
+"""Regimes: the operators of a data set. A plan says who works on which start; equal items give equal episodes.
 
 The names are those of robomimic (Mandlekar et al. 2021: ph, mh, mg, paired) and OGBench (Park et al. 2024: stitch).
 """
@@ -86,7 +86,7 @@ REGIMES: dict[str, Casting] = {"ph": _ph, "mh": _mh, "mg": _mg, "stitch": _stitc
 
 
 def plan(task: TaskConfig, regime: str, episodes: int, seed: int = 0) -> list[EpisodePlan]:
-    """Who records what: item i depends on (scene, regime, seed, i) alone, so that a longer plan begins the same.
+    """The episodes of a data set: item i depends on (scene, regime, seed, i) alone; a longer plan begins the same.
 
     Raises:
         UsageError: a regime that does not exist, or fewer than one episode.

@@ -5,7 +5,7 @@ to eight times the physics itself. `advance` is the same sequence of operations,
 that its results are bit-equal; with `exact=False` it replaces LAPACK's inverses by Cholesky factorisations, which are
 faster and equal up to rounding.
 
-Shape letters: R arms, n joints of an arm, V degrees of freedom of the scene, U actuators.
+Shape letters: R arms, n joints of an arm, V degrees of freedom of the scene, U actuators, G gripper actuators.
 
 The compiled code is cached on disk (beside this file, or in the user's cache folder where that is read-only), keyed by
 this file and numba's version. robosuite's functions are compiled into it: PROVEN therefore stands in this file, so that
@@ -40,7 +40,7 @@ mj_full_mass = types.ExternalFunction("mj_fullM", types.void(_pointer, _pointer,
 mj_jac_site = types.ExternalFunction("mj_jacSite", types.void(_pointer, _pointer, _pointer, _pointer, types.int32))
 
 
-class Scene(NamedTuple):
+class EngineMemory(NamedTuple):
     """The engine's own memory: addresses of mjModel and mjData, and views of mjData."""
 
     model: int
@@ -58,7 +58,7 @@ class Scene(NamedTuple):
 
 
 class Arms(NamedTuple):
-    """Where each arm lives in the scene, and what its controller saw last (the controllers' own arrays are views)."""
+    """The indices of each arm, and the last readings of its controller (the controllers' own arrays are views)."""
 
     qpos_index: np.ndarray  # (R, n) int64
     qvel_index: np.ndarray  # (R, n) int64
@@ -77,7 +77,7 @@ class Arms(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What one control step asks for."""
+    """The goals, gains and limits of one control step."""
 
     goal_pos: np.ndarray  # (R, 3) in the frame of the base
     goal_mat: np.ndarray  # (R, 3, 3) in the frame of the base
@@ -97,41 +97,51 @@ class Command(NamedTuple):
 def compiled(function: Callable) -> Callable:
     """numba's njit without the GIL, cached on disk wherever a folder is writable."""
     try:
-        return njit(function, nogil=True, cache=True)
+        dispatcher = njit(function, nogil=True, cache=True)
     except RuntimeError:  # no writable folder at all: compile once per process
         return njit(function, nogil=True)
+    try:
+        dispatcher._cache._cache_file._load_index()
+    except (
+        Exception
+    ):  # damaged, or of a version whose types have other names; numba itself would fail at the first call
+        try:
+            dispatcher._cache.flush()
+        except OSError:
+            return njit(function, nogil=True)
+    return dispatcher
 
 
 @compiled
-def _look(scene: Scene, arms: Arms, r: int) -> None:
+def _update_arm(engine: EngineMemory, arms: Arms, r: int) -> None:
     """Controller.update of arm r: pose, velocity, Jacobian, joints and mass matrix after mj_step1."""
     site, n = arms.site[r, 0], arms.qvel_index.shape[1]
-    mj_jac_site(scene.model, scene.data, scene.jac_pos.ctypes.data, scene.jac_ori.ctypes.data, np.int32(site))
-    mj_full_mass(scene.model, scene.full_mass.ctypes.data, scene.mass.ctypes.data)
-    arms.ref_pos[r] = scene.site_pos[site]
-    arms.ref_mat[r] = scene.site_mat[site].reshape(3, 3)
-    arms.ref_pos_vel[r] = np.dot(scene.jac_pos, scene.qvel)
-    arms.ref_ori_vel[r] = np.dot(scene.jac_ori, scene.qvel)
+    mj_jac_site(engine.model, engine.data, engine.jac_pos.ctypes.data, engine.jac_ori.ctypes.data, np.int32(site))
+    mj_full_mass(engine.model, engine.full_mass.ctypes.data, engine.mass.ctypes.data)
+    arms.ref_pos[r] = engine.site_pos[site]
+    arms.ref_mat[r] = engine.site_mat[site].reshape(3, 3)
+    arms.ref_pos_vel[r] = np.dot(engine.jac_pos, engine.qvel)
+    arms.ref_ori_vel[r] = np.dot(engine.jac_ori, engine.qvel)
     for j in range(n):
         dof = arms.qvel_index[r, j]
-        arms.joint_pos[r, j] = scene.qpos[arms.qpos_index[r, j]]
-        arms.joint_vel[r, j] = scene.qvel[dof]
+        arms.joint_pos[r, j] = engine.qpos[arms.qpos_index[r, j]]
+        arms.joint_vel[r, j] = engine.qvel[dof]
         for i in range(3):
-            arms.jac_pos[r, i, j] = arms.jac[r, i, j] = scene.jac_pos[i, dof]
-            arms.jac_ori[r, i, j] = arms.jac[r, i + 3, j] = scene.jac_ori[i, dof]
+            arms.jac_pos[r, i, j] = arms.jac[r, i, j] = engine.jac_pos[i, dof]
+            arms.jac_ori[r, i, j] = arms.jac[r, i + 3, j] = engine.jac_ori[i, dof]
         for i in range(n):
-            arms.mass[r, j, i] = scene.full_mass[arms.qvel_index[r, i], dof]
+            arms.mass[r, j, i] = engine.full_mass[arms.qvel_index[r, i], dof]
 
 
 @compiled
-def _spring(scene: Scene, arms: Arms, command: Command, r: int) -> tuple[np.ndarray, np.ndarray]:
+def _desired_wrench(engine: EngineMemory, arms: Arms, command: Command, r: int) -> tuple[np.ndarray, np.ndarray]:
     """The desired force (3,) and torque (3,): kp * error + kd * velocity error, relative to the base."""
     base = arms.site[r, 1]
-    mj_jac_site(scene.model, scene.data, scene.jac_pos.ctypes.data, scene.jac_ori.ctypes.data, np.int32(base))
-    base_pos_vel = np.dot(scene.jac_pos, scene.qvel)
-    base_ori_vel = np.dot(scene.jac_ori, scene.qvel)
-    base_mat = np.ascontiguousarray(scene.site_mat[base]).reshape(3, 3)
-    goal_pos = scene.site_pos[base] + np.dot(base_mat, command.goal_pos[r])
+    mj_jac_site(engine.model, engine.data, engine.jac_pos.ctypes.data, engine.jac_ori.ctypes.data, np.int32(base))
+    base_pos_vel = np.dot(engine.jac_pos, engine.qvel)
+    base_ori_vel = np.dot(engine.jac_ori, engine.qvel)
+    base_mat = np.ascontiguousarray(engine.site_mat[base]).reshape(3, 3)
+    goal_pos = engine.site_pos[base] + np.dot(base_mat, command.goal_pos[r])
     goal_mat = np.dot(base_mat, command.goal_mat[r])
     ori_error = orientation_error(goal_mat, arms.ref_mat[r])
     kp, kd = command.kp[r], command.kd[r]
@@ -237,35 +247,35 @@ def _clip(value: float, low: float, high: float) -> float:
 
 
 @compiled
-def begin(scene: Scene, arms: Arms, fresh: np.ndarray) -> None:
-    """The first half of a control step's first substep: mj_step1, then a look by every arm r with fresh[r]."""
-    mj_step1(scene.model, scene.data)
+def begin(engine: EngineMemory, arms: Arms, fresh: np.ndarray) -> None:
+    """The first half of a control step's first substep: mj_step1, then the update of every arm r with fresh[r]."""
+    mj_step1(engine.model, engine.data)
     for r in range(arms.site.shape[0]):
         if fresh[r]:
-            _look(scene, arms, r)
+            _update_arm(engine, arms, r)
 
 
 @compiled
-def advance(scene: Scene, arms: Arms, command: Command, substeps: int, begun: bool, exact: bool) -> None:
+def advance(engine: EngineMemory, arms: Arms, command: Command, substeps: int, begun: bool, exact: bool) -> None:
     """Run `substeps` whole substeps; `begun` says that `begin` did the first half of the first one.
 
     Raises numpy.linalg.LinAlgError where stock does: non-finite or singular matrices.
     """
     for substep in range(substeps):
         if substep > 0 or not begun:
-            mj_step1(scene.model, scene.data)
+            mj_step1(engine.model, engine.data)
             for r in range(arms.site.shape[0]):
-                _look(scene, arms, r)
+                _update_arm(engine, arms, r)
         for r in range(arms.site.shape[0]):
-            force, torque = _spring(scene, arms, command, r)
-            bias = scene.bias[arms.qvel_index[r]]
+            force, torque = _desired_wrench(engine, arms, command, r)
+            bias = engine.bias[arms.qvel_index[r]]
             if exact:
                 torques = _exact_torques(arms, r, force, torque, bias, command.rest[r])
             else:
                 torques = _fast_torques(arms, r, force, torque, bias, command.rest[r])
             for j in range(torques.shape[0]):
-                scene.ctrl[arms.actuator[r, j]] = _clip(torques[j], command.low[r, j], command.high[r, j])
+                engine.ctrl[arms.actuator[r, j]] = _clip(torques[j], command.low[r, j], command.high[r, j])
         for g in range(command.gripper.shape[0]):
             grip = command.gripper_centre[g] + command.gripper_reach[g] * command.gripper_goal[g]
-            scene.ctrl[command.gripper[g]] = _clip(grip, command.gripper_low[g], command.gripper_high[g])
-        mj_step2(scene.model, scene.data)
+            engine.ctrl[command.gripper[g]] = _clip(grip, command.gripper_low[g], command.gripper_high[g])
+        mj_step2(engine.model, engine.data)

@@ -1,4 +1,4 @@
-"""What the native substep loop assumes about a robosuite environment, each assumption with the sentence to log."""
+"""The assumptions of the native substep loop about a robosuite environment, each with the sentence to log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import numpy as np
 from robo_orl.envs.snapshot import capture, restore
 
 
-def obstacle(env: Any) -> str | None:
+def unmet_requirement(env: Any) -> str | None:
     """The first assumption that does not hold, as a clause, or None where the native loop may step `env`."""
-    for found in (_versions(), *_environment(env), *_robots(env), *_observables(env)):
-        if found:
-            return found
-    return None
+    clauses = (_versions(), *_environment(env), *_robots(env), *_observables(env))
+    return next((clause for clause in clauses if clause), None)
 
 
 @cache
@@ -110,7 +108,7 @@ STEPS = 3  # control steps, from the first, stale one on
 TOLERANCE = {"exact": 0.0, "fast": 1e-6}  # largest difference of positions, velocities and controls
 
 
-def difference(env: Any, native_step: Callable[[np.ndarray], None]) -> float:
+def largest_difference(env: Any, native_step: Callable[[np.ndarray], None]) -> float:
     """The largest difference of qpos, qvel and ctrl over a few control steps both ways; `env` is left as it was."""
     entry = capture(env)
     buffers = [{k: copy.deepcopy(v) for k, v in vars(r).items() if k.startswith("recent_")} for r in env.robots]
@@ -125,11 +123,11 @@ def difference(env: Any, native_step: Callable[[np.ndarray], None]) -> float:
 
 def _trajectory(env: Any, entry: dict, actions: np.ndarray, step: Callable[[np.ndarray], None]) -> np.ndarray:
     restore(env, entry)
-    data, seen = env.sim.data, []
+    data, visited = env.sim.data, []
     for action in actions:
         step(action)
-        seen.append(np.concatenate((data.qpos, data.qvel, data.ctrl)))
-    return np.array(seen)
+        visited.append(np.concatenate((data.qpos, data.qvel, data.ctrl)))
+    return np.array(visited)
 
 
 def _stock_step(env: Any, action: np.ndarray) -> None:

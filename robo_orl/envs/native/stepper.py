@@ -18,7 +18,7 @@ import numpy as np
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import LOOPS, Loop
-from robo_orl.envs.native.requirements import TOLERANCE, difference, obstacle
+from robo_orl.envs.native.requirements import TOLERANCE, largest_difference, unmet_requirement
 
 log = logging.getLogger(__name__)
 _differences: dict[tuple[type, str], float] = {}  # (kind of environment, loop) -> difference to stock on this machine
@@ -41,37 +41,37 @@ class Stepper:
     """Steps one environment. `loop` names what is really in use: `stock` where an assumption does not hold."""
 
     def __init__(self, env: Any, loop: Loop):
-        self.env, self.wanted = env, loop
+        self.env, self.requested = env, loop
         self.loop: Loop = loop
-        self._said: str | None = None
+        self._logged: str | None = None
         self._composites: list[Any] = []
         self.attach()
 
     def attach(self) -> None:
-        """Take hold of the environment's present simulation; cheap when it is the one already held.
+        """Attach to the environment's present simulation; cheap when it is attached already.
 
         A robosuite reset makes new controllers. `step` notices that by itself; calling this after a reset only moves
         the work there.
         """
-        if self.wanted == "stock" or self._holds():
+        if self.requested == "stock" or self._is_attached():
             return
         self._composites = [robot.composite_controller for robot in self.env.robots]
-        self.loop = self.wanted
-        reason = obstacle(self.env)
+        self.loop = self.requested
+        reason = unmet_requirement(self.env)
         if reason is None:
             self._bind()
             reason = self._disagreement()
         if reason is not None:
             self.loop = "stock"
-            if reason != self._said:
+            if reason != self._logged:
                 log.warning("Stepping with robosuite's own loop: %s", reason)
-        self._said = reason
+        self._logged = reason
 
     def _disagreement(self) -> str | None:
         """Compare the loop with robosuite's own, once per process and kind of environment."""
         key = (type(self.env), self.loop)
         if key not in _differences:
-            _differences[key] = difference(self.env, self._physics)
+            _differences[key] = largest_difference(self.env, self._physics)
         if _differences[key] <= TOLERANCE[self.loop]:
             return None
         return f"on this machine the {self.loop} loop differs from it by {_differences[key]:.1e}"
@@ -80,10 +80,10 @@ class Stepper:
         """One control step without observations and reward."""
         self._begin()
         self._set_goals(action)
-        self._native.advance(self._scene, self._state, self._command, self._substeps, True, self.loop == "exact")
-        self._show()
+        self._native.advance(self._engine, self._state, self._command, self._substeps, True, self.loop == "exact")
+        self._sync_controllers()
 
-    def _holds(self) -> bool:
+    def _is_attached(self) -> bool:
         robots = self.env.robots
         return len(robots) == len(self._composites) and all(
             robot.composite_controller is held for robot, held in zip(robots, self._composites, strict=True)
@@ -122,38 +122,37 @@ class Stepper:
         env.cur_time += env.control_timestep
         return env._post_action(action)
 
-    # ------------------------------------------------------------------------------------------------------ taking hold
+    # -------------------------------------------------------------------------------------------------------- attaching
 
     def _bind(self) -> None:
-        """Make the controllers' arrays views of the native loop's, so that both always show the same numbers."""
-        from robo_orl.envs.native import osc_goal, osc_loop
-        from robo_orl.envs.native import sensor_clock as sampling
+        """Make the controllers' arrays views of the native loop's, so that both hold the same numbers."""
+        from robo_orl.envs.native import controllers, osc_loop, sensor_clock
 
         env, sim = self.env, self.env.sim
-        self._native, self._set_goal, self._pass_quietly = osc_loop, osc_goal.set_goal, sampling.pass_quietly
+        self._native, self._set_goal, self._skip_unsampled = osc_loop, controllers.set_goal, sensor_clock.skip_unsampled
         self._arms = [(robot, arm, robot.part_controllers[arm]) for robot in env.robots for arm in robot.arms]
         self._controllers = [controller for _, _, controller in self._arms]
-        slices = _action_slices(env)
+        slices = controllers.action_slices(env)
         self._arm_slices = [slices[robot, arm] for robot, arm, _ in self._arms]
         self._grippers = [
             (robot.gripper[arm], robot.part_controllers[name], slices[robot, name])
-            for robot, arm, name in _grippers(self._arms)
+            for robot, arm, name in controllers.grippers(self._arms)
         ]
-        self._scene = _scene(osc_loop, sim)
-        self._state = _arm_state(osc_loop, sim, self._arms)
+        self._engine = controllers.engine_memory(sim)
+        self._state = controllers.arm_state(sim, self._arms)
         for r, controller in enumerate(self._controllers):
             for ours, theirs in VIEWS.items():
                 view = getattr(self._state, ours)[r]
                 view[:] = getattr(controller, theirs)
                 setattr(controller, theirs, view)
-        self._command = _command(osc_loop, sim, self._arms)
+        self._command = controllers.command_of(sim, self._arms)
         self._fresh = np.ones(len(self._controllers), dtype=np.bool_)
         self._substeps = int(env.control_timestep / env.model_timestep)
 
     # --------------------------------------------------------------------------------------------------------- one step
 
     def _begin(self) -> None:
-        """mj_step1, and a look by each controller that stock would update; after a reset that look is a stale one."""
+        """mj_step1, and the update of each controller that stock would update; after a reset its readings are stale."""
         for r, controller in enumerate(self._controllers):
             self._fresh[r] = controller.new_update
             if not controller.new_update:
@@ -161,21 +160,21 @@ class Stepper:
                 self._state.joint_pos[r] = controller.joint_pos
                 self._state.joint_vel[r] = controller.joint_vel
             controller.new_update = False
-        self._native.begin(self._scene, self._state, self._fresh)
+        self._native.begin(self._engine, self._state, self._fresh)
 
     def _set_goals(self, action: np.ndarray) -> None:
-        """Goals from what `begin` saw, and robosuite's own gripper code; gathers what the substeps need."""
-        scene, command = self._scene, self._command
+        """Goals from the readings of `begin`, and robosuite's own gripper code; gathers what the substeps need."""
+        engine, command = self._engine, self._command
         for r, (controller, (start, stop)) in enumerate(zip(self._controllers, self._arm_slices, strict=True)):
             base = self._state.site[r, 1]
-            base_pos, base_mat = scene.site_pos[base].copy(), scene.site_mat[base].reshape(3, 3).copy()
+            base_pos, base_mat = engine.site_pos[base].copy(), engine.site_mat[base].reshape(3, 3).copy()
             self._set_goal(controller, action[start:stop], base_pos, base_mat)
             command.goal_pos[r], command.goal_mat[r] = controller.goal_pos, controller.goal_ori
             command.kp[r], command.kd[r] = controller.kp, controller.kd
             command.rest[r] = controller.initial_joint
         filled = 0
         for gripper, controller, (start, stop) in self._grippers:
-            controller.new_update = False  # its look at joints and masses is used by nothing
+            controller.new_update = False  # nothing uses its readings of joints and masses
             controller.set_goal(gripper.format_action(action[start:stop]))
             command.gripper_goal[filled : filled + controller.control_dim] = controller.goal_qvel
             controller.new_update = True
@@ -186,77 +185,20 @@ class Stepper:
         env, done = self.env, 0
         enabled = [o for o in env._observables.values() if o.is_enabled()]
         while done < self._substeps:
-            quiet = self._pass_quietly(enabled, env.model_timestep, self._substeps - done)
-            samples = done + quiet < self._substeps
-            count = quiet + samples
+            skipped = self._skip_unsampled(enabled, env.model_timestep, self._substeps - done)
+            samples = done + skipped < self._substeps
+            count = skipped + samples
             exact = self.loop == "exact"
-            self._native.advance(self._scene, self._state, self._command, count, done == 0, exact)
+            self._native.advance(self._engine, self._state, self._command, count, done == 0, exact)
             if samples:
                 for observable in enabled:
                     observable.update(timestep=env.model_timestep, obs_cache=env._obs_cache)
             done += count
-        self._show()
+        self._sync_controllers()
 
-    def _show(self) -> None:
-        """Leave the controllers as stock leaves them: with what they saw last, to be looked at anew."""
+    def _sync_controllers(self) -> None:
+        """Leave the controllers as stock leaves them: with their last readings, to be updated before the next use."""
         for r, controller in enumerate(self._controllers):
             controller.mass_matrix = self._state.mass[r].T
             controller.joint_pos, controller.joint_vel = self._state.joint_pos[r], self._state.joint_vel[r]
             controller.new_update = True
-
-
-# ----------------------------------------------------------------------------------------------------- gathering arrays
-
-
-def _scene(native: Any, sim: Any) -> Any:
-    data, dofs = sim.data._data, sim.model.nv
-    return native.Scene(
-        sim.model._model._address, data._address, data.qpos, data.qvel, data.qM, data.qfrc_bias, data.ctrl,
-        data.site_xpos, data.site_xmat, np.zeros((3, dofs)), np.zeros((3, dofs)), np.zeros((dofs, dofs)),
-    )  # fmt: skip
-
-
-def _arm_state(native: Any, sim: Any, arms: list[tuple]) -> Any:
-    controllers = [controller for _, _, controller in arms]
-    count, joints = len(controllers), controllers[0].joint_dim
-    names = [(c.ref_name, f"{c.naming_prefix}{c.part_name}_center") for c in controllers]
-    sites = [[sim.model.site_name2id(name) for name in pair] for pair in names]
-    actuators = [robot._ref_actuators_indexes_dict[arm] for robot, arm, _ in arms]
-    return native.Arms(
-        *(np.array(i, dtype=np.int64) for i in (
-            [c.qpos_index for c in controllers], [c.qvel_index for c in controllers], actuators, sites)),
-        *(np.zeros((count, *shape)) for shape in (
-            (3,), (3, 3), (3,), (3,), (3, joints), (3, joints), (6, joints), (joints, joints), (joints,), (joints,))),
-    )  # fmt: skip
-
-
-def _command(native: Any, sim: Any, arms: list[tuple]) -> Any:
-    count, joints = len(arms), arms[0][2].joint_dim
-    limits = sim.model.actuator_ctrlrange[[robot._ref_actuators_indexes_dict[arm] for robot, arm, _ in arms]]
-    goals = (np.zeros((count, *shape)) for shape in ((3,), (3, 3), (6,), (6,), (joints,)))
-    return native.Command(*goals, limits[..., 0].copy(), limits[..., 1].copy(), *_gripper_command(sim, arms))
-
-
-def _gripper_command(sim: Any, arms: list[tuple]) -> tuple[np.ndarray, ...]:
-    """(actuators, goal, centre, reach, low, high) of all grippers, as SimpleGripController scales its goal."""
-    parts = [(robot.part_controllers[n], robot._ref_actuators_indexes_dict[n]) for robot, _, n in _grippers(arms)]
-    actuators = np.array([i for _, own in parts for i in own], dtype=np.int64)
-    low, high = (np.concatenate([[], *(getattr(c, f"actuator_{end}") for c, _ in parts)]) for end in ("min", "max"))
-    scaled = np.concatenate([[], *(np.full(len(own), c.use_action_scaling) for c, own in parts)]).astype(bool)
-    centre, reach = np.where(scaled, 0.5 * (high + low), 0.0), np.where(scaled, 0.5 * (high - low), 1.0)
-    return actuators, np.zeros(len(actuators)), centre, reach, *sim.model.actuator_ctrlrange[actuators].T.copy()
-
-
-def _grippers(arms: list[tuple]) -> list[tuple[Any, str, str]]:
-    """[(robot, arm, name of the gripper's part)]."""
-    return [(robot, arm, robot.get_gripper_name(arm)) for robot, arm, _ in arms if robot.has_gripper[arm]]
-
-
-def _action_slices(env: Any) -> dict[tuple[Any, str], tuple[int, int]]:
-    """(robot, part) -> where the part's numbers stand in the whole action."""
-    slices, start = {}, 0
-    for robot in env.robots:
-        for part, (first, last) in robot.composite_controller._action_split_indexes.items():
-            slices[robot, part] = (start + first, start + last)
-        start += robot.action_dim
-    return slices

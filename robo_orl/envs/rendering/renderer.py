@@ -107,29 +107,29 @@ class OffscreenRenderer:
 
 
 SIZES = ("nq", "nv", "njnt", "nbody", "ngeom", "nsite", "ncam", "nlight", "nmocap", "nskin", "nflex")
-_lent: Counter[OffscreenRenderer] = Counter()  # renderer -> how many have borrowed it
+_borrowed: Counter[OffscreenRenderer] = Counter()  # renderer -> how many have borrowed it
 
 
-def borrow(model: Any, size: int, look: str = "full") -> OffscreenRenderer:
-    """A renderer for pictures of `model`; set its `model` before each picture, and give it back.
+def borrow_renderer(model: Any, size: int, look: str = "full") -> OffscreenRenderer:
+    """A renderer for pictures of `model`; set its `model` before each picture, and return it.
 
     Raises:
         RunError: no OpenGL context can be made.
     """
-    for renderer in _lent:
+    for renderer in _borrowed:
         if (renderer.size, renderer.look) == (size, look) and fits(renderer, model):
-            _lent[renderer] += 1
+            _borrowed[renderer] += 1
             return renderer
     renderer = OffscreenRenderer(model, size, look)
-    _lent[renderer] = 1
+    _borrowed[renderer] = 1
     return renderer
 
 
-def give_back(renderer: OffscreenRenderer) -> None:
-    """The last one to give a renderer back closes it."""
-    _lent[renderer] -= 1
-    if not _lent[renderer]:
-        del _lent[renderer]
+def return_renderer(renderer: OffscreenRenderer) -> None:
+    """Return a borrowed renderer; the last one to do so closes it."""
+    _borrowed[renderer] -= 1
+    if not _borrowed[renderer]:
+        del _borrowed[renderer]
         renderer.close()
 
 
