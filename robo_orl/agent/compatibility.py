@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config import ADDED, ActionHeadConfig, CriticConfig, PolicyConfig, SelectionConfig
+from robo_orl.config import ActionHeadConfig, CriticConfig, PolicyConfig, SelectionConfig
 from robo_orl.config.presets import JOIN, written_name
 from robo_orl.models.action_heads import ACTION_HEADS, ActionHead
 from robo_orl.objectives import Objective
@@ -147,7 +147,8 @@ def check_critic(critic: CriticConfig, objective: Objective) -> None:
 def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selection: SelectionConfig) -> None:
     """UsageError where a setting belongs to another head, or best-of-N would rank copies of one chunk."""
     fields = ActionHeadConfig.model_fields
-    for name in (n for n in fields if fields[n].json_schema_extra == ADDED and getattr(config, n) is not None):
+    optional = [name for name, field in fields.items() if field.default is None]  # null where a head has none
+    for name in (n for n in optional if getattr(config, n) is not None):
         if name not in head.options:
             raise UsageError(f"The action head '{config.kind}' has no '{name}': set action_head.{name} to null.")
     if config.acting is not None and config.acting not in head.acting:

@@ -18,7 +18,7 @@ from robo_orl.config.policies import (
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
 from robo_orl.config.runs import DataReading, Regime, RunConfig, TaskData
-from robo_orl.config.strict import ADDED, Strict, T, sha256_of
+from robo_orl.config.strict import Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
     CostGrid,
@@ -33,7 +33,6 @@ from robo_orl.config.suites import (
 from robo_orl.config.tasks import LOOPS, START_BANKS, Loop, StartBankName, TaskConfig, View
 
 __all__ = [
-    "ADDED",
     "ActionHeadConfig",
     "BackboneConfig",
     "Choice",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config.strict import ADDED, Strict
+from robo_orl.config.strict import Strict
 
 Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "separate"]
 # The one dial: depth; width = 32 * depth (models/backbones). From l on depths are even: heads are then 64 wide.
@@ -31,51 +31,27 @@ class BackboneConfig(Strict):
     kind: str = "transformer"
     size: str = Field("tiny", description="a name of `robo-orl list sizes`")
     stem: Literal["conv", "patch"] = Field(
-        "conv",
-        description="how the native backbone reads pixels: stride-2 convolutions, or one linear map per patch",
-        json_schema_extra=ADDED,
+        "conv", description="how the native backbone reads pixels: stride-2 convolutions, or one linear map per patch"
     )
-    patch: int = Field(32, ge=2, description="pixels per side and token of an image", json_schema_extra=ADDED)
+    patch: int = Field(32, ge=2, description="pixels per side and token of an image")
     checkpointing: bool = Field(
-        False,
-        description="keep only each block's input and compute the rest again in backward",
-        json_schema_extra=ADDED,
+        False, description="keep only each block's input and compute the rest again in backward"
     )
-    compile: bool = Field(False, description="torch.compile each block", json_schema_extra=ADDED)
+    compile: bool = Field(False, description="torch.compile each block")
     entropy: Literal["off", "log", "control"] = Field(
-        "off",
-        description="of the attention, per layer: log it, or also hold it at entropy_target",
-        json_schema_extra=ADDED,
+        "off", description="of the attention, per layer: log it, or also hold it at entropy_target"
     )
-    entropy_target: float = Field(
-        0.8, gt=0, lt=1, description="share of ln(tokens); 0 = one token, 1 = all alike", json_schema_extra=ADDED
-    )
-    weights: str | None = Field(
-        None, description="of a vlm: a folder or a name on Hugging Face's hub; default: random", json_schema_extra=ADDED
-    )
-    download: bool = Field(False, description="ask the network for weights that are not here", json_schema_extra=ADDED)
-    frozen: bool = Field(
-        False, description="the vlm is not trained; proprioception joins its tokens", json_schema_extra=ADDED
-    )
-    cache: bool = Field(
-        False, description="compute what a frozen vlm says about every frame once, on disk", json_schema_extra=ADDED
-    )
-    lora: LoraConfig | None = Field(None, description="train low-rank adapters of the vlm", json_schema_extra=ADDED)
-    layers: int = Field(
-        1,
-        ge=1,
-        description="layers of the vlm that the action head reads, the last one included",
-        json_schema_extra=ADDED,
-    )
+    entropy_target: float = Field(0.8, gt=0, lt=1, description="share of ln(tokens); 0 = one token, 1 = all alike")
+    weights: str | None = Field(None, description="of a vlm: a folder or a name on Hugging Face's hub; default: random")
+    download: bool = Field(False, description="ask the network for weights that are not here")
+    frozen: bool = Field(False, description="the vlm is not trained; proprioception joins its tokens")
+    cache: bool = Field(False, description="compute what a frozen vlm says about every frame once, on disk")
+    lora: LoraConfig | None = Field(None, description="train low-rank adapters of the vlm")
+    layers: int = Field(1, ge=1, description="layers of the vlm that the action head reads, the last one included")
     action_queries: int = Field(
-        0,
-        ge=0,
-        description="tokens that the vlm decodes in parallel, one per step of the chunk",
-        json_schema_extra=ADDED,
+        0, ge=0, description="tokens that the vlm decodes in parallel, one per step of the chunk"
     )
-    stop_expert_gradient: bool = Field(
-        False, description="the action head's loss does not reach the vlm", json_schema_extra=ADDED
-    )
+    stop_expert_gradient: bool = Field(False, description="the action head's loss does not reach the vlm")
 
     @model_validator(mode="after")
     def _has_a_target_to_hold(self) -> BackboneConfig:
@@ -117,12 +93,12 @@ class ActionHeadConfig(Strict):
     execute: int = Field(5, ge=1, description="actions executed before the policy is asked again")
     flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
     acting: Literal["sample", "mode", "low_noise"] | None = Field(
-        None, description="how one action is chosen; default: the head's own way", json_schema_extra=ADDED
+        None, description="how one action is chosen; default: the head's own way"
     )
-    min_std: float | None = Field(None, gt=0, lt=1, description="least standard deviation", json_schema_extra=ADDED)
-    modes: int | None = Field(None, ge=1, description="components of the gmm head", json_schema_extra=ADDED)
-    bins: int | None = Field(None, ge=3, description="K: values of a number of the bins head", json_schema_extra=ADDED)
-    blocks: int | None = Field(None, ge=1, description="blocks of the flow_expert head", json_schema_extra=ADDED)
+    min_std: float | None = Field(None, gt=0, lt=1, description="least standard deviation")
+    modes: int | None = Field(None, ge=1, description="components of the gmm head")
+    bins: int | None = Field(None, ge=3, description="K: values of a number of the bins head")
+    blocks: int | None = Field(None, ge=1, description="blocks of the flow_expert head")
 
     @model_validator(mode="after")
     def _executes_what_it_predicts(self) -> ActionHeadConfig:
@@ -144,11 +120,7 @@ class CriticConfig(Strict):
     value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss, bounds of bce")
     small_size: str = Field("tiny", description="the size of separate_small's own backbone")
     trunk_gradient: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="share of its gradient that a shared critic sends into the backbone",
-        json_schema_extra=ADDED,
+        1.0, gt=0, le=1, description="share of its gradient that a shared critic sends into the backbone"
     )
 
     @model_validator(mode="after")
@@ -176,9 +148,7 @@ class ObjectiveConfig(Strict):
 
     name: str = "bc"
     params: dict[str, Any] = {}
-    extraction: ExtractionConfig | None = Field(
-        None, description="default: the objective's own", json_schema_extra=ADDED
-    )
+    extraction: ExtractionConfig | None = Field(None, description="default: the objective's own")
 
 
 class GammaConfig(Strict):
@@ -222,7 +192,6 @@ class OptimConfig(Strict):
         1,
         ge=1,
         description="parts of a process's batch that go through the network one after the other, one update for all",
-        json_schema_extra=ADDED,
     )
 
     @model_validator(mode="after")
@@ -244,7 +213,7 @@ class PolicyConfig(Strict):
 
     name: str
     description: str = ""
-    observation: ObservationConfig = Field(ObservationConfig(), json_schema_extra=ADDED)
+    observation: ObservationConfig = Field(ObservationConfig())
     backbone: BackboneConfig = BackboneConfig()
     action_head: ActionHeadConfig = ActionHeadConfig()
     critic: CriticConfig | None = None

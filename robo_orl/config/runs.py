@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from robo_orl.config.policies import PolicyConfig
-from robo_orl.config.strict import ADDED, Strict
+from robo_orl.config.strict import Strict
 from robo_orl.config.tasks import TaskConfig
 
 Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
@@ -33,7 +33,7 @@ class TaskData(Strict):
 
     task: TaskConfig
     data: str = Field(description="path of the HDF5 file")
-    reading: DataReading = Field(DataReading(), description="choices in reading it", json_schema_extra=ADDED)
+    reading: DataReading = Field(DataReading(), description="choices in reading it")
     filter: str | None = Field(None, description="the episodes of this mask of the file only")
     weight: float = Field(1.0, gt=0, description="how often a pair is of this task, beside the others' weights")
 
@@ -44,10 +44,10 @@ class RunConfig(Strict):
     policy: PolicyConfig
     task: TaskConfig
     data: str = Field(description="path of the HDF5 file")
-    reading: DataReading = Field(DataReading(), description="choices in reading it", json_schema_extra=ADDED)
+    reading: DataReading = Field(DataReading(), description="choices in reading it")
     filter: str | None = Field(None, description="train on the episodes of this mask of the file only")
-    more: list[TaskData] = Field([], description="other tasks learned by the same policy", json_schema_extra=ADDED)
-    weight: float = Field(1.0, gt=0, description="of `task` beside those in `more`", json_schema_extra=ADDED)
+    more: list[TaskData] = Field([], description="other tasks learned by the same policy")
+    weight: float = Field(1.0, gt=0, description="of `task` beside those in `more`")
     seed: int = 0
     checkpoint_every: int = Field(1000, ge=1)
     tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
 
 T = TypeVar("T", bound="Strict")
 
-
-# The mark of a field that is younger than stored results, `Field(..., json_schema_extra=ADDED)`: it is left out of what
-# is printed and hashed while it has its default, so that configurations without it keep their digests.
-ADDED = {"added": True}
+WORDS = frozenset({"description"})  # fields for readers, which no result depends on
 
 
 class Strict(BaseModel):
@@ -21,15 +20,34 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_serializer(mode="wrap")
-    def _without_added_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        silent = {n for n, f in fields.items() if f.json_schema_extra == ADDED and getattr(self, n) == f.default}
-        return {name: value for name, value in serialize(self).items() if name not in silent}
+    def identity(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """The values that differ from the schema's defaults, nested ones likewise, as JSON; without descriptions.
+
+        A default that is given and one that is left out are the same, and a field that is new with a default changes
+        nothing. A changed default is therefore a change of the code: raise the version of the step that it changes.
+        """
+        values = {}
+        for name, field in type(self).model_fields.items():
+            if name in WORDS or name in exclude:
+                continue
+            value = _identity(getattr(self, name))
+            if field.is_required() or value != _identity(field.get_default(call_default_factory=True)):
+                values[name] = value
+        return values
 
     def digest(self) -> str:
-        """The sha256 of the canonical JSON: equal configurations have equal digests."""
-        return sha256_of(self.model_dump(mode="json"))
+        """The sha256 of the identity in canonical JSON: equal configurations have equal digests."""
+        return sha256_of(self.identity())
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, Strict):
+        return value.identity()
+    if isinstance(value, dict):
+        return {key: _identity(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_identity(inner) for inner in value]
+    return to_jsonable_python(value)
 
 
 def sha256_of(value: Any) -> str:

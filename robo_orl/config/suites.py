@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from robo_orl.config.presets import stored_name
-from robo_orl.config.strict import ADDED, Strict
+from robo_orl.config.strict import Strict
 from robo_orl.config.tasks import Loop, StartBankName, View
 
 
@@ -75,14 +75,10 @@ class GridConfig(Strict):
     policies: PolicyChoices = Field(min_length=1)
     sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
     seeds: list[int] = Field([0], min_length=1, description="training seeds")
-    references: list[ReferenceChoice] = Field(
-        [], description="algorithms of robomimic beside the policies", json_schema_extra=ADDED
-    )
+    references: list[ReferenceChoice] = Field([], description="algorithms of robomimic beside the policies")
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
     together: dict[str, float] = Field(
-        {},
-        description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it",
-        json_schema_extra=ADDED,
+        {}, description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it"
     )
 
     @model_validator(mode="after")
@@ -104,7 +100,7 @@ class DataRequest(Strict):
     episodes: int = Field(200, ge=1)
     seed: int = 0
     loop: Loop = "exact"
-    view: View | None = Field(None, description="pictures to record", json_schema_extra=ADDED)
+    view: View | None = Field(None, description="pictures to record")
 
 
 class EvaluationRequest(Strict):
@@ -113,9 +109,7 @@ class EvaluationRequest(Strict):
     episodes: int = Field(200, ge=1)
     seed: int = 0
     loop: Loop = "exact"
-    starts: StartBankName = Field(
-        "test", description="tuning: those that `robo-orl tune` chooses on", json_schema_extra=ADDED
-    )
+    starts: StartBankName = Field("test", description="tuning: those that `robo-orl tune` chooses on")
 
 
 class CostRequest(Strict):
@@ -137,9 +131,7 @@ class CostGrid(Strict):
     zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
     steps: int = Field(20, ge=5, description="timed steps of each policy")
     set: dict[str, Any] = {}
-    cards: list[str] = Field(
-        [], description="cards on which the largest model that fits is predicted", json_schema_extra=ADDED
-    )
+    cards: list[str] = Field([], description="cards on which the largest model that fits is predicted")
 
 
 class SuiteConfig(Strict):
@@ -152,11 +144,9 @@ class SuiteConfig(Strict):
     data: DataRequest = DataRequest()
     evaluation: EvaluationRequest = EvaluationRequest()
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
-    tuned: str | None = Field(
-        None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path", json_schema_extra=ADDED
-    )
+    tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
     cost: CostRequest | None = None
-    grid: CostGrid | None = Field(None, description="cost cells, measured one by one", json_schema_extra=ADDED)
+    grid: CostGrid | None = Field(None, description="cost cells, measured one by one")
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
-from robo_orl.config import ADDED, Loop, Strict, TaskConfig, View
+from robo_orl.config import Loop, Strict, TaskConfig, View, sha256_of
 from robo_orl.data.layouts import other_file, other_folder
 
 FORMAT = 1
@@ -51,19 +51,22 @@ class Provenance(Strict):
     loop: Loop
     next_obs: bool
     versions: dict[str, str]
-    view: View | None = Field(None, json_schema_extra=ADDED)
-    source: dict[str, str] | None = Field(
-        None, description="the file of other software that it was converted from", json_schema_extra=ADDED
-    )
-    render: dict[str, Any] | None = Field(
-        None, description="what made the pictures (envs/rendering/fingerprint.py)", json_schema_extra=ADDED
-    )
+    view: View | None = None
+    source: dict[str, str] | None = Field(None, description="the file of other software that it was converted from")
+    render: dict[str, Any] | None = Field(None, description="what made the pictures (envs/rendering/fingerprint.py)")
 
     def attributes(self) -> dict[str, str | int | bool]:
         """What is stored on the group `data`; nested values as JSON."""
-        values = self.model_dump(mode="json")
+        values = {k: v for k, v in self.model_dump(mode="json").items() if v is not None}
         flat = {k: json.dumps(v, sort_keys=True) if isinstance(v, dict) else v for k, v in values.items()}
         return flat | {"task_digest": self.task.digest()}
+
+
+def digest_fits(file: h5py.File) -> bool:
+    """Whether the stored task_digest is of the stored task. Files of 0.1 hash its text, description included."""
+    attributes = file["data"].attrs
+    values = json.loads(attributes["task"])
+    return attributes.get("task_digest") in (TaskConfig.model_validate(values).digest(), sha256_of(values))
 
 
 def versions() -> dict[str, str]:

@@ -29,11 +29,11 @@ def check_task(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool = 
         return []
     if recorded.name != task.name:
         raise UsageError(f"{arrays.path} holds data for task {recorded.name}, but {task.name} was asked for.")
-    ours, theirs = task.model_dump(mode="json"), recorded.model_dump(mode="json")
-    key = next(k for k in {**ours, **theirs} if ours.get(k) != theirs.get(k))
+    own, other = task.identity(), recorded.identity()
+    key = next(k for k in TaskConfig.model_fields if own.get(k) != other.get(k))
     raise UsageError(
-        f"{arrays.path} holds data for another definition of {task.name}: {key} is {theirs.get(key)!r} there "
-        f"and {ours.get(key)!r} here, so generate the data again."
+        f"{arrays.path} holds data for another definition of {task.name}: {key} is {getattr(recorded, key)!r} there "
+        f"and {getattr(task, key)!r} here, so generate the data again."
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import read_json, write_json
 from robo_orl.base.machine import versions
-from robo_orl.config import ADDED, RunConfig, Strict
+from robo_orl.config import RunConfig, Strict
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.statistics import Statistics, joint_statistics
 from robo_orl.engine.task_data import sentences_of, tasks_of
@@ -27,12 +27,8 @@ class Spec(Strict):
     action_dim: int
     gamma: float
     statistics: Statistics
-    render: list[dict[str, Any] | None] | None = Field(
-        None, description="per task what made the pictures of its data", json_schema_extra=ADDED
-    )
-    sentences: list[list[str]] | None = Field(
-        None, description="per task what it was called in training", json_schema_extra=ADDED
-    )
+    render: list[dict[str, Any] | None] | None = Field(None, description="per task what made the pictures of its data")
+    sentences: list[list[str]] | None = Field(None, description="per task what it was called in training")
 
 
 def make_spec(run: RunConfig, opened: list[EpisodeArrays]) -> Spec:
@@ -57,11 +53,11 @@ def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
 
 def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
     """UsageError where `out` holds the checkpoints of another run: settings or data changed."""
-    ours, theirs = (r.model_dump(mode="json", exclude=set(FREE)) for r in (run, read_run(out)))
+    ours, theirs = (r.identity(exclude=FREE) for r in (run, read_run(out)))
     changed = first_difference(ours, theirs)
     if changed:
         raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
-    changed = first_difference(spec.model_dump(mode="json"), read_spec(out).model_dump(mode="json"))
+    changed = first_difference(spec.identity(), read_spec(out).identity())
     if changed:
         raise UsageError(
             f"{out} was trained on other data ({changed} differs from {run.data}); choose another --out, "

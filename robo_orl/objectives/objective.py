@@ -47,7 +47,7 @@ class Objective:
     reads_rewards: ClassVar[bool] = True  # whether rewards, or the success that they tell, are in its loss
     needs_success: ClassVar[bool] = False  # whether frames of failures teach it nothing
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
-    # Raised by whoever changes what an objective computes: records of an earlier version are made again.
+    # Raise it when a change of the code changes what the objective computes: its results are then computed anew.
     version: ClassVar[int] = 1
     # Parameter -> (another one, the value of it at which the first does nothing).
     idle_beside: ClassVar[dict[str, tuple[str, Any]]] = {}

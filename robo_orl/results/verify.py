@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from robo_orl.base.errors import UsageError
-from robo_orl.config import sha256_of
+from robo_orl.config import PolicyConfig, ReferenceConfig
 from robo_orl.results.container import RECORDS
 from robo_orl.results.record import CostRecord, EpisodeRow, Record
 from robo_orl.results.store import Results, StoredCell, open_results
@@ -84,11 +86,21 @@ def _hash_faults(record: Record, episodes: str) -> list[str]:
     stated = record.evaluation.episodes_sha256
     if hashlib.sha256(episodes.encode()).hexdigest() != stated:
         issues.append(f"{record.evaluation.episodes_file} has changed: its sha256 is not the record's {stated[:12]}...")
-    if sha256_of(record.policy.config) != record.policy.digest:
-        issues.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
     if ("library" in record.policy.config) != (record.kind == "reference"):
-        issues.append(f"the record is of kind {record.kind}, its policy.config is not.")
+        return [*issues, f"the record is of kind {record.kind}, its policy.config is not."]
+    try:
+        digest = policy_of(record).digest()
+    except ValidationError as error:
+        return [*issues, f"policy.config is no configuration: {' '.join(str(error.errors()[0]['msg']).split())}."]
+    if digest != record.policy.digest:
+        issues.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
     return issues
+
+
+def policy_of(record: Record) -> PolicyConfig | ReferenceConfig:
+    """The policy of a record; pydantic's ValidationError where its configuration is none."""
+    schema = ReferenceConfig if record.kind == "reference" else PolicyConfig
+    return schema.model_validate(record.policy.config)
 
 
 def _row_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:

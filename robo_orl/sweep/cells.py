@@ -13,7 +13,7 @@ how they select among samples share one training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -41,10 +41,9 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.record import Tuning
 from robo_orl.sweep.tuned import Tuned, tuned_of
 
-# Raise one when a change of the code changes what that step computes: results made before are then made again.
+# Raise one when a change of the code or of a default changes what that step computes: results of before are then
+# computed anew. A change of one objective raises the `version` of its class.
 STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
-# The same for what one objective computes: its number, where that is not 1.
-OBJECTIVE_VERSIONS = {"td3_bc": 2, "cql": 2, "cal_ql": 2, "sharsa": 2}
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Cell:
     @cached_property
     def data_key(self) -> str:
         """Address of the data set."""
-        request = {"task": self.task.digest(), "regime": self.regime, **self.data.model_dump()}
+        request = {"task": self.task.digest(), "regime": self.regime, **self.data.identity()}
         if self.next_obs:  # the same episodes in another file
             request["next_obs"] = True
         return sha256_of({"version": STEP_VERSIONS["data"], **request})
@@ -99,14 +98,14 @@ class Cell:
     @cached_property
     def run_key(self) -> str:
         """Address of the trained run."""
-        learned = self.policy.model_dump(mode="json", exclude={"name", "description", "selection"})
+        learned = self.policy.identity(exclude={"name", "selection"})
         data: str | list = self.data_key
         if self.together:
             data = [[own.data_key, share.weight] for own, share in zip(self.sources, self.together, strict=True)]
-        asked = {"version": STEP_VERSIONS["train"], "data": data, "policy": learned, "seed": self.seed}
-        if not self.is_reference and (changed := OBJECTIVE_VERSIONS.get(self.policy.objective.name)):
-            asked["objective"] = changed
-        return sha256_of(asked)
+        request = {"version": STEP_VERSIONS["train"], "data": data, "policy": learned, "seed": self.seed}
+        if isinstance(self.policy, PolicyConfig) and (versions := objective_versions([self.policy])):
+            request["objective"] = versions[self.policy.objective.name]
+        return sha256_of(request)
 
     @cached_property
     def key(self) -> str:
@@ -114,8 +113,7 @@ class Cell:
         judged = {"task": self.task.digest()} if self.together else {}  # else the run says it
         return sha256_of({
             "version": STEP_VERSIONS["evaluate"], "run": self.run_key, "policy": self.policy.name,
-            "selection": self.policy.selection.model_dump(mode="json"),
-            "evaluation": self.evaluation.model_dump(mode="json"), **judged,
+            "selection": self.policy.selection.identity(), "evaluation": self.evaluation.identity(), **judged,
         })  # fmt: skip
 
     @property
@@ -138,6 +136,14 @@ class Cell:
     def has_trained_critic(self) -> bool:
         """Whether there is a learned value to compare with returns."""
         return self.policy.critic is not None and not self.policy.selection.untrained_critic
+
+
+def objective_versions(policies: Iterable[PolicyConfig]) -> dict[str, int]:
+    """The version of each objective of the policies, where it is not 1. An unknown objective fails when it trains."""
+    from robo_orl.objectives import OBJECTIVES  # with torch, which reading and listing suites does without
+
+    names = sorted({policy.objective.name for policy in policies} & set(OBJECTIVES))
+    return {name: version for name in names if (version := OBJECTIVES[name].version) != 1}
 
 
 def load_suite(name: str) -> SuiteConfig:

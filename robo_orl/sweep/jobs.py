@@ -16,7 +16,7 @@ from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, S
 from robo_orl.config.presets import load_task
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
-from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, STEP_VERSIONS, Cell, with_tuned
+from robo_orl.sweep.cells import STEP_VERSIONS, Cell, objective_versions, with_tuned
 from robo_orl.sweep.tuned import Tuned, tuned_of
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
@@ -192,12 +192,12 @@ def _cost_job(suite: SuiteConfig, size: str | None, tuned: Tuned | None, out: Pa
     policies = [with_tuned(tuned, choice, *layers, size=size, where=where)[0] for choice in cost.policies]
     request: dict[str, Any] = {
         "version": STEP_VERSIONS["cost"],
-        "task": load_task(cost.task).model_dump(mode="json"),
+        "task": load_task(cost.task).identity(),
         "steps": cost.steps,
-        "policies": [policy.model_dump(mode="json", exclude={"description"}) for policy in policies],
+        "policies": [policy.identity() for policy in policies],
     }
-    if changed := {name: v for name, v in OBJECTIVE_VERSIONS.items() if name in {p.objective.name for p in policies}}:
-        request["objectives"] = changed
+    if versions := objective_versions(policies):
+        request["objectives"] = versions
     name = f"{cost.task}-{policies[0].size}-{sha256_of(request)[:10]}"
     file = out / "requests" / f"cost-{name}.json"
     write_text(file, json.dumps(request, indent=1) + "\n")

@@ -115,7 +115,7 @@ def _stored_trials(plan: Plan, file: Path) -> int:
     if not file.exists():
         return 0
     stored = load_tuned(str(file))
-    ours, theirs = _head(plan), stored.model_dump(mode="json")
+    ours, theirs = _head(plan), stored.model_dump(mode="json", exclude={"set"} if stored.set is None else set())
     changed = next((key for key, value in ours.items() if key in theirs and theirs[key] != value), None)
     missing = [name for name in stored.policies if name not in plan.choices]
     if changed:

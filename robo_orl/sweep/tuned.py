@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from robo_orl.config import ADDED, Strict, SuiteConfig, parse
+from robo_orl.config import Strict, SuiteConfig, parse
 from robo_orl.config.presets import preset_values
 from robo_orl.results.record import Tuning
 
@@ -33,9 +33,7 @@ class Tuned(Strict):
     episodes: int = Field(ge=1)
     seed: int = 0
     steps: int = Field(ge=1, description="of a trial's training")
-    set: dict[str, Any] | None = Field(
-        None, description="what was laid on every policy; older files do not say", json_schema_extra=ADDED
-    )
+    set: dict[str, Any] | None = Field(None, description="what was laid on every policy; older files do not say")
     policies: dict[str, Chosen]
 
     def of(self, name: str, objective: str) -> Chosen | None:

@@ -1,26 +1,20 @@
 """Configurations are values: validated with one sentence, merged, overridden, hashed."""
 
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from pydantic import Field
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import (
-    ADDED,
     GammaConfig,
     PolicyConfig,
-    Strict,
     TaskConfig,
     apply_overrides,
     deep_merge,
     parse,
     read_yaml,
-    sha256_of,
 )
 
 POLICY = {"name": "p", "critic": {"topology": "shared"}}
@@ -137,26 +131,3 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path):
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="Cannot read"):
         read_yaml(tmp_path / "none.yaml")
-
-
-class Grown(Strict):
-    """A schema that got a field after results were stored."""
-
-    first: int = 1
-    second: int | None = Field(None, json_schema_extra=ADDED)
-
-
-def test_a_field_added_later_counts_only_where_it_is_set():
-    assert Grown().digest() == sha256_of({"first": 1})
-    assert Grown(second=2).digest() == sha256_of({"first": 1, "second": 2})
-    assert Grown(second=2).model_dump(exclude={"first"}) == {"second": 2}
-    assert Grown.model_validate(Grown(second=2).model_dump()) == Grown(second=2)
-
-
-RECORDS = (Path(__file__).parents[2] / "results" / "quick" / "records.jsonl").read_text().splitlines()
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda line: json.loads(line)["cell"][:10])
-def test_stored_results_keep_their_digests(record):
-    policy = json.loads(record)["policy"]
-    assert PolicyConfig.model_validate(policy["config"]).digest() == policy["digest"]

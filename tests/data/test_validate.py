@@ -1,6 +1,7 @@
 """Each way of breaking a file is named in a sentence of its own."""
 
 import contextlib
+import json
 
 import h5py
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from synthetic import episode, write
 
 from robo_orl.base.errors import UsageError
+from robo_orl.config import sha256_of
 from robo_orl.data.info import describe
 from robo_orl.data.validate import faults
 
@@ -122,3 +124,16 @@ def test_damage_anywhere_never_escapes_as_another_error(file, seed):
     assert isinstance(faults(file), list)
     with contextlib.suppress(UsageError):
         describe(file)
+
+
+def test_a_file_whose_task_digest_was_taken_of_the_text_with_its_description_is_faultless(file):
+    """Earlier versions hashed every value of the task; what they wrote still trains."""
+    with h5py.File(file, "r+") as opened:
+        attributes = opened["data"].attrs
+        task = json.loads(attributes["task"]) | {"description": "as it was called then"}
+        attributes["task"] = json.dumps(task, sort_keys=True)
+        attributes["task_digest"] = sha256_of(task)
+    assert faults(file) == []
+    with h5py.File(file, "r+") as opened:
+        opened["data"].attrs["task"] = json.dumps(task | {"padding": 1.0}, sort_keys=True)
+    assert "task_digest does not belong" in faults(file)[0]

@@ -1,6 +1,6 @@
 """A made-up cell whose record is consistent, for the tests of store and verification."""
 
-from robo_orl.config import sha256_of
+from robo_orl.config import PolicyConfig
 from robo_orl.results.record import (
     Code,
     Count,
@@ -39,7 +39,7 @@ def example_record(rows, key="ab" * 32, **changes):
             name="chain2", digest="d", version=1, horizon=320, control_hz=20, padding=0, stages=["one", "two"]
         ),
         "regime": "mg",
-        "policy": PolicyRef(name="bc", digest=sha256_of(config), config=config),
+        "policy": PolicyRef(name="bc", digest=PolicyConfig.model_validate(config).digest(), config=config),
         "size": "tiny",
         "seed": 0,
         "data": DataRef(sha256="s", seed=0, episodes=200, frames=9000, success=Count(k=90, n=200)),

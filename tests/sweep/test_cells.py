@@ -1,11 +1,15 @@
 """A cell's address is what decides its result, and nothing else."""
 
+import subprocess
+import sys
+
 import pytest
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyChoice
 from robo_orl.config.presets import available
-from robo_orl.sweep.cells import OBJECTIVE_VERSIONS, expand, load_suite, policy_of
+from robo_orl.objectives import OBJECTIVES
+from robo_orl.sweep.cells import expand, load_suite, policy_of
 from robo_orl.sweep.jobs import cost_jobs
 
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["bc"]}
@@ -92,10 +96,39 @@ def test_a_cost_is_measured_anew_when_its_objective_changes_and_not_when_it_is_d
     base = address()
     assert address(description="in other words") == base
     assert address(optim={"batch_size": 4}) != base
-    monkeypatch.setitem(OBJECTIVE_VERSIONS, "cql", 3)  # of no policy here
+    monkeypatch.setattr(OBJECTIVES["cql"], "version", 3)  # of no policy here
     assert address() == base
-    monkeypatch.setitem(OBJECTIVE_VERSIONS, "qc", 2)
+    monkeypatch.setattr(OBJECTIVES["qc"], "version", 2)
     assert address() != base
+
+
+def test_a_raised_version_of_an_objective_changes_the_runs_of_its_policies_alone(presets, monkeypatch):
+    def keys():
+        return [cell.run_key for cell in cells(presets, groups=[GROUP | {"policies": ["bc", "critic"]}])]
+
+    (bc, critic) = keys()
+    monkeypatch.setattr(OBJECTIVES["qc"], "version", 2)
+    assert keys()[0] == bc and keys()[1] != critic
+
+
+def test_a_cell_of_an_objective_that_is_not_installed_has_an_address(presets):
+    group = GROUP | {"set": {"objective": {"name": "of_another_package"}}}
+    (cell,) = cells(presets, groups=[group])
+    assert cell.key != cells(presets, groups=[GROUP])[0].key
+
+
+def test_a_default_that_is_spelled_out_changes_no_key(presets):
+    (base,) = cells(presets, groups=[GROUP])
+    spelled = {"optim": {"precision": "fp32", "accumulation": 1}, "backbone": {"size": "tiny", "stem": "conv"}}
+    (other,) = cells(presets, groups=[GROUP | {"set": spelled}], data={"episodes": 5, "seed": 0, "loop": "exact"})
+    assert (other.data_key, other.run_key, other.key) == (base.data_key, base.run_key, base.key)
+
+
+def test_reading_and_listing_suites_needs_no_torch():
+    code = (
+        "import sys; from robo_orl.sweep.cells import load_suite; load_suite('methods'); print('torch' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_every_policy_sees_what_the_data_show(tmp_path):
 
 def test_pictures_make_another_data_set_and_none_the_one_there_was():
     view = View(cameras=("agentview",))
-    assert "view" not in DataRequest().model_dump()
+    assert "view" not in DataRequest().identity()
     assert DataRequest(view=view).digest() != DataRequest().digest()
     suite = load_suite("quick")
     seeing = suite.model_copy(update={"data": suite.data.model_copy(update={"view": view})})
