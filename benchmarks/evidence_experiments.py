@@ -27,7 +27,8 @@ from robo_orl.cost.training_step import TrainingStep
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models import cpu_kernels as libraries
-from robo_orl.models.critics import Heads, critic_width
+from robo_orl.models.critics import Heads
+from robo_orl.models.layers import half_width
 
 BATCH = 64
 SIZE = "s"  # of the training steps: 6 million numbers
@@ -88,7 +89,7 @@ def one_head(weights: dict[str, Tensor], features: Tensor, actions: Tensor) -> T
 def ensembles(members: int) -> Iterator[Experiment]:
     """Q heads of size m, forward and backward of 32 pairs with 4 candidates each."""
     torch.manual_seed(0)
-    width, numbers = critic_width(WIDTH), 10 * ACTION_DIM
+    width, numbers = half_width(WIDTH), 10 * ACTION_DIM
     heads = Heads(members, width, numbers, 1).to(device())
     features = torch.randn(BATCH // 2, members, width, device=device())
     actions = torch.randn(BATCH // 2, 4, numbers, device=device())

@@ -19,8 +19,8 @@ from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import BackboneConfig, CriticConfig, PolicyConfig, SelectionConfig
 from robo_orl.models.action_heads import ACTION_HEADS
 from robo_orl.models.backbones import BACKBONES, check_backbone, of_critic
+from robo_orl.models.backbones.transformer import add_entropy
 from robo_orl.models.critics import Critic
-from robo_orl.models.entropy import add_entropy
 from robo_orl.models.layers import last_layer
 from robo_orl.models.normaliser import Normaliser
 from robo_orl.models.targets import Gather, PolicyAverage, Target, average_buffers, buffer_copy, numbers

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from robo_orl.config import CriticConfig
-from robo_orl.models.layers import Readout, wide
+from robo_orl.models.layers import Readout, half_width, wide
 
 SIGMA = 0.75  # standard deviations of the Gaussian in bin widths, the paper's choice
 MARGIN = 3  # bins beyond each end of the range: without them a target at the end would be pulled inwards
@@ -79,7 +80,7 @@ class Logistic(nn.Module):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a critic says: raw (E, ..., K) numbers, and what they mean."""
+    """The output of a critic: raw (E, ..., K) numbers, and the support that turns them into values."""
 
     raw: Tensor
     support: HLGauss | Logistic | None
@@ -98,8 +99,11 @@ class Estimate:
 
     @property
     def height(self) -> Tensor:
-        """(E, ...): what a policy climbs. With bce it is the logit, which does not flatten towards the bounds (Park et
-        al. 2025, arXiv:2506.04168, appendix E, call this crucial for long horizons); the value otherwise."""
+        """The quantity that a policy climbs, (E, ...): with bce the logit, otherwise the value.
+
+        A logit does not flatten towards the bounds (Park et al. 2025, arXiv:2506.04168, appendix E, call this crucial
+        for long horizons).
+        """
         return wide(self.raw).squeeze(-1) if isinstance(self.support, Logistic) else self.value
 
     def height_of(self, value: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ class Critic(nn.Module):
     def __init__(self, token_width: int, action_numbers: int, heads: tuple[str, ...], config: CriticConfig):
         """action_numbers: c * A. heads: "q", "v" or both."""
         super().__init__()
-        width = critic_width(token_width)
+        width = half_width(token_width)
         outputs = config.bins if config.loss == "hl_gauss" else 1
         self.support = _support(config)
         self.members = config.ensemble if "q" in heads else 0
@@ -124,7 +128,7 @@ class Critic(nn.Module):
     def q(self, features: Tensor, actions: Tensor) -> Estimate:
         """features (B, R, C) of the readout; actions (B, c, A) -> (E, B), or (B, N, c, A) -> (E, B, N)."""
         many = actions if actions.dim() == 4 else actions.unsqueeze(1)
-        raw = self.q_heads(features[:, : self.members], many.flatten(2))  # (E, B, N, K)
+        raw = self.q_heads(features[:, : self.members], rearrange(many, "B N c A -> B N (c A)"))  # (E, B, N, K)
         return Estimate(raw if actions.dim() == 4 else raw.squeeze(2), self.support)
 
     def v(self, features: Tensor) -> Estimate:
@@ -136,11 +140,6 @@ def _support(config: CriticConfig) -> HLGauss | Logistic | None:
     if config.loss == "hl_gauss":
         return HLGauss(config.bins, config.value_range)
     return Logistic(config.value_range) if config.loss == "bce" else None
-
-
-def critic_width(token_width: int) -> int:
-    """Half the backbone's width in whole heads of 32, at least 96."""
-    return max(96, -(-token_width // 64) * 32)
 
 
 class Heads(nn.Module):
@@ -159,12 +158,13 @@ class Heads(nn.Module):
     def forward(self, features: Tensor, actions: Tensor | None = None) -> Tensor:
         """features (B, E, C), one readout per member; actions (B, N, c*A) or None -> (E, B, N, K), N = 1 without."""
         batch = len(features)
-        x = self.feature_in(features.transpose(0, 1)).unsqueeze(2)  # (E, B, 1, 2C), once for all candidates
+        x = self.feature_in(rearrange(features, "B E C -> E B C"))
+        x = rearrange(x, "E B C -> E B 1 C")  # once for all candidates
         if actions is not None:
-            rows = actions.to(x.dtype).flatten(0, 1).expand(len(x), -1, -1)  # (E, B*N, c*A)
-            x = x + self.action_in(rows).unflatten(1, (batch, -1))
-        x = self.hidden(F.silu(_normalise(x)).flatten(1, 2))  # (E, B*N, 2C)
-        return self.out(F.silu(_normalise(x))).unflatten(1, (batch, -1))
+            rows = repeat(actions.to(x.dtype), "B N a -> E (B N) a", E=len(x))
+            x = x + rearrange(self.action_in(rows), "E (B N) C -> E B N C", B=batch)
+        x = self.hidden(rearrange(F.silu(_normalise(x)), "E B N C -> E (B N) C"))
+        return rearrange(self.out(F.silu(_normalise(x))), "E (B N) K -> E B N K", B=batch)
 
 
 class StackedLinear(nn.Module):

@@ -1,4 +1,4 @@
-"""The few layers that backbone, action heads and critics are made of.
+"""The layers that backbone, action heads and critics are made of.
 
 A raw parameter is read only in the forward of the module that owns it: that is when ZeRO-3 has gathered it.
 B batch, S tokens, D width, H heads, d = D/H head dim, R readouts, N samples.
@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -23,6 +24,11 @@ EPS = 1e-6
 def heads_of(width: int) -> int:
     """Attention heads of a width: head dim 64 from width 640 on, where matrix units want it; 32 below."""
     return width // (64 if width >= 640 and width % 64 == 0 else 32)
+
+
+def half_width(token_width: int) -> int:
+    """The width of a flow expert or a critic: half the backbone's in whole heads of 32, at least 96."""
+    return max(96, -(-token_width // 64) * 32)
 
 
 def linear(inputs: int, outputs: int, bias: bool = False, scale: float = 1.0) -> nn.Linear:
@@ -58,7 +64,7 @@ def last_layer(tokens: Tensor) -> Tensor:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, S, D) -> (B, H, S, d)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return rearrange(x, "B S (H d) -> B H S d", H=heads)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -71,12 +77,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     empty are computed, each by one call here, and nothing is masked away. That is why plain SDPA serves and
     FlexAttention, which has to be compiled for every shape, would have nothing to skip.
     """
-    return look_up(unit_scale(q), unit_scale(k), v, mask)
+    return attend_normalised(unit_scale(q), unit_scale(k), v, mask)
 
 
-def look_up(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`attend` for queries and keys that have their unit scale already: keys that are read again and again."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+def attend_normalised(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`attend` for queries and keys that have their unit scale already, such as keys that several steps read."""
+    return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "B H R d -> B R (H d)")
 
 
 def unit_scale(x: Tensor) -> Tensor:
@@ -87,7 +93,7 @@ def unit_scale(x: Tensor) -> Tensor:
 def attention_entropy(q: Tensor, k: Tensor) -> Tensor:
     """q (B, H, R, d), k (B, H, S, d), as `attend` takes them -> (): the mean entropy of the attention over ln S.
 
-    1: every token is looked at alike; 0: one token takes all. Computed beside SDPA, which does not give its weights.
+    1: every token has the same weight; 0: one token has all. Computed beside SDPA, which does not give its weights.
     """
     q, k = wide(unit_scale(q)), wide(unit_scale(k))
     log_weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).log_softmax(-1)  # (B, H, R, S)
@@ -192,6 +198,24 @@ def parameters_of_block(width: int) -> int:
     return 4 * width**2 + 3 * width * swiglu_hidden(width) + 2 * width
 
 
+class Condition(nn.Module):
+    """Adds an embedding of K numbers (an outcome, an indicator, a subgoal) to every token that the action head reads.
+
+    The condition comes after the backbone: a critic that shares the backbone must not see it (it is computed from
+    returns), and one backbone pass serves every condition.
+    """
+
+    def __init__(self, token_width: int, numbers: int):
+        super().__init__()
+        self.up = linear(numbers, token_width, bias=True)
+        self.down = linear(token_width, token_width)
+
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """tokens (B, S, D) or (B, L, S, D), condition (B, K) -> tokens of that shape."""
+        embedding = self.down(F.silu(self.up(condition.to(self.up.weight.dtype))))
+        return tokens + embedding.view(len(tokens), *[1] * (tokens.dim() - 2), -1).to(tokens.dtype)
+
+
 class Readout(nn.Module):
     """R learned queries that attend to the observation tokens and never write back into them."""
 
@@ -206,8 +230,8 @@ class Readout(nn.Module):
         """tokens (B, S, D), mask (B, 1, 1, S) bool, False where a token is padding -> (B, R, width)."""
         tokens = last_layer(tokens)
         k, v = (split_heads(part, self.heads) for part in self.key_value(tokens).chunk(2, dim=-1))
-        q = self.queries.to(k.dtype).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (H, R, d)
-        return self.out(attend(q.expand(len(tokens), -1, -1, -1), k, v, mask))
+        q = repeat(self.queries.to(k.dtype), "R (H d) -> B H R d", B=len(tokens), H=self.heads)
+        return self.out(attend(q, k, v, mask))
 
     @staticmethod
     def parameters_for(token_width: int, width: int, readouts: int) -> int:

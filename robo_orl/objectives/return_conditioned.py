@@ -21,7 +21,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, Strict
 from robo_orl.models.action_heads import ActionHead
-from robo_orl.models.conditioning import Condition
+from robo_orl.models.layers import Condition
 from robo_orl.objectives.objective import Objective
 from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
 from robo_orl.objectives.step import Step

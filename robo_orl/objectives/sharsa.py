@@ -24,7 +24,7 @@ from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig, PolicyConfig
 from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.action_heads.flow import FlowHead
-from robo_orl.models.conditioning import Condition
+from robo_orl.models.layers import Condition
 from robo_orl.objectives.objective import Objective
 from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
 from robo_orl.objectives.step import Step

@@ -6,7 +6,7 @@ import yaml
 from robo_orl.base.errors import UsageError
 from robo_orl.config.instructions import held_out_sentences, training_sentences
 from robo_orl.config.presets import PRESETS_VARIABLE, available, load_task
-from robo_orl.models.backbones.byte_tokens import byte_tokens
+from robo_orl.models.backbones.embedding import byte_tokens
 
 
 @pytest.mark.parametrize("name", sorted(available("tasks")))

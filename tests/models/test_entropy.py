@@ -8,7 +8,7 @@ import toy_agents as toy
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
-from robo_orl.models.entropy import START, EntropyControl
+from robo_orl.models.backbones.transformer import FIRST_TEMPERATURE, EntropyControl
 from robo_orl.models.layers import attention_entropy
 
 
@@ -70,7 +70,7 @@ def test_the_temperature_grows_below_the_target_and_falls_above():
     entropy = torch.tensor([0.2, 0.9], requires_grad=True)
     control(entropy).backward()
     assert control.log_temperature.grad[0] < 0 < control.log_temperature.grad[1]
-    torch.testing.assert_close(entropy.grad, torch.full((2,), -START))
+    torch.testing.assert_close(entropy.grad, torch.full((2,), -FIRST_TEMPERATURE))
 
 
 def test_control_adds_its_parameters_and_its_loss():

@@ -11,7 +11,7 @@ from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig
 from robo_orl.cost.synthetic_data import synthetic_window
 from robo_orl.models.backbones import check_backbone
-from robo_orl.models.backbones.byte_tokens import MAX_BYTES, byte_tokens
+from robo_orl.models.backbones.embedding import MAX_BYTES, byte_tokens
 from robo_orl.models.backbones.transformer import Transformer, parameters_of
 
 CAMERAS = ["agentview", "robot0_eye_in_hand"]

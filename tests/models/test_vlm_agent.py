@@ -192,7 +192,7 @@ def test_the_instruction_is_read():
 
 
 REFUSED = {
-    "no camera": ({"observation": {"cameras": [], "image_size": 84, "shift": 4}}, "looks at images"),
+    "no camera": ({"observation": {"cameras": [], "image_size": 84, "shift": 4}}, "reads images"),
     "too many layers": ({"head": "flow_expert", "backbone": {"layers": 9}}, "has 3 layers"),
     "layers that nothing reads": ({"backbone": {"layers": 2}}, "reads the last layer only"),
     "queries that nothing reads": ({"backbone": QUERIES}, "reads no action queries"),

@@ -87,7 +87,7 @@ def test_images_that_attend_together_see_what_each_sees_alone(name, window):
     pixels, grid = patches(images, architecture.image, merge=2, frames=2)
     assert grid == (6, 6)
     with torch.no_grad():
-        together = family.see(model, images).tokens
+        together = family.encode_images(model, images).tokens
         alone = [published.visual(p, grid_thw=torch.tensor([[1, *grid]])).pooler_output for p in pixels.chunk(3)]
     torch.testing.assert_close(together, torch.stack(alone), **TOLERANCE)
 
@@ -99,8 +99,8 @@ def test_what_is_kept_of_a_grid_while_acting_serves_training_too(name):
     family.prepare(model)
     images = torch.zeros((5, 3, 84, 84), dtype=torch.uint8)  # a number of images that no other test has
     with torch.inference_mode():
-        family.see(model, images)
-    family.see(model, images).tokens.sum().backward()
+        family.encode_images(model, images)
+    family.encode_images(model, images).tokens.sum().backward()
 
 
 def test_it_runs_under_bf16_autocast_and_in_float64(model):

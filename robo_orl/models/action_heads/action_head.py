@@ -1,4 +1,4 @@
-"""What every action head is: one reading of the tokens gives a loss, samples, and where it exists a density."""
+"""The base of every action head: one reading of the tokens gives a loss, samples, and where it exists a density."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class ActionHead(nn.Module):
     density: whether `log_prob` exists.
     reparametrised: whether `sample_with_log_prob` exists, through which a gradient reaches the head.
     integrates: whether its samples are integrated in `flow_steps` steps.
-    acting: how it can act where one sample is asked for, its default first; see `act`.
+    acting: the ways in which it can act by one chunk, its default first; see `act`.
+    acts_by: the way that the policy file chose.
     options: the fields of ActionHeadConfig that this head reads and others do not.
     reads_queries: whether it reads the backbone's action queries, its last tokens, one per step of the chunk.
     reads_layers: whether it reads tokens (B, L, S, D) of several layers of the backbone, where there are.
@@ -29,6 +30,7 @@ class ActionHead(nn.Module):
     reparametrised: ClassVar[bool] = False
     integrates: ClassVar[bool] = False
     acting: ClassVar[tuple[str, ...]] = ()
+    acts_by: str = "sample"
     options: ClassVar[frozenset[str]] = frozenset()
     reads_queries: ClassVar[bool] = False
     reads_layers: ClassVar[bool] = False
@@ -45,8 +47,14 @@ class ActionHead(nn.Module):
         raise NotImplementedError
 
     def act(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str) -> Tensor:
-        """Candidates (B, N, h, A) for acting: samples, where the head has no other way of acting."""
+        """Candidates (B, N, h, A) for acting: the mode where N is 1 and the head acts by it, samples otherwise."""
+        if num_samples == 1 and self.acts_by == "mode":
+            return self.mode(tokens).unsqueeze(1)
         return self.sample(tokens, num_samples, draws, stream)
+
+    def mode(self, tokens: Tensor) -> Tensor:
+        """The likeliest chunk (B, h, A), of heads that can act by it."""
+        raise NotImplementedError
 
     def log_prob(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
         """Joint log-density of the valid steps: actions (B, h, A) -> (B,), or (B, N, h, A) -> (B, N)."""
@@ -60,7 +68,7 @@ class ActionHead(nn.Module):
 
 
 class TokenReader(nn.Module):
-    """R learned queries read the tokens; a residual MLP on each, then a norm: what linear outputs stand on."""
+    """R learned queries read the tokens; a residual MLP on each, then a norm: the input of linear outputs."""
 
     def __init__(self, token_width: int, readouts: int = 1):
         super().__init__()

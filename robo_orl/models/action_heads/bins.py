@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from robo_orl.base.rng import Draws
@@ -40,11 +41,11 @@ class BinsHead(ActionHead):
 
     def logits(self, tokens: Tensor) -> Tensor:
         """tokens (B, S, D) -> (B, h, A, K), not yet in float32."""
-        return self.out(self.reader(tokens)).unflatten(-1, (self.shape[1], self.bins))
+        return rearrange(self.out(self.reader(tokens)), "B h (A K) -> B h A K", K=self.bins)
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
         """Cross-entropy per number of the valid steps, (B,). It draws nothing."""
-        logits = wide(self.logits(tokens)).flatten(0, 2)  # (B*h*A, K)
+        logits = rearrange(wide(self.logits(tokens)), "B h A K -> (B h A) K")
         error = F.cross_entropy(logits, self.bin_of(actions).flatten(), reduction="none")
         return masked_mean(error.view(actions.shape), mask)
 
@@ -52,28 +53,23 @@ class BinsHead(ActionHead):
         """actions (B, h, A) -> (B,), or (B, N, h, A) -> (B, N): a density over the box, constant within each bin."""
         many = actions if actions.dim() == 4 else actions.unsqueeze(1)
         index = self.bin_of(many)  # (B, N, h, A)
-        log_mass = wide(self.logits(tokens)).log_softmax(-1).gather(-1, index.movedim(1, -1))  # (B, h, A, N)
+        log_mass = wide(self.logits(tokens)).log_softmax(-1).gather(-1, rearrange(index, "B N h A -> B h A N"))
         ends = index.remainder(self.bins - 1).eq(0).to(log_mass)
-        log_prob = masked_sum(log_mass.movedim(-1, 1) + ends * math.log(2) - math.log(self.width), mask)
+        log_density = rearrange(log_mass, "B h A N -> B N h A") + ends * math.log(2) - math.log(self.width)
+        log_prob = masked_sum(log_density, mask)
         return log_prob if actions.dim() == 4 else log_prob.squeeze(1)
 
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Centres of drawn bins (B, N, h, A); it takes no steps."""
         cumulated = wide(self.logits(tokens)).softmax(-1).cumsum(-1)  # (B, h, A, K)
         uniform = draws.uniform(stream, len(tokens), num_samples, *self.shape).to(cumulated)
-        index = torch.searchsorted(cumulated, uniform.movedim(1, -1).contiguous(), right=True)  # (B, h, A, N)
-        return self.centre_of(index.movedim(-1, 1).clamp(max=self.bins - 1), cumulated.dtype)
+        index = torch.searchsorted(cumulated, rearrange(uniform, "B N h A -> B h A N").contiguous(), right=True)
+        return self.centre_of(rearrange(index, "B h A N -> B N h A").clamp(max=self.bins - 1), cumulated.dtype)
 
     def mode(self, tokens: Tensor) -> Tensor:
         """tokens (B, S, D) -> the centres of the likeliest bins (B, h, A)."""
         logits = wide(self.logits(tokens))
         return self.centre_of(logits.argmax(-1), logits.dtype)
-
-    def act(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str) -> Tensor:
-        """The mode where one candidate is asked for (`acting: mode`), samples where several are."""
-        if num_samples == 1 and self.acts_by == "mode":
-            return self.mode(tokens).unsqueeze(1)
-        return self.sample(tokens, num_samples, draws, stream)
 
     def bin_of(self, actions: Tensor) -> Tensor:
         """actions (...) in [-1, 1], cut to it -> the index of the bin of each (...)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from robo_orl.base.rng import Draws
@@ -18,10 +19,11 @@ from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
 from robo_orl.models.layers import (
     RMSNorm,
     SwiGLU,
+    attend_normalised,
+    half_width,
     heads_of,
     last_layer,
     linear,
-    look_up,
     split_heads,
     unit_scale,
     wide,
@@ -47,8 +49,9 @@ class FlowHead(ActionHead):
         noise = torch.cat([draws.normal(stream, part, *self.shape) for stream in streams])
         t = torch.cat([draws.uniform(stream, part) for stream in streams])[:, None, None]
         x_t = (1 - t) * noise + t * actions
-        clean = self.expert(x_t.flatten(1).unsqueeze(1), t.squeeze(-1), self.expert.memory(tokens))
-        return masked_mean((wide(clean.squeeze(1).unflatten(-1, self.shape)) - actions).square(), mask)
+        clean = self.expert(rearrange(x_t, "B h A -> B 1 (h A)"), t.squeeze(-1), self.expert.memory(tokens))
+        clean = rearrange(clean, "B 1 (h A) -> B h A", h=self.shape[0])
+        return masked_mean((wide(clean) - actions).square(), mask)
 
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens."""
@@ -57,15 +60,15 @@ class FlowHead(ActionHead):
     def integrate(
         self, tokens: Tensor, noise: Tensor, steps: int | None = None, guide: tuple[Tensor, float] | None = None
     ) -> Tensor:
-        """Where the flow takes noise (B, N, h, A): chunks (B, N, h, A), not cut.
+        """Integrate the flow from noise (B, N, h, A) to chunks (B, N, h, A), not cut to [-1, 1].
 
-        guide: tokens without the condition that `tokens` carry, and the weight of what the condition changes in the
+        guide: tokens without the condition that `tokens` carry, and the weight of the condition's effect on the
         velocity: 1 is none, above 1 exaggerates it (Ho and Salimans 2022, arXiv:2207.12598, equation 6).
         """
         steps = steps or self.steps
         memory = self.expert.memory(tokens)
         plain, weight = (self.expert.memory(guide[0]), guide[1]) if guide else (None, 1.0)
-        x = noise.flatten(2)  # (B, N, h*A)
+        x = rearrange(noise, "B N h A -> B N (h A)")
         for k in range(steps):
             t = k / steps
             at = x.new_full(x.shape[:2], t)
@@ -73,20 +76,18 @@ class FlowHead(ActionHead):
             if plain is not None:
                 clean = clean.lerp(wide(self.expert(x, at, plain)), 1 - weight)
             x = x + (clean - x) / ((1 - t) * steps)
-        return x.unflatten(-1, self.shape)
-
-
-def expert_width(token_width: int) -> int:
-    """Half the backbone's width in whole heads of 32, at least 96: the expert runs once per sample and Euler step."""
-    return max(96, -(-token_width // 64) * 32)
+        return rearrange(x, "B N (h A) -> B N h A", h=self.shape[0])
 
 
 class Expert(nn.Module):
-    """A chunk is one token: it reads the observation tokens by cross-attention in every block and never writes back."""
+    """A chunk is one token: it reads the observation tokens by cross-attention in every block and never writes back.
+
+    It is half as wide as the backbone, since it runs once per sample and Euler step.
+    """
 
     def __init__(self, token_width: int, depth: int, numbers: int):
         super().__init__()
-        width = expert_width(token_width)
+        width = half_width(token_width)
         self.chunk_in = linear(numbers, width)
         self.time_in = linear(2 * TIME_FREQUENCIES, width, bias=True)
         self.blocks = nn.ModuleList(ExpertBlock(token_width, width) for _ in range(max(2, depth // 4)))
@@ -126,7 +127,7 @@ class ExpertBlock(nn.Module):
     def forward(self, y: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, N, W) -> (B, N, W)."""
         q = unit_scale(split_heads(self.query(self.attention_norm(y)), self.heads))
-        y = y + self.out(look_up(q, k, v))
+        y = y + self.out(attend_normalised(q, k, v))
         return y + self.mlp(self.mlp_norm(y))
 
 

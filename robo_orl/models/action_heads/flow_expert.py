@@ -11,12 +11,13 @@ B batch, L layers read, S tokens, N samples, h chunk, A action dim, W expert wid
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead
-from robo_orl.models.action_heads.flow import TIME_FREQUENCIES, ExpertBlock, FlowHead, expert_width, time_features
-from robo_orl.models.layers import RMSNorm, SelfAttention, linear
+from robo_orl.models.action_heads.flow import TIME_FREQUENCIES, ExpertBlock, FlowHead, time_features
+from robo_orl.models.layers import RMSNorm, SelfAttention, half_width, linear
 
 
 class FlowExpertHead(FlowHead):
@@ -37,7 +38,7 @@ class LayeredExpert(nn.Module):
 
     def __init__(self, token_width: int, blocks: int, chunk: int, action_dim: int):
         super().__init__()
-        width = expert_width(token_width)
+        width = half_width(token_width)
         self.shape = (chunk, action_dim)
         self.action_in = linear(action_dim, width)
         self.time_in = linear(2 * TIME_FREQUENCIES, width, bias=True)
@@ -56,11 +57,11 @@ class LayeredExpert(nn.Module):
     def forward(self, x: Tensor, t: Tensor, memory: list[tuple[Tensor, Tensor]]) -> Tensor:
         """x (B, N, h*A), t (B, N) in [0, 1) -> predicted clean chunk (B, N, h*A)."""
         dtype = self.action_in.weight.dtype
-        y = self.action_in(x.to(dtype).unflatten(-1, self.shape))  # (B, N, h, W)
+        y = self.action_in(rearrange(x.to(dtype), "B N (h A) -> B N h A", h=self.shape[0]))  # (B, N, h, W)
         y = y + self.time_in(time_features(t).to(dtype)).unsqueeze(2) + self.place.to(dtype)
         for block, (k, v) in zip(self.blocks, memory, strict=True):
             y = block(y, k, v)
-        return self.out(self.norm(y)).flatten(2)
+        return rearrange(self.out(self.norm(y)), "B N h A -> B N (h A)")
 
 
 class LayeredBlock(nn.Module):
@@ -78,7 +79,8 @@ class LayeredBlock(nn.Module):
 
     def forward(self, y: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, N, h, W) -> (B, N, h, W)."""
-        shape = y.shape
-        chunks = y.flatten(0, 1)  # (B * N, h, W)
+        batch, n, _, _ = y.shape
+        chunks = rearrange(y, "B N h W -> (B N) h W")
         chunks = chunks + self.own(self.own_norm(chunks))[0]
-        return self.block(chunks.view(shape).flatten(1, 2), k, v).view(shape)
+        steps = self.block(rearrange(chunks, "(B N) h W -> B (N h) W", B=batch), k, v)
+        return rearrange(steps, "B (N h) W -> B N h W", N=n)

@@ -1,6 +1,6 @@
 """A Gaussian action chunk on the box of actions, with a density and a sample that are differentiable.
 
-Each number is a normal truncated to [-1, 1] around a mean within it. The objectives ask for three things at once:
+Each number is a normal truncated to [-1, 1] around a mean within it. The objectives need three things at once:
 a finite likelihood of actions that lie on the bounds (a gripper's always do), for BC, AWR, AWAC, CRR and IQL; a density
 over the box that samples follow, for the entropy of SAC and the importance weights of CQL; a reparametrised gradient.
 A tanh-squashed normal (Haarnoja et al. 2018, arXiv:1801.01290, appendix C) fails the first, its density is infinite at
@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from robo_orl.base.rng import Draws
@@ -44,10 +45,10 @@ class GaussianHead(ActionHead):
 
     def parameters_of(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (B, S, D) -> mean and standard deviation before truncation, (B, h, A) each."""
-        mean, spread = wide(self.out(self.reader(tokens).squeeze(1))).unflatten(-1, (2, *self.shape)).unbind(1)
-        return mean.tanh(), self.min_std + (1 - self.min_std) * (
-            spread + math.log(FIRST_STD / (1 - FIRST_STD))
-        ).sigmoid()
+        outputs = wide(self.out(self.reader(tokens)))  # (B, 1, 2hA)
+        mean, spread = rearrange(outputs, "B 1 (two h A) -> two B h A", two=2, h=self.shape[0])
+        share = (spread + math.log(FIRST_STD / (1 - FIRST_STD))).sigmoid()
+        return mean.tanh(), self.min_std + (1 - self.min_std) * share
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
         """Negative log-likelihood per number of the valid steps, (B,). It draws nothing."""
@@ -76,12 +77,6 @@ class GaussianHead(ActionHead):
     def mode(self, tokens: Tensor) -> Tensor:
         """tokens (B, S, D) -> the most probable chunk (B, h, A)."""
         return self.parameters_of(tokens)[0]
-
-    def act(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str) -> Tensor:
-        """The mode where one candidate is asked for (`acting: mode`), samples where several are."""
-        if num_samples == 1 and self.acts_by == "mode":
-            return self.mode(tokens).unsqueeze(1)
-        return self.sample(tokens, num_samples, draws, stream)
 
 
 def log_density(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

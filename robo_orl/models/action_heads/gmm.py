@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from robo_orl.base.rng import Draws
@@ -47,7 +48,8 @@ class GMMHead(ActionHead):
     def parameters_of(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """tokens (B, S, D) -> log-weights (B, M), means and standard deviations (B, M, h, A) each."""
         x = self.reader(tokens).squeeze(1)
-        mean, spread = wide(self.components(x)).unflatten(-1, (2, *self.shape)).unbind(1)
+        modes, chunk, _ = self.shape
+        mean, spread = rearrange(wide(self.components(x)), "B (two M h A) -> two B M h A", two=2, M=modes, h=chunk)
         return wide(self.weights(x)).log_softmax(-1), mean.tanh(), F.softplus(spread) + self.min_std
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from einops import rearrange, repeat
 from torch import Tensor
 
 from robo_orl.base.rng import Draws
@@ -29,7 +30,7 @@ class L1Head(ActionHead):
         """tokens (B, S, D) -> (B, h, A)."""
         x = self.readout(tokens).squeeze(1)
         x = x + self.mlp(self.mlp_norm(x))
-        return self.out(self.out_norm(x)).unflatten(-1, self.shape)
+        return rearrange(self.out(self.out_norm(x)), "B (h A) -> B h A", h=self.shape[0])
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
         """Mean absolute error of the valid steps of each chunk, (B,)."""
@@ -38,4 +39,4 @@ class L1Head(ActionHead):
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """The prediction, num_samples times: (B, N, h, A). It draws nothing and takes no steps."""
         chunk = wide(self.predict(tokens)).clamp(-1, 1)
-        return chunk.unsqueeze(1).expand(-1, num_samples, -1, -1)
+        return repeat(chunk, "B h A -> B N h A", N=num_samples)

@@ -1,23 +1,28 @@
-"""What the native Transformer reads, as tokens: vectors, pictures and a sentence.
+"""The input of the native Transformer as tokens: vectors, pictures and a sentence.
 
-On a CPU the price of an observation is the number of its tokens times the trunk's parameters. Each picture therefore
+On a CPU the cost of an observation is the number of its tokens times the backbone's parameters. Each picture therefore
 becomes few tokens (3 x 3 of 84 pixels by default) after convolutions that do the fine work on small channels, and a
-sentence becomes four, however long it is.
+sentence becomes four, however long it is. A sentence is read as its UTF-8 bytes: nothing has to be downloaded.
 B batch, k history, C cameras, n tokens per picture, S tokens, D width, L bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import BackboneConfig, ObservationConfig
-from robo_orl.models.backbones.byte_tokens import MAX_BYTES, VOCABULARY
 from robo_orl.models.layers import Block, Readout, RMSNorm, linear, parameters_of_block
 
 INSTRUCTION_TOKENS = 4
 KERNEL = 3
+PADDING = 0
+VOCABULARY = 257  # padding and 256 bytes
+MAX_BYTES = 128
 
 
 class LowDimTokens(nn.Module):
@@ -56,11 +61,11 @@ class ImageTokens(nn.Module):
         """per camera (..., 3, H, W) uint8 -> (..., C * n, D)."""
         tokens = [self._tokens(stem, images[camera]) for camera, stem in self.stems.items()]
         placed = torch.stack(tokens, dim=-3) + (self.place + self.camera[:, None]).to(tokens[0].dtype)  # (..., C, n, D)
-        return placed.flatten(-3, -2)
+        return rearrange(placed, "... C n D -> ... (C n) D")
 
     def _tokens(self, stem: nn.Module, pictures: Tensor) -> Tensor:
         """(..., 3, H, W) -> (..., n, D)."""
-        x = pictures.reshape(-1, *pictures.shape[-3:])
+        x = rearrange(pictures, "... rgb H W -> (...) rgb H W")
         x = x.to(next(stem.parameters()).dtype) / 127.5 - 1.0
         return stem(x).unflatten(0, pictures.shape[:-3])
 
@@ -94,7 +99,7 @@ class PatchStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, 3, H, W) in [-1, 1] -> (M, n, D)."""
-        return self.norm(self.project(x).flatten(2).transpose(1, 2))
+        return self.norm(rearrange(self.project(x), "M D rows columns -> M (rows columns) D"))
 
     @staticmethod
     def parameters_for(width: int, patch: int) -> int:
@@ -106,7 +111,7 @@ class ConvStem(nn.Module):
     """Stride-2 convolutions down to the grid of tokens (Xiao et al. 2021: early convolutions).
 
     Most of the arithmetic is on 16 and 32 channels: 10 MFLOP for a picture of 84 pixels at width 96, a fifth of what a
-    patch of 14 pixels costs in the trunk (36 tokens). No batch statistics: rows of a batch do not see each other.
+    patch of 14 pixels costs in the backbone (36 tokens). No batch statistics: rows of a batch do not see each other.
     """
 
     def __init__(self, width: int, patch: int):
@@ -125,7 +130,7 @@ class ConvStem(nn.Module):
         *first, last = self.convs
         for conv in first:
             x = nn.functional.relu(conv(x))
-        return self.norm(last(x).flatten(2).transpose(1, 2))
+        return self.norm(rearrange(last(x), "M D rows columns -> M (rows columns) D"))
 
     @staticmethod
     def parameters_for(width: int, patch: int) -> int:
@@ -166,11 +171,11 @@ class InstructionTokens(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids (B, L) int64, mask (B, L) bool -> (B, 4, D)."""
-        different, row = torch.unique(torch.where(mask, ids, 0), dim=0, return_inverse=True)  # (U, L), (B,)
-        seen = (different != 0)[:, None, None]  # (U, 1, 1, L): padding is no key
+        different, row = torch.unique(torch.where(mask, ids, PADDING), dim=0, return_inverse=True)  # (U, L), (B,)
+        keys = rearrange(different != PADDING, "U L -> U 1 1 L")
         x = self.bytes(different) + self.place[: ids.shape[1]]
-        x, _ = self.block(x, mask=seen)
-        return self.readout(self.norm(x), mask=seen)[row]
+        x, _ = self.block(x, mask=keys)
+        return self.readout(self.norm(x), mask=keys)[row]
 
     @staticmethod
     def parameters_for(width: int) -> int:
@@ -181,3 +186,23 @@ class InstructionTokens(nn.Module):
             + width
             + Readout.parameters_for(width, width, INSTRUCTION_TOKENS)
         )
+
+
+def byte_tokens(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """N sentences -> ids (N, L) int64, byte b as b + 1, and mask (N, L) bool, False where padded; L of the longest.
+
+    Raises UsageError for an empty sentence and for one of more than MAX_BYTES bytes, which would have to be cut.
+    """
+    encoded = [sentence.encode() for sentence in sentences]
+    for sentence, text in zip(sentences, encoded, strict=True):
+        if not text:
+            raise UsageError("The task has no instruction, and this policy reads it: give the task an 'instruction'.")
+        if len(text) > MAX_BYTES:
+            raise UsageError(
+                f"The instruction '{sentence[:40]}...' has {len(text)} bytes, and the native tokeniser takes "
+                f"{MAX_BYTES} at most: shorten it."
+            )
+    ids = torch.full((len(encoded), max(map(len, encoded))), PADDING, dtype=torch.int64)
+    for row, text in zip(ids, encoded, strict=True):
+        row[: len(text)] = torch.tensor(list(text)) + 1
+    return ids, ids != PADDING

@@ -7,23 +7,24 @@ B batch, k history, S tokens, D width, L depth.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.types import Observation
 from robo_orl.config import SIZES, BackboneConfig, ObservationConfig
-from robo_orl.models.backbones.byte_tokens import byte_tokens
-from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens, LowDimTokens
-from robo_orl.models.entropy import EntropyControl
+from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens, LowDimTokens, byte_tokens
 from robo_orl.models.layers import Block, RMSNorm, parameters_of_block
 
 WIDTH_PER_DEPTH = 32
 LOW_DIM_ONLY = ObservationConfig()
+FIRST_TEMPERATURE = 0.01  # alpha_l: enough to matter after some hundred steps, too little to disturb the first ones
 Measured = tuple[Tensor, Tensor | None]
 
 
@@ -97,8 +98,10 @@ class Transformer(nn.Module):
             self._measured = entropy, self.control(entropy) if self.control is not None else None
 
     def take_entropy(self) -> Measured | None:
-        """Entropy (L,) of the attention in the last pass in training, and the loss that controls it; None where nothing
-        was measured since the last call."""
+        """Entropy (L,) of the attention in the last pass in training, and the loss that controls it.
+
+        None where nothing was measured since the last call.
+        """
         measured, self._measured = self._measured, None
         return measured
 
@@ -114,7 +117,7 @@ def _compiled():  # noqa: ANN202
 
 
 class AgeEmbedding(nn.Module):
-    """Tells the frames of a history apart."""
+    """A learned vector per frame of a history."""
 
     def __init__(self, history: int, width: int):
         super().__init__()
@@ -122,7 +125,41 @@ class AgeEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, k, n, D) -> (B, k * n, D)."""
-        return (x + self.age[:, None].to(x.dtype)).flatten(1, 2)
+        return rearrange(x + self.age[:, None].to(x.dtype), "B k n D -> B (k n) D")
+
+
+class EntropyControl(nn.Module):
+    """Holds the entropy H_l of every layer's attention at a target, by a temperature alpha_l per layer.
+
+    Transformer critics are known to collapse as they grow: attention falls onto few tokens and the values of different
+    states become equal. TQL (transformer Q-learning) learns alpha_l as soft actor-critic does:
+        L = sum_l  - alpha_l H_l  +  alpha_l (H_l - Hbar),
+    where alpha_l is a constant in the first term and H_l in the second: alpha_l grows while H_l is below the target.
+    H is a share of ln(tokens), so that one target serves any number of tokens.
+    """
+
+    def __init__(self, layers: int, target: float):
+        super().__init__()
+        self.target = target
+        self.log_temperature = nn.Parameter(torch.full((layers,), math.log(FIRST_TEMPERATURE)))
+
+    def forward(self, entropy: Tensor) -> Tensor:
+        """entropy (L,), with gradient -> (): the loss."""
+        temperature = self.log_temperature.exp()
+        return (-temperature.detach() * entropy + temperature * (entropy.detach() - self.target)).sum()
+
+
+def add_entropy(name: str, backbone: nn.Module | None, terms: dict[str, Tensor], metrics: dict[str, Tensor]) -> None:
+    """Add the entropy that a backbone measured in a step: a metric per layer, and its loss where it is controlled."""
+    measured = backbone.take_entropy() if hasattr(backbone, "take_entropy") else None
+    if measured is None:
+        return
+    entropy, loss = measured
+    if loss is not None:
+        terms[f"{name}/entropy"] = loss
+    width = len(str(len(entropy) - 1))
+    for layer, value in enumerate(entropy.unbind()):
+        metrics[f"{name}/attention_entropy_{layer:0{width}d}"] = value
 
 
 def check_observation(obs: Observation, expected: ObservationConfig) -> None:
@@ -140,8 +177,8 @@ def check_observation(obs: Observation, expected: ObservationConfig) -> None:
         if camera not in expected.cameras:
             raise UsageError(f"This policy was not built for the camera '{camera}': name it in observation.cameras.")
     if (obs.instruction is not None) != expected.instruction:
-        said = "lacks the instruction that" if expected.instruction else "has an instruction, and not for that"
-        raise UsageError(f"The observation {said} this policy was built for; observation.instruction decides.")
+        difference = "lacks the instruction that" if expected.instruction else "has an instruction, and not for that"
+        raise UsageError(f"The observation {difference} this policy was built for; observation.instruction decides.")
 
 
 def _check_options(config: BackboneConfig, observation: ObservationConfig) -> None:
@@ -152,10 +189,10 @@ def _check_options(config: BackboneConfig, observation: ObservationConfig) -> No
 
 
 def depth_of(size: str) -> int:
-    """The depth that a size's name stands for; "d52" is the dial itself, set to 52."""
-    dialled = re.fullmatch(r"d([1-9]\d*)", size)
-    if dialled:
-        return int(dialled[1])
+    """The depth of a size by its name; "d52" is a depth of 52. UsageError for an unknown name."""
+    depth = re.fullmatch(r"d([1-9]\d*)", size)
+    if depth:
+        return int(depth[1])
     if size not in SIZES:
         raise unknown("size", size, SIZES)
     return SIZES[size]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
@@ -23,7 +24,7 @@ from robo_orl.models.layers import RMSNorm
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.models.vlm.loading import add_lora, build, freeze, save_activations
 from robo_orl.models.vlm.prompt import QUERIES, STATE, Sequence, encoder, prompt_ids, tokenise
-from robo_orl.models.vlm.towers import Seen, family_of
+from robo_orl.models.vlm.towers import VisionOutput, family_of
 
 
 class VLM(nn.Module):
@@ -84,42 +85,42 @@ class VLM(nn.Module):
             return tokens
         state = self.state(obs.low_dim).to(tokens.dtype)
         if tokens.dim() == 4:
-            state = state.unsqueeze(1).expand(-1, self.layers, -1, -1)
+            state = repeat(state, "B S D -> B L S D", L=self.layers)
         return torch.cat((tokens, state), dim=-2)
 
     @torch.no_grad()
     def features(self, obs: Observation) -> Tensor:
-        """What a frozen model says about images and instruction, (B, S, D) or (B, L, S, D), without gradient."""
+        """The tokens of images and instruction by a frozen model, (B, S, D) or (B, L, S, D), without gradient."""
         check_observation(obs, self.observation)
         return self._read(obs, None)
 
     def _read(self, obs: Observation, state: Tensor | None) -> Tensor:
         sequence, deep = self._lay_out(obs, state)
-        every = self.layers > 1
-        more = {"output_hidden_states": True} if every else {}
+        several = self.layers > 1
+        more = {"output_hidden_states": True} if several else {}
         if deep:
             image = [place for place, is_image in enumerate(sequence.image) if is_image]
             places = torch.tensor(image, device=sequence.embeds.device)
             more |= {"visual_pos_masks": places, "deepstack_visual_embeds": deep}
         allowed = sequence.allowed(self.family.two_way)
-        found = self.family.run(self.model, sequence.embeds, sequence.positions, allowed, **more)
-        if not every:
-            return sequence.read_out(found.last_hidden_state)
+        output = self.family.run(self.model, sequence.embeds, sequence.positions, allowed, **more)
+        if not several:
+            return sequence.read_out(output.last_hidden_state)
         total = self.architecture.depth
-        wanted = [-(-total * i // self.layers) for i in range(1, self.layers)]
-        hidden = [found.hidden_states[i] for i in wanted] + [found.last_hidden_state]
+        inner = [-(-total * i // self.layers) for i in range(1, self.layers)]
+        hidden = [output.hidden_states[i] for i in inner] + [output.last_hidden_state]
         return torch.stack([sequence.read_out(h) for h in hidden], dim=1)
 
     def _lay_out(self, obs: Observation, state: Tensor | None) -> tuple[Sequence, list[Tensor]]:
-        """The sequence, and what DeepStack adds at its images: per layer (B * images * P, D)."""
+        """The sequence, and DeepStack's addition at its images: per layer (B * images * P, D)."""
         pictures = self._pictures(obs)  # (C*k, B, 3, H, W)
-        seen = self.family.see(self.model, pictures.flatten(0, 1))
-        tokens = seen.tokens.unflatten(0, pictures.shape[:2])  # (C*k, B, P, D)
+        vision = self.family.encode_images(self.model, rearrange(pictures, "n B rgb H W -> (n B) rgb H W"))
+        tokens = rearrange(vision.tokens, "(n B) P D -> n B P D", n=len(pictures))
         sequence = Sequence()
         self._add_words(sequence, self.prompt.head, tokens, read=False)
         for image in tokens:
             self._add_words(sequence, self.prompt.before, tokens, read=False)
-            self._add_image(sequence, image, seen)
+            self._add_image(sequence, image, vision)
             self._add_words(sequence, self.prompt.after, tokens, read=False)
         self._add_words(sequence, self.prompt.middle, tokens, read=False)
         if obs.instruction is not None:
@@ -130,17 +131,16 @@ class VLM(nn.Module):
             sequence.add(state.to(tokens.dtype), group=STATE)
         if self.queries is not None:
             sequence.add(self.queries(len(obs)).to(tokens.dtype), group=QUERIES)
-        deep = [d.unflatten(0, pictures.shape[:2]).transpose(0, 1).flatten(0, 2) for d in seen.deep]
-        return sequence, deep
+        return sequence, [rearrange(deep, "(n B) P D -> (B n P) D", n=len(pictures)) for deep in vision.deep]
 
     def _pictures(self, obs: Observation) -> Tensor:
         """(C*k, B, 3, H, W): oldest frame first, cameras in the order of the configuration."""
         cameras = [obs.images[camera] for camera in self.observation.cameras]
         frames = [c.unsqueeze(1) if c.dim() == 4 else c for c in cameras]  # (B, k, 3, H, W)
-        return torch.stack(frames, dim=2).flatten(1, 2).transpose(0, 1)
+        return rearrange(frames, "C B k rgb H W -> (k C) B rgb H W")
 
-    def _add_image(self, sequence: Sequence, tokens: Tensor, seen: Seen) -> None:
-        sequence.add(tokens, places=self.family.places(seen), advance=self.family.advance(seen), image=True)
+    def _add_image(self, sequence: Sequence, tokens: Tensor, vision: VisionOutput) -> None:
+        sequence.add(tokens, places=self.family.places(vision), advance=self.family.advance(vision), image=True)
 
     def _add_words(self, sequence: Sequence, ids: list[int], like: Tensor, read: bool = True) -> None:
         """Words that are the same in every row; `like` (C*k, B, P, D)."""
@@ -163,7 +163,7 @@ class StateTokens(nn.Module):
     def forward(self, low_dim: dict[str, Tensor]) -> Tensor:
         """per key (B, D_key) or (B, k, D_key) -> (B, keys, D) or (B, k * keys, D)."""
         tokens = self.norm(self.embedding(low_dim))
-        return tokens if tokens.dim() == 3 else tokens.flatten(1, 2)
+        return tokens if tokens.dim() == 3 else rearrange(tokens, "B k keys D -> B (k keys) D")
 
 
 class ActionQueries(nn.Module):
@@ -175,18 +175,18 @@ class ActionQueries(nn.Module):
 
     def forward(self, batch: int) -> Tensor:
         """(B, count, D)."""
-        return self.tokens.expand(batch, -1, -1)
+        return repeat(self.tokens, "n D -> B n D", B=batch)
 
 
 def check_config(config: BackboneConfig, observation: ObservationConfig) -> None:
     """UsageError where settings of a vlm backbone contradict each other, or one of them would do nothing."""
     depth = architecture(config.size).depth
     if not observation.cameras:
-        raise UsageError("A vlm backbone looks at images: name its observation.cameras.")
+        raise UsageError("A vlm backbone reads images: name its observation.cameras.")
     if config.layers > depth:
         raise UsageError(f"backbone.layers is {config.layers}, and {config.size} has {depth} layers.")
     if config.cache and not config.frozen:
-        raise UsageError("backbone.cache keeps what a frozen vlm says: set backbone.frozen to true, or cache to false.")
+        raise UsageError("backbone.cache keeps a frozen vlm's tokens: set backbone.frozen to true, or cache to false.")
     if config.cache and (observation.shift or observation.jitter):
         raise UsageError(
             "backbone.cache computes every frame once, and augmentation changes it in every step: set "
@@ -194,14 +194,14 @@ def check_config(config: BackboneConfig, observation: ObservationConfig) -> None
         )
     if config.download and config.weights is None:
         raise UsageError("backbone.download does nothing without backbone.weights: name the weights to download.")
-    for other, set_there in (
+    for name, is_set in (
         ("lora", config.lora is not None),
         ("action_queries", config.action_queries > 0),
         ("stop_expert_gradient", config.stop_expert_gradient),
         ("checkpointing", config.checkpointing),
     ):
-        if config.frozen and set_there:
-            raise UsageError(f"A frozen vlm has no gradient: leave backbone.{other} out, or backbone.frozen.")
+        if config.frozen and is_set:
+            raise UsageError(f"A frozen vlm has no gradient: leave backbone.{name} out, or backbone.frozen.")
 
 
 def rms(weight: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""What a vision-language model is, as a small file: sizes of its networks, how it wants pixels, how it is prompted.
+"""The description of a vision-language model as a small file: sizes of its networks, image format, prompt.
 
 `architectures/*.json` hold the published configurations; with them a model is built without any download, with random
 weights or on the meta device. `parameters` is the published total, output layer included, which a test counts.
@@ -29,7 +29,7 @@ class Prompt(Strict):
 
 
 class ImageFormat(Strict):
-    """How pixels become the model's input: the fields of its own image processor that say so.
+    """The format of images: the fields of the model's own image processor that define it.
 
     resample: Pillow's filter (1 Lanczos, 3 bicubic). edge: pixels per side of square inputs. min_pixels, max_pixels:
     bounds of the area where the aspect ratio is kept.
@@ -48,7 +48,7 @@ class ImageFormat(Strict):
 class Architecture(Strict):
     """One vision-language model.
 
-    config: what `transformers` builds it from. special_tokens: ids of the published tokeniser, which the byte
+    config: the configuration of `transformers`. special_tokens: ids of the published tokeniser, which the byte
     tokeniser of models with random weights uses as well.
     """
 

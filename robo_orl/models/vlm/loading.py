@@ -41,7 +41,7 @@ def build(architecture: Architecture, weights: str | None = None, download: bool
 
 
 def configuration(architecture: Architecture) -> PreTrainedConfig:
-    """What `transformers` builds the architecture from."""
+    """The configuration from which `transformers` builds the architecture."""
     from transformers import AutoConfig
 
     values = dict(architecture.config)
@@ -67,7 +67,7 @@ def plain_weights() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without reports on standard error: what matters in them becomes an error sentence here."""
+    """Silence the reports of `transformers` on standard error: what matters in them becomes an error here."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -132,7 +132,7 @@ def _load(config: PreTrainedConfig, weights: str, download: bool) -> nn.Module:
             dtype=torch.float32,
             local_files_only=not download,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, by name
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
     except (OSError, SafetensorError, EOFError, KeyError) as error:
         raise RunError(f"The weights in {weights} cannot be read: {str(error).splitlines()[0]}") from None
@@ -154,7 +154,7 @@ PEFT = "peft>=0.17"
 
 
 def freeze(model: nn.Module) -> None:
-    """Train nothing of it."""
+    """Exclude a model from training."""
     model.requires_grad_(False)
 
 
@@ -170,10 +170,10 @@ def add_lora(language: nn.Module, model: nn.Module, config: LoraConfig) -> None:
     from peft import inject_adapter_in_model
 
     layers = {name.rpartition(".")[2] for name, module in language.named_modules() if isinstance(module, nn.Linear)}
-    strange = [name for name in config.targets if name not in layers]
-    if strange:
+    missing = [name for name in config.targets if name not in layers]
+    if missing:
         raise UsageError(
-            f"backbone.lora.targets: the language model has no '{strange[0]}'; it has {', '.join(sorted(layers))}."
+            f"backbone.lora.targets: the language model has no '{missing[0]}'; it has {', '.join(sorted(layers))}."
         )
     freeze(model)
     adapter = Adapter(r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules=list(config.targets))

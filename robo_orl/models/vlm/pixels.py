@@ -1,4 +1,4 @@
-"""Pixels as each model's own image processor makes them, computed on the device that the images are on.
+"""Image processing as each model's own processor does it, on the device of the images.
 
 The published models were prepared with Pillow's resampling, which computes in 8-bit fixed point: rows first, rounded
 and cut to bytes, then columns. The same arithmetic as two matrix products in float64 gives the same bytes on
@@ -16,24 +16,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from robo_orl.models.vlm.architectures import ImageFormat
 
 
-def known(visual: nn.Module, rows: int, columns: int, images: int, device: torch.device) -> dict[str, Any]:
+def tower_arguments(visual: nn.Module, rows: int, columns: int, images: int, device: torch.device) -> dict[str, Any]:
     """Keyword arguments of a tower for `images` pictures of `rows` x `columns` patches each."""
     config = visual.config
     windows = (config.window_size, config.patch_size) if hasattr(visual, "fullatt_block_indexes") else None
     table = None
     if hasattr(visual, "num_grid_per_side"):
         table = (visual.num_grid_per_side, visual.interpolation_mode, visual.interpolation_align_corners)
-    return dict(_known(rows, columns, images, str(device), config.spatial_merge_size, windows, table))
+    return dict(_tower_arguments(rows, columns, images, str(device), config.spatial_merge_size, windows, table))
 
 
 @lru_cache(maxsize=64)
-def _known(
+def _tower_arguments(
     rows: int,
     columns: int,
     images: int,
@@ -46,25 +47,25 @@ def _known(
     from transformers import vision_utils as utils
 
     patches = rows * columns
-    # What is kept holds real numbers that training may use, also where the first who asks computes none, or acts.
+    # The cached tensors hold real numbers that training may use, also where the first call is on fake tensors or acts.
     with _disable_current_modes(), torch.inference_mode(False):
         one = torch.tensor([[1, rows, columns]])
-        found: dict[str, Any] = {"position_ids": utils.get_vision_position_ids(one, merge).repeat(images, 1)}
-        row = np.array((0, images * patches))  # not to be cut: image_attention.py does
-        found |= {"cu_seqlens": row, "pieces": (images, 1)}
+        arguments: dict[str, Any] = {"position_ids": utils.get_vision_position_ids(one, merge).repeat(images, 1)}
+        row = np.array((0, images * patches))  # one piece: towers.attend cuts it
+        arguments |= {"cu_seqlens": row, "pieces": (images, 1)}
         if windows:
             index, ends = utils.get_vision_window_index(one, merge, *windows)
-            found["window_index"] = _of_every_image(index, patches // merge**2, images)
+            arguments["window_index"] = _of_every_image(index, patches // merge**2, images)
             ends = ends.numpy()
             if len(set(np.diff(ends))) == 1:
-                found |= {"cu_window_seqlens": row, "pieces": (images, images * (len(ends) - 1))}
+                arguments |= {"cu_window_seqlens": row, "pieces": (images, images * (len(ends) - 1))}
             else:  # windows at the rim are smaller
                 inner = (ends[1:] + patches * np.arange(images)[:, None]).flatten()
-                found["cu_window_seqlens"] = np.concatenate(([0], inner))
+                arguments["cu_window_seqlens"] = np.concatenate(([0], inner))
         if table:
             read = utils.get_vision_interpolation_indices_and_weights(one, *table, spatial_merge_size=merge)
-            found["interp_indices"], found["interp_weights"] = (t.repeat(images, 1) for t in read)
-        return {name: v.to(device) if isinstance(v, Tensor) else v for name, v in found.items()}
+            arguments["interp_indices"], arguments["interp_weights"] = (t.repeat(images, 1) for t in read)
+        return {name: v.to(device) if isinstance(v, Tensor) else v for name, v in arguments.items()}
 
 
 def _of_every_image(places: Tensor, size: int, images: int) -> Tensor:
@@ -74,7 +75,7 @@ def _of_every_image(places: Tensor, size: int, images: int) -> Tensor:
 
 def add_at(hidden: Tensor, places: Tensor, deep: Tensor) -> Tensor:
     """DeepStack: hidden (B, S, D) plus deep (B * P, D) at the P places, the same in every row."""
-    return hidden.index_add(1, places, deep.to(hidden.dtype).unflatten(0, (len(hidden), -1)))
+    return hidden.index_add(1, places, rearrange(deep.to(hidden.dtype), "(B P) D -> B P D", B=len(hidden)))
 
 
 FIXED_POINT = 22  # bits behind the point of Pillow's weights: 32 - 8 - 2
@@ -155,7 +156,7 @@ def square(images: Tensor, image: ImageFormat) -> Tensor:
     """images (N, 3, H, W) uint8 -> (N, 3, edge, edge), normalised; the aspect ratio is not kept (SigLIP, SmolVLM).
 
     SmolVLM's processor first brings the longer side to its size, the other one after it, and then squares the result;
-    it is told not to split images into tiles, as every policy that stands on it does (SmolVLA: arXiv:2506.01844).
+    images are not split into tiles, as in every policy that is built on it (SmolVLA: arXiv:2506.01844).
     """
     if image.processor == "SmolVLMImageProcessor":
         images = resize(images, *_longest_edge(*images.shape[-2:], image.edge), image.resample)
@@ -191,6 +192,6 @@ def patches(images: Tensor, image: ImageFormat, merge: int, frames: int) -> tupl
     size = whole_patches(*images.shape[-2:], image, image.patch_size * merge)
     x = normalise(resize(images, *size, image.resample), image)
     p, (rows, columns) = image.patch_size, (side // image.patch_size for side in size)
-    x = x.view(len(x), 3, rows // merge, merge, p, columns // merge, merge, p)
-    x = x.permute(0, 2, 5, 3, 6, 1, 4, 7).unsqueeze(6).expand(*[-1] * 6, frames, -1, -1)
-    return x.reshape(len(x) * rows * columns, -1), (rows, columns)
+    # r, c: tokens; mr, mc: the patches that make one; pr, pc: pixels of a patch
+    cut = "N rgb (r mr pr) (c mc pc) -> (N r c mr mc) (rgb frames pr pc)"
+    return repeat(x, cut, mr=merge, mc=merge, pr=p, pc=p, frames=frames), (rows, columns)

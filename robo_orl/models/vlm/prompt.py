@@ -51,10 +51,10 @@ def pretrained_encoder(weights: str, download: bool, size: str) -> Encode:
         reason = str(error).splitlines()[0]
         raise UsageError(f"backbone.weights {weights} has no tokeniser here that can be loaded ({reason}).") from None
     for token, expected in expected_of.special_tokens.items():
-        found = tokenizer.convert_tokens_to_ids(token)
-        if found != expected:
+        number = tokenizer.convert_tokens_to_ids(token)
+        if number != expected:
             raise UsageError(
-                f"The tokeniser of {weights} gives '{token}' the id {found}, {size} has {expected}: "
+                f"The tokeniser of {weights} gives '{token}' the id {number}, {size} has {expected}: "
                 "weights and backbone.size are of different models."
             )
     return lambda text: tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
@@ -137,7 +137,7 @@ class Sequence:
         self._positions.append(first + places.to(device)[:, None])  # (3, B, n)
         if read:
             at = len(self.group) + torch.arange(n, device=device)
-            # A padded place shows the last word again: whoever reads the tokens needs no mask.
+            # A padded place repeats the last word: readers of the tokens need no mask.
             self.kept.append(at if valid is None else torch.minimum(at, len(self.group) + valid.sum(1, True) - 1))
         self.group += [group] * n
         self.image += [image] * n

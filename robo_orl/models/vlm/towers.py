@@ -1,7 +1,7 @@
-"""The parts of each family of models under one interface: pixels to image tokens, positions, and the language model.
+"""The parts of each family of models under one interface: vision tower, positions, language model.
 
-The modules are those of `transformers`, called as its own forward passes call them (a test compares); only the words
-between are different, since a policy adds tokens of its own (proprioception, action queries) that are no words.
+The modules are those of `transformers`, called as its own forward passes call them (a test compares); only the sequence
+between them is different, since a policy adds tokens of its own (proprioception, action queries) that are no words.
 B batch, N images (camera by camera, each B of them), P tokens per image, S all tokens, D width.
 """
 
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from robo_orl.models.vlm.architectures import Architecture
-from robo_orl.models.vlm.pixels import add_at, known, patches, square
+from robo_orl.models.vlm.pixels import add_at, patches, square, tower_arguments
 
 NAME = "robo_orl_pieces"
 
@@ -46,15 +47,18 @@ def attend(
     pieces: N in the layers that attend to whole images, and in those that attend to windows.
     """
     count = pieces[module.windowed]
-    q, k, v = (t.squeeze(0).unflatten(1, (count, -1)).transpose(0, 1) for t in (query, key, value))  # (N, H, n, d)
-    found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-    return found.transpose(1, 2).flatten(0, 1).unsqueeze(0), None
+    q, k, v = (rearrange(t, "1 H (N n) d -> N H n d", N=count) for t in (query, key, value))
+    attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+    return rearrange(attended, "N H n d -> 1 (N n) H d"), None
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Images as the language model gets them: tokens (N, P, D), the grid (rows, columns) of P where positions have one,
-    and what is added to the first layers at the same places (DeepStack; each (N, P, D))."""
+class VisionOutput:
+    """The output of a vision tower.
+
+    tokens: (N, P, D), as the language model reads them. grid: (rows, columns) of P where positions have one. deep:
+    added to the first layers at the same places (DeepStack), each (N, P, D).
+    """
 
     tokens: Tensor
     grid: tuple[int, int]
@@ -70,7 +74,7 @@ class Family:
     def __init__(self, architecture: Architecture):
         self.architecture = architecture
 
-    def see(self, model: nn.Module, images: Tensor) -> Seen:
+    def encode_images(self, model: nn.Module, images: Tensor) -> VisionOutput:
         """images (N, 3, H, W) uint8, all of one size."""
         raise NotImplementedError
 
@@ -81,24 +85,24 @@ class Family:
     def prepare(self, model: nn.Module) -> None:
         """Change a new model where a step needs it."""
 
-    def advance(self, seen: Seen) -> int:
-        """How far the position of what follows lies behind that of an image's first token."""
-        return seen.tokens.shape[1]
+    def advance(self, vision: VisionOutput) -> int:
+        """The distance from the position of an image's first token to that of the token after the image."""
+        return vision.tokens.shape[1]
 
-    def places(self, seen: Seen) -> Tensor:
+    def places(self, vision: VisionOutput) -> Tensor:
         """(3, P) int64: positions of an image's tokens from its first on; three equal axes where there is one."""
-        return torch.arange(seen.tokens.shape[1]).expand(3, -1)
+        return repeat(torch.arange(vision.tokens.shape[1]), "P -> axes P", axes=3)
 
     def positions(self, positions: Tensor) -> Tensor:
-        """(3, B, S) -> what the language model takes as position_ids."""
+        """(3, B, S) -> the language model's position_ids."""
         return positions[0] + self.first_position
 
     def mask(self, allowed: Tensor) -> Tensor | dict[str, Tensor]:
-        """allowed (B, 1, S, S) bool -> what the language model takes as attention_mask."""
+        """allowed (B, 1, S, S) bool -> the language model's attention_mask."""
         return allowed
 
     def run(self, model: nn.Module, embeds: Tensor, positions: Tensor, allowed: Tensor, **more: object) -> object:
-        """The language model on embeds (B, S, D); returns what it returns."""
+        """Run the language model on embeds (B, S, D); returns its output object."""
         return self.language(model)(
             inputs_embeds=embeds,
             position_ids=self.positions(positions),
@@ -111,11 +115,11 @@ class Family:
 class SmolVLM(Family):
     """SmolVLM2: SigLIP at any resolution, pixel shuffle, a Llama (Marafioti et al. 2025, arXiv:2504.05299)."""
 
-    def see(self, model: nn.Module, images: Tensor) -> Seen:
+    def encode_images(self, model: nn.Module, images: Tensor) -> VisionOutput:
         """One square picture per image, no tiles."""
         pixels = square(images, self.architecture.image).to(_dtype(model))
         tokens = model.connector(model.vision_model(pixel_values=pixels).last_hidden_state)
-        return Seen(tokens, grid=(0, 0))
+        return VisionOutput(tokens, grid=(0, 0))
 
     def language(self, model: nn.Module) -> nn.Module:
         """SmolVLM calls it text_model."""
@@ -129,14 +133,16 @@ class PaliGemma(Family):
     two_way = True
     first_position = 1
 
-    def see(self, model: nn.Module, images: Tensor) -> Seen:
+    def encode_images(self, model: nn.Module, images: Tensor) -> VisionOutput:
         """One square picture per image."""
         pixels = square(images, self.architecture.image).to(_dtype(model))
-        return Seen(model.multi_modal_projector(model.vision_tower(pixels).last_hidden_state), grid=(0, 0))
+        return VisionOutput(model.multi_modal_projector(model.vision_tower(pixels).last_hidden_state), grid=(0, 0))
 
     def mask(self, allowed: Tensor) -> dict[str, Tensor]:
-        """Gemma 2's sliding layers look back 4,096 tokens, which is all of a prompt here. Its logits are capped, which
-        torch's fused attention cannot do: it runs the plain one, whose mask is added."""
+        """Added masks, since Gemma 2 caps its logits, which torch's fused attention cannot do.
+
+        Its sliding layers look back 4,096 tokens, which is all of a prompt here.
+        """
         added = torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, torch.finfo(torch.float32).min)
         return {"full_attention": added, "sliding_attention": added}
 
@@ -145,32 +151,36 @@ class Qwen(Family):
     """Qwen2.5-VL and Qwen3-VL: pictures near their own resolution, positions with rows and columns (Bai et al. 2025,
     arXiv:2502.13923 and arXiv:2511.21631)."""
 
-    def see(self, model: nn.Module, images: Tensor) -> Seen:
-        """As many tokens per image as its size asks for."""
+    def encode_images(self, model: nn.Module, images: Tensor) -> VisionOutput:
+        """A number of tokens per image that grows with its size."""
         vision = self.architecture.config["vision_config"]
         merge = vision["spatial_merge_size"]
         pixels, (rows, columns) = patches(images, self.architecture.image, merge, vision["temporal_patch_size"])
-        more = known(model.visual, rows, columns, len(images), images.device)
-        found = model.visual(pixels.to(_dtype(model)), grid_thw=None, **more)
-        deep = tuple(f.unflatten(0, (len(images), -1)) for f in getattr(found, "deepstack_features", None) or ())
-        return Seen(found.pooler_output.unflatten(0, (len(images), -1)), (rows // merge, columns // merge), deep)
+        more = tower_arguments(model.visual, rows, columns, len(images), images.device)
+        output = model.visual(pixels.to(_dtype(model)), grid_thw=None, **more)
+        features = (output.pooler_output, *(getattr(output, "deepstack_features", None) or ()))
+        tokens, *deep = (rearrange(f, "(N P) D -> N P D", N=len(images)) for f in features)
+        return VisionOutput(tokens, (rows // merge, columns // merge), tuple(deep))
 
     def prepare(self, model: nn.Module) -> None:
-        """Images attend in one call. DeepStack is added at places, where `transformers` takes a mask and asks the
-        device how many it hides."""
+        """Let all images attend in one call, and add DeepStack by index.
+
+        `transformers` adds it by a mask, and has to ask the device how many tokens the mask selects.
+        """
         install(model.visual)
         if self.architecture.model_type == "qwen3_vl":
             self.language(model)._deepstack_process = add_at
 
-    def advance(self, seen: Seen) -> int:
-        """An image is as long as its longer side."""
-        return max(seen.grid)
+    def advance(self, vision: VisionOutput) -> int:
+        """The longer side of the image."""
+        return max(vision.grid)
 
-    def places(self, seen: Seen) -> Tensor:
+    def places(self, vision: VisionOutput) -> Tensor:
         """Time, row and column of every token."""
-        rows, columns = seen.grid
-        row = torch.arange(rows).repeat_interleave(columns)
-        return torch.stack((torch.zeros_like(row), row, torch.arange(columns).repeat(rows)))
+        rows, columns = vision.grid
+        row = repeat(torch.arange(rows), "rows -> (rows columns)", columns=columns)
+        column = repeat(torch.arange(columns), "columns -> (rows columns)", rows=rows)
+        return torch.stack((torch.zeros_like(row), row, column))
 
     def positions(self, positions: Tensor) -> Tensor:
         """All three axes."""
@@ -190,5 +200,5 @@ def family_of(architecture: Architecture) -> Family:
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
-    """What the weights are in. Not model.dtype, which an averaged copy (buffers, no parameters) does not have."""
+    """The type of the weights. Not model.dtype, which an averaged copy (buffers, no parameters) does not have."""
     return model.get_input_embeddings().weight.dtype
