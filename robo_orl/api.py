@@ -62,7 +62,7 @@ def train_policy(
     from robo_orl.engine.train import train
 
     run = resolve_run(policy, task, data, settings, **values)
-    return train(run, Path(out), progress=progress, memory_check=PredictedMemory)
+    return train(run, Path(out), progress=progress, memory_check=PredictedMemory).to_json()
 
 
 def evaluate_policy(run: Path | str, episodes: int = 200, progress: bool = True, **options: Any) -> dict[str, Any]:

@@ -26,4 +26,5 @@ def reference(
     algorithm, task_config = load_reference(algo, settings), load_task(task)
     from robo_orl.robomimic.train import train_reference
 
-    show(train_reference(algorithm, task_config, data, out, seed, progress=shows_progress(as_json)), as_json)
+    summary = train_reference(algorithm, task_config, data, out, seed, progress=shows_progress(as_json))
+    show(summary.to_json(), as_json)

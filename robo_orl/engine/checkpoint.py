@@ -7,7 +7,6 @@ are functions of the step, so no generator state is needed. Nothing is pickled.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,19 +22,32 @@ from torch import Tensor, nn
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import flush, read_json
 from robo_orl.base.os_errors import describe_os_errors
-from robo_orl.config import RunConfig
+from robo_orl.config import RunConfig, Strict
 from robo_orl.engine.optimizer import set_moments, whole_moments
-from robo_orl.engine.run_folder import build_run_agent, read_run, read_spec
+from robo_orl.engine.run_folder import build_run_agent, read_run, read_spec, run_identity
 from robo_orl.engine.zero import gather
 
 KEEP = 2
+REMEDY = "remove its folder to go on from the one before"
 AGENT, OPTIMIZER, STATE = "agent.safetensors", "optimizer.safetensors", "state.json"
 
 
+class CheckpointState(Strict):
+    """Everything in a checkpoint besides its tensors.
+
+    wall_s: seconds of training so far. spec: digest of the spec. run: identity of the run, None in older checkpoints.
+    """
+
+    step: int
+    wall_s: float = 0.0
+    spec: str = ""
+    run: str | None = None
+
+
 def save_checkpoint(
-    out: Path, agent: nn.Module, optimizer: torch.optim.Optimizer, state: dict, write: bool = True
+    out: Path, agent: nn.Module, optimizer: torch.optim.Optimizer, state: CheckpointState, write: bool = True
 ) -> None:
-    """Write checkpoints/step_<state["step"]>, then drop all but the last two.
+    """Write checkpoints/step_<state.step>, then drop all but the last two.
 
     Every process calls it (ZeRO gathers together); the one with `write` holds and writes the tensors. Raises RunError
     when the disk is full or a weight is not finite; the checkpoints before stay as they are.
@@ -43,10 +56,10 @@ def save_checkpoint(
     moments = _collect(whole_moments(agent, optimizer), write)
     if not write:
         return
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise RunError(f"{broken[0]} is not finite at step {state['step']}; the checkpoints before are kept.")
-    folder = checkpoint_folder(out, state["step"])
+    not_finite = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if not_finite:
+        raise RunError(f"{not_finite[0]} is not finite at step {state.step}; the checkpoints before are kept.")
+    folder = checkpoint_folder(out, state.step)
     with describe_os_errors(folder):
         _write_folder(folder, {AGENT: weights, OPTIMIZER: moments}, state)
     for old in checkpoints(out)[:-KEEP]:
@@ -61,7 +74,7 @@ def whole_weights(agent: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def checkpoint_folder(out: Path, step: int) -> Path:
-    """Where the checkpoint of a step belongs."""
+    """The folder of the checkpoint of a step."""
     return out / "checkpoints" / f"step_{step:08d}"
 
 
@@ -71,25 +84,45 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def remove_partial(out: Path) -> None:
-    """Drop what a killed process left while it wrote."""
+    """Delete the unfinished checkpoints of a killed process."""
     for path in (out / "checkpoints").glob(".step_*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def restore_agent(folder: Path, agent: nn.Module) -> dict:
-    """Put a checkpoint's tensors into an agent that is not yet prepared; returns the checkpoint's state."""
-    state = read_json(folder / STATE)
-    tensors = _load(folder / AGENT)
-    problems = agent.load_state_dict(tensors, strict=False)
-    wrong = [*problems.missing_keys, *problems.unexpected_keys]
-    if wrong:
-        raise RunError(f"{folder} holds another agent than this version builds: {wrong[0]} is not in both.")
+def read_state(folder: Path) -> CheckpointState:
+    """The state in a checkpoint; RunError where it is damaged."""
+    try:
+        return CheckpointState.model_validate(read_json(folder / STATE, REMEDY))
+    except (UsageError, ValidationError):
+        raise RunError(f"{folder / STATE} is missing or damaged; {REMEDY}.") from None
+
+
+def restore_agent(folder: Path, agent: nn.Module, identity: str | None = None) -> CheckpointState:
+    """Put a checkpoint's tensors into an agent that is not yet prepared; returns the checkpoint's state.
+
+    identity: of the run that continues; UsageError for a checkpoint of another run.
+    """
+    state = read_state(folder)
+    if identity is not None and state.run not in (None, identity):
+        raise UsageError(f"{folder} belongs to another run than its folder's config.json; choose another --out.")
+    try:
+        problems = agent.load_state_dict(_load(folder / AGENT), strict=False)
+    except RuntimeError as error:  # a tensor of another shape
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder} holds another agent than this version builds: {reason}.") from None
+    differing = [*problems.missing_keys, *problems.unexpected_keys]
+    if differing:
+        raise RunError(f"{folder} holds another agent than this version builds: {differing[0]} is not in both.")
     return state
 
 
 def restore_optimizer(folder: Path, agent: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Put a checkpoint's moments into a prepared optimiser, whatever engine wrote them."""
-    set_moments(agent, optimizer, _load(folder / OPTIMIZER), step)
+    moments = _load(folder / OPTIMIZER)
+    try:
+        set_moments(agent, optimizer, moments, step)
+    except KeyError as error:
+        raise RunError(f"{folder / OPTIMIZER} has no {error}; {REMEDY}.") from None
 
 
 def load_agent(run_dir: Path | str) -> tuple[nn.Module, RunConfig]:
@@ -99,13 +132,13 @@ def load_agent(run_dir: Path | str) -> tuple[nn.Module, RunConfig]:
     """
     run_dir = Path(run_dir)
     run, spec = read_run(run_dir), read_spec(run_dir)
-    found = checkpoints(run_dir)
-    if not found:
+    stored = checkpoints(run_dir)
+    if not stored:
         raise UsageError(f"{run_dir} has no checkpoint yet; train it first.")
     agent = build_run_agent(run, spec)
-    state = restore_agent(found[-1], agent)
-    if state["spec"] != spec.digest():
-        raise RunError(f"{found[-1]} was trained with other normalisation statistics than {run_dir}/spec.json holds.")
+    state = restore_agent(stored[-1], agent, run_identity(run_dir, run))
+    if state.spec != spec.digest():
+        raise RunError(f"{stored[-1]} was trained with other normalisation statistics than {run_dir}/spec.json holds.")
     return agent.eval(), run
 
 
@@ -114,21 +147,21 @@ def load_agent(run_dir: Path | str) -> tuple[nn.Module, RunConfig]:
 
 def _collect(tensors: Iterable[tuple[str, Tensor]], keep: bool) -> dict[str, Tensor]:
     """Copies on the CPU where `keep`; the others only take part in the gathering."""
-    kept = {}
+    copies = {}
     for name, tensor in tensors:
         if keep:
-            kept[name] = tensor.detach().to("cpu", copy=True).contiguous()
-    return kept
+            copies[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    return copies
 
 
-def _write_folder(folder: Path, files: dict[str, dict[str, Tensor]], state: dict) -> None:
+def _write_folder(folder: Path, files: dict[str, dict[str, Tensor]], state: CheckpointState) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         for name, tensors in files.items():
             _save_tensors(tensors, partial / name)
-        (partial / STATE).write_text(json.dumps(state))
+        (partial / STATE).write_text(state.model_dump_json())
         for path in partial.iterdir():
             flush(path)
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,4 +183,4 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove its folder to go on from the one before.") from None
+        raise RunError(f"{path} cannot be read ({error}); {REMEDY}.") from None

@@ -1,8 +1,8 @@
-"""What a frozen vision-language model says about the data, computed once and read from disk in every step after.
+"""The features of a frozen vision-language model, computed once and read from disk in every later step.
 
 The model is most of a step's time, and nothing about its tokens changes while it is frozen and images are not
-augmented. A file holds the tokens of every frame for every sentence that training says to it, and is named after all
-that they depend on: the weights, the data, what is seen, the words. Processes of a machine share it.
+augmented. A file holds the tokens of every frame for every instruction of the training, and is named after everything
+that they depend on: the weights, the data, the observation, the words. Processes of a machine share it.
 F frames, N sentences, L layers read, S tokens, D width.
 """
 
@@ -76,7 +76,7 @@ def cached(agent: Agent, plain: PairedWindows, device: torch.device, progress: b
 def key_of(agent: Agent, windows: PairedWindows) -> str:
     """The sha256 of everything that the features depend on."""
     backbone, words = agent.policy.backbone, windows.instructions
-    asked = {
+    inputs = {
         "data": windows.arrays.frames_key,
         "size": backbone.size,
         "layers": backbone.layers,
@@ -85,7 +85,7 @@ def key_of(agent: Agent, windows: PairedWindows) -> str:
         "words": None if words is None else [ids[mask].tolist() for ids, mask in zip(*words, strict=True)],
         "torch": torch.__version__,
     }
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for name, tensor in agent.backbone.model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -108,18 +108,18 @@ def _write(
         kept = np.int16 if dtype == torch.bfloat16 else np.float32  # numpy has no bfloat16: the same bits
         stored = np.lib.format.open_memmap(temporary, "w+", kept, shape)
         for sentence, at in shown:
-            wanted = np.arange(at, min(at + BATCH, frames))
-            both = np.concatenate((wanted, wanted[-1:])) if len(wanted) % 2 else wanted  # halves of pairs
-            found = _features(agent, windows, both, sentence, device)[: len(wanted)].to(dtype).cpu()
-            stored[sentence, wanted] = found.view(torch.int16).numpy() if kept == np.int16 else found.numpy()
+            rows = np.arange(at, min(at + BATCH, frames))
+            even = np.concatenate((rows, rows[-1:])) if len(rows) % 2 else rows  # halves of pairs
+            features = _features(agent, windows, even, sentence, device)[: len(rows)].to(dtype).cpu()
+            stored[sentence, rows] = features.view(torch.int16).numpy() if kept == np.int16 else features.numpy()
         stored.flush()
         del stored
 
 
 def _features(agent: Agent, windows: PairedWindows, at: np.ndarray, sentence: int, device: torch.device) -> Tensor:
     """(M, ...) of an even number of frames `at` (M,)."""
-    told = np.full(len(at) // 2, sentence, np.int64)
-    obs = windows._observation(windows._seen(at), told).to(device)
+    sentences = np.full(len(at) // 2, sentence, np.int64)
+    obs = windows._observation(windows._seen(at), sentences).to(device)
     bf16 = agent.policy.optim.precision == "bf16"
     with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
         return agent.backbone.features(obs)
@@ -137,7 +137,7 @@ def _check_room(path: Path, needed: int) -> None:
 
 @contextmanager
 def _on(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Have the module on `device` for the time of the block."""
+    """Keep the module on `device` within the block."""
     before = next(module.parameters()).device
     module.to(device)
     try:

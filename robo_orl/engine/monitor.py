@@ -1,4 +1,4 @@
-"""What a run tells while it trains: metrics.jsonl, a tracker, a progress bar, and the time and memory that it takes."""
+"""The progress of a training: metrics.jsonl, a tracker, a progress bar, and the time and memory of a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from torch import Tensor
 
 from robo_orl.base.errors import RunError
-from robo_orl.base.files import atomic_file
+from robo_orl.base.files import write_text
 from robo_orl.base.os_errors import describe_os_errors
 
 EVERY = 10  # steps per row of metrics.jsonl: reading a loss makes the GPU wait
@@ -47,7 +49,7 @@ class Monitor:
         self._reading += time.perf_counter() - begin
 
     def add(self, step: int, metrics: dict[str, Tensor]) -> None:
-        """Note the metrics after `step` steps; at every EVERY-th, report."""
+        """Take the metrics after `step` steps; at every EVERY-th, report."""
         self._pending.append(metrics)
         if step % EVERY == 0:
             self.report(step)
@@ -136,33 +138,47 @@ def peak_memory() -> tuple[int, str]:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "resident memory of the process (RSS)"
 
 
-def speed(path: Path, batch_size: int) -> dict:
-    """Medians over a run's metrics.jsonl, earlier processes of the run included, the warm-up rows of each left out.
+@dataclass(frozen=True)
+class Speed:
+    """Medians over the rows of metrics.jsonl, warm-up rows left out.
 
-    step_s: seconds per step; step_s_rows: how many rows that is the median of; data_share: of reading data in a step.
+    step_s: seconds per step; step_s_rows: the rows that it is the median of; data_share: of reading data in a step.
     """
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+
+    step_s: float
+    step_s_rows: int
+    samples_per_s: float
+    data_share: float
+
+
+def speed(path: Path, batch_size: int) -> Speed:
+    """The speed of a run from its metrics.jsonl, earlier processes included; RunError where no row is left."""
+    rows = [row for line in _lines(path) if (row := _row(line, "step_s", "data_share", "warm_up")) is not None]
     counted = [row for row in rows if not row["warm_up"]] or rows
+    if not counted:
+        raise RunError(f"{path} was removed or damaged while the run trained; its checkpoints are kept.")
     step_s = statistics.median(row["step_s"] for row in counted)
-    return {
-        "step_s": step_s,
-        "step_s_rows": len(counted),
-        "samples_per_s": batch_size / step_s,
-        "data_share": statistics.median(row["data_share"] for row in counted),
-    }
+    data_share = statistics.median(row["data_share"] for row in counted)
+    return Speed(step_s, len(counted), batch_size / step_s, data_share)
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Cut metrics.jsonl back to the checkpoint that a run resumes from; a half-written last row goes too."""
+    """Cut metrics.jsonl back to the checkpoint that a run resumes from; half-written and damaged rows go too."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines() if _row_step(line) is not None and _row_step(line) <= step]
-    with atomic_file(path) as temporary:
-        temporary.write_text("".join(line + "\n" for line in kept))
+    kept = [line for line in _lines(path) if (row := _row(line, "step")) is not None and row["step"] <= step]
+    write_text(path, "".join(line + "\n" for line in kept))
 
 
-def _row_step(line: str) -> int | None:
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
+def _row(line: str, *keys: str) -> dict[str, Any] | None:
+    """A row of metrics.jsonl that has numbers at `keys`, None where it is damaged."""
     try:
-        return json.loads(line)["step"]
+        row = json.loads(line)
     except ValueError:
         return None
+    whole = isinstance(row, dict) and all(isinstance(row.get(key), (int, float)) for key in keys)
+    return row if whole else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -148,3 +149,41 @@ def _write(parameter: nn.Parameter, moment: str, whole: Tensor) -> None:
     padded = torch.zeros(size * torch.distributed.get_world_size())
     padded[: whole.numel()] = whole.flatten()
     safe_set_local_optimizer_state(parameter, padded[rank * size : (rank + 1) * size], moment)
+
+
+# ------------------------------------------------------------------------------------------------------------ gradients
+
+
+class GradientWatch:
+    """Checks that every trainable parameter takes part in every backward.
+
+    Under ZeRO-3 a trainable parameter that gets no gradient in a step is moved by the previous step's gradient once
+    more, silently; under ZeRO-1 and 2 its momentum continues, in plain torch it is skipped. A loss that leaves a
+    parameter out adds 0.0 * its sum, which removes the difference.
+    """
+
+    def __init__(self, agent: nn.Module):
+        self._names = [name for name, p in agent.named_parameters() if p.requires_grad]
+        self._missing = set(self._names)
+        parameters = [p for p in agent.parameters() if p.requires_grad]
+        self._hooks = [
+            p.register_hook(partial(self._reached, name)) for name, p in zip(self._names, parameters, strict=True)
+        ]
+
+    def _reached(self, name: str, gradient: Tensor) -> None:
+        self._missing.discard(name)
+
+    def check(self, step: int) -> None:
+        """RunError where the backward since the last check left a trainable parameter out."""
+        missing, self._missing = self._missing, set(self._names)
+        if missing:
+            first = next(name for name in self._names if name in missing)
+            raise RunError(
+                f"{len(missing)} trainable parameters got no gradient at step {step}, {first} among them; engines "
+                "treat that differently (ZeRO-3 repeats the last one), so the objective must add 0.0 * its sum."
+            )
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()

@@ -1,7 +1,9 @@
-"""A run's folder: what was asked, on what data, with which versions; and whether it may be continued."""
+"""The folder of a run: configuration, spec, versions, summary, lock; and whether it may be resumed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,28 @@ from torch import nn
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import read_json, write_json
+from robo_orl.base.locks import folder_lock
 from robo_orl.base.machine import versions
-from robo_orl.config import RunConfig, Strict
+from robo_orl.config import RunConfig, Strict, sha256_of
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.statistics import Statistics, joint_statistics
 from robo_orl.engine.task_data import sentences_of, tasks_of
 
-# What a resumed run may have otherwise: where it runs, what it reports to, where the same file lies.
+# Keys that a resumed run may change: where it runs, where it reports to, the place of the same file.
 FREE = ("expect", "tracker", "checkpoint_every", "data")
+SUMMARY = "train.json"
+REMOVE = "remove its folder and train anew"
 
 
 class Spec(Strict):
-    """What the agent was built for: everything beside the configuration that rebuilding it needs."""
+    """Everything besides the configuration that an agent is built from."""
 
     obs: dict[str, int]
     action_dim: int
     gamma: float
     statistics: Statistics
-    render: list[dict[str, Any] | None] | None = Field(None, description="per task what made the pictures of its data")
-    sentences: list[list[str]] | None = Field(None, description="per task what it was called in training")
+    render: list[dict[str, Any] | None] | None = Field(None, description="per task the renderer of its data's pictures")
+    sentences: list[list[str]] | None = Field(None, description="per task its instructions in training")
 
 
 def make_spec(run: RunConfig, opened: list[EpisodeArrays]) -> Spec:
@@ -51,8 +56,56 @@ def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
     return build_agent(run.policy, spec.obs, spec.action_dim, spec.gamma, spec.statistics, run.seed)
 
 
+class TrainingSummary(Strict):
+    """The summary of a training: train.json, once it is finished.
+
+    wall_s: seconds of all its processes. step_s: the median of step_s_rows rows of metrics.jsonl; data_share: of
+    reading data in a step. memory_before_bytes: memory of the libraries before there was an agent. run: the identity
+    of the run that it belongs to, None in older files.
+    """
+
+    steps: int
+    wall_s: float
+    step_s: float
+    step_s_rows: int
+    samples_per_s: float
+    data_share: float
+    peak_memory_bytes: int
+    memory_before_bytes: int | None = None
+    peak_memory_of: str
+    parameters: dict[str, int]
+    finished: bool
+    run: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as it is stored and printed."""
+        return self.model_dump(mode="json")
+
+
+@contextmanager
+def run_lock(out: Path, main: bool = True) -> Iterator[None]:
+    """Hold the folder of a run, which one training at a time may write; only the main process takes the lock."""
+    with folder_lock(out, "training") if main else nullcontext():
+        yield
+
+
+def run_identity(out: Path, run: RunConfig) -> str:
+    """The identity of a run, which its checkpoints and its summary carry: the one that the folder was begun with."""
+    config = out / "config.json"
+    stored = read_json(config, REMOVE).get("identity") if config.exists() and _has_results(out) else None
+    return stored or sha256_of(run.identity(exclude=FREE))
+
+
+def _has_results(out: Path) -> bool:
+    return (out / SUMMARY).exists() or any((out / "checkpoints").glob("step_*"))
+
+
 def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
-    """UsageError where `out` holds the checkpoints of another run: settings or data changed."""
+    """UsageError where `out` holds results of another run: settings or data changed."""
+    if not _has_results(out):
+        return
+    if not (out / "config.json").exists():
+        raise UsageError(f"{out} holds results without the config.json of their run; choose another --out.")
     ours, theirs = (r.identity(exclude=FREE) for r in (run, read_run(out)))
     changed = first_difference(ours, theirs)
     if changed:
@@ -66,8 +119,9 @@ def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
 
 
 def write_run(out: Path, run: RunConfig, spec: Spec) -> None:
-    """config.json, spec.json and versions.json, once the run is known to belong here."""
-    write_json(out / "config.json", {"digest": run.digest(), "run": run.model_dump(mode="json")})
+    """Write config.json, spec.json and versions.json, once the run is known to belong here."""
+    values = {"digest": run.digest(), "identity": run_identity(out, run), "run": run.model_dump(mode="json")}
+    write_json(out / "config.json", values)
     write_json(out / "spec.json", {"digest": spec.digest(), "spec": spec.model_dump(mode="json")})
     write_json(out / "versions.json", versions())
 
@@ -84,8 +138,28 @@ def read_spec(out: Path) -> Spec:
     return _parse(Spec, out / "spec.json", "spec")
 
 
+def read_summary(out: Path, identity: str) -> TrainingSummary | None:
+    """The summary of a finished run, None where there is none; an error where it is damaged or of another run."""
+    path = out / SUMMARY
+    if not path.exists():
+        return None
+    values = read_json(path, f"delete it, and the same command writes it from the checkpoints of {out}")
+    try:
+        summary = TrainingSummary.model_validate(values)
+    except ValidationError:
+        raise RunError(f"{path} is damaged or of another version; delete it and repeat.") from None
+    if summary.run not in (None, identity):
+        raise UsageError(f"{path} belongs to another run than {out}/config.json; delete it, or choose another --out.")
+    return summary
+
+
+def write_summary(out: Path, summary: TrainingSummary) -> None:
+    """Write train.json, which says that the run is finished."""
+    write_json(out / SUMMARY, summary.to_json())
+
+
 def _parse(schema: type[Strict], path: Path, key: str) -> Strict:
-    values = read_json(path)
+    values = read_json(path, REMOVE)
     try:
         return schema.model_validate(values[key])
     except (KeyError, TypeError, ValidationError):

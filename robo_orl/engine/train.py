@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,25 +20,43 @@ from torch import Tensor, nn
 
 from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError
-from robo_orl.base.files import read_json, write_json
+from robo_orl.base.files import write_json
 from robo_orl.base.rng import Draws
 from robo_orl.config import RunConfig
+from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
-from robo_orl.engine.checkpoint import checkpoints, remove_partial, restore_agent, restore_optimizer, save_checkpoint
+from robo_orl.engine.checkpoint import (
+    CheckpointState,
+    checkpoints,
+    remove_partial,
+    restore_agent,
+    restore_optimizer,
+    save_checkpoint,
+)
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved, share
 from robo_orl.engine.features import with_features
-from robo_orl.engine.gradients import GradientWatch
+from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
-from robo_orl.engine.optimizer import make_optimizer, set_learning_rate, steps_taken
-from robo_orl.engine.run_folder import Spec, build_run_agent, check_resumable, make_spec, write_run
-from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
+from robo_orl.engine.optimizer import GradientWatch, make_optimizer, set_learning_rate, steps_taken
+from robo_orl.engine.run_folder import (
+    Spec,
+    TrainingSummary,
+    build_run_agent,
+    check_resumable,
+    make_spec,
+    read_summary,
+    run_identity,
+    run_lock,
+    write_run,
+    write_summary,
+)
 from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.zero import gather, release
 
 
 class MemoryCheck(Protocol):
-    """What watches a run's memory: it may refuse the run before its first step, and measures one step."""
+    """The check of a run's memory: it may refuse the run before its first step, and measures one step."""
 
     def announce(self, progress: bool) -> None:
         """Print the prediction, where a person watches."""
@@ -63,7 +81,7 @@ class NoMemoryCheck:
 
 @dataclass
 class Training:
-    """One run in motion on this process: `agent` is the bare module, `model` what accelerate wrapped around it."""
+    """A run under way on this process: `agent` is the bare module, `model` accelerate's wrapper around it."""
 
     run: RunConfig
     out: Path
@@ -76,6 +94,7 @@ class Training:
     step: int
     wall_s: float  # of earlier processes of this run
     memory_before: int  # bytes that the libraries took before there was an agent
+    identity: str  # of the run, for its checkpoints and its summary
     memory_check: MemoryCheck
     began: float = field(default_factory=time.perf_counter)
 
@@ -86,34 +105,56 @@ def train(
     progress: bool = True,
     stop_at: int | None = None,
     memory_check: MakeMemoryCheck = NoMemoryCheck,
-) -> dict:
+) -> TrainingSummary:
     """Train `run` in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
     stop_at: end after this step with a checkpoint, as if interrupted there. memory_check: on the command line
-    cost.memory_check.PredictedMemory. Raises UsageError where `out` holds another run or the data do not fit, RunError
-    where training fails; the checkpoints before stay. Interrupted by Ctrl-C, or by
-    SIGTERM on the command line, a single process saves a checkpoint after its step.
+    cost.memory_check.PredictedMemory. Interrupted by Ctrl-C, or by SIGTERM on the command line, a single process saves
+    a checkpoint after its step.
+
+    Raises:
+        UsageError: `out` holds another run, another process is training there, or the data do not fit.
+        RunError: training failed; the checkpoints before stay.
     """
     out = Path(out)
     accelerator = open_accelerator(run, out)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    training = _start(run, out, accelerator, memory_check)
-    if training is None:
-        return read_json(out / "train.json")
+    check_agent(run.policy)  # before anything is written
+    opened = open_data(run)
+    spec = make_spec(run, opened)
+    if (summary := _finished(run, out, spec)) is not None:
+        return summary
+    with run_lock(out, accelerator.is_main_process):
+        accelerator.wait_for_everyone()
+        if (summary := _finished(run, out, spec)) is not None:  # by the process that held the lock
+            return summary
+        training = _start(run, out, accelerator, opened, spec, memory_check)
+        return _train(training, stop_at, progress)
+
+
+def _finished(run: RunConfig, out: Path, spec: Spec) -> TrainingSummary | None:
+    """The summary of this run where it is finished; UsageError where `out` holds another run."""
+    check_resumable(out, run, spec)
+    return read_summary(out, run_identity(out, run))
+
+
+def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingSummary:
+    """The steps up to the last one, or up to `stop_at`, with a checkpoint at the end."""
+    run, out, accelerator = training.run, training.out, training.accelerator
     training.memory_check.announce(progress)
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
     try:
-        alone = accelerator.num_processes == 1
-        with interruption_is_a_sentence(lambda: checkpoints(out)), stop_between_steps(alone) as stop:
+        single = accelerator.num_processes == 1
+        with describe_interruption(lambda: checkpoints(out)), deferred_interruption(single) as interruption:
             for step in range(training.step, last):
                 with training.memory_check.step(step - training.step + 1, out, progress):
                     metrics = _train_step(training, step, monitor)
                 monitor.add(step + 1, metrics)
                 watch.check(step + 1)
-                stopped = stop.asked
+                stopped = interruption.requested
                 if stopped or step + 1 == last or (step + 1) % run.checkpoint_every == 0:
                     monitor.report(step + 1)
                     with monitor.pause():
@@ -156,17 +197,17 @@ def _backward(training: Training, step: int, part: int, monitor: Monitor) -> dic
 # ------------------------------------------------------------------------------------------------------- start and end
 
 
-def _start(run: RunConfig, out: Path, accelerator: Accelerator, memory_check: MakeMemoryCheck) -> Training | None:
-    """Data, agent and optimiser, continued from the newest checkpoint; None where the run is finished already."""
-    check_agent(run.policy)  # before anything is written
-    opened = open_data(run)
-    spec = make_spec(run, opened)
-    found = checkpoints(out)
-    if found:
-        check_resumable(out, run, spec)
+def _start(
+    run: RunConfig,
+    out: Path,
+    accelerator: Accelerator,
+    opened: list[EpisodeArrays],
+    spec: Spec,
+    memory_check: MakeMemoryCheck,
+) -> Training:
+    """Data, agent and optimiser, continued from the newest checkpoint."""
+    stored, identity = checkpoints(out), run_identity(out, run)
     accelerator.wait_for_everyone()
-    if (out / "train.json").exists():
-        return None
     if accelerator.is_main_process:
         for note in dict.fromkeys(note for arrays in opened for note in arrays.notes):
             print(f"robo-orl: data: {note}.", file=sys.stderr)
@@ -177,50 +218,63 @@ def _start(run: RunConfig, out: Path, accelerator: Accelerator, memory_check: Ma
     windows = make_windows(run, opened)
     check = memory_check(run, spec, accelerator)
     agent = build_run_agent(run, spec)
-    state = restore_agent(found[-1], agent) if found else {"step": 0, "wall_s": 0.0}
+    state = restore_agent(stored[-1], agent, identity) if stored else CheckpointState(step=0)
     if run.policy.backbone.cache:
         windows = with_features(agent, windows, accelerator.device, accelerator.is_main_process)
     model, optimizer = prepare(accelerator, agent, make_optimizer(agent, run.policy.optim))
-    if found:
-        restore_optimizer(found[-1], agent, optimizer, state["step"])
+    if stored:
+        restore_optimizer(stored[-1], agent, optimizer, state.step)
     engine = resolved(accelerator, model)
     if accelerator.is_main_process:
         write_json(out / "engine.json", engine.to_json())
     check_resolved(engine, run, agent, model)
     accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
     accelerator.wait_for_everyone()
-    before = {"step": state["step"], "wall_s": state["wall_s"], "memory_before": memory_before}
-    return Training(run, out, accelerator, windows, spec, agent, model, optimizer, memory_check=check, **before)
+    return Training(
+        run=run,
+        out=out,
+        accelerator=accelerator,
+        windows=windows,
+        spec=spec,
+        agent=agent,
+        model=model,
+        optimizer=optimizer,
+        step=state.step,
+        wall_s=state.wall_s,
+        memory_before=memory_before,
+        identity=identity,
+        memory_check=check,
+    )
 
 
 def _save(training: Training, step: int) -> None:
     if steps_taken(training.optimizer) != step:
         raise RunError(f"The optimiser counts {steps_taken(training.optimizer)} steps where the loop counts {step}.")
-    state = {"step": step, "wall_s": _wall_s(training), "spec": training.spec.digest()}
+    state = CheckpointState(step=step, wall_s=_wall_s(training), spec=training.spec.digest(), run=training.identity)
     main = training.accelerator.is_main_process
     save_checkpoint(training.out, training.agent, training.optimizer, state, write=main)
     training.accelerator.wait_for_everyone()
 
 
-def _finish(training: Training, step: int) -> dict:
-    """The summary; train.json says that the run is complete."""
+def _finish(training: Training, step: int) -> TrainingSummary:
+    """The summary, stored where the run is finished."""
     accelerator = training.accelerator
     accelerator.wait_for_everyone()  # the first process has written its last row
     used, measure = peak_memory()
     peak = accelerator.gather(torch.tensor([used], device=accelerator.device)).max().item()
-    finished = step == training.run.policy.optim.steps
-    summary = {
-        "steps": step,
-        "wall_s": _wall_s(training),
-        **speed(training.out / "metrics.jsonl", training.run.policy.optim.batch_size),
-        "peak_memory_bytes": peak,
-        "memory_before_bytes": training.memory_before,
-        "peak_memory_of": f"{measure}, the largest of {accelerator.num_processes} process(es)",
-        "parameters": training.agent.parameter_counts(),
-        "finished": finished,
-    }
-    if finished and accelerator.is_main_process:
-        write_json(training.out / "train.json", summary)
+    summary = TrainingSummary(
+        steps=step,
+        wall_s=_wall_s(training),
+        **asdict(speed(training.out / "metrics.jsonl", training.run.policy.optim.batch_size)),
+        peak_memory_bytes=peak,
+        memory_before_bytes=training.memory_before,
+        peak_memory_of=f"{measure}, the largest of {accelerator.num_processes} process(es)",
+        parameters=training.agent.parameter_counts(),
+        finished=step == training.run.policy.optim.steps,
+        run=training.identity,
+    )
+    if summary.finished and accelerator.is_main_process:
+        write_summary(training.out, summary)
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
         tracker.finish()

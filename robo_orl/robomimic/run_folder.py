@@ -1,6 +1,6 @@
-"""A reference run's folder: what was asked, its checkpoints, and whether it may be continued.
+"""The folder of a reference run: its request, its checkpoints, its summary; and whether it may be resumed.
 
-RUN/reference.json           what was asked and what was seen of the data (ReferenceRun)
+RUN/reference.json           the request and the keys of the data (ReferenceRun)
 RUN/versions.json            Python and packages
 RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
 RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters); a run stopped
@@ -19,18 +19,18 @@ import torch
 from pydantic import ValidationError
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import read_json, write_json
+from robo_orl.base.files import flush, read_json, write_json
 from robo_orl.base.machine import versions
 from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.config import ReferenceConfig, Strict, TaskConfig
 from robo_orl.engine.run_folder import first_difference
 
-RUN, MODEL, LEARNING = "reference.json", "model.pth", "learning.pt"
+RUN, MODEL, LEARNING, SUMMARY = "reference.json", "model.pth", "learning.pt", "train.json"
 KEEP = 2
 
 
 class ReferenceRun(Strict):
-    """One training of a reference, fully resolved. obs: the keys that it sees and their sizes."""
+    """One training of a reference, fully resolved. obs: the keys that it reads and their sizes."""
 
     reference: ReferenceConfig
     task: TaskConfig
@@ -41,20 +41,53 @@ class ReferenceRun(Strict):
     action_dim: int
 
 
+class ReferenceSummary(Strict):
+    """The summary of a reference's training: train.json, once it is finished; the fields of TrainingSummary."""
+
+    algorithm: str
+    library: str
+    steps: int
+    epochs: int
+    wall_s: float
+    step_s: float
+    step_s_rows: int
+    samples_per_s: float
+    data_share: float
+    peak_memory_bytes: int
+    peak_memory_of: str
+    parameters: dict[str, int]
+    finished: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as it is stored and printed."""
+        return self.model_dump(mode="json")
+
+
+def read_summary(out: Path) -> ReferenceSummary | None:
+    """The summary of a finished run, None where there is none; RunError where it is damaged."""
+    if not (out / SUMMARY).exists():
+        return None
+    remedy = f"delete it, and the same command writes it from the checkpoints of {out}"
+    try:
+        return ReferenceSummary.model_validate(read_json(out / SUMMARY, remedy))
+    except ValidationError:
+        raise RunError(f"{out / SUMMARY} is damaged or of another version; {remedy}.") from None
+
+
 def is_reference(path: Path) -> bool:
     """Whether `path` is the folder of a reference run or a checkpoint of robomimic."""
     return (path / RUN).exists() or path.suffix == ".pth"
 
 
 def write_run(out: Path, run: ReferenceRun) -> None:
-    """reference.json and versions.json."""
+    """Write reference.json and versions.json."""
     write_json(out / RUN, {"digest": run.digest(), "run": run.model_dump(mode="json")})
     write_json(out / "versions.json", versions())
 
 
 def read_run(out: Path) -> ReferenceRun:
-    """What a run's folder says; UsageError where there is none, RunError where it is damaged."""
-    values = read_json(out / RUN)
+    """The request of a run's folder; UsageError where there is none, RunError where it is damaged."""
+    values = read_json(out / RUN, "remove its folder and train anew")
     try:
         return ReferenceRun.model_validate(values["run"])
     except (KeyError, TypeError, ValidationError):
@@ -64,14 +97,16 @@ def read_run(out: Path) -> ReferenceRun:
 def check_resumable(out: Path, run: ReferenceRun) -> None:
     """UsageError where `out` holds another run; the same data may lie elsewhere."""
     if not (out / RUN).exists():
+        if checkpoints(out) or (out / SUMMARY).exists():
+            raise UsageError(f"{out} holds results without the {RUN} of their run; choose another --out.")
         return
-    there = read_run(out)
-    if run.data_sha256 != there.data_sha256:
+    stored = read_run(out)
+    if run.data_sha256 != stored.data_sha256:
         raise UsageError(
             f"{out} was trained on other data than {run.data}; choose another --out, or give the file that it was "
             "trained on."
         )
-    ours, theirs = _asked(run), _asked(there)
+    ours, theirs = _identity(run), _identity(stored)
     if changed := first_difference(ours, theirs):
         name = changed.removeprefix("reference.")
         raise UsageError(
@@ -80,13 +115,13 @@ def check_resumable(out: Path, run: ReferenceRun) -> None:
         )
 
 
-def _asked(run: ReferenceRun) -> dict[str, Any]:
-    """What must be equal, the algorithm first: name and settings follow from it."""
+def _identity(run: ReferenceRun) -> dict[str, Any]:
+    """The values that must be equal, the algorithm first: name and settings follow from it."""
     return {"algorithm": run.reference.algorithm} | run.model_dump(mode="json", exclude={"data", "obs"})
 
 
 def _at(values: dict[str, Any], path: str) -> Any:
-    """What is at a dotted path, nothing where it leads nowhere."""
+    """The value at a dotted path, None where there is none."""
     for key in path.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values
@@ -117,8 +152,11 @@ def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: d
             partial.mkdir(parents=True)
             for name, values in ((MODEL, model), (LEARNING, learning)):
                 torch.save(values, partial / name)
+                flush(partial / name)
+            flush(partial)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
+            flush(folder.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     for old in checkpoints(out)[:-KEEP]:

@@ -6,27 +6,32 @@ policy here, by its last checkpoint.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.base.files import read_json, write_json
+from robo_orl.base.files import write_json
 from robo_orl.config import ReferenceConfig, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.data.cache import open_cache
 from robo_orl.data.task_check import check_task
+from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
-from robo_orl.engine.stopping import interruption_is_a_sentence, stop_between_steps
+from robo_orl.engine.run_folder import run_lock
 from robo_orl.robomimic.algorithms import import_robomimic, quiet, robomimic_config
 from robo_orl.robomimic.run_folder import (
     LEARNING,
     MODEL,
+    SUMMARY,
     ReferenceRun,
+    ReferenceSummary,
     check_resumable,
     checkpoints,
+    read_summary,
     save_checkpoint,
     trained,
     write_run,
@@ -49,7 +54,7 @@ def train_reference(
     seed: int = 0,
     progress: bool = True,
     stop_at: int | None = None,
-) -> dict[str, Any]:
+) -> ReferenceSummary:
     """Train in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
     stop_at: end after this epoch with a checkpoint, as if interrupted there. Ctrl-C, or SIGTERM on the command line,
@@ -61,22 +66,32 @@ def train_reference(
         RunError: a loss that is not finite, a full disk; the checkpoints before stay. Interrupted among them.
     """
     out = Path(out)
-    run = _asked(reference, task, Path(data), seed)
-    check_resumable(out, run)
-    if (out / "train.json").exists():
-        return read_json(out / "train.json")
+    run = _resolve(reference, task, Path(data), seed)
+    if (summary := _finished(run, out)) is not None:
+        return summary
     import_robomimic()
-    training = _start(run, out)
-    epochs = reference.settings["train"]["num_epochs"]
-    with interruption_is_a_sentence(lambda: checkpoints(out)):
-        _train(training, min(stop_at or epochs, epochs), progress)
-    return _summary(training, epochs)
+    training = _build(run, out)  # what is refused here leaves no folder
+    with run_lock(out):
+        if (summary := _finished(run, out)) is not None:  # by the process that held the lock
+            return summary
+        write_run(out, run)
+        _restore(training)
+        epochs = reference.settings["train"]["num_epochs"]
+        with describe_interruption(lambda: checkpoints(out)):
+            _train(training, min(stop_at or epochs, epochs), progress)
+        return _summarise(training, epochs)
+
+
+def _finished(run: ReferenceRun, out: Path) -> ReferenceSummary | None:
+    """The summary of this run where it is finished; UsageError where `out` holds another run."""
+    check_resumable(out, run)
+    return read_summary(out)
 
 
 # ----------------------------------------------------------------------------------------------------------- the start
 
 
-def _asked(reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int) -> ReferenceRun:
+def _resolve(reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int) -> ReferenceRun:
     """The run, checked against its data."""
     arrays = open_cache(data)
     check_task(arrays, task)
@@ -116,9 +131,9 @@ def _check_next_obs(data: Path, reference: ReferenceConfig, arrays: EpisodeArray
         )
 
 
-def _start(run: ReferenceRun, out: Path) -> Training:
-    """Dataset and algorithm, continued from the newest checkpoint."""
-    from robo_orl.robomimic.algo import build_algo, restore_learning
+def _build(run: ReferenceRun, out: Path) -> Training:
+    """Dataset and algorithm, freshly initialised."""
+    from robo_orl.robomimic.algo import build_algo
 
     train = run.reference.settings["train"]
     config = robomimic_config(run.reference, list(run.obs), run.data, run.seed)
@@ -134,18 +149,22 @@ def _start(run: ReferenceRun, out: Path) -> Training:
         dataset, train["batch_size"], shuffle=True, num_workers=train["num_data_workers"], drop_last=True
     )
     stats = dataset.get_obs_normalization_stats() if train["hdf5_normalize_obs"] else None
-    write_run(out, run)
-    training = Training(run, out, config, algo, loader, stats, epoch=0, wall_s=0.0)
-    if found := checkpoints(out):
-        algo.deserialize(read_weights(found[-1] / MODEL)["model"])
-        learning = read_state(found[-1] / LEARNING)
-        restore_learning(algo, learning["algo"])
+    return Training(run, out, config, algo, loader, stats, epoch=0, wall_s=0.0)
+
+
+def _restore(training: Training) -> None:
+    """Continue from the newest checkpoint, if there is one."""
+    from robo_orl.robomimic.algo import restore_learning
+
+    if stored := checkpoints(training.out):
+        training.algo.deserialize(read_weights(stored[-1] / MODEL)["model"])
+        learning = read_state(stored[-1] / LEARNING)
+        restore_learning(training.algo, learning["algo"])
         training.wall_s = learning["wall_s"]
-        training.epoch, training.within = trained(found[-1])
+        training.epoch, training.within = trained(stored[-1])
         if training.within:
-            training.batches = Batches.restored(loader, learning["batches"])
-    drop_rows_after(out / "metrics.jsonl", training.step)
-    return training
+            training.batches = Batches.restored(training.loader, learning["batches"])
+    drop_rows_after(training.out / "metrics.jsonl", training.step)
 
 
 def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
@@ -169,11 +188,11 @@ def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
 
 def _train(training: Training, last: int, progress: bool) -> None:
     """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS, at the end and where it is stopped."""
-    with progress_bar(training, progress) as bar, stop_between_steps() as stop:
+    with progress_bar(training, progress) as bar, deferred_interruption() as interruption:
         while training.epoch < last:
             due = (training.step // CHECKPOINT_STEPS + 1) * CHECKPOINT_STEPS
-            train_epoch(training, bar, stop, due)
-            stopped = stop.asked
+            train_epoch(training, bar, interruption, due)
+            stopped = interruption.requested
             if stopped or training.step == due or training.epoch == last:
                 _save(training)
             if stopped and training.epoch < last:
@@ -208,24 +227,23 @@ def _save(training: Training) -> None:
     save_checkpoint(training.out, training.epoch, training.within, model, learning)
 
 
-def _summary(training: Training, epochs: int) -> dict[str, Any]:
-    """The summary; train.json says that the run is complete."""
+def _summarise(training: Training, epochs: int) -> ReferenceSummary:
+    """The summary, stored where the run is finished."""
     from robo_orl.robomimic.algo import parameter_counts
 
     reference, (used, measure) = training.run.reference, peak_memory()
-    finished = training.epoch == epochs
-    summary = {
-        "algorithm": reference.algorithm,
-        "library": reference.library,
-        "steps": training.epoch * training.steps_per_epoch,
-        "epochs": training.epoch,
-        "wall_s": training.seconds,
-        **speed(training.out / "metrics.jsonl", reference.batch_size),
-        "peak_memory_bytes": used,
-        "peak_memory_of": measure,
-        "parameters": parameter_counts(training.algo),
-        "finished": finished,
-    }
-    if finished:
-        write_json(training.out / "train.json", summary)
+    summary = ReferenceSummary(
+        algorithm=reference.algorithm,
+        library=reference.library,
+        steps=training.epoch * training.steps_per_epoch,
+        epochs=training.epoch,
+        wall_s=training.seconds,
+        **asdict(speed(training.out / "metrics.jsonl", reference.batch_size)),
+        peak_memory_bytes=used,
+        peak_memory_of=measure,
+        parameters=parameter_counts(training.algo),
+        finished=training.epoch == epochs,
+    )
+    if summary.finished:
+        write_json(training.out / SUMMARY, summary.to_json())
     return summary

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 from robo_orl.base.errors import RunError
 from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.base.seeds import derive_seed
+from robo_orl.engine.interruption import Interruption
 from robo_orl.engine.monitor import EVERY, WARM_UP
-from robo_orl.engine.stopping import Stop
 from robo_orl.robomimic.run_folder import ReferenceRun
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def seed_all(*parts: int | str) -> None:
     random.seed(seed)
 
 
-def train_epoch(training: Training, bar: Progress, stop: Stop, until: int) -> None:
+def train_epoch(training: Training, bar: Progress, interruption: Interruption, until: int) -> None:
     """The next epoch, or the rest of the one under way; it ends early at step `until` and where it is asked to stop."""
     algo, steps, epoch = training.algo, training.steps_per_epoch, training.epoch + 1
     algo.set_train()
@@ -152,7 +152,7 @@ def train_epoch(training: Training, bar: Progress, stop: Stop, until: int) -> No
         batch = algo.postprocess_batch_for_training(batch, obs_normalization_stats=None)
         logs.append(algo.log_info(algo.train_on_batch(batch, epoch)))
         training.within += 1
-        last = training.within == steps or training.step == until or stop.asked
+        last = training.within == steps or training.step == until or interruption.requested
         if training.within % EVERY == 0 or last:
             _note(training, training.step, logs, time.perf_counter() - since, reading)
             bar.update(bar.task_ids[0], completed=training.step)

@@ -29,7 +29,8 @@ def outcome(folder: Path, job: dict) -> dict:
     agent_module.build_agent = BUILD if fake is None else lambda *_: tiny.ForgetfulAgent(**fake)
     run = tiny.run_of(folder / "toy.hdf5", job.get("policy"), **job.get("run", {}))
     try:
-        return {"summary": train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))}
+        summary = train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))
+        return {"summary": summary.to_json()}
     except (RunError, UsageError) as error:
         return {"error": str(error), "kind": type(error).__name__}
 

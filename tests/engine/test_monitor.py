@@ -1,6 +1,6 @@
 import json
 
-from robo_orl.engine.monitor import drop_rows_after, speed
+from robo_orl.engine.monitor import Speed, drop_rows_after, speed
 
 
 def test_rows_after_the_checkpoint_and_a_half_written_one_are_dropped(tmp_path):
@@ -20,4 +20,4 @@ def test_speed_is_the_median_of_the_rows_that_are_no_warm_up(tmp_path):
     rows = [{"step": i, "step_s": s, "data_share": 0.5, "warm_up": w} for i, (s, w) in enumerate(costs)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = speed(tmp_path / "metrics.jsonl", batch_size=10)
-    assert found == {"step_s": 0.2, "step_s_rows": 3, "samples_per_s": 50.0, "data_share": 0.5}
+    assert found == Speed(step_s=0.2, step_s_rows=3, samples_per_s=50.0, data_share=0.5)

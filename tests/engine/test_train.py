@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from robo_orl.base.errors import Interrupted, RunError, UsageError
 from robo_orl.engine.checkpoint import checkpoints, load_agent
-from robo_orl.engine.stopping import stop_between_steps
+from robo_orl.engine.interruption import deferred_interruption
 from robo_orl.engine.train import train
 
 IQL = tiny.CASES["iql_separate"]
@@ -50,12 +50,12 @@ def timeless(rows: list[dict]) -> list[dict]:
 def test_the_run_folder_says_everything(data, tmp_path):
     run = tiny.run_of(data, IQL)
     summary = train(run, tmp_path / "run", progress=False)
-    assert summary["finished"] and summary["steps"] == 20 and summary["samples_per_s"] > 0
-    assert summary["peak_memory_bytes"] > 1e8 and "RSS" in summary["peak_memory_of"]
-    assert 0 < summary["data_share"] < 1
-    counts = summary["parameters"]
+    assert summary.finished and summary.steps == 20 and summary.samples_per_s > 0
+    assert summary.peak_memory_bytes > 1e8 and "RSS" in summary.peak_memory_of
+    assert 0 < summary.data_share < 1
+    counts = summary.parameters
     assert sum(counts[k] for k in ("backbone", "action_head", "critic", "target")) == counts["total"]
-    assert json.loads((tmp_path / "run" / "train.json").read_text()) == summary
+    assert json.loads((tmp_path / "run" / "train.json").read_text()) == summary.to_json()
     assert json.loads((tmp_path / "run" / "config.json").read_text())["digest"] == run.digest()
     assert json.loads((tmp_path / "run" / "engine.json").read_text())["engine"] == "single"
     assert json.loads((tmp_path / "run" / "versions.json").read_text())["torch"]
@@ -71,15 +71,15 @@ def test_training_lowers_the_loss(data, tmp_path):
 
 @pytest.mark.parametrize("name", one_an_objective())
 def test_every_shipped_policy_trains_and_every_parameter_of_it_takes_part(data, tmp_path, name):
-    assert train(tiny.run_of(data, tiny.shipped()[name]), tmp_path / "run", progress=False, stop_at=2)["steps"] == 2
+    assert train(tiny.run_of(data, tiny.shipped()[name]), tmp_path / "run", progress=False, stop_at=2).steps == 2
 
 
 @pytest.mark.parametrize("policy", [tiny.CASES["bc"], IQL], ids=["bc", "iql"])
 def test_two_steps_then_resume_to_four_equal_four(data, tmp_path, policy):
     run = tiny.run_of(data, policy | {"optim": {"steps": 4, "policy_ema": 0.9}})
     train(run, tmp_path / "whole", progress=False)
-    assert not train(run, tmp_path / "parts", progress=False, stop_at=2)["finished"]
-    assert train(run, tmp_path / "parts", progress=False)["finished"]
+    assert not train(run, tmp_path / "parts", progress=False, stop_at=2).finished
+    assert train(run, tmp_path / "parts", progress=False).finished
     assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
 
 
@@ -94,7 +94,7 @@ def test_killed_before_the_summary_it_is_written_from_what_there_is(data, tmp_pa
     first = train(run, tmp_path / "run", progress=False)
     (tmp_path / "run" / "train.json").unlink()
     again = train(run, tmp_path / "run", progress=False)
-    assert again["finished"] and again["step_s"] == first["step_s"]
+    assert again.finished and again.step_s == first.step_s
 
 
 def test_the_last_two_checkpoints_are_kept(data, tmp_path):
@@ -127,7 +127,7 @@ def test_settings_that_changed_are_named(data, tmp_path):
 def test_a_run_that_never_reached_a_checkpoint_may_change(data, tmp_path):
     with pytest.raises(RunError, match="zero_stage 2"):
         train(tiny.run_of(data, expect={"zero_stage": 2}), tmp_path / "run", progress=False)
-    assert train(tiny.run_of(data, {"optim": {"steps": 2}}), tmp_path / "run", progress=False)["finished"]
+    assert train(tiny.run_of(data, {"optim": {"steps": 2}}), tmp_path / "run", progress=False).finished
 
 
 def test_data_that_changed_are_an_error(data, tmp_path):
@@ -140,7 +140,7 @@ def test_data_that_changed_are_an_error(data, tmp_path):
 def test_a_file_that_moved_is_no_change(data, tmp_path):
     train(tiny.run_of(data), tmp_path / "run", progress=False, stop_at=2)
     moved = data.rename(tmp_path / "moved.hdf5")
-    assert train(tiny.run_of(moved), tmp_path / "run", progress=False)["finished"]
+    assert train(tiny.run_of(moved), tmp_path / "run", progress=False).finished
 
 
 def test_the_optimiser_must_step_once_per_backward(data, tmp_path, monkeypatch):
@@ -189,21 +189,21 @@ def test_stopped_by_a_scheduler_it_saves_the_step_under_way(data, tmp_path, monk
     finally:
         signal.signal(signal.SIGTERM, old)
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_00000003"]
-    assert train(tiny.run_of(data), tmp_path / "run", progress=False)["finished"]
+    assert train(tiny.run_of(data), tmp_path / "run", progress=False).finished
     train(tiny.run_of(data), tmp_path / "whole", progress=False)
     assert_equal_runs(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_second_signal_does_not_wait(monkeypatch):
     old = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    monkeypatch.setattr("robo_orl.engine.stopping.AT_ONCE_AFTER_S", -1.0)
+    monkeypatch.setattr("robo_orl.engine.interruption.IMMEDIATE_AFTER_S", -1.0)
     try:
-        with stop_between_steps() as stop:
+        with deferred_interruption() as stop:
             signal.raise_signal(signal.SIGTERM)
-            assert stop.asked
+            assert stop.requested
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGTERM)
-        with stop_between_steps(alone=False), pytest.raises(KeyboardInterrupt):
+        with deferred_interruption(single_process=False), pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, old)
@@ -232,7 +232,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_checkpoint_before(data, tmp_pa
     with files_no_larger_than(500_000), pytest.raises(RunError, match="disk is full"):
         train(run, tmp_path / "run", progress=False)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000002"]
-    assert train(run, tmp_path / "run", progress=False)["finished"]
+    assert train(run, tmp_path / "run", progress=False).finished
 
 
 def test_a_missing_tracker_is_a_sentence(data, tmp_path):
@@ -319,7 +319,7 @@ def test_killed_at_a_random_step_it_continues_as_if_nothing_had_happened(data, t
     victim.kill()
     victim.wait()
     assert not (tmp_path / "killed" / "train.json").exists()
-    assert train(run, tmp_path / "killed", progress=False)["finished"]
+    assert train(run, tmp_path / "killed", progress=False).finished
     assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
     assert timeless(rows(tmp_path / "killed")) == timeless(rows(tmp_path / "whole"))
     assert not list((tmp_path / "killed" / "checkpoints").glob(".*"))

@@ -45,7 +45,7 @@ def test_a_run_on_pictures_resumes_to_the_same_weights(name, tmp_path):
     file = seeing.write(tmp_path / "a.hdf5")
     run = run_of(name, file, checkpoint_every=2)
     summary = train(run, tmp_path / "whole", progress=False)
-    assert summary["finished"]
+    assert summary.finished
     train(run, tmp_path / "parts", progress=False, stop_at=2)
     train(run, tmp_path / "parts", progress=False)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")

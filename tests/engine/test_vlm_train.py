@@ -47,7 +47,7 @@ def run_of(name: str, file: Path, over: dict | None = None, **fields) -> RunConf
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_policy_trains_and_acts(name, tmp_path):
     run = run_of(name, seeing.write(tmp_path / "a.hdf5"), {"optim": {"steps": 2}})
-    assert train(run, tmp_path / "run", progress=False)["finished"]
+    assert train(run, tmp_path / "run", progress=False).finished
     agent, _ = load_agent(tmp_path / "run")
     cached = list((tmp_path / "cache").glob("features-*.npy"))
     assert len(cached) == (1 if run.policy.backbone.cache else 0)

@@ -20,8 +20,7 @@ from robo_orl.base.rng import Draws
 from robo_orl.config import RunConfig
 from robo_orl.engine.checkpoint import whole_weights
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
-from robo_orl.engine.gradients import GradientWatch
-from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
+from robo_orl.engine.optimizer import GradientWatch, make_optimizer, set_learning_rate
 from robo_orl.engine.zero import gather, release
 
 STEPS, PAIRS = 4, 4

@@ -145,7 +145,7 @@ def test_a_file_without_next_obs_is_refused_with_the_remedy(name, tmp_path):
 def test_cloning_needs_no_next_obs(tmp_path):
     bare = synthetic.write(tmp_path / "bare.hdf5", [episode(0)], task=TASK)
     reference = resolve("bc_rnn_gmm", settings("bc_rnn_gmm"))
-    assert train_reference(reference, TASK, bare, tmp_path / "run", progress=False)["finished"]
+    assert train_reference(reference, TASK, bare, tmp_path / "run", progress=False).finished
 
 
 @pytest.mark.parametrize(
