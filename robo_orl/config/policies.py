@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -126,7 +125,7 @@ class CriticConfig(Strict):
     @model_validator(mode="after")
     def _range_is_ordered(self) -> CriticConfig:
         low, high = self.value_range
-        if not (isfinite(low) and isfinite(high) and low < high):
+        if not low < high:
             raise ValueError(f"value_range is [low, high] with low below high, got [{low:g}, {high:g}]")
         return self
 

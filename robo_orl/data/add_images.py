@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +62,7 @@ def add_images(
     folder = path.with_name(f".{path.name}.images")
     request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
     with shard_folder(folder, request, "*.npz", "rendering"):
-        missing = [name for name in names if not (folder / f"{name}.npz").exists()]
+        missing = [name for name in names if not _is_whole(folder / f"{name}.npz")]
         prepare = partial(_renderer, path, source.task, view, folder)
         finished = work_through(missing, prepare, workers, "Rendering {}".format)
         if progress:
@@ -80,6 +83,19 @@ def _check_addable(path: Path, made: layout.Provenance | None, present: View | N
         raise UsageError(
             f"{path} stores next_obs, and the last of them is in no stored state: generate the file with --cameras."
         )
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the pictures of a demo are kept; a damaged file is removed."""
+    if not file.exists():
+        return False
+    try:
+        with np.load(file) as pictures:
+            return all(pictures[key].size for key in pictures.files)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        print(f"robo-orl: the kept pictures {file} are damaged and are made again.", file=sys.stderr)
+        file.unlink(missing_ok=True)
+        return False
 
 
 def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:

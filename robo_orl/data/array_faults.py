@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.memory_maps import in_words
 
 DTYPE_KINDS = {"actions": "f", "rewards": "f", "dones": "iub", "states": "f", "stages": "iub"}
 
@@ -58,8 +59,3 @@ def each_episode(file: h5py.File, check: Callable[[h5py.Group, str], Iterator[st
             yield from list(check(file["data"][name], name))
         except layout.DAMAGE as error:
             yield f"{name}: cannot be read, the file is damaged inside ({in_words(error)})."
-
-
-def in_words(error: Exception) -> str:
-    """The beginning of an error's message, on one line."""
-    return " ".join(str(error).split())[:80] or type(error).__name__

@@ -70,6 +70,7 @@ class EpisodeArrays:
     images: per camera that is read (F, H, W, 3) uint8; render: the fingerprint of what made them, None where unknown.
     masks: name -> (E,) bool. task: of the recording, None where the file does not say. env: robomimic's description of
     the environment. sha256: of the HDF5 file. adjusted: changes in reading. notes: what a user should know of the file.
+    reward_fault: the reason why its rewards cannot be read, which are then 0.
     """
 
     path: str
@@ -95,6 +96,7 @@ class EpisodeArrays:
     env: dict[str, Any] = field(default_factory=dict)
     adjusted: Adjustments = Adjustments()
     notes: tuple[str, ...] = ()
+    reward_fault: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)

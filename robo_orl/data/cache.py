@@ -6,10 +6,9 @@ The cache is keyed by the file's sha256 and what is read of it, so that a change
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import Adjustments, EpisodeArrays, Reading
 from robo_orl.data.conversion import write_arrays
 from robo_orl.data.file_hash import known_sha256
-from robo_orl.data.memory_maps import build_once, mapped
+from robo_orl.data.memory_maps import built, in_words, mapped
 from robo_orl.data.training_faults import training_faults
 
 CACHE_FORMAT = 3
@@ -47,8 +46,9 @@ def open_cache(
         pass  # a missing file or one that is no HDF5 gets its sentence before it is hashed
     sha256 = known_sha256(path)
     folder = cache_folder() / "data" / f"{sha256[:32]}-{reading.digest()[:12]}-{CACHE_FORMAT}"
-    build_once(folder, lambda into: _convert(path, sha256, reading, into))
-    arrays = _load_or_rebuild(path, sha256, folder, reading)
+    arrays = built(folder, partial(_convert, path, sha256, reading), partial(_load, path))
+    if reading.rewards and arrays.reward_fault is not None:
+        raise refused(path, [arrays.reward_fault])
     if not reading.cameras:
         return arrays
     images, render = open_pictures(path, arrays, reading.cameras)
@@ -60,7 +60,7 @@ def _convert(path: Path, sha256: str, reading: Reading, into: Path) -> None:
         try:
             found = list(training_faults(file, replace(reading, rewards=False)))
         except layout.DAMAGE as error:
-            found = [f"The file is damaged inside: {' '.join(str(error).split())[:80]}."]
+            found = [f"The file is damaged inside: {in_words(error)}."]
         if found:
             raise refused(path, found)
         write_arrays(file, sha256, reading, into)
@@ -73,25 +73,8 @@ def refused(path: Path, found: list[str]) -> UsageError:
     return UsageError(f"{where}{found[0].rstrip('.')}{more}.")
 
 
-def _load_or_rebuild(path: Path, sha256: str, folder: Path, reading: Reading) -> EpisodeArrays:
-    """The arrays of `folder`; a damaged folder is converted again."""
-    try:
-        return _load(path, folder, reading)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        print(f"robo-orl: the cache {folder} is damaged ({_short(error)}) and is made again.", file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    build_once(folder, lambda into: _convert(path, sha256, reading, into))
-    return _load(path, folder, reading)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:80] or type(error).__name__
-
-
-def _load(path: Path, folder: Path, reading: Reading) -> EpisodeArrays:
+def _load(path: Path, folder: Path) -> EpisodeArrays:
     index = json.loads((folder / "index.json").read_text())
-    if reading.rewards and index["reward_fault"]:
-        raise refused(path, [index["reward_fault"]])
     names = index["names"]
     arrays = {name: np.load(folder / f"{name}.npy") for name in EPISODE_ARRAYS}
     arrays |= {name: mapped(folder / f"{name}.npy") for name in FRAME_ARRAYS}
@@ -111,5 +94,6 @@ def _load(path: Path, folder: Path, reading: Reading) -> EpisodeArrays:
         env=index["env"],
         adjusted=Adjustments(**index["adjusted"]),
         notes=tuple(index["notes"]),
+        reward_fault=index["reward_fault"],
         **arrays,
     )

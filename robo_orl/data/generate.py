@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -36,9 +38,21 @@ class Shards:
         self.folder = out.with_name(f".{out.name}.shards")
         self.made = made.model_copy(update={"episodes": 1, "next_obs": True})
 
-    def held(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         """Hold the folder; UsageError where another process does. Shards of another request are thrown away."""
-        return shard_folder(self.folder, self.made.digest(), "*.hdf5", "generating")
+        with shard_folder(self.folder, self.made.digest(), "*.hdf5", "generating"):
+            self._remove_damaged()
+            yield
+
+    def _remove_damaged(self) -> None:
+        """Remove kept episodes that cannot be read, so that they are recorded again."""
+        for file in sorted(self.folder.glob("*.hdf5")):
+            try:
+                self.read(int(file.stem))
+            except layout.DAMAGE:
+                print(f"robo-orl: the kept episode {file} is damaged and is made again.", file=sys.stderr)
+                file.unlink(missing_ok=True)
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.hdf5"
@@ -127,13 +141,17 @@ def generate(
 def _check_same(out: Path, made: layout.Provenance) -> None:
     """UsageError where the existing file answers another request; a loop may have fallen back to robosuite's own."""
     with layout.open_hdf5(out) as file:
-        there = layout.provenance(file)
+        there, demos = layout.provenance(file), len(layout.demo_names(file))
     if there is None:
         raise UsageError(f"{out} exists and was not made by `robo-orl data generate`; choose another --out.")
     there = there.model_copy(update={"render": None})
     if there.loop == "stock":
         there = there.model_copy(update={"loop": made.loop})
     if there.digest() == made.digest():
+        if demos != made.episodes:
+            raise UsageError(
+                f"{out} holds {demos} of the {made.episodes} episodes it was made with; choose another --out."
+            )
         return
     own, other = made.identity(), there.identity()
     key = next(key for key in type(made).model_fields if own.get(key) != other.get(key))

@@ -15,7 +15,7 @@ from robo_orl.base.files import cache_folder
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.data.hdf5 import check_space
-from robo_orl.data.memory_maps import build_once, mapped
+from robo_orl.data.memory_maps import built, mapped
 
 PICTURES_FORMAT = 1
 
@@ -31,9 +31,15 @@ def open_pictures(
         render = layout.render_of(file)
     cache, key = cache_folder() / "data", arrays.frames_key[:32]
     folders = {camera: cache / f"{key}-{camera}-{PICTURES_FORMAT}" for camera in cameras}
-    for camera, folder in folders.items():
-        build_once(folder, partial(_convert, path, camera, arrays.lengths.tolist()))
-    return {c: mapped(folder / "pictures.npy") for c, folder in folders.items()}, render
+    lengths = arrays.lengths.tolist()
+    return {c: built(f, partial(_convert, path, c, lengths), _load) for c, f in folders.items()}, render
+
+
+def _load(folder: Path) -> np.ndarray:
+    pictures = mapped(folder / "pictures.npy")
+    if list(pictures.shape) != json.loads((folder / "index.json").read_text())["shape"]:
+        raise ValueError("its pictures have another shape than its index")
+    return pictures
 
 
 def _convert(path: Path, camera: str, lengths: list[int], into: Path) -> None:

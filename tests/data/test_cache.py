@@ -39,7 +39,7 @@ def test_arrays_are_mapped_and_read_only(file):
 
 def test_a_second_call_converts_nothing(file, monkeypatch):
     open_cache(file)
-    monkeypatch.setattr(cache, "_convert", None)
+    monkeypatch.setattr(cache, "_convert", lambda *_: pytest.fail("converted twice"))
     assert len(open_cache(file)) == 3
 
 
