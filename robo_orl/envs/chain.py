@@ -71,15 +71,15 @@ class Chain(ManipulationEnv):
             self.sim.data.set_joint_qpos(cube.joints[0], np.array(pose))
 
     def in_zone(self) -> np.ndarray:
-        """(k,) bool: which cubes lie in the zone, on the table, whether or not the gripper touches them."""
+        """(k,) bool: the cubes that lie in the zone, on the table, whether or not the gripper touches them."""
         positions = self.scene.positions()
         inside = (np.abs(positions[:, :2] - ZONE_CENTRE) < ZONE_HALF).all(axis=1)
         return inside & (np.abs(positions[:, 2] - (TABLE_Z + HALF)) < 0.008)
 
     def placed(self) -> np.ndarray:
-        """(k,) bool: which cubes lie in the zone, on the table, released."""
+        """(k,) bool: the cubes that lie in the zone, on the table, released."""
         inside = self.in_zone()
-        return inside & ~self.scene.touched() if inside.any() else inside  # asking for contacts costs more
+        return inside & ~self.scene.touched() if inside.any() else inside  # contacts cost more
 
     def _check_success(self) -> bool:
         return bool(self.placed().all())
@@ -108,7 +108,7 @@ class Chain(ManipulationEnv):
 
 
 def _defaults() -> dict[str, Any]:
-    """What a bare robosuite.make("Chain", robots="Panda") does: states only, as in our tasks."""
+    """The arguments of a bare robosuite.make("Chain", robots="Panda"): states only, as in our tasks."""
     return {"has_offscreen_renderer": False, "use_camera_obs": False, "initialization_noise": "default"}
 
 

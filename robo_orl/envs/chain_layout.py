@@ -1,4 +1,4 @@
-"""Where things are in chain: slots, zone, places. Plain numbers, no simulator."""
+"""The layout of chain: start slots, zone, places. Plain numbers, no simulator."""
 
 import numpy as np
 

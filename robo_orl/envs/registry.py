@@ -1,4 +1,5 @@
-"""Which robosuite environment a task's `env` names, and what its `params` may say. A new scene is one entry here."""
+"""The scenes: the robosuite environment and the parameters of each name that a task's `env` may have. A new scene is
+one entry here."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class NoParams(Strict):
 
 
 class ChainParams(Strict):
-    """What chain takes."""
+    """The parameters of chain."""
 
     cubes: int = Field(ge=1, le=8)
 

@@ -1,4 +1,4 @@
-"""What stages and experts see of a simulator: the gripper, the objects, who touches whom. A view of its state alone."""
+"""The view of a simulator that stages and experts use: gripper, objects and contacts, from its state alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Scene:
     """The objects of a task, in the task's order, and the gripper, in the simulation that `env` has now.
 
-    Holds indices and views of the engine's memory; every answer is read anew.
+    Holds indices and views of the engine's memory; values are read from it at each call.
     """
 
     def __init__(self, env: ManipulationEnv, object_names: list[str]):
@@ -51,7 +51,7 @@ class Scene:
         return right - left
 
     def position(self, index: int) -> np.ndarray:
-        """(3,) metres: where object `index` is."""
+        """(3,) metres: the position of object `index`."""
         return self._body_pos[self._bodies[index]]
 
     def positions(self) -> np.ndarray:
@@ -75,13 +75,13 @@ class Scene:
         )
 
     def touched(self) -> np.ndarray:
-        """(n,) bool: which objects the gripper touches."""
-        answer = np.zeros(len(self.names), dtype=bool)
-        answer[self._contacts()[0]] = True
-        return answer
+        """(n,) bool: the objects that the gripper touches."""
+        touched = np.zeros(len(self.names), dtype=bool)
+        touched[self._contacts()[0]] = True
+        return touched
 
     def held(self) -> np.ndarray:
-        """(n,) bool: which objects both finger pads touch."""
+        """(n,) bool: the objects that both finger pads touch."""
         pads = np.zeros((len(self.names), 4), dtype=bool)
         pads[self._contacts()] = True
         return pads[:, 1] & pads[:, 2]

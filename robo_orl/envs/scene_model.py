@@ -1,8 +1,8 @@
-"""What differs between two resets of a scene: the rows of MuJoCo's model that belong to the task's objects.
+"""The part of a model that resets change: the rows of MuJoCo's model that belong to the task's objects.
 
 Lift draws the size of its cube at every reset, Door the place of its door, transport the hammer's handle. These rows
-can be taken out and put into another model of the same scene; a fingerprint of all other physical fields tells whether
-it is the same scene.
+can be taken out and put into another model of the same scene; a fingerprint of all other physical fields shows
+whether it is the same scene.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def check(env: Any, objects: np.ndarray, rest: np.ndarray) -> None:
     """Raise RunError, with the field that differs, where the numbers belong to another scene than this one."""
     here, there = _fingerprint(env), rest
     if here.shape != there.shape:
-        raise RunError("The start state was made by another version of this software: make it again.")
+        raise RunError("The start state was made by another version of this software: draw a new one.")
     differing = here != there
     if differing.any() and (differing := ~np.isclose(here, there, rtol=1e-9, atol=1e-12)).any():
         name = _fingerprint_names()[int(np.flatnonzero(differing)[0])]
@@ -151,7 +151,7 @@ def _model_shapes(env: Any) -> list[tuple[int, ...]]:
 
 
 def restore(env: Any, flat: np.ndarray) -> None:
-    """Write what `objects` gave into the model of `env`."""
+    """Write the rows and statistics that `objects` returned into the model of `env`."""
     model, rows = env.sim.model._model, _object_rows(env)
     *values, statistics = unflatten(flat, _model_shapes(env))
     for (array, own), value in zip(rows, values, strict=True):

@@ -4,7 +4,7 @@ robosuite cannot be seeded completely, and its `reset()` followed by setting a s
 reset's goal and null-space posture (5e-3 rad off after one step). An entry therefore holds, besides the engine's
 integration state, what the controllers remember, the grippers' accumulated action, robosuite's counters and the rows
 of the model that belong to the objects (Lift draws the cube's size at every reset). What it does not hold must be equal
-in the scene that it is put into: a fingerprint of the rest of the model says so, with the field that differs.
+in the scene that it is put into: a fingerprint of the rest of the model is compared, and an error names the field.
 """
 
 from __future__ import annotations

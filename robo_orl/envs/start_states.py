@@ -1,4 +1,4 @@
-"""Start states as values and as files: what every method starts from, never a seed alone.
+"""Start states as values and as files: every method starts from these, never from a seed alone.
 
 Training starts are drawn from the seed stream "train-start", evaluation starts from "eval-start" and those that
 hyper-parameters are chosen on from "tuning-start": they never meet.
@@ -76,7 +76,9 @@ class StartBank:
             with np.load(path, allow_pickle=False) as file:
                 return StartBank({key: file[key] for key in file.files})
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RunError(f"Cannot read start states from {path}: {error}. Remove the file to make it anew.") from None
+            raise RunError(
+                f"Cannot read start states from {path}: {error}. Remove the file; it is then drawn anew."
+            ) from None
 
 
 def training_seed(task: TaskConfig, seed: int, index: int) -> int:

@@ -20,7 +20,7 @@ class EpisodeDraws:
     """The random numbers of one decision in each of B episodes, with the interface of `rng.Draws`.
 
     An episode's numbers are a function of (seed, episode, decision, stream): who else is in the batch, how many
-    processes simulate and what was run again after a crash change nothing.
+    processes simulate and which episodes a crash repeated change nothing.
     """
 
     def __init__(self, seed: int, queries: list[PolicyQuery], device: torch.device | str, dtype: torch.dtype):

@@ -194,7 +194,7 @@ def _check_observations(observations: dict[str, int], info: SimulatorInfo, task:
         raise UsageError(
             f"The policy was trained on other observations than {task} gives: '{wrong}' has size {observations[wrong]} "
             f"in the training data and {info.spec.get(wrong, 0)} in the simulator; if it was trained on another task, "
-            "give that with --task; if not, generate the data again and train."
+            "give that with --task; if not, generate new data and train on them."
         )
 
 

@@ -1,12 +1,13 @@
-"""How far a trained critic is from the Monte-Carlo returns of the data that it learned from.
+"""The error of a trained critic against the Monte-Carlo returns of the data that it learned from.
 
 The return is that of the policy that recorded the data. A critic that looks for better actions than the data's may lie
-above it with reason: the rank correlation tells whether it orders states rightly, the bias whether it overestimates.
+above it with reason: the rank correlation measures the order of states, the bias an overestimate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,62 @@ BATCH = 512
 POSITIONS = 5  # equal parts of an episode
 
 
+@dataclass(frozen=True)
+class ErrorStatistics:
+    """Errors of predicted values against n returns; all but n are None without any.
+
+    bias: mean of value - return. correlation: Spearman's, kendall_tau: Kendall's; None where one side is constant.
+    """
+
+    n: int
+    mean_absolute: float | None = None
+    bias: float | None = None
+    rmse: float | None = None
+    correlation: float | None = None
+    kendall_tau: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; without frames only n."""
+        return asdict(self) if self.n else {"n": 0}
+
+
+@dataclass(frozen=True)
+class CriticErrors:
+    """The errors of a critic over frames of the data.
+
+    gamma: the discount per decision of the returns. by_success: of the frames of successes and of failures
+    ("success", "failure"). by_position: of equal parts of an episode, from its start to its end.
+    """
+
+    gamma: float
+    overall: ErrorStatistics
+    by_success: dict[str, ErrorStatistics]
+    by_position: tuple[ErrorStatistics, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, `overall` beside the others; a part of an episode is named by its ends in [0, 1]."""
+        parts = len(self.by_position)
+        return {
+            "gamma": self.gamma,
+            **self.overall.to_json(),
+            "by_success": {name: errors.to_json() for name, errors in self.by_success.items()},
+            "by_position": [
+                {"from": i / parts, "to": (i + 1) / parts} | errors.to_json()
+                for i, errors in enumerate(self.by_position)
+            ],
+        }
+
+
 def value_error(
     run_dir: Path | str, data: Path | str | None = None, frames: int = 4096, task: str | None = None
-) -> dict[str, Any]:
+) -> CriticErrors:
     """Compare the value of the newest checkpoint with the discounted return-to-go, in frames spread over the episodes.
 
     data: default the file that the run was trained on. frames: at most so many, evenly spaced over all that have a
     whole n-step window or end in a true terminal (a return that a timeout cut is none). task: one of those that the run
     learned, default the first.
 
-    Returns n, gamma, mean_absolute, bias (value - return), rmse, correlation (Spearman), kendall_tau; the same
-    under by_success ("success", "failure") and by_position (equal parts of an episode, start to end). Correlations
-    are None where one side is constant. Raises UsageError for a policy without a critic.
+    Raises UsageError for a policy without a critic.
     """
     agent, run = load_agent(run_dir)
     if agent.critic is None:
@@ -45,31 +90,30 @@ def value_error(
     chosen = {"task": source.task, "data": str(data or source.data), "filter": None, "more": []}
     value, returned, position, success = _compared(agent, run.model_copy(update=chosen), frames)
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
-    by_position = [{"from": i / POSITIONS, "to": (i + 1) / POSITIONS} for i in range(POSITIONS)]
-    return {
-        "gamma": gamma,
-        **errors(value, returned),
-        "by_success": {
-            "success": errors(value[success], returned[success]),
-            "failure": errors(value[~success], returned[~success]),
+    return CriticErrors(
+        gamma=gamma,
+        overall=error_statistics(value, returned),
+        by_success={
+            "success": error_statistics(value[success], returned[success]),
+            "failure": error_statistics(value[~success], returned[~success]),
         },
-        "by_position": [place | errors(value[part == i], returned[part == i]) for i, place in enumerate(by_position)],
-    }
+        by_position=tuple(error_statistics(value[part == i], returned[part == i]) for i in range(POSITIONS)),
+    )
 
 
-def errors(value: np.ndarray, returned: np.ndarray) -> dict[str, Any]:
-    """Errors of `value` (n,) against `returned` (n,); without frames only n = 0."""
+def error_statistics(value: np.ndarray, returned: np.ndarray) -> ErrorStatistics:
+    """Errors of `value` (n,) against `returned` (n,)."""
     if len(value) == 0:
-        return {"n": 0}
+        return ErrorStatistics(0)
     difference = value - returned
-    return {
-        "n": len(value),
-        "mean_absolute": float(np.abs(difference).mean()),
-        "bias": float(difference.mean()),
-        "rmse": float(np.sqrt(np.square(difference).mean())),
-        "correlation": _ranked(stats.spearmanr, value, returned),
-        "kendall_tau": _ranked(stats.kendalltau, value, returned),
-    }
+    return ErrorStatistics(
+        n=len(value),
+        mean_absolute=float(np.abs(difference).mean()),
+        bias=float(difference.mean()),
+        rmse=float(np.sqrt(np.square(difference).mean())),
+        correlation=_ranked(stats.spearmanr, value, returned),
+        kendall_tau=_ranked(stats.kendalltau, value, returned),
+    )
 
 
 def _ranked(statistic: Callable[..., Any], value: np.ndarray, returned: np.ndarray) -> float | None:

@@ -2,7 +2,7 @@
 
 A process is a fresh interpreter (never a fork, and independent of the caller's main module), has one thread, leaves
 Ctrl-C to its parent, and ends when its parent does, by kill -9 too. `Pool._retry` is the retry of a dead simulator: a
-process that ends, raises or does not answer in time is replaced, and its items are done again by others.
+process that ends, raises or does not answer in time is replaced, and other processes repeat its items.
 """
 
 from __future__ import annotations

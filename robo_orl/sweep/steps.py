@@ -28,10 +28,10 @@ def cost(request: Path) -> dict[str, Any]:
 
 
 def value_error(run: Path, data: Path, task: str | None = None) -> dict[str, Any]:
-    """How far the run's critic is from the Monte-Carlo returns of the data, which are of `task` of the run's."""
+    """The error of the run's critic against the Monte-Carlo returns of the data, which are of `task` of the run's."""
     from robo_orl.evaluate.value_error import value_error as measure
 
-    return measure(run, data=data, task=task)
+    return measure(run, data=data, task=task).to_json()
 
 
 def main(arguments: list[str]) -> int:

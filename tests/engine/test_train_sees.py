@@ -53,7 +53,7 @@ def test_a_run_on_pictures_resumes_to_the_same_weights(name, tmp_path):
     spec = read_spec(tmp_path / "whole")
     assert spec.render == [seeing.RENDER] and spec.sentences[0][0] == seeing.TASK.instruction
     if name == "iql":
-        assert value_error(tmp_path / "whole")["n"] > 0
+        assert value_error(tmp_path / "whole").overall.n > 0
 
 
 def test_one_policy_learns_several_tasks(tmp_path):

@@ -12,7 +12,7 @@ import tiny  # noqa: E402
 from robo_orl.base.errors import UsageError  # noqa: E402
 from robo_orl.engine.train import train  # noqa: E402
 from robo_orl.evaluate import value_error as module  # noqa: E402
-from robo_orl.evaluate.value_error import errors, value_error  # noqa: E402
+from robo_orl.evaluate.value_error import error_statistics, value_error  # noqa: E402
 
 GAMMA = 0.9
 POLICY = {"gamma": {"fixed": GAMMA}, "optim": {"steps": 2}}
@@ -47,7 +47,7 @@ def with_value(run, monkeypatch):
         agent, config = module.load_agent(run)
         agent.value = lambda obs, actions: value(obs.low_dim["object"][:, 0])
         monkeypatch.setattr(module, "load_agent", lambda folder: (agent, config))
-        return value_error(run, **arguments)
+        return value_error(run, **arguments).to_json()
 
     return compare
 
@@ -87,7 +87,7 @@ def test_at_most_the_asked_number_of_frames_spread_over_all(with_value):
 
 
 def test_the_real_critic_of_a_run_is_compared(run):
-    found = value_error(run)
+    found = value_error(run).to_json()
     assert found["n"] > 80 and -1 <= found["correlation"] <= 1 and found["rmse"] >= found["mean_absolute"] > 0
 
 
@@ -99,4 +99,4 @@ def test_a_policy_without_a_critic_is_refused(data, tmp_path, monkeypatch):
 
 
 def test_no_frames_are_no_errors():
-    assert errors(np.empty(0), np.empty(0)) == {"n": 0}
+    assert error_statistics(np.empty(0), np.empty(0)).to_json() == {"n": 0}

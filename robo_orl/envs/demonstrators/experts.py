@@ -14,8 +14,8 @@ import numpy as np
 
 from robo_orl.envs.scene import Scene
 
-STEP, TURN = 0.05, 0.5  # metres and radians that an action of 1 asks for (robosuite's OSC_POSE)
-GAIN, TURN_GAIN = 1.6, 1.0  # of the distance to the waypoint that is asked for in one decision
+STEP, TURN = 0.05, 0.5  # metres and radians of an action of 1 (robosuite's OSC_POSE)
+GAIN, TURN_GAIN = 1.6, 1.0  # of the distance to the waypoint, for one decision
 OPEN, CLOSE = -1.0, 1.0
 CLOSED_GAP, HOLDING_GAP, WIDE_GAP = 0.62, 1.4, 0.85  # of the object's width; the last: of the widest opening
 REST = np.pi / 2  # heading of the fingers, from left to right, with the wrist in the middle of its range

@@ -34,9 +34,9 @@ class OperatorStyle:
 
     speed: of the fastest motion. noise: standard deviation of the arm's actions (1 = 5 cm or 0.5 rad per decision).
     detour: goes by way of a point 6 to 12 cm aside. miss: reaches `miss_offset` metres beside the object, closes,
-    rises, tries again. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands still
-    for 0.3 to 1.5 s. misplace: drops the object 20 cm from its goal and gives up. give_up: per object, within 4 s of
-    work on it, lets go, draws the arm back, waits there, and leaves.
+    rises, tries once more. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands
+    still for 0.3 to 1.5 s. misplace: drops the object 20 cm from its goal and gives up. give_up: per object, within 4 s
+    of work on it, lets go, draws the arm back, waits there, and leaves.
     """
 
     name: str
@@ -180,7 +180,7 @@ class Operator:
         return replace(target, position=target.position + attempt.via)
 
     def _miss(self, env: TaskEnv, pick: PickAndPlace, style: OperatorStyle) -> Waypoint:
-        """Reach beside the object, where the fingers pass it; close on nothing; rise; then try again."""
+        """Reach beside the object, where the fingers pass it; close on nothing; rise; then try once more."""
         scene, attempt = env.scene, self._attempt
         axis = nearest_axis(pick.axes)
         side = style.miss_offset * np.array([np.sin(axis), -np.cos(axis), 0.0])

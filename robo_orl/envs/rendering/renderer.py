@@ -19,8 +19,8 @@ LOOKS = {  # full: robosuite's own, as in robomimic's files; plain: other pixels
 class OffscreenRenderer:
     """Pictures of one model at one size, visual geoms only, in one of LOOKS.
 
-    MUJOCO_GL chooses the kind of context (opengl.py). A picture is a function of the positions alone: it is taken of
-    a copy of the simulator's data with its kinematics computed anew. The simulator's own are one physics step old, and
+    MUJOCO_GL chooses the kind of context (opengl.py). A picture is a function of the positions alone: it is taken of a
+    copy of the simulator's data with kinematics of its own. The simulator's kinematics are one physics step old, and
     computing them there would change what its controllers read.
 
     Raises:
