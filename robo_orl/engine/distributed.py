@@ -140,20 +140,20 @@ def resolved(accelerator: Accelerator, model: nn.Module) -> ResolvedEngine:
 
 def check_resolved(engine: ResolvedEngine, run: RunConfig, agent: nn.Module, model: nn.Module) -> None:
     """RunError where the engine is not the one that the run and the launcher request."""
-    launch, found = read_launch(), engine.to_json()
+    launch, values = read_launch(), engine.to_json()
     requested: dict[str, Any] = {
         "accumulation": run.policy.optim.accumulation,
         "precision": run.policy.optim.precision,
         "processes": launch.world,
     }
     if launch.deepspeed:
-        requested |= {"engine": "deepspeed"} | {key: type(found[key])(text) for key, text in launch.zero.items()}
+        requested |= {"engine": "deepspeed"} | {key: type(values[key])(text) for key, text in launch.zero.items()}
     for key in run.expect:
-        if key not in found:
-            raise unknown("key in expect", key, found)
+        if key not in values:
+            raise unknown("key in expect", key, values)
     for key, value in (requested | run.expect).items():
-        if str(found[key]) != str(value):
-            raise RunError(f"Requested {key} {value}, but accelerate resolved {found[key]}; check the launch file.")
+        if str(values[key]) != str(value):
+            raise RunError(f"Requested {key} {value}, but accelerate resolved {values[key]}; check the launch file.")
     if engine.processes > 1 and model is agent:
         raise RunError("Accelerate left the model unwrapped: the processes would train apart from each other.")
 
@@ -205,11 +205,11 @@ NEVER, LARGEST = 2**31 - 1, 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Whether the C library understood: glibc does, others need not.
+    """Keep freed memory in the process; returns whether the C library does so: glibc does, others need not.
 
-    A training step on the CPU frees nearly all of its tensors and asks for the same sizes again. By default glibc hands
-    large blocks back to the system, and every step takes them again page by page, each page zeroed, which shows in the
-    step of a small policy. Blocks of up to 1 GiB stay in the process now. The peak is what it was.
+    A training step on the CPU frees nearly all of its tensors and allocates the same sizes in the next step. By default
+    glibc hands large blocks back to the system, and every step takes them back page by page, each page zeroed, which
+    shows in the step of a small policy. Blocks of up to 1 GiB stay in the process; the peak does not change.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

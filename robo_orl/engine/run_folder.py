@@ -170,8 +170,8 @@ def first_difference(ours: object, theirs: object, at: str = "") -> str | None:
     """The dotted name of the first value that differs, None where all are equal."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(k for k in theirs if k not in ours)]:
-            found = first_difference(ours.get(key), theirs.get(key), f"{at}.{key}" if at else key)
-            if found:
-                return found
+            difference = first_difference(ours.get(key), theirs.get(key), f"{at}.{key}" if at else key)
+            if difference:
+                return difference
         return None
     return None if ours == theirs else at

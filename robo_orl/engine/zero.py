@@ -130,6 +130,6 @@ def gather(parameters: Iterable[nn.Parameter]) -> AbstractContextManager:
 
 
 def release(model: nn.Module) -> None:
-    """Take DeepSpeed's hooks off, so that the process can train again."""
+    """Take DeepSpeed's hooks off, so that the process can train once more."""
     if hasattr(model, "destroy"):
         model.destroy()

@@ -1,4 +1,4 @@
-"""The policy's side of an evaluation for references: many episodes at once, each with a memory of its own.
+"""The actor of a reference: many episodes at once, each with a memory of its own.
 
 robomimic's policies remember (hidden states, subgoals, past frames) and act for one environment. Here every episode
 gets the same networks with a memory of its own, and every answer is computed alone: who else is in the batch, and how

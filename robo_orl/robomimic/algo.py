@@ -1,4 +1,4 @@
-"""An algorithm object of robomimic: built, its parts, and all that training changes in it.
+"""An algorithm object of robomimic: its construction, its parts, and the state that training changes.
 
 Hierarchical algorithms hold others (`planner`, `actor`, `value_net`); `parts` walks them.
 """
@@ -14,14 +14,14 @@ from robomimic.algo import Algo, RolloutPolicy, algo_factory
 from robomimic.utils import obs_utils
 
 from robo_orl.base.errors import UsageError
-from robo_orl.robomimic.algorithms import quiet
+from robo_orl.robomimic.algorithms import captured_stdout
 
 if TYPE_CHECKING:
     from robomimic.config import Config
 
 
 def device() -> torch.device:
-    """Where references run: the first GPU if there is one."""
+    """The device of references: the first GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -32,12 +32,12 @@ def build_algo(config: Config, shapes: dict[str, list[int]], action_dim: int) ->
         UsageError: settings that robomimic itself refuses.
     """
     try:
-        with quiet():
+        with captured_stdout():
             obs_utils.initialize_obs_utils_with_config(config)
             return algo_factory(config.algo_name, config, shapes, action_dim, device())
     except (AssertionError, NotImplementedError, KeyError, ValueError, TypeError) as error:
-        what = f"{type(error).__name__} {error}".strip()
-        raise UsageError(f"robomimic cannot build {config.algo_name} with these settings ({what}).") from None
+        reason = f"{type(error).__name__} {error}".strip()
+        raise UsageError(f"robomimic cannot build {config.algo_name} with these settings ({reason}).") from None
 
 
 def parts(algo: Algo, at: str = "") -> Iterator[tuple[str, Algo]]:
@@ -76,7 +76,7 @@ def parameter_counts(algo: Algo) -> dict[str, int]:
 
 
 def learning_state(algo: Algo) -> dict[str, Any]:
-    """Optimisers, schedules and counters: what robomimic's own checkpoints leave out."""
+    """Optimisers, schedules and counters, which robomimic's own checkpoints leave out."""
     return {
         at: {
             "optimizers": _states(vars(part).get("optimizers", {})),

@@ -1,7 +1,7 @@
-"""robomimic's algorithms by the names of our command line, and what can be set about them.
+"""robomimic's algorithms by the names of our command line, and their settings.
 
-Settings are those of robomimic's own configuration classes. What its trainer does beside learning (rollouts on its own
-environments, the best of many checkpoints, folders, trackers) is done by this package and cannot be set.
+Settings are those of robomimic's own configuration classes. This package does the rest of its trainer's work (rollouts,
+checkpoints, folders, trackers), which cannot be set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """name: robomimic's. settings: what robomimic itself lays on the class's defaults to get this variant."""
+    """name: robomimic's. settings: the changes of the class's defaults by which robomimic gets this variant."""
 
     name: str
     description: str
@@ -57,10 +57,10 @@ ALGORITHMS = {
     "hbc": Algorithm("hbc", "Hierarchical cloning: a VAE proposes subgoals, an LSTM follows them."),
     "iris": Algorithm("iris", "Hierarchical cloning whose subgoals a BCQ critic chooses."),
 }
-# Ours to decide: the file, the seed, the folder, the device, and what else is judged while it trains.
+# Decided here: the file, the seed, the folder, the device, and the evaluation.
 NOT_SET = ("data", "output_dir", "seed", "cuda", "goal_mode", "hdf5_validation_filter_key")
-OPTIONS = {"data": "--data", "seed": "--seed", "output_dir": "--out"}  # of ours, that say it instead
-# What robomimic takes without a word and cannot mean. Last part of a setting -> what it must be, in words and a test.
+OPTIONS = {"data": "--data", "seed": "--seed", "output_dir": "--out"}  # of ours, that set it instead
+# Limits that robomimic does not check: last part of a setting -> the limit in words, and its test.
 SHARE = ("from 0 to 1", lambda value: 0 <= value <= 1)
 RATE = ("above 0 and at most 1", lambda value: 0 < value <= 1)
 DROPOUT = ("from 0 to below 1", lambda value: 0 <= value < 1)
@@ -92,11 +92,11 @@ def resolve(name: str, settings: Sequence[str] = (), row: str = "", changes: dic
     if name not in ALGORITHMS:
         raise unknown("algorithm", name, ALGORITHMS)
     known = deep_merge(_settable(ALGORITHMS[name].name), ALGORITHMS[name].settings)
-    asked = apply_overrides(dict(changes or {}), list(settings))
-    low_dim = asked.pop("low_dim", None)
-    _check(known, asked, name)
-    resolved = deep_merge(known, asked)
-    _check_memory(resolved)
+    requested = apply_overrides(dict(changes or {}), list(settings))
+    low_dim = requested.pop("low_dim", None)
+    _check(known, requested, name)
+    resolved = deep_merge(known, requested)
+    _check_context_lengths(resolved)
     try:
         return ReferenceConfig(
             name=row or f"robomimic_{name}",
@@ -116,13 +116,13 @@ def load_reference(
     """A reference by its name, or by the path of a file that holds one; see `resolve`."""
     if not name.endswith((".yaml", ".yml")):
         return resolve(name, settings, row, changes)
-    held = parse(ReferenceConfig, read_yaml(Path(name)), name)
-    if held.library != installed():
-        raise UsageError(f"{name} is made for {held.library}; installed is {installed()}.")
-    laid = deep_merge(held.settings, changes or {})
-    if held.low_dim is not None:
-        laid = {"low_dim": held.low_dim} | laid
-    return resolve(held.algorithm, settings, row or held.name, laid)
+    stored = parse(ReferenceConfig, read_yaml(Path(name)), name)
+    if stored.library != installed():
+        raise UsageError(f"{name} is made for {stored.library}; installed is {installed()}.")
+    changed = deep_merge(stored.settings, changes or {})
+    if stored.low_dim is not None:
+        changed = {"low_dim": stored.low_dim} | changed
+    return resolve(stored.algorithm, settings, row or stored.name, changed)
 
 
 def _settable(algo_name: str) -> dict[str, Any]:
@@ -133,12 +133,12 @@ def _settable(algo_name: str) -> dict[str, Any]:
     return {"algo": values["algo"], "train": train, "experiment": experiment}
 
 
-def _check(known: dict, asked: dict, name: str, at: str = "") -> None:
+def _check(known: dict, requested: dict, name: str, at: str = "") -> None:
     """UsageError for the first key that robomimic does not know and for the first value of another kind."""
-    for key, value in asked.items():
+    for key, value in requested.items():
         path = f"{at}.{key}" if at else str(key)
         if at == "train" and key in OPTIONS:
-            raise UsageError(f"--set {path}: this is what {OPTIONS[key]} says; give that instead.")
+            raise UsageError(f"--set {path}: the option {OPTIONS[key]} sets this; give that instead.")
         if key not in known:
             raise unknown(f"setting of {name} in {at}" if at else f"setting of {name}", str(key), known)
         default = known[key]
@@ -148,7 +148,7 @@ def _check(known: dict, asked: dict, name: str, at: str = "") -> None:
             )
         if isinstance(default, dict):
             _check(default, value, name, path)
-        elif not _alike(default, value):
+        elif not _same_kind(default, value):
             raise UsageError(f"--set {path}: expected {_kind(default)} like its default {default!r}, got {value!r}.")
         elif key in LIMITS and value is not None:
             words, within = LIMITS[key]
@@ -156,7 +156,7 @@ def _check(known: dict, asked: dict, name: str, at: str = "") -> None:
                 raise UsageError(f"--set {path}: expected a number {words}, got {value!r}.")
 
 
-def _alike(default: Any, value: Any) -> bool:
+def _same_kind(default: Any, value: Any) -> bool:
     """Whether a value is of the default's kind; None is the default of optional numbers, names and lists."""
     if default is None:
         return True
@@ -179,15 +179,15 @@ def _kind(default: Any) -> str:
     return {float: "a number", str: "a word", list: "a list"}.get(type(default), "a value")
 
 
-def _check_memory(settings: dict) -> None:
-    """UsageError where a policy would remember more or less than the sequences that it is trained on."""
+def _check_context_lengths(settings: dict) -> None:
+    """UsageError where a policy would act on longer or shorter sequences than it is trained on."""
     algo, train = settings["algo"], settings["train"]
-    for at, held in (("algo", algo), ("algo.actor", algo.get("actor", {}))):
+    for at, section in (("algo", algo), ("algo.actor", algo.get("actor", {}))):
         for part, key, trained in (("rnn", "horizon", "seq_length"), ("transformer", "context_length", "frame_stack")):
-            if held.get(part, {}).get("enabled") and held[part][key] != train[trained]:
+            if section.get(part, {}).get("enabled") and section[part][key] != train[trained]:
                 raise UsageError(
-                    f"{at}.{part}.{key} is {held[part][key]} and train.{trained} is {train[trained]}: what is trained "
-                    "on sequences of one length must act with the same, so set both."
+                    f"{at}.{part}.{key} is {section[part][key]} and train.{trained} is {train[trained]}: a policy acts "
+                    "on sequences of the length that it is trained on, so set both."
                 )
 
 
@@ -203,8 +203,8 @@ def _config(algo_name: str, values: dict | None = None) -> Config:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """robomimic prints to stdout, which belongs to our results."""
+def captured_stdout() -> Iterator[None]:
+    """Keep robomimic's prints off stdout, which belongs to our results."""
     with redirect_stdout(io.StringIO()):
         yield
 
@@ -216,7 +216,7 @@ def import_robomimic() -> None:
     """
     warnings.filterwarnings("ignore", r".*TanhWrappedDistribution.* does not define `arg_constraints`", UserWarning)
     try:
-        with quiet():
+        with captured_stdout():
             import robomimic.algo
             import robomimic.utils.train_utils  # noqa: F401
     except ImportError as error:
@@ -232,7 +232,7 @@ def installed() -> str:
 
 
 def robomimic_config(reference: ReferenceConfig, keys: Sequence[str], data: str, seed: int) -> Config:
-    """robomimic's locked configuration for a training on `data` that sees the low-dim `keys`."""
+    """robomimic's locked configuration for a training on `data` that reads the low-dim `keys`."""
     algo_name = ALGORITHMS[reference.algorithm].name
     values = json.loads(_config(algo_name).dump())
     for section, changed in reference.settings.items():
@@ -240,18 +240,18 @@ def robomimic_config(reference: ReferenceConfig, keys: Sequence[str], data: str,
     values["train"] |= {"data": data, "seed": seed}
     values["experiment"] |= {"name": reference.name, "validate": False, "render_video": False}
     values["experiment"]["rollout"]["enabled"] = False
-    _see(values["observation"], list(keys))
+    _set_observations(values["observation"], list(keys))
     config = _config(algo_name, values)
     config.lock()
     return config
 
 
-def _see(observation: dict, keys: list[str]) -> None:
+def _set_observations(observation: dict, keys: list[str]) -> None:
     """Make every network of an algorithm, and its subgoals, read the low-dim `keys` and nothing else."""
     for name, part in observation.items():
         if name != "modalities":
             if isinstance(part, dict):
-                _see(part, keys)
+                _set_observations(part, keys)
             continue
         for role, modalities in part.items():
             for modality in modalities:

@@ -1,8 +1,7 @@
 """Our tasks behind robomimic's interface of an environment.
 
-robomimic 0.3.0's own wrapper of robosuite cannot be imported beside robosuite 1.5 (it asks for mujoco_py). This one
-does for our tasks what that one does for robosuite's: an observation dictionary per step, success asked for after
-every step.
+robomimic 0.3.0's own wrapper of robosuite cannot be imported beside robosuite 1.5 (it imports mujoco_py). This one
+offers the same for our tasks: an observation dictionary per step, and success after every step.
 """
 
 from __future__ import annotations
@@ -105,5 +104,5 @@ class RobomimicEnv(EnvBase):
 
     @property
     def rollout_exceptions(self) -> tuple[type[BaseException], ...]:
-        """None is passed over in silence: an unstable simulation is an outcome here."""
+        """No exception is suppressed: an unstable simulation is an outcome here."""
         return ()

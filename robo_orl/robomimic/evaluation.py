@@ -1,6 +1,6 @@
 """Evaluate a reference exactly as a policy of ours: same start states, same simulators, one row per episode.
 
-What is evaluated is a reference run's folder, or a checkpoint of robomimic's own trainer with the task that it is for.
+The command evaluates the folder of a reference run, or a checkpoint of robomimic's own trainer with its task.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from robo_orl.config import Loop, ReferenceConfig, TaskConfig
 from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.scores import EvaluationPlan
 from robo_orl.evaluate.success import roll_out
-from robo_orl.robomimic.algorithms import import_robomimic, quiet
+from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic
 from robo_orl.robomimic.run_folder import MODEL, checkpoints, read_run, trained
 from robo_orl.robomimic.weights import read_weights
 from robo_orl.rollout.env_spec import TaskEnvSpec
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What is evaluated. obs: the keys that it sees and their sizes; step: gradient steps of the checkpoint."""
+class ReferenceCheckpoint:
+    """A checkpoint to evaluate. obs: the keys that it reads and their sizes; step: its gradient steps."""
 
     reference: ReferenceConfig
     task: TaskConfig
@@ -71,34 +71,36 @@ def evaluate_reference(
     path = Path(path)
     if trust_pickle and path.suffix != ".pth":
         raise UsageError("--trust-pickle is for checkpoints of robomimic's own trainer; a run of ours needs no trust.")
-    judged = _checkpoint(path, task, trust_pickle) if path.suffix == ".pth" else _run(path, task)
+    checkpoint = _load_file(path, task, trust_pickle) if path.suffix == ".pth" else load_run(path, task)
     import_robomimic()
-    plan = EvaluationPlan(judged.reference, judged.task, file_sha256(judged.file), judged.step, seed)
+    plan = EvaluationPlan(checkpoint.reference, checkpoint.task, file_sha256(checkpoint.file), checkpoint.step, seed)
     out = out or (path.with_suffix("") if path.suffix == ".pth" else path) / "eval"
-    env_spec = TaskEnvSpec(judged.task, loop)
-    return roll_out(plan, _actor(judged, seed), env_spec, judged.obs, episodes, workers, out, video, progress)
+    env_spec = TaskEnvSpec(checkpoint.task, loop)
+    return roll_out(
+        plan, make_actor(checkpoint, seed), env_spec, checkpoint.obs, episodes, workers, out, video, progress
+    )
 
 
 def reference_actor(folder: Path | str, seed: int = 0) -> ReferenceActor:
     """The newest checkpoint of a reference run as what acts in `Rollouts`; UsageError where there is none."""
     import_robomimic()
-    return _actor(_run(Path(folder), None), seed)
+    return make_actor(load_run(Path(folder), None), seed)
 
 
-def _run(folder: Path, task: TaskConfig | None) -> Judged:
-    """The newest checkpoint of a run of ours."""
+def load_run(folder: Path, task: TaskConfig | None) -> ReferenceCheckpoint:
+    """The newest checkpoint of a reference run."""
     run = read_run(folder)
     if task is not None and task.digest() != run.task.digest():
         raise UsageError(f"{folder} was trained on {run.task.name}; leave --task out to evaluate it there.")
-    found = checkpoints(folder)
-    if not found:
+    stored = checkpoints(folder)
+    if not stored:
         raise UsageError(f"{folder} has no checkpoint yet; train it first.")
-    epochs, within = trained(found[-1])
+    epochs, within = trained(stored[-1])
     step = epochs * run.reference.settings["experiment"]["epoch_every_n_steps"] + within
-    return Judged(run.reference, run.task, found[-1] / MODEL, read_weights(found[-1] / MODEL), step)
+    return ReferenceCheckpoint(run.reference, run.task, stored[-1] / MODEL, read_weights(stored[-1] / MODEL), step)
 
 
-def _checkpoint(file: Path, task: TaskConfig | None, trust_pickle: bool) -> Judged:
+def _load_file(file: Path, task: TaskConfig | None, trust_pickle: bool) -> ReferenceCheckpoint:
     """A checkpoint that robomimic's trainer wrote: model_epoch_N.pth."""
     if task is None:
         raise UsageError(f"{file} does not say which task of ours it is for; give --task.")
@@ -109,10 +111,12 @@ def _checkpoint(file: Path, task: TaskConfig | None, trust_pickle: bool) -> Judg
     reference = ReferenceConfig(name=name, algorithm=weights["algo_name"], library="robomimic", settings=settings)
     epoch = re.search(r"epoch_(\d+)", file.stem)
     steps = settings["experiment"]["epoch_every_n_steps"]
-    return Judged(reference, task, file, weights, int(epoch[1]) * steps if epoch and steps else reference.steps)
+    return ReferenceCheckpoint(
+        reference, task, file, weights, int(epoch[1]) * steps if epoch and steps else reference.steps
+    )
 
 
-def _actor(judged: Judged, seed: int) -> ReferenceActor:
+def make_actor(checkpoint: ReferenceCheckpoint, seed: int) -> ReferenceActor:
     """Its policy, built by robomimic from the checkpoint."""
     from robomimic.config.base_config import REGISTERED_CONFIGS
     from robomimic.utils.file_utils import policy_from_checkpoint
@@ -120,12 +124,12 @@ def _actor(judged: Judged, seed: int) -> ReferenceActor:
     from robo_orl.robomimic.acting import ReferenceActor
     from robo_orl.robomimic.algo import device
 
-    if (name := judged.weights["algo_name"]) not in REGISTERED_CONFIGS:
+    if (name := checkpoint.weights["algo_name"]) not in REGISTERED_CONFIGS:
         raise unknown("algorithm of robomimic 0.3.0", name, REGISTERED_CONFIGS)
     try:
-        with quiet():
-            policy, _ = policy_from_checkpoint(device=device(), ckpt_dict=judged.weights)
+        with captured_stdout():
+            policy, _ = policy_from_checkpoint(device=device(), ckpt_dict=checkpoint.weights)
     except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        what = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        raise UsageError(f"robomimic cannot build the policy of {judged.file} ({what}).") from None
-    return ReferenceActor(policy, list(judged.obs), judged.config["train"].get("frame_stack", 1), seed)
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise UsageError(f"robomimic cannot build the policy of {checkpoint.file} ({reason}).") from None
+    return ReferenceActor(policy, list(checkpoint.obs), checkpoint.config["train"].get("frame_stack", 1), seed)

@@ -1,4 +1,4 @@
-"""Our policies behind robomimic's interface of a policy, for its own rollouts and for whatever else takes one.
+"""Our policies behind robomimic's interface of a policy, for its own rollouts and other users of that interface.
 
 policy = rollout_policy(Path("runs/mine"))
 env = RobomimicEnv(load_task("lift"))
@@ -42,7 +42,7 @@ def rollout_policy(run_dir: Path | str, seed: int = 0) -> RolloutPolicy:
 
 
 class ChunkPolicy:
-    """What robomimic's RolloutPolicy asks of an algorithm: our agent, a chunk's actions handed out in turn.
+    """The methods of an algorithm that robomimic's RolloutPolicy calls: our agent, a chunk's actions in turn.
 
     history: frames up to now that the agent decides on.
     """

@@ -1,7 +1,7 @@
 """Training a reference: robomimic's configuration, dataset and algorithm on the file that our policies learn from.
 
-What robomimic's own trainer adds (rollouts, the best of many checkpoints) is left out: a reference is judged like every
-policy here, by its last checkpoint.
+The rollouts of robomimic's own trainer and its choice of the best checkpoint are left out: a reference is
+evaluated like every policy here, by its last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from robo_orl.data.task_check import check_task
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
 from robo_orl.engine.run_folder import run_lock
-from robo_orl.robomimic.algorithms import import_robomimic, quiet, robomimic_config
+from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic, robomimic_config
 from robo_orl.robomimic.run_folder import (
     LEARNING,
     MODEL,
@@ -168,17 +168,17 @@ def _restore(training: Training) -> None:
 
 
 def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
-    """robomimic's own; settings of which no batch can be made are refused, in its words if it has any."""
+    """robomimic's own dataset; settings that give no batch are refused with its message."""
     from robomimic.utils.train_utils import dataset_factory
 
     try:
-        with quiet():
+        with captured_stdout():
             dataset = dataset_factory(config, keys, filter_by_attribute=config.train.hdf5_filter_key)
             algo.process_batch_for_training(default_collate([dataset[0], dataset[len(dataset) - 1]]))
     except (AssertionError, LookupError, ValueError, RuntimeError) as error:
-        what = f"{type(error).__name__} {error}".strip()
+        reason = f"{type(error).__name__} {error}".strip()
         raise UsageError(
-            f"{config.train.data} makes no batch for {config.algo_name} with these settings ({what})."
+            f"{config.train.data} makes no batch for {config.algo_name} with these settings ({reason})."
         ) from None
     return dataset
 
@@ -187,7 +187,7 @@ def _dataset(config: Config, keys: list[str], algo: Algo) -> Dataset:
 
 
 def _train(training: Training, last: int, progress: bool) -> None:
-    """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS, at the end and where it is stopped."""
+    """Epochs up to `last`, a checkpoint every CHECKPOINT_STEPS, at the end and on interruption."""
     with progress_bar(training, progress) as bar, deferred_interruption() as interruption:
         while training.epoch < last:
             due = (training.step // CHECKPOINT_STEPS + 1) * CHECKPOINT_STEPS
@@ -200,7 +200,7 @@ def _train(training: Training, last: int, progress: bool) -> None:
 
 
 def _save(training: Training) -> None:
-    """robomimic's own dictionary, as its `save_model` writes it, and what it leaves out."""
+    """Save robomimic's own dictionary, as its `save_model` writes it, and the state that it leaves out."""
     import robomimic.utils.tensor_utils as tensor_utils
     from robomimic.utils.file_utils import get_env_metadata_from_dataset
 

@@ -1,7 +1,7 @@
 """The steps of a reference's training: robomimic's `run_epoch`, with rows of metrics.jsonl and a progress bar.
 
-Random numbers are a function of (seed, epoch), and what was drawn of them in an unfinished epoch is kept with it, so
-that a continued run is the run that was not interrupted.
+Random numbers are a function of (seed, epoch); an unfinished epoch is saved with the state of their generators, so that
+a continued run equals the run that was not interrupted.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Batches:
         self._pass = iter(self.loader)
 
     def state(self) -> dict[str, Any]:
-        """What `restored` needs, and the generators as they are now."""
+        """The state for `restored`, and the generators as they are now."""
         return {"begun": self._begun, "taken": self._taken, "now": random_state()}
 
     @classmethod
@@ -91,7 +91,7 @@ class Batches:
 
 @dataclass
 class Training:
-    """One run in motion.
+    """A run under way.
 
     stats: key -> mean and std of the observations, where they are normalised. epoch: epochs done. within: steps done of
     the next one. batches: those of that epoch, None before its first step. wall_s: seconds of earlier processes.
@@ -135,7 +135,7 @@ def seed_all(*parts: int | str) -> None:
 
 
 def train_epoch(training: Training, bar: Progress, interruption: Interruption, until: int) -> None:
-    """The next epoch, or the rest of the one under way; it ends early at step `until` and where it is asked to stop."""
+    """The next epoch, or the rest of the one under way; it ends early at step `until` and on interruption."""
     algo, steps, epoch = training.algo, training.steps_per_epoch, training.epoch + 1
     algo.set_train()
     if training.batches is None:
@@ -148,13 +148,13 @@ def train_epoch(training: Training, bar: Progress, interruption: Interruption, u
         batch = next(training.batches)
         reading += time.perf_counter() - begin
         batch = algo.process_batch_for_training(batch)
-        # Its dataset has normalised already; its trainer does so again, which fails for every batch of more than one.
+        # The dataset has normalised already; normalising twice, as its trainer does, fails for larger batches than one.
         batch = algo.postprocess_batch_for_training(batch, obs_normalization_stats=None)
         logs.append(algo.log_info(algo.train_on_batch(batch, epoch)))
         training.within += 1
         last = training.within == steps or training.step == until or interruption.requested
         if training.within % EVERY == 0 or last:
-            _note(training, training.step, logs, time.perf_counter() - since, reading)
+            _write_row(training, training.step, logs, time.perf_counter() - since, reading)
             bar.update(bar.task_ids[0], completed=training.step)
             logs, reading, since = [], 0.0, time.perf_counter()
         if last:
@@ -164,10 +164,10 @@ def train_epoch(training: Training, bar: Progress, interruption: Interruption, u
         training.epoch, training.within, training.batches = epoch, 0, None
 
 
-def _note(training: Training, step: int, logs: list[dict], elapsed: float, reading: float) -> None:
+def _write_row(training: Training, step: int, logs: list[dict], elapsed: float, reading: float) -> None:
     """One row of metrics.jsonl: the mean of robomimic's log over the steps since the last one.
 
-    What only some steps tell (TD3 updates its actor in every other one) is the mean over those.
+    A value of some steps only (TD3 updates its actor in every other one) is the mean over those.
     """
     keys = dict.fromkeys(key for log in logs for key in log)
     means = {key: float(np.mean([float(log[key]) for log in logs if key in log])) for key in keys}

@@ -18,7 +18,7 @@ import torch
 from robo_orl.base.errors import RunError, UsageError
 
 KEYS = ("model", "config", "algo_name", "shape_metadata")
-SECTIONS = ("algo", "train", "experiment", "observation")  # of its configuration, what is read here
+SECTIONS = ("algo", "train", "experiment", "observation")  # of its configuration, those that are read here
 
 
 def read_weights(path: Path, trust_pickle: bool = False) -> dict[str, Any]:
@@ -54,17 +54,17 @@ def _unpickled(path: Path, trust_pickle: bool) -> Any:
         if trust_pickle or "truncated" in str(error):
             raise UsageError(f"{path} is damaged or cut short; copy it again.") from None
         named = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)|Unsupported class ([\w.]+)", str(error))
-        what = f" (it names {next(filter(None, named.groups()))})" if named else ""
+        named_class = f" (it names {next(filter(None, named.groups()))})" if named else ""
         raise UsageError(
-            f"{path} was not loaded: it is no plain checkpoint and could execute code{what}. If you trust where it "
-            "comes from, give --trust-pickle."
+            f"{path} was not loaded: it is no plain checkpoint and could execute code{named_class}. If you trust its "
+            "source, give --trust-pickle."
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, ImportError) as error:
         raise UsageError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())[:160]}.") from None
 
 
 def _wrong_file(path: Path) -> str:
-    """Why a file cannot be what torch writes, by how it begins and ends; empty where it may be."""
+    """The reason why a file is no checkpoint of torch, from its first and last bytes; empty where it may be one."""
     with path.open("rb") as stream:
         begins = stream.read(2)
     if not begins:
@@ -75,7 +75,7 @@ def _wrong_file(path: Path) -> str:
 
 
 def _check_low_dim(observation: dict, path: Path) -> None:
-    """UsageError where a network sees more than vectors.
+    """UsageError where a network reads more than vectors.
 
     robomimic evaluates the class names of its picture encoders as Python, so that a configuration alone can execute
     code; the encoder of vectors is built of nothing but sizes.
@@ -97,7 +97,7 @@ def _check_low_dim(observation: dict, path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote here before: tensors and plain values; RunError where it is damaged."""
+    """Tensors and plain values that `torch.save` wrote here; RunError where the file is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

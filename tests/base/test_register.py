@@ -4,7 +4,7 @@ import pytest
 
 from robo_orl.base import plugins
 from robo_orl.base.errors import UsageError
-from robo_orl.base.plugins import register, with_outside
+from robo_orl.base.plugins import register, with_plugins
 
 
 @pytest.fixture(autouse=True)
@@ -15,11 +15,11 @@ def nothing_registered(monkeypatch):
 
 def test_a_name_that_is_registered_before_the_registry_exists_is_in_it():
     register("objectives", "steady", 1)
-    assert with_outside({"bc": 0}, "objectives") == {"bc": 0, "steady": 1}
+    assert with_plugins({"bc": 0}, "objectives", int) == {"bc": 0, "steady": 1}
 
 
 def test_a_name_that_is_registered_later_is_in_it_and_can_be_replaced():
-    registry = with_outside({"bc": 0}, "objectives")
+    registry = with_plugins({"bc": 0}, "objectives", int)
     register("objectives", "steady", 1)
     assert registry["steady"] == 1
     register("objectives", "steady", 2)
@@ -27,7 +27,7 @@ def test_a_name_that_is_registered_later_is_in_it_and_can_be_replaced():
 
 
 def test_other_kinds_and_names_of_the_package_are_refused():
-    registry = with_outside({"bc": 0}, "objectives")
+    registry = with_plugins({"bc": 0}, "objectives", int)
     with pytest.raises(UsageError, match="bc.*is taken"):
         register("objectives", "bc", 1)
     assert registry == {"bc": 0}

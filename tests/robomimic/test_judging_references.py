@@ -9,7 +9,7 @@ from scripted_scene import TASK, LineScene
 
 from robo_orl.base.errors import UsageError
 from robo_orl.robomimic.algorithms import ALGORITHMS
-from robo_orl.robomimic.evaluation import _actor, _run, evaluate_reference
+from robo_orl.robomimic.evaluation import evaluate_reference, load_run, make_actor
 from robo_orl.robomimic.run_folder import checkpoints
 from robo_orl.robomimic.weights import read_weights
 from robo_orl.rollout.episodes import PolicyQuery
@@ -25,8 +25,8 @@ def queries(decision, *episodes):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_episode_does_not_depend_on_its_neighbours(name, trained):
     """Hidden states, subgoals, stacked frames and random draws belong to one episode."""
-    judged = _run(trained(name), None)
-    crowd, alone = _actor(judged, seed=0), _actor(judged, seed=0)
+    judged = load_run(trained(name), None)
+    crowd, alone = make_actor(judged, seed=0), make_actor(judged, seed=0)
     together = [crowd([*queries(t, 0), *queries(t, 1)]) for t in range(12)]
     lonely = [alone(queries(t, 1)) for t in range(12)]
     for both, one in zip(together, lonely, strict=True):
@@ -35,18 +35,18 @@ def test_an_episode_does_not_depend_on_its_neighbours(name, trained):
 
 
 def test_a_restarted_episode_forgets(trained):
-    actor = _actor(_run(trained("bc_rnn_gmm"), None), seed=0)
+    actor = make_actor(load_run(trained("bc_rnn_gmm"), None), seed=0)
     first = [actor(queries(t, 0)) for t in range(4)]
     np.testing.assert_array_equal([actor(queries(t, 0)) for t in range(4)], first)
 
 
 def test_draws_are_new_in_every_decision_and_episode_and_the_same_again(trained):
     """BCQ chooses among samples and remembers nothing: on one observation only its draws differ."""
-    judged = _run(trained("bcq"), None)
+    judged = load_run(trained("bcq"), None)
     obs = {"position": np.zeros(1, np.float32)}
 
     def acted(seed, episode):
-        actor = _actor(judged, seed=seed)
+        actor = make_actor(judged, seed=seed)
         return [float(actor([PolicyQuery(episode, decision, obs)]).item()) for decision in range(4)]
 
     first = acted(0, 0)
@@ -165,7 +165,7 @@ def test_a_checkpoint_is_what_its_own_trainer_would_write(trained, line, tmp_pat
     from robomimic.utils.train_utils import save_model
 
     run = trained("td3_bc")
-    actor, ours = _actor(_run(run, None), seed=0), read_weights(checkpoints(run)[-1] / "model.pth")
+    actor, ours = make_actor(load_run(run, None), seed=0), read_weights(checkpoints(run)[-1] / "model.pth")
     config = config_factory("td3_bc", dic=json.loads(ours["config"]))
     described = get_env_metadata_from_dataset(str(line)), get_shape_metadata_from_dataset(str(line))
     stats = actor.policy.obs_normalization_stats

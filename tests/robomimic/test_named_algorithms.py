@@ -8,7 +8,7 @@ import torch
 from tiny_references import settings
 
 from robo_orl.robomimic.algorithms import ALGORITHMS, resolve, robomimic_config
-from robo_orl.robomimic.evaluation import _actor, _run
+from robo_orl.robomimic.evaluation import load_run, make_actor
 from robo_orl.robomimic.train import train_reference
 from robo_orl.rollout.episodes import PolicyQuery
 
@@ -87,7 +87,7 @@ NORMALISED = {
 
 @pytest.mark.parametrize(("name", "more", "is_normalised"), NORMALISED.values(), ids=NORMALISED)
 def test_a_reference_acts_on_observations_as_its_training_saw_them(name, more, is_normalised, trained, line):
-    actor, spy = _actor(_run(trained(name, *more), None), seed=0), Spy()
+    actor, spy = make_actor(load_run(trained(name, *more), None), seed=0), Spy()
     actor.policy.policy = spy
     shown = np.array([-1.5, 0.25, 2.0], np.float32)
     for decision, position in enumerate(shown):
@@ -149,7 +149,7 @@ def test_a_reference_sees_the_keys_that_it_was_told_and_no_others(tmp_path, lear
     for told, keys in (([], {"object": 5, "robot0_eef_pos": 3}), (["low_dim=[object]"], {"object": 5})):
         batches, run = learned("iql"), tmp_path / f"run{len(told)}"
         train_reference(resolve("iql", settings("iql", *told)), synthetic.TASK, file, run, progress=False)
-        assert _run(run, None).obs == keys and batches[0]["obs"].keys() == keys.keys()
+        assert load_run(run, None).obs == keys and batches[0]["obs"].keys() == keys.keys()
 
 
 def test_a_run_acts_by_its_newest_checkpoint_and_with_as_many_frames_as_it_learned_from(trained):
@@ -159,8 +159,8 @@ def test_a_run_acts_by_its_newest_checkpoint_and_with_as_many_frames_as_it_learn
         torch.load(run / "checkpoints" / f"epoch_0000{epoch}" / "model.pth", weights_only=True)["model"]
         for epoch in (1, 2)
     )
-    judged = _run(run, None)
-    acting = _actor(judged, seed=0)
+    judged = load_run(run, None)
+    acting = make_actor(judged, seed=0)
     assert judged.step == 2 and acting.frame_stack == 10
     networks = acting.policy.policy.serialize()
     assert all(torch.equal(networks[name], value) for name, value in last.items())

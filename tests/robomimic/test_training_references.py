@@ -14,7 +14,7 @@ from toy_run import episode
 
 from robo_orl.base.errors import Interrupted, UsageError
 from robo_orl.robomimic.algorithms import ALGORITHMS, resolve
-from robo_orl.robomimic.evaluation import _run
+from robo_orl.robomimic.evaluation import load_run
 from robo_orl.robomimic.run_folder import checkpoints
 from robo_orl.robomimic.train import train_reference
 from robo_orl.robomimic.weights import read_weights
@@ -79,7 +79,7 @@ def test_stopped_within_an_epoch_it_ends_as_the_run_that_was_not(name, trained, 
     cut = whole.parent / "cut"
     steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == [10, 20, 30, 40, 50, 53] and not (cut / "train.json").exists()
-    assert _run(cut, None).step == 53, "what is there can be judged"
+    assert load_run(cut, None).step == 53, "what is there can be judged"
     ours, theirs = weights(whole), weights(trained(name, *LONG, folder="cut"))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert [path.name for path in checkpoints(cut)] == ["epoch_00001_step_00000013", "epoch_00002"]
@@ -153,8 +153,8 @@ def test_cloning_needs_no_next_obs(tmp_path):
     [
         (["algo.discont=1"], "Did you mean 'discount'"),
         (["algo.discount=much"], "expected a number like its default 0.99"),
-        (["train.seed=3"], "this is what --seed says"),
-        (["train.data=a.hdf5"], "this is what --data says"),
+        (["train.seed=3"], "the option --seed sets this"),
+        (["train.data=a.hdf5"], "the option --data sets this"),
         (["train.cuda=false"], "Unknown setting of iql in train 'cuda'"),
         (["experiment.rollout.n=3"], "'rollout'"),
         (["algo=3"], "a group of settings"),
