@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.rng import Draws, derive_seed
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import BackboneConfig, CriticConfig, PolicyConfig, SelectionConfig
+from robo_orl.data.statistics import Statistics
 from robo_orl.models.action_heads import ACTION_HEADS
-from robo_orl.models.backbones import BACKBONES, check_backbone, of_critic
+from robo_orl.models.backbones import BACKBONES, check_backbone, critic_backbone_config
 from robo_orl.models.backbones.transformer import add_entropy
 from robo_orl.models.critics import Critic
 from robo_orl.models.layers import last_layer
@@ -26,9 +26,6 @@ from robo_orl.models.normaliser import Normaliser
 from robo_orl.models.targets import Gather, PolicyAverage, Target, average_buffers, buffer_copy, numbers
 from robo_orl.objectives import OBJECTIVES, Parts
 from robo_orl.objectives.step import Step
-
-if TYPE_CHECKING:
-    from robo_orl.data.statistics import Statistics
 
 
 def build_agent(
@@ -39,7 +36,7 @@ def build_agent(
     statistics: Statistics | None,
     seed: int,
 ) -> Agent:
-    """A freshly initialised agent.
+    """Build a freshly initialised agent.
 
     spec: low-dim key -> size. gamma: discount per decision of the windows it will see (their `discount` is gamma^n).
     statistics: None where a checkpoint will be loaded over it. UsageError where the policy's parts do not go together.
@@ -49,7 +46,7 @@ def build_agent(
 
 
 def check_agent(policy: PolicyConfig) -> None:
-    """UsageError where an agent of this policy cannot be built: something is unknown, or does not go together."""
+    """UsageError where an agent of this policy cannot be built: a name is unknown, or parts do not go together."""
     if policy.objective.name not in OBJECTIVES:
         raise unknown("objective", policy.objective.name, OBJECTIVES)
     check_backbone(policy.backbone)
@@ -100,14 +97,13 @@ class Agent(nn.Module):
     def _build_critic(self, config: CriticConfig) -> None:
         sizes = {"separate": self.policy.backbone.size, "separate_small": config.small_size}
         if self.topology in sizes:
-            self.critic_backbone = self._new_backbone(of_critic(self.policy.backbone, sizes[self.topology]))
-        self.critic = self._new_critic(self.objective.heads, config)
+            config_of_backbone = critic_backbone_config(self.policy.backbone, sizes[self.topology])
+            self.critic_backbone = self._new_backbone(config_of_backbone)
+        backbone = self.critic_backbone or self.backbone
+        numbers_valued = self.objective.valued_numbers(self._parts())
+        self.critic = Critic(backbone.width, numbers_valued, self.objective.heads, config)
         if self.objective.bootstraps:
-            self.target = Target(self.critic, self.critic_backbone or self.backbone, config)
-
-    def _new_critic(self, heads: tuple[str, ...], config: CriticConfig) -> Critic:
-        width = (self.critic_backbone or self.backbone).width
-        return Critic(width, self.objective.valued_numbers(self._parts()), heads, config)
+            self.target = Target(self.critic, backbone, config)
 
     def _parts(self) -> Parts:
         return Parts(
@@ -122,14 +118,14 @@ class Agent(nn.Module):
 
     def _build_extra(self) -> nn.ModuleDict:
         """The objective's own modules; each starts the same whatever else there is."""
-        built = nn.ModuleDict()
+        extra = nn.ModuleDict()
         for name, build in self.objective.modules(self._parts()).items():
             with _initialised_from(self.seed, f"extra {name}"):
-                built[name] = build()
-        return built
+                extra[name] = build()
+        return extra
 
     def _acting(self) -> tuple[nn.Module, nn.Module, nn.ModuleDict]:
-        """What acts: backbone, action head and the objective's own modules, those of the critic left out."""
+        """The networks that act: backbone, action head and the objective's own modules, without those of the critic."""
         policy = {name: module for name, module in self.extra.items() if not name.startswith("critic")}
         return self.backbone, self.action_head, nn.ModuleDict(policy)
 
@@ -150,11 +146,11 @@ class Agent(nn.Module):
             return self.backbone(obs)
 
     def head_tokens(self, policy_tokens: Tensor) -> Tensor:
-        """What the action head and other modules of the policy read in training: the gradient may end here."""
+        """The tokens that the modules of the policy read in training; their gradient may end here."""
         return policy_tokens.detach() if self.policy.backbone.stop_expert_gradient else policy_tokens
 
     def critic_tokens(self, obs: Observation, policy_tokens: Tensor) -> Tensor:
-        """What the critic reads at normalised `obs`, whose policy tokens are given: the topology, in one place."""
+        """The tokens that the critic reads at normalised `obs`, given the policy's: the topology, in one place."""
         if self.critic_backbone is not None:
             return self.critic_backbone(obs)
         policy_tokens = last_layer(policy_tokens)
@@ -192,14 +188,17 @@ class Agent(nn.Module):
             self.average.update(*self._acting(), self.policy.optim.policy_ema, gather)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Numbers held per component, adding up to the total. target: every slow copy, the averaged policy included;
-        the objective's own modules count as action_head or, where they are the critic's, as critic."""
-        of = {name: numbers(module.parameters()) for name, module in self.extra.items()}
-        of_critic = sum(count for name, count in of.items() if name.startswith("critic"))
+        """Numbers held per component, adding up to the total.
+
+        target: every slow copy, the averaged policy included. The objective's own modules count as action_head, those
+        of the critic as critic.
+        """
+        extra = {name: numbers(module.parameters()) for name, module in self.extra.items()}
+        of_critic = sum(count for name, count in extra.items() if name.startswith("critic"))
         slow = numbers(self.slow_head.buffers()) if self.slow_head is not None else 0
         components = {
             "backbone": numbers(self.backbone.parameters()),
-            "action_head": numbers(self.action_head.parameters()) + sum(of.values()) - of_critic,
+            "action_head": numbers(self.action_head.parameters()) + sum(extra.values()) - of_critic,
             "critic": sum(numbers(m.parameters()) for m in (self.critic, self.critic_backbone) if m is not None)
             + of_critic,
             "target": sum(m.size() for m in (self.target, self.average) if m is not None) + slow,
@@ -212,7 +211,7 @@ class Agent(nn.Module):
     # -------------------------------------------------------------------------------------------------------- acting
 
     def select_by(self, selection: SelectionConfig) -> None:
-        """Choose among samples as `selection` says from now on; UsageError where this agent cannot."""
+        """Choose among samples by `selection` from now on; UsageError where this agent cannot."""
         check_selection(selection, self.objective, self.action_head)
         self.selection = selection
         if selection.untrained_critic and self.untrained is None:
@@ -228,14 +227,14 @@ class Agent(nn.Module):
         policy = self.average or self
         tokens = policy.backbone(obs)
         n = self.selection.num_samples
-        found = self.objective.candidates(policy, tokens, n, draws)  # (B, N, h, A)
-        best = self._values(obs, tokens, found).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
-        rows = torch.arange(len(obs), device=found.device)
-        chosen = self.objective.realise(policy, tokens, found[rows, best.to(rows.device)], draws)
-        return self.normaliser.raw_actions(chosen)
+        candidates = self.objective.candidates(policy, tokens, n, draws)  # (B, N, h, A)
+        best = self._values(obs, tokens, candidates).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
+        rows = torch.arange(len(obs), device=candidates.device)
+        chunk = self.objective.realise(policy, tokens, candidates[rows, best.to(rows.device)], draws)
+        return self.normaliser.raw_actions(chunk)
 
     def _values(self, obs: Observation, tokens: Tensor, chunks: Tensor) -> Tensor:
-        """(B, N): the critic's values. It reads the weights it was trained on, also where an averaged policy acts."""
+        """(B, N): the critic's values, on the backbone that it was trained on, also where an averaged policy acts."""
         if self.objective.values_actions:
             chunks = chunks[:, :, : self.valued_actions]
         if self.selection.untrained_critic:
@@ -249,8 +248,10 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def value(self, obs: Observation, actions: Tensor) -> Tensor:
-        """obs: B raw observations, actions (B, h, A) raw -> (B,): Q of the chunk, or V where the critic has no Q of
-        chunks."""
+        """Q of a chunk, or V where the critic has no Q of chunks: (B,).
+
+        obs: B raw observations. actions: (B, h, A), raw. UsageError for a policy without a critic.
+        """
         if self.critic is None:
             raise UsageError(f"Policy '{self.policy.name}' has no critic, and so no value.")
         obs = self.normaliser.observation(obs)

@@ -1,4 +1,4 @@
-"""Which parts of a policy go together: every refusal is one sentence with its remedy."""
+"""Checks that the parts of a policy go together: every refusal is one sentence with its remedy."""
 
 from __future__ import annotations
 
@@ -26,41 +26,49 @@ def _check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionH
     check_action_head(policy.action_head, head, policy.selection if objective.values_actions else SelectionConfig())
     check_flow_steps(policy, objective, head)
     check_vlm(policy, head)
-    name, critic = policy.objective.name, policy.critic
     if (objective.samples or objective.extraction.samples) and not head.stochastic:
-        who = _with_extraction(policy, objective.samples)
         raise UsageError(
-            f"Objective {who} samples actions, and the action head '{policy.action_head.kind}' is deterministic: "
-            f"set action_head.kind to {_one_of('stochastic')}."
+            f"Objective {_with_extraction(policy, objective.samples)} samples actions, and the action head "
+            f"'{policy.action_head.kind}' is deterministic: set action_head.kind to {_one_of('stochastic')}."
         )
-    if objective.heads and critic is None:
-        raise UsageError(f"Objective '{name}' trains a critic: give the policy '{policy.name}' a 'critic' section.")
-    if not objective.heads and critic is not None and not policy.selection.untrained_critic:
-        raise UsageError(
-            f"Objective '{name}' trains no critic: remove the 'critic' section of the policy '{policy.name}'."
-        )
+    check_critic_section(policy, objective)
     if policy.optim.accumulation > 1 and needs_whole_batch(objective):
         raise UsageError(
-            f"Objective '{name}' divides by a mean over the whole batch, which is not known while its parts are read: "
-            "set optim.accumulation to 1 and, for memory, backbone.checkpointing to true."
+            f"Objective '{policy.objective.name}' divides by a mean over the whole batch, which is not known while its "
+            "parts are read: set optim.accumulation to 1 and, for memory, backbone.checkpointing to true."
         )
     objective.check(policy, head)
     objective.extraction.check(policy, head)
     check_params(policy, objective)
-    if not objective.heads:
-        if policy.optim.critic_lr is not None:
-            raise UsageError(f"Objective '{name}' trains no critic: remove optim.critic_lr.")
-        return
+    if objective.heads:
+        check_values(policy, objective)
+    elif policy.optim.critic_lr is not None:
+        raise UsageError(f"Objective '{policy.objective.name}' trains no critic: remove optim.critic_lr.")
+
+
+def check_critic_section(policy: PolicyConfig, objective: Objective) -> None:
+    """UsageError where a policy lacks a critic that its objective trains, or has one that nothing trains."""
+    name = policy.objective.name
+    if objective.heads and policy.critic is None:
+        raise UsageError(f"Objective '{name}' trains a critic: give the policy '{policy.name}' a 'critic' section.")
+    if not objective.heads and policy.critic is not None and not policy.selection.untrained_critic:
+        raise UsageError(
+            f"Objective '{name}' trains no critic: remove the 'critic' section of the policy '{policy.name}'."
+        )
+
+
+def check_values(policy: PolicyConfig, objective: Objective) -> None:
+    """UsageError where the extraction, the selection or the slow copy does not fit the values that are trained."""
+    name, critic = policy.objective.name, policy.critic
     if objective.extraction.reads == "q" and "q" not in objective.heads:
         raise UsageError(
             f"Objective '{name}' trains no Q here, and extraction '{policy.objective.extraction.kind}' reads one: set "
             "objective.extraction to awr or advantage_condition."
         )
     if (objective.chooses or objective.extraction.chooses) and policy.selection.num_samples == 1:
-        who = _with_extraction(policy, objective.chooses)
         raise UsageError(
-            f"The policy of objective {who} acts by the best of selection.num_samples candidates, and the best of 1 is "
-            "cloning: set selection.num_samples above 1."
+            f"The policy of objective {_with_extraction(policy, objective.chooses)} acts by the best of "
+            "selection.num_samples candidates, and the best of 1 is cloning: set selection.num_samples above 1."
         )
     if objective.bootstraps and critic.target == "none":
         raise UsageError(f"Objective '{name}' bootstraps: critic.target must be head_ema or full_ema, not none.")
@@ -74,14 +82,14 @@ def _check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionH
 
 
 def needs_whole_batch(objective: Objective) -> bool:
-    """Whether the loss cannot be added up from parts of a batch."""
+    """True where the loss cannot be added up from parts of a batch."""
     return objective.whole_batch or objective.extraction.whole_batch
 
 
 def check_params(policy: PolicyConfig, objective: Objective) -> None:
     """UsageError where a parameter that the policy file gives does nothing beside another one's value."""
-    asked = policy.objective
-    given = asked.params | (asked.extraction.params if asked.extraction else {})
+    config = policy.objective
+    given = config.params | (config.extraction.params if config.extraction else {})
     for part in (objective, objective.extraction):
         for name, (other, value) in part.idle_beside.items():
             if name in given and getattr(part.params, other) == value:
@@ -89,7 +97,7 @@ def check_params(policy: PolicyConfig, objective: Objective) -> None:
 
 
 def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:
-    """UsageError where a vlm backbone gives what the action head does not read, or is trained by nothing."""
+    """UsageError where a vlm backbone has tokens that the action head does not read, or no loss trains it."""
     backbone, kind, chunk = policy.backbone, policy.action_head.kind, policy.action_head.chunk
     if head.reads_queries and backbone.action_queries != chunk:
         raise UsageError(
@@ -119,29 +127,21 @@ def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:
 
 
 def check_critic(critic: CriticConfig, objective: Objective) -> None:
-    """UsageError where a setting of the critic would do nothing; settings at their default say nothing."""
-    idle = {
-        "ensemble": "q" not in objective.heads,
-        "aggregate": "q" not in objective.heads or critic.ensemble == 1,
-        "tau": critic.target == "none" and not objective.slow_policy,
-        "bins": critic.loss != "hl_gauss",
-        "value_range": critic.loss == "mse",
-        "small_size": critic.topology != "separate_small",
-        "trunk_gradient": critic.topology != "shared",
+    """UsageError where a setting of the critic is not at its default and would do nothing."""
+    no_q, topology = "q" not in objective.heads, f"topology is {critic.topology}"
+    idle = {  # setting -> (whether it does nothing, why)
+        "ensemble": (no_q, "the objective trains no Q"),
+        "aggregate": (no_q or critic.ensemble == 1, "the objective trains no Q" if no_q else "ensemble is 1"),
+        "tau": (critic.target == "none" and not objective.slow_policy, "there is no slow copy"),
+        "bins": (critic.loss != "hl_gauss", f"loss is {critic.loss}"),
+        "value_range": (critic.loss == "mse", "loss is mse"),
+        "small_size": (critic.topology != "separate_small", topology),
+        "trunk_gradient": (critic.topology != "shared", topology),
     }
-    why = {
-        "ensemble": "the objective trains no Q",
-        "aggregate": "the objective trains no Q" if "q" not in objective.heads else "ensemble is 1",
-        "tau": "there is no slow copy",
-        "bins": f"loss is {critic.loss}",
-        "value_range": "loss is mse",
-        "small_size": f"topology is {critic.topology}",
-        "trunk_gradient": f"topology is {critic.topology}",
-    }
-    for name in (n for n, unused in idle.items() if unused):
-        if getattr(critic, name) != type(critic).model_fields[name].default:
-            default = type(critic).model_fields[name].default
-            raise UsageError(f"critic.{name} does nothing here, {why[name]}: remove it, or set it to {default}.")
+    for name, (does_nothing, reason) in idle.items():
+        default = CriticConfig.model_fields[name].default
+        if does_nothing and getattr(critic, name) != default:
+            raise UsageError(f"critic.{name} does nothing here, {reason}: remove it, or set it to {default}.")
 
 
 def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selection: SelectionConfig) -> None:
@@ -164,7 +164,7 @@ def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selectio
 
 
 def check_flow_steps(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
-    """UsageError where nothing integrates a flow in the steps that are asked for."""
+    """UsageError where flow steps are set and nothing integrates a flow."""
     kind, default = policy.action_head.kind, ActionHeadConfig.model_fields["flow_steps"].default
     if head.integrates:
         return
@@ -175,9 +175,10 @@ def check_flow_steps(policy: PolicyConfig, objective: Objective, head: type[Acti
 
 
 def _with_extraction(policy: PolicyConfig, of_objective: bool) -> str:
-    """The objective in quotes; with the extraction that was asked for, where the need is not the objective's own."""
-    asked = policy.objective.extraction
-    return f"'{policy.objective.name}'" + ("" if of_objective or asked is None else f" with extraction '{asked.kind}'")
+    """The objective in quotes; with the policy file's extraction, where the need is not the objective's own."""
+    config = policy.objective.extraction
+    suffix = "" if of_objective or config is None else f" with extraction '{config.kind}'"
+    return f"'{policy.objective.name}'{suffix}"
 
 
 def _one_of(trait: str) -> str:
@@ -187,7 +188,7 @@ def _one_of(trait: str) -> str:
 
 
 def check_selection(selection: SelectionConfig, objective: Objective, head: ActionHead | type[ActionHead]) -> None:
-    """UsageError where best-of-N has nothing to choose from or nothing to choose by."""
+    """UsageError where best-of-N has one candidate only, or no critic to rank them."""
     if selection.untrained_critic and selection.num_samples == 1:
         raise UsageError("selection.untrained_critic ranks samples: set selection.num_samples above 1.")
     if selection.num_samples == 1:

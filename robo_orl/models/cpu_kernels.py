@@ -38,7 +38,7 @@ class Linear(nn.Linear):
 
 
 def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether x W' is large enough, in float32 and on a processor where oneDNN is the faster one."""
+    """True where x W' is large enough, in float32 and on a processor where oneDNN is the faster one."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -62,7 +62,7 @@ def as_on_a_gpu() -> Iterator[None]:
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether this is a processor with AVX-512 on which MKL does not use it."""
+    """True on a processor with AVX-512 on which MKL does not use it."""
     return (
         torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
@@ -73,7 +73,7 @@ def onednn_is_faster() -> bool:
 
 
 def is_intel() -> bool:
-    """Whether the processor is Intel's."""
+    """True on a processor of Intel's."""
     try:
         return "GenuineIntel" in CPUINFO.read_text()
     except OSError:  # not Linux

@@ -50,7 +50,7 @@ class HLGauss(nn.Module):
         return probabilities @ self.centres.to(probabilities)
 
 
-EDGE = 1e-5  # targets are kept so far from 0 and 1 where their logit is asked for (DQC's official code)
+EDGE = 1e-5  # distance of a target from 0 and 1 where its logit is computed (DQC's official code)
 
 
 class Logistic(nn.Module):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.types import Observation
+from robo_orl.data.statistics import Statistics
 from robo_orl.models.layers import wide
-
-if TYPE_CHECKING:
-    from robo_orl.data.statistics import Statistics
 
 BOUND = 10.0  # standard deviations; what is further out never occurred in training and is cut
 MIN_RANGE = 1e-3  # an action dimension that hardly moves keeps its own unit

@@ -131,7 +131,7 @@ class Target(nn.Module):
 
 
 def numbers(tensors: Iterable[Tensor]) -> int:
-    """How many numbers the tensors hold, partitioned ones counted whole."""
+    """The count of numbers in the tensors, partitioned ones counted whole."""
     return sum(getattr(t, "ds_numel", t.numel()) for t in tensors)
 
 

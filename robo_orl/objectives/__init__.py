@@ -1,4 +1,7 @@
-"""Objectives by the name that `objective.name` gives: one file, one line here."""
+"""Objectives: the losses of each algorithm, as equations over a training step. One file each, one line here.
+
+Ways of extracting a policy from values, an axis of its own, are in extraction.py, conditioned.py and distil.py.
+"""
 
 from robo_orl.base.plugins import with_plugins
 from robo_orl.objectives.awac import AWAC

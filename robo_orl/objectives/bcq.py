@@ -5,7 +5,7 @@
                 - Q(s, a) )^2 ],   a_j ~ pi(.|s_{t+n}), N of them
 
 Acting takes the best of `selection.num_samples` samples. The perturbation network is left out, as in robomimic, whose
-study found it to hurt.
+study shows that it hurts.
 """
 
 from __future__ import annotations

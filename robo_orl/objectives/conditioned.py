@@ -41,7 +41,7 @@ class Threshold(nn.Module):
 
 
 class AdvantageCondition(Extraction):
-    """Cloning with an input that says whether the advantage is among the best `positive_fraction` of the data."""
+    """Cloning given an indicator: 1 where the advantage is among the best `positive_fraction` of the data."""
 
     reads = "advantage"
     routes = {"actor": ("policy", "condition"), "threshold": ("critic_threshold",)}

@@ -6,7 +6,7 @@
               without importance weights: mu = 1, and the data's own a is one more a_j
     L_pi    = E[ kappa log pi(a|s) - Q(s, a) ],  a ~ pi reparametrised
               in the first bc_steps E[ kappa log pi(a|s) - log pi(data|s) ], the latter per number
-    L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ], scaled: Adam asks for no scale, and one norm clips all
+    L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ], scaled: Adam needs no scale, and one norm clips all
 
 The last two are soft actor-critic's (Haarnoja et al. 2018, arXiv:1812.05905, sections 4 and 5). The policy learns
 from Q alone, so that Q has to value the whole chunk. Numbers: young-geng/CQL, nakamotoo/Cal-QL. These divide log mu by

@@ -6,7 +6,7 @@
 
 a is the chunk of the n actions that the backup covers, which makes the n-step backup exact in V's own semi-MDP. With
 hl_gauss the squares become cross-entropies and keep their weights. Frames whose backup a timeout cuts have no target:
-they train neither Q nor V, and are not imitated either, since nothing says how good they are. L_pi is the extraction
+they train neither Q nor V, and are not imitated either, since their advantage is not known. L_pi is the extraction
 `awr`; the others replace it.
 """
 

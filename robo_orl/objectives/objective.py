@@ -44,7 +44,7 @@ class Objective:
     values_actions: ClassVar[bool] = True  # whether Q's second argument is an action chunk
     cut_short: ClassVar[bool] = False  # whether a timeout shortens a backup to the last frame, and does not drop it
     chooses: ClassVar[bool] = False  # whether its policy is to act by the best of several candidates, and else clones
-    reads_rewards: ClassVar[bool] = True  # whether rewards, or the success that they tell, are in its loss
+    reads_rewards: ClassVar[bool] = True  # whether rewards, or the success that they mark, are in its loss
     needs_success: ClassVar[bool] = False  # whether frames of failures teach it nothing
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
     # Raise it when a change of the code changes what the objective computes: its results are then computed anew.

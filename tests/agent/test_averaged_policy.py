@@ -14,7 +14,7 @@ AVERAGED = {
 
 
 def acting(learner) -> dict[str, torch.Tensor]:
-    """What acts, by the name that its average has: the critic's own modules take no part."""
+    """The acting networks by the names in their average: the critic's own modules take no part."""
     parts = {"backbone": learner.backbone, "action_head": learner.action_head}
     parts |= {f"extra.{name}": module for name, module in learner.extra.items() if not name.startswith("critic")}
     return {f"{at}.{name}": p.detach().clone() for at, part in parts.items() for name, p in part.named_parameters()}

@@ -1,4 +1,4 @@
-"""What a critic does to the policy, and what it costs in backbone passes."""
+"""The effect of a critic on the policy, and its cost in backbone passes."""
 
 import pytest
 import torch

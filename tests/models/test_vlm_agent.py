@@ -11,7 +11,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import deep_merge
-from robo_orl.models.backbones import of_critic
+from robo_orl.models.backbones import critic_backbone_config
 from robo_orl.models.backbones.vlm import VLM
 from robo_orl.objectives.step import Step
 
@@ -100,7 +100,7 @@ def test_heads_made_for_it_learn_the_windows_by_heart(head):
 
 
 def test_action_queries_are_decoded_in_parallel_and_see_each_other():
-    """What the first query's token says depends on the last query, and the words' tokens on none."""
+    """The first query's token depends on the last query, and the words' tokens on none."""
     learner = toy.agent(policy("bc", "parallel_l1", backbone=QUERIES))
     obs = learner.normaliser.observation(window().obs)
     with torch.no_grad():
@@ -216,9 +216,9 @@ def test_settings_that_contradict_each_other_are_refused_in_one_sentence(over, s
 def test_a_smaller_critic_model_must_know_the_words_of_the_policys_tokeniser():
     config = policy().backbone.model_copy(update={"size": "smolvlm2_256m", "weights": "somewhere"})
     with pytest.raises(UsageError, match="fewer words"):
-        of_critic(config, "debug")
-    assert of_critic(config, "smolvlm2_500m").weights is None
-    assert of_critic(config, "smolvlm2_256m").weights == "somewhere"
+        critic_backbone_config(config, "debug")
+    assert critic_backbone_config(config, "smolvlm2_500m").weights is None
+    assert critic_backbone_config(config, "smolvlm2_256m").weights == "somewhere"
 
 
 def test_the_native_backbone_refuses_what_is_a_vlms():

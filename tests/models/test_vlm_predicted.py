@@ -1,4 +1,4 @@
-"""What a policy on any family's model takes is predicted on fake tensors, beside real ones."""
+"""The memory of a policy on any family's model is predicted on fake tensors, beside real ones."""
 
 import pytest
 import tiny_vlms as tiny

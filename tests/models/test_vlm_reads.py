@@ -1,4 +1,4 @@
-"""What a vision-language model reads is what its own processor would have given it, pixel for pixel, word for word."""
+"""The input of a vision-language model equals that of its own processor, pixel for pixel, word for word."""
 
 import numpy as np
 import pytest

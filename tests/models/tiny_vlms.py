@@ -150,7 +150,7 @@ PROMPTS = {  # what a user's turn with two images is, as the models' published c
 
 
 def processed(model: Architecture, pictures: list[object], sentence: str) -> dict[str, torch.Tensor]:
-    """What the model's own processor makes of one observation: two Pillow images and a sentence."""
+    """The model's own processor on one observation: two Pillow images and a sentence."""
     from transformers import PaliGemmaProcessor, Qwen2_5_VLProcessor, Qwen3VLProcessor, SmolVLMProcessor
     from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor

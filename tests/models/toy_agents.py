@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from robo_orl.data.cache import EpisodeArrays
 
 SPEC = {"robot0_eef_pos": 3, "robot0_gripper_qpos": 2, "object": 9}
 CHUNK, ACTION_DIM = 4, 3
-TOPOLOGIES: tuple[Topology, ...] = ("shared", "shared_detached", "frozen", "separate_small", "separate")
+TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
 WITH_CRITIC = {  # objective -> the least that a policy file has to say
     "iql": {},
     "qc": {"selection": {"num_samples": 2}},

@@ -1,4 +1,4 @@
-"""What the networks of an agent say about a window, as numpy arrays: what equations are computed from.
+"""The outputs of an agent's networks on a window, as numpy arrays: the input of the equations.
 
 The networks are the agent's; what is made of their outputs (values, losses, means over members) is numpy's here.
 """
@@ -52,7 +52,7 @@ class Said:
 
     @property
     def height(self) -> np.ndarray:
-        """What is climbed: the logit, where there is one."""
+        """The quantity that a policy climbs: the logit, where there is one."""
         return self.raw[..., 0] if self.by == "bce" else self.value
 
     def height_of(self, value: np.ndarray) -> np.ndarray:

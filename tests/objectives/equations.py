@@ -32,7 +32,7 @@ def below(u: np.ndarray, tau: float) -> np.ndarray:
 
 
 def cut(weight: np.ndarray, most: float) -> np.ndarray:
-    """Where it is more than `most`, that; some are and some are not."""
+    """The weight, cut at `most`; some are cut and some are not."""
     assert (weight > most).any() and (weight < most).any()
     return np.minimum(weight, most)
 

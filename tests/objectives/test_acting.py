@@ -1,4 +1,4 @@
-"""What a trained policy does in acting, by hand: its parts are made to say given numbers, and the act must follow."""
+"""Acting by hand: a policy's parts give fixed numbers, and the action must follow from them."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ class Says(nn.Module):
 
 
 def acted(config: PolicyConfig, head: nn.Module | None = None) -> Tensor:
-    """What an agent whose condition and action head are replaced does in four observations."""
+    """The actions of an agent whose condition and action head are replaced, in four observations."""
     learner = toy.agent(config)
     learner.extra["condition"], learner.action_head = Writes(), head or Says()
     return learner.act(toy.observation(4), Draws(0, 0))

@@ -1,4 +1,4 @@
-"""What every objective has to pass, by the policy file of its name: a new one is picked up from the registry."""
+"""The tests that every objective passes, by the policy file of its name: a new one is picked up from the registry."""
 
 from dataclasses import replace
 

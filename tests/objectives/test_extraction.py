@@ -1,4 +1,4 @@
-"""What extracting a policy rests on: the gradient through Q, the indicator, the guided flow, and the refusals."""
+"""The parts of extracting a policy: the gradient through Q, the indicator, the guided flow, and the refusals."""
 
 import numpy as np
 import pytest

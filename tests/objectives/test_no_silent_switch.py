@@ -104,7 +104,7 @@ def told(config: PolicyConfig) -> list[float]:
 
 
 def says_already(name: str, key: str, value: Any) -> bool:
-    """Whether the policy file has this value, or leaves it to a default that is this value."""
+    """True where the policy file has this value, or leaves it to a default that is this value."""
     own = toy.shipped(name).model_dump(mode="json")
     for part in key.split("."):
         own = (own or {}).get(part)

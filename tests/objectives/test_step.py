@@ -1,4 +1,4 @@
-"""What a step says about its frames, on windows whose masks are written down by hand."""
+"""A step's masks and values of its frames, on windows whose masks are written down by hand."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Action heads by the name that `action_head.kind` gives: one file, one line here."""
+"""Action heads: they turn a backbone's tokens into a chunk of actions. One file each, one line here."""
 
 from robo_orl.models.action_heads.action_head import ActionHead
 from robo_orl.models.action_heads.bins import BinsHead

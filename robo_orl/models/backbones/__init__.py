@@ -1,10 +1,10 @@
-"""Backbones by the name that `backbone.kind` gives.
+"""Backbones: they turn an observation into tokens. One file each, one line here.
 
 Each is built from (spec, backbone config, observation config), has a `width`, maps a normalised Observation to tokens
 (B, S, D), and has as class attributes
     options: the fields of BackboneConfig that it reads, besides kind and size
-    depth(config): its layers
-    tokeniser(config): what turns N sentences into ids (N, L) int64 and mask (N, L) bool.
+    depth(config): its number of layers
+    tokeniser(config): a function of N sentences that gives ids (N, L) int64 and mask (N, L) bool.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def check_backbone(config: BackboneConfig) -> None:
     BACKBONES[config.kind].depth(config)
 
 
-def of_critic(config: BackboneConfig, size: str) -> BackboneConfig:
-    """The backbone that a critic has for itself, trained, of `size`: what concerns the action head is left out.
+def critic_backbone_config(config: BackboneConfig, size: str) -> BackboneConfig:
+    """The backbone of `size` that a critic has for itself, trained and without the options of the action head.
 
     A smaller one has no weights to start from: those of the policy are of another size.
     """

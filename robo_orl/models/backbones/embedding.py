@@ -26,7 +26,7 @@ MAX_BYTES = 128
 
 
 class LowDimTokens(nn.Module):
-    """One token per low-dim key: a linear map of its vector; the bias tells the keys apart."""
+    """One token per low-dim key: a linear map of its vector, whose bias identifies the key."""
 
     def __init__(self, spec: dict[str, int], width: int):
         super().__init__()

@@ -49,7 +49,7 @@ class Transformer(nn.Module):
         self._measured: Measured | None = None
         counted = sum(getattr(p, "ds_numel", p.numel()) for p in self.parameters())
         expected = parameters_of(config, spec, observation)
-        assert counted == expected, f"{config.size}: {counted} parameters, the formula says {expected}"
+        assert counted == expected, f"{config.size}: {counted} parameters, the formula gives {expected}"
 
     @staticmethod
     def tokeniser(config: BackboneConfig):  # noqa: ANN205 (a function of sentences)

@@ -2,7 +2,7 @@
 
 `size` names the model (models/vlm/architectures), `weights` a checkpoint of it; without one the weights are random, so
 that memory and speed can be measured anywhere. Images and instruction are prepared as each model's own processor does;
-proprioception follows as one token per key and frame, and after it, where asked for, one query per action of the chunk.
+proprioception follows as one token per key and frame, then, where configured, one query per action of the chunk.
 B batch, k history, C cameras, S tokens, D width, L layers read.
 """
 

@@ -1,1 +1,1 @@
-"""Vision-language models of `transformers`: what each is, how it reads images and text, how it is loaded."""
+"""Vision-language models of `transformers`: their published configurations, image processing, prompts and loading."""

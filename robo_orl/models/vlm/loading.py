@@ -26,9 +26,9 @@ SHOWN = 4  # names in an error sentence
 def build(architecture: Architecture, weights: str | None = None, download: bool = False) -> nn.Module:
     """The base model (vision tower, connector, language model) in float32.
 
-    weights: a folder, or a name on Hugging Face's hub; None draws random ones. download: whether the network may be
-    asked for what is not here. UsageError where the weights are not here or of another architecture, RunError where the
-    checkpoint is partial or damaged.
+    weights: a folder, or a name on Hugging Face's hub; None draws random ones. download: whether missing files may be
+    downloaded. UsageError where the weights are missing or of another architecture, RunError where the checkpoint is
+    partial or damaged.
     """
     from transformers import AutoModel
 
