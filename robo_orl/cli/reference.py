@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from robo_orl.cli.options import Json, ReferenceSets, RunFolder, Seed, Task, show, shows_progress
+from robo_orl.cli.options import AcceptMismatch, Json, ReferenceSets, RunFolder, Seed, Task, show, shows_progress
 
 
 def reference(
@@ -17,6 +17,7 @@ def reference(
     out: RunFolder,
     seed: Seed = 0,
     settings: ReferenceSets = [],
+    accept_mismatch: AcceptMismatch = False,
     as_json: Json = False,
 ) -> None:
     """Train an algorithm of robomimic, with its own classes and defaults, as a reference; `eval` takes its folder."""
@@ -26,5 +27,7 @@ def reference(
     algorithm, task_config = load_reference(algo, settings), load_task(task)
     from robo_orl.robomimic.train import train_reference
 
-    summary = train_reference(algorithm, task_config, data, out, seed, progress=shows_progress(as_json))
+    summary = train_reference(
+        algorithm, task_config, data, out, seed, accept_mismatch=accept_mismatch, progress=shows_progress(as_json)
+    )
     show(summary.to_json(), as_json)

@@ -38,8 +38,9 @@ def check_task(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool = 
 
 
 def _check_other(arrays: EpisodeArrays, task: TaskConfig, accept_mismatch: bool) -> list[str]:
+    notes = check_environment(arrays.path, arrays.env, task, accept_mismatch)
     _check_sizes(arrays, task)
-    return check_environment(arrays.path, arrays.env, task, accept_mismatch)
+    return notes
 
 
 def check_environment(path: str, env: dict[str, Any], task: TaskConfig, accept_mismatch: bool) -> list[str]:

@@ -161,8 +161,8 @@ def action_range_faults(where: str, demo: h5py.Group, clip: bool) -> Iterator[st
     elif outside.any() and not clip:
         frame = int(np.argwhere(outside)[0][0])
         yield (
-            f"{where}: leaves [-1, 1], first at frame {frame} ({np.abs(actions).max():.3g}); --clip-actions clips "
-            "them, as the controllers do."
+            f"{where}: leaves [-1, 1], first at frame {frame} ({np.abs(actions).max():.3g}); --clip-actions (of "
+            "train, or of data edit for a copy) clips them, as the controllers do."
         )
 
 

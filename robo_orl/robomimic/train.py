@@ -17,12 +17,11 @@ from robo_orl.base.files import write_json
 from robo_orl.config import ReferenceConfig, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays
-from robo_orl.data.cache import open_cache
-from robo_orl.data.task_check import check_task
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
 from robo_orl.engine.run_folder import run_lock
 from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic, robomimic_config
+from robo_orl.robomimic.reference_data import open_reference_data
 from robo_orl.robomimic.run_folder import (
     LEARNING,
     MODEL,
@@ -54,6 +53,7 @@ def train_reference(
     seed: int = 0,
     progress: bool = True,
     stop_at: int | None = None,
+    accept_mismatch: bool = False,
 ) -> ReferenceSummary:
     """Train in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
@@ -66,7 +66,7 @@ def train_reference(
         RunError: a loss that is not finite, a full disk; the checkpoints before stay. Interrupted among them.
     """
     out = Path(out)
-    run = _resolve(reference, task, Path(data), seed)
+    run = _resolve(reference, task, Path(data), seed, accept_mismatch)
     if (summary := _finished(run, out)) is not None:
         return summary
     import_robomimic()
@@ -91,10 +91,11 @@ def _finished(run: ReferenceRun, out: Path) -> ReferenceSummary | None:
 # ----------------------------------------------------------------------------------------------------------- the start
 
 
-def _resolve(reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int) -> ReferenceRun:
+def _resolve(
+    reference: ReferenceConfig, task: TaskConfig, data: Path, seed: int, accept_mismatch: bool
+) -> ReferenceRun:
     """The run, checked against its data."""
-    arrays = open_cache(data)
-    check_task(arrays, task)
+    arrays = open_reference_data(reference, task, data, accept_mismatch)
     keys = reference.low_dim or list(arrays.spec)
     for key in keys:
         if key not in arrays.spec:
@@ -124,10 +125,14 @@ def _check_next_obs(data: Path, reference: ReferenceConfig, arrays: EpisodeArray
     with layout.open_hdf5(data) as file:
         lacking = [name for name in arrays.names if "next_obs" not in file["data"][name]]
     if lacking:
-        regime = f" --regime {arrays.regime}" if arrays.regime else ""
+        if arrays.task is None:
+            remedy = f"`robo-orl data convert {data} --task TASK --next-obs --out NEW.hdf5` writes it"
+        else:
+            regime = f" --regime {arrays.regime}" if arrays.regime else ""
+            task = arrays.task.name
+            remedy = f"record the same episodes with `robo-orl data generate --task {task}{regime} --next-obs ...`"
         raise UsageError(
-            f"{reference.algorithm} learns from next_obs, which {data} does not hold ({lacking[0]} has none); record "
-            f"the same episodes with `robo-orl data generate --task {arrays.task.name}{regime} --next-obs ...`."
+            f"{reference.algorithm} learns from next_obs, which {data} does not hold ({lacking[0]} has none); {remedy}."
         )
 
 

@@ -125,5 +125,5 @@ def test_in_robomimics_own_files_a_timeout_with_done_is_no_terminal(file):
     arrays = open_cache(file)
     assert arrays.success.tolist() == arrays.terminal.tolist() == [True, False, True]
     assert arrays.stages.shape == (19, 0) and arrays.start_state.tolist() == [-1, -1, -1]
-    with pytest.raises(UsageError, match="'object' has 5 numbers, and in the simulator of lift 10"):
+    with pytest.raises(UsageError, match="recorded in the environment Toy, and the task's is Lift"):
         check_task(arrays, TASK.model_copy(update={"name": "lift", "env": "lift"}))

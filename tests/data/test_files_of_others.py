@@ -155,3 +155,23 @@ def test_pictures_are_drawn_from_states_and_model(generated, stripped):
         assert json.loads(b["data"].attrs["render"]) == json.loads(a["data"].attrs["render"])
     assert add_images(stripped, view, progress=False, task=load_task("lift"))["already_complete"]
     assert open_cache(stripped, cameras=["agentview"]).render["look"] == "plain"
+
+
+@simulated
+def test_a_reference_learns_from_robomimics_own_layout(stripped, tmp_path, capsys):
+    """bc_rnn_gmm on a file without our header; what its loader needs and the file lacks is named."""
+    from robo_orl.robomimic.algorithms import load_reference
+    from robo_orl.robomimic.train import train_reference
+
+    settings = ["train.num_epochs=1", "experiment.epoch_every_n_steps=2", "train.batch_size=8"]
+    algorithm, task = load_reference("bc_rnn_gmm", settings), load_task("lift")
+    train_reference(algorithm, task, stripped, tmp_path / "run", progress=False)
+    assert "does not name its task: lift is taken" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="environment Lift, and the task's is Stack"):
+        train_reference(algorithm, load_task("stack"), stripped, tmp_path / "b", progress=False)
+    with pytest.raises(UsageError, match="iql learns from next_obs, .* `robo-orl data convert"):
+        train_reference(load_reference("iql", settings), task, stripped, tmp_path / "c", progress=False)
+    with h5py.File(stripped, "r+") as file:
+        file["data/demo_1"].attrs["num_samples"] = 500
+    with pytest.raises(UsageError, match="num_samples of demo_1 is not its number of frames.*data edit"):
+        train_reference(algorithm, task, stripped, tmp_path / "d", progress=False)

@@ -81,7 +81,7 @@ REFUSED = {
     "isaac_lab": "is an Isaac Lab recording",
     "raw_robosuite": "is a raw robosuite recording.*`robo-orl data convert",
     "unnumbered": "names its episodes traj_0.*--renumber",
-    "loud_actions": "leaves .-1, 1.*--clip-actions clips them",
+    "loud_actions": "leaves .-1, 1.*--clip-actions .* clips them",
     "external_link": "data/demo_1: is a link into the file elsewhere.hdf5",
 }
 
