@@ -18,16 +18,17 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from device import machine
 from torch import nn
 
 from robo_orl.agent.agent import build_agent
+from robo_orl.base.files import write_json
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation
 from robo_orl.config import SelectionConfig
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.flops import count_flops
-from robo_orl.cost.measure.interleaved import quartiles
-from robo_orl.cost.rows import machine, write_row
+from robo_orl.cost.measure.step_cost import quartiles
 from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec, synthetic_window
 
 OUT = Path(__file__).with_suffix(".json")
@@ -115,7 +116,7 @@ def main() -> None:
             print(f"{reads}, {tokens} tokens, best of {row['candidates']}: {1e3 * row['seconds']:.2f} ms, "
                   f"{row['relative']:.3f} x one sample (n = {asked.rounds}): {told}")  # fmt: skip
         found[reads] = {"tokens": tokens, "rows": rows}
-    write_row(OUT, found)
+    write_json(OUT, found)
 
 
 if __name__ == "__main__":

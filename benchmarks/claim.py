@@ -16,13 +16,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from device import machine
 from encoder_per_network import EncoderPerNetwork
 from evidence_experiments import step_of
 from torch import nn
 
-from robo_orl.cost.measure.interleaved import compared
-from robo_orl.cost.rows import machine, write_row
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.base.files import write_json
+from robo_orl.cost.measure.one_process import compare_steps
+from robo_orl.cost.synthetic_step import SyntheticStep
 
 OUT = Path(__file__).with_suffix(".json")
 LAYOUTS = (
@@ -32,14 +33,14 @@ LAYOUTS = (
 WORST = "iql_encoder_per_network"
 
 
-class WorstStep(TrainingStep):
+class WorstStep(SyntheticStep):
     """The step of IQL with an encoder in each of its six networks."""
 
     def _build(self) -> nn.Module:
         return EncoderPerNetwork(super()._build())
 
 
-def makers(size: str, batch: int) -> list[Callable[[], TrainingStep]]:
+def makers(size: str, batch: int) -> list[Callable[[], SyntheticStep]]:
     """What makes the step of each layout, cloning first."""
     found = [partial(step_of, name, size, batch) for name in LAYOUTS]
     ten = partial(step_of, "iql", size, batch, name="iql_10_critics", critic={"ensemble": 10})
@@ -55,12 +56,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     asked = parser.parse_args()
     on, load = machine(), os.getloadavg()[0]
-    rows = compared(makers(asked.size, asked.batch), asked.rounds, progress=True)
+    steps = makers(asked.size, asked.batch)
+    rows = [row.to_json() for row in compare_steps(steps, asked.rounds, progress=True)]
     for row in rows:
         low, high = row["step_relative_quartiles"]
         print(f"| {row['policy']} | {row['flops_relative']:.3f} | {row['peak_memory_bytes'] / 1e9:.3f} GB | "
               f"{row['memory_relative']:.3f} | {row['step_relative']:.3f} ({low:.3f} to {high:.3f}) |")  # fmt: skip
-    write_row(OUT, {"size": asked.size, "rounds": asked.rounds, "machine": on, "load_average": load, "rows": rows})
+    write_json(OUT, {"size": asked.size, "rounds": asked.rounds, "machine": on, "load_average": load, "rows": rows})
 
 
 if __name__ == "__main__":

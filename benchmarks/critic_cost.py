@@ -11,11 +11,12 @@ import argparse
 import json
 from pathlib import Path
 
+from robo_orl.base.files import write_json
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS
-from robo_orl.cost.predict.prediction import memory, workload_of
-from robo_orl.cost.rows import write_row
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import workload_of
 
 BASE = "bc_flow"
 POLICIES = (
@@ -37,9 +38,9 @@ def row_of(name: str, size: str, batch: int, precision: str) -> dict:
         "batch": batch,
         "precision": precision,
         "parameters": asked.weights.trained,
-        "memory": found,
+        "memory": found.to_json(),
         "flops": asked.flops(model=True),
-        "fits": [card.name for card in CARDS.values() if found["peak_bytes"] <= card.usable],
+        "fits": [card.name for card in CARDS.values() if found.peak_bytes <= card.usable],
     }
 
 
@@ -56,7 +57,7 @@ def main() -> None:
         for name in POLICIES:
             if (name, size, asked.batch, asked.precision) not in there:
                 rows.append(row_of(name, size, asked.batch, asked.precision))
-                write_row(OUT, {"rows": rows})
+                write_json(OUT, {"rows": rows})
                 base = next(r for r in rows if r["policy"] == BASE and all(r[k] == rows[-1][k] for k in KEYS))
                 print(line(rows[-1], base), flush=True)
 

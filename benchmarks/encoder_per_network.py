@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.agent.agent import build_agent
+from robo_orl.base.files import write_json
 from robo_orl.base.types import Observation
 from robo_orl.config import CriticConfig
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.flops import count_flops
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import FakeStep, PhaseBytes, step_bytes
-from robo_orl.cost.predict.prediction import memory, memory_of, with_batch, workload_of
+from robo_orl.cost.predict.memory import memory, memory_of
 from robo_orl.cost.predict.resident_memory import weights_of
-from robo_orl.cost.rows import write_row
+from robo_orl.cost.predict.workload import with_batch, workload_of
 from robo_orl.models.critics import Critic
 from robo_orl.models.targets import frozen_copy, numbers
 from robo_orl.objectives.iql import expectile_weight
@@ -78,7 +79,7 @@ class EncoderPerNetwork(nn.Module):
         loss = (weight * step.policy_loss()).mean() + value + critic
         return loss, {}
 
-    def update_targets(self) -> None:
+    def update_targets(self, gather: object = None) -> None:
         """The target networks follow their originals."""
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.q.parameters()), 0.005)
@@ -127,12 +128,12 @@ def main() -> None:
         found, base = memory_of(weights, Layout(), phases), memory(cloning)
         rows.append({
             "size": size, "batch": asked.batch, "precision": policy.optim.precision, "trained": weights.trained,
-            "memory": found, "memory_relative": found["peak_bytes"] / base["peak_bytes"],
+            "memory": found.to_json(), "memory_relative": found.peak_bytes / base.peak_bytes,
             "flops_relative": flops / cloning.flops(model=True),
         })  # fmt: skip
         print(f"size {size}: memory {rows[-1]['memory_relative']:.3f} x, FLOPs {rows[-1]['flops_relative']:.3f} x "
               f"those of bc_flow, {weights.trained:,} trained parameters", flush=True)  # fmt: skip
-    write_row(OUT, {"rows": rows})
+    write_json(OUT, {"rows": rows})
 
 
 if __name__ == "__main__":

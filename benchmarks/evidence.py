@@ -21,10 +21,11 @@ from time import perf_counter, process_time
 from typing import Any
 
 import torch
+from device import machine
 from evidence_experiments import EXPERIMENTS, Experiment, Skipped
 
-from robo_orl.cost.measure.interleaved import quartiles
-from robo_orl.cost.rows import machine, write_row
+from robo_orl.base.files import write_json
+from robo_orl.cost.measure.step_cost import quartiles
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3
@@ -111,7 +112,7 @@ def main() -> None:
     for name in wanted:
         rows[name] = row_of(EXPERIMENTS[name], asked.rounds)
         everything = read()  # again: another experiment may have ended meanwhile
-        write_row(OUT, everything | {device: everything.get(device, {}) | {name: rows[name]}})
+        write_json(OUT, everything | {device: everything.get(device, {}) | {name: rows[name]}})
         print(table({name: rows[name]}).split("\n", 2)[2], flush=True)
     if asked.table:
         print(table(rows))

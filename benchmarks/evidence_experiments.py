@@ -21,9 +21,9 @@ from robo_orl.agent.agent import build_agent
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, deep_merge, parse
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.measure.memory_by_phase import memory_by_phase
+from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost.synthetic_step import SyntheticStep
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models import cpu_kernels as libraries
@@ -56,17 +56,17 @@ def device() -> str:
 
 
 def step_of(
-    policy: str, size: str, batch: int = BATCH, kind: type[TrainingStep] = TrainingStep, **over: Any
-) -> TrainingStep:
+    policy: str, size: str, batch: int = BATCH, kind: type[SyntheticStep] = SyntheticStep, **over: Any
+) -> SyntheticStep:
     """A training step of a shipped policy on synthetic windows of chain2's shapes; over: other sections."""
     changes = {"backbone": {"size": size}, "optim": {"batch_size": batch}}
     config = parse(PolicyConfig, deep_merge(deep_merge(load_policy(policy).model_dump(), changes), over), policy)
     return kind(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, device())
 
 
-def peaks_of(steps: dict[str, TrainingStep]) -> dict[str, int]:
+def peaks_of(steps: dict[str, SyntheticStep]) -> dict[str, int]:
     """Peak bytes of one step of each."""
-    return {name: memory_by_phase(step)["peak_bytes"] for name, step in steps.items()}
+    return {name: measured_memory(step).peak_bytes for name, step in steps.items()}
 
 
 # ----------------------------------------------------------------------------------------------------------- ensembles
@@ -143,7 +143,7 @@ def adamw() -> Iterator[Experiment]:
 # ----------------------------------------------------------------------------------------------------------- the step
 
 
-def compared(what: str, steps: dict[str, TrainingStep], **notes: Any) -> Experiment:
+def compared(what: str, steps: dict[str, SyntheticStep], **notes: Any) -> Experiment:
     """Whole training steps by turns, and their memory."""
     variants = {name: step.timed for name, step in steps.items()}
     return Experiment(f"training step, {what}", variants, lambda: peaks_of(steps), notes)

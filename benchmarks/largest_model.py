@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+from robo_orl.base.files import write_json
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import card
-from robo_orl.cost.predict.largest import largest
-from robo_orl.cost.predict.prediction import Workload, with_batch, workload_of
-from robo_orl.cost.rows import write_row
-from robo_orl.report.cost_page import told
+from robo_orl.cost.predict.largest import LargestModel, largest
+from robo_orl.cost.predict.workload import Workload, with_batch, workload_of
 
 CARDS = ("rtx4090-24gb", "l40s-48gb", "h100-80gb", "h200-141gb")
 POLICIES = ("bc_flow", "qc", "qc_full_ema", "qc_separate", "qc_separate_full_ema")
@@ -41,9 +41,23 @@ def main() -> None:
             if any(row["policy"] == name and row["card"] == kind and about.items() <= row.items() for row in rows):
                 continue
             found = largest(workload, card(kind).usable, asked.verify)
-            rows.append({"policy": name, "card": kind, "usable_bytes": card(kind).usable, **about, "largest": found})
-            write_row(OUT, {"rows": rows})
-            print(f"| {name} | {kind} | {told(found) if found else 'none'} |", flush=True)
+            rows.append(
+                {
+                    "policy": name,
+                    "card": kind,
+                    "usable_bytes": card(kind).usable,
+                    **about,
+                    "largest": asdict(found) if found else None,
+                }
+            )
+            write_json(OUT, {"rows": rows})
+            print(f"| {name} | {kind} | {in_words(found) if found else 'none'} |", flush=True)
+
+
+def in_words(model: LargestModel) -> str:
+    """Numbers of the backbone and the depth."""
+    count = model.backbone_parameters
+    return f"{count / 1e9:.3g} B ({model.depth})" if count >= 1e9 else f"{count / 1e6:.3g} M ({model.depth})"
 
 
 def workload_named(name: str, batch: int, precision: str) -> Workload:

@@ -9,7 +9,6 @@ benchmarks/largest_on_card.json as they are made; a second call makes what is mi
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 from pathlib import Path
@@ -18,13 +17,14 @@ from typing import Any
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # what the predictions assume
 
 import torch
+from device import machine
 from largest_model import workload_named
 
-from robo_orl.cost.measure.one_process import or_out_of_memory
+from robo_orl.base.files import write_json
+from robo_orl.cost.measure.one_process import forget, out_of_memory
 from robo_orl.cost.predict.largest import at, dial
-from robo_orl.cost.rows import machine, write_row
 from robo_orl.cost.synthetic_data import ACTION_DIM
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost.synthetic_step import SyntheticStep
 
 HERE = Path(__file__).parent
 STEPS = 2  # the first makes the moments
@@ -54,7 +54,7 @@ def main() -> None:
                 continue
             foretold = predicted["largest"]["peak_bytes"] if depth == answer else None
             rows.append(about | {"predicted_bytes": foretold} | measured(predicted, depth) | machine())
-            write_row(asked.out, {"rows": rows})
+            write_json(asked.out, {"rows": rows})
             print({key: rows[-1].get(key) for key in (*about, "predicted_bytes", "peak_bytes", "oom")}, flush=True)
 
 
@@ -63,7 +63,7 @@ def measured(predicted: dict[str, Any], depth: int) -> dict[str, Any]:
     asked = at(workload_named(predicted["policy"], predicted["batch"], predicted["precision"]), depth)
 
     def run() -> dict[str, Any]:
-        step = TrainingStep(asked.policy, asked.spec, ACTION_DIM, asked.gamma, "cuda")
+        step = SyntheticStep(asked.policy, asked.spec, ACTION_DIM, asked.gamma, "cuda")
         torch.cuda.reset_peak_memory_stats()
         for _ in range(STEPS):
             step.run()
@@ -75,10 +75,12 @@ def measured(predicted: dict[str, Any], depth: int) -> dict[str, Any]:
             "oom": None,
         }
 
-    found = or_out_of_memory(run)
-    gc.collect()
-    torch.cuda.empty_cache()
-    return found
+    try:
+        return run()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        return {"oom": out_of_memory(error)}
+    finally:
+        forget()
 
 
 if __name__ == "__main__":

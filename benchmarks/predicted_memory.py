@@ -13,13 +13,15 @@ import json
 from pathlib import Path
 
 import torch
+from device import machine
 
+from robo_orl.base.files import write_json
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.measure.memory_by_phase import memory_by_phase
+from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.prediction import memory, workload_of
-from robo_orl.cost.rows import machine, write_row
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import workload_of
+from robo_orl.cost.synthetic_step import SyntheticStep
 
 POLICIES = (
     "bc", "bc_flow", "iql", "iql_shared_detached", "iql_frozen", "iql_full_ema", "iql_separate_small", "iql_separate",
@@ -36,18 +38,18 @@ def compare(name: str, size: str, batch: int, device: str) -> dict:
     policy = policy.model_copy(update={"backbone": backbone, "optim": optim})
     asked = workload_of(policy, task, Layout(device=device))
     found = memory(asked)
-    step = TrainingStep(policy, asked.spec, asked.action_dim, asked.gamma, device)
+    step = SyntheticStep(policy, asked.spec, asked.action_dim, asked.gamma, device)
     step.run()
-    measured = memory_by_phase(step)["peak_bytes"]
+    measured = measured_memory(step).peak_bytes
     return {
         "policy": name,
         "size": size,
         "topology": policy.critic.topology if policy.critic else None,
         "batch": batch,
-        "predicted": found,
-        "predicted_peak_bytes": found["peak_bytes"],
+        "predicted": found.to_json(),
+        "predicted_peak_bytes": found.peak_bytes,
         "measured_peak_bytes": measured,
-        "error": found["peak_bytes"] / measured - 1,
+        "error": found.peak_bytes / measured - 1,
     }
 
 
@@ -66,7 +68,7 @@ def main() -> None:
             rows.append(row)
             predicted, measured = row["predicted_peak_bytes"] / 1e6, row["measured_peak_bytes"] / 1e6
             print(f"| {name} | {size} | {predicted:.3f} MB | {measured:.3f} MB | {row['error']:+.3%} |", flush=True)
-    write_row(OUT, {"machine": machine(), "rows": rows})
+    write_json(OUT, {"machine": machine(), "rows": rows})
     worst = max(abs(row["error"]) for row in json.loads(OUT.read_text())["rows"])
     print(f"largest error: {worst:.3%} over {len(rows)} rows")
 

@@ -19,6 +19,9 @@ def bench(
         int | None,
         typer.Option(min=1, help="Only the first so many groups of the suite, each a whole comparison (default: all)."),
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Start no job that would end later; the same command continues.")
+    ] = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -27,7 +30,8 @@ def bench(
     from robo_orl.sweep.bench import bench as run_bench
 
     folder = out or Path("runs") / Path(suite).stem
-    summary = run_bench(suite, folder, workers=workers, progress=shows_progress(as_json), blocks=blocks)
+    progress = shows_progress(as_json)
+    summary = run_bench(suite, folder, workers=workers, progress=progress, blocks=blocks, minutes=minutes)
     summary["report"] = write_report(folder, folder, as_json).to_json()
     if as_json:
         print(json.dumps(summary))

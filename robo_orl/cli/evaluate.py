@@ -45,6 +45,10 @@ def evaluate(
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a robomimic checkpoint even if it executes code.")
     ] = False,
+    value_error: Annotated[
+        Path | None,
+        typer.Option(help="Roll out nothing: compare the critic with the Monte-Carlo returns of this data file."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
@@ -52,6 +56,9 @@ def evaluate(
     from robo_orl.evaluate.result import in_words
     from robo_orl.robomimic.run_folder import is_reference
 
+    if value_error is not None:
+        _compare_values(run, value_error, task, settings or video or out or paraphrases or starts != "test", as_json)
+        return
     common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": shows_progress(as_json)}
     check_starts(starts)
@@ -66,6 +73,14 @@ def evaluate(
         common |= {"task": task or None, "paraphrases": paraphrases, "starts": starts}
         result = evaluate_run(run, episodes, overrides=settings, **common)
     show(result.to_json(), as_json, lambda _: key_values(in_words(result)))
+
+
+def _compare_values(run: Path, data: Path, task: str, rollouts: object, as_json: bool) -> None:
+    from robo_orl.evaluate.value_error import value_error
+
+    if rollouts:
+        raise UsageError("--value-error rolls out nothing: leave out the options of a rollout; it takes --task only.")
+    show(value_error(run, data=data, task=task or None), as_json)
 
 
 def _check_reference_options(settings: list[str], paraphrases: bool, starts: str) -> None:

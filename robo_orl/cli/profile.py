@@ -1,17 +1,22 @@
-"""The command `robo-orl profile`: options only; what it does is in profile.py."""
+"""The command `robo-orl profile`: options only; what it does is in cost/profile.py."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from robo_orl.cli.options import Json, show
+from robo_orl.base.errors import UsageError
+from robo_orl.cli.options import Json, show, shows_progress
 
 
 def profile(
     policy: Annotated[str, typer.Option(help="Name of a file in policies/, or a path.")],
+    beside: Annotated[
+        list[str], typer.Option(help="Another policy, measured in turns with it; ratios are to --policy. Repeatable.")
+    ] = [],  # noqa: B006
     task: Annotated[str, typer.Option(help="The task whose observations are read; shapes only.")] = "chain2",
     model_size: Annotated[
         str | None, typer.Option("--size", help="A name of `robo-orl list sizes` (default: the policy's).")
@@ -22,6 +27,9 @@ def profile(
     world: Annotated[int, typer.Option(help="Processes, one device each.")] = 1,
     zero: Annotated[int, typer.Option(help="DeepSpeed's ZeRO stage; 0 is plain DDP.")] = 0,
     offload: Annotated[bool, typer.Option("--offload", help="Optimiser (ZeRO-3: weights too) in host memory.")] = False,
+    launch: Annotated[
+        bool, typer.Option("--launch", help="Measure under accelerate's launcher even a single process.")
+    ] = False,
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Keep each block's input only, compute the rest again.")
     ] = False,
@@ -29,19 +37,44 @@ def profile(
         int | None, typer.Option(min=1, help="Parts of a process's batch, one after the other (default: the policy's).")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="bf16 or fp32 (default: the policy's).")] = None,
-    card: Annotated[str | None, typer.Option(help="Largest batch on this card (default: on all known ones).")] = None,
+    card: Annotated[
+        list[str], typer.Option(help="Predict for this card (default: for all known ones). Repeatable.")
+    ] = [],  # noqa: B006
     host_memory: Annotated[float | None, typer.Option(help="GiB of the host, to check --offload against.")] = None,
     predict: Annotated[bool, typer.Option("--predict", help="Predict without running: any size, no GPU.")] = False,
-    steps: Annotated[int, typer.Option(min=20, help="Timed steps of a measurement, warm-up excluded.")] = 20,
+    largest: Annotated[
+        bool, typer.Option("--largest", help="Predict the largest model that trains on each --card.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=5, help="Timed steps of a measurement, warm-up excluded.")] = 20,
     snapshot: Annotated[Path | None, typer.Option(help="Write the GPU allocator's history to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Memory, FLOPs, traffic and time of a training step: predicted for any machine, or measured on this one."""
-    from robo_orl.cost.profile import Request, measured, predicted
-    from robo_orl.cost.text import show_measurement, show_prediction
+    from robo_orl.cost import terminal
+    from robo_orl.cost.profile import Request, largest_on_cards, measured, predicted
 
-    asked = Request(
-        policy, task, model_size, batch, world, zero, offload, checkpointing, accumulation, precision, card, host_memory
+    request = Request(
+        policies=(policy, *beside),
+        task=task,
+        size=model_size,
+        batch=batch,
+        world=world,
+        zero=zero,
+        offload=offload,
+        launch=launch,
+        checkpointing=checkpointing,
+        accumulation=accumulation,
+        precision=precision,
+        cards=tuple(card),
+        host_memory_gb=host_memory,
     )
-    result = predicted(asked) if predict else measured(asked, steps, snapshot)
-    show(result, as_json, show_prediction if predict else show_measurement)
+    if predict and largest:
+        raise UsageError("--largest is a prediction already: leave out --predict.")
+    if largest:
+        models = largest_on_cards(request)
+        show({"largest": [asdict(model) for model in models]}, as_json, lambda _: terminal.show_largest(models))
+    elif predict:
+        prediction = predicted(request)
+        show(prediction.to_json(), as_json, lambda _: terminal.show_prediction(prediction))
+    else:
+        show(measured(request, steps, snapshot, shows_progress(as_json)), as_json, terminal.show_measurement)

@@ -21,8 +21,7 @@ from robo_orl.config.runs import DataReading, Regime, RunConfig, TaskData
 from robo_orl.config.strict import Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
-    CostGrid,
-    CostRequest,
+    CostConfig,
     DataRequest,
     EvaluationRequest,
     GridConfig,
@@ -36,8 +35,7 @@ __all__ = [
     "ActionHeadConfig",
     "BackboneConfig",
     "Choice",
-    "CostGrid",
-    "CostRequest",
+    "CostConfig",
     "CriticConfig",
     "DataReading",
     "DataRequest",

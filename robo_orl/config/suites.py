@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -112,26 +112,21 @@ class EvaluationRequest(Strict):
     starts: StartBankName = Field("test", description="tuning: those that `robo-orl tune` chooses on")
 
 
-class CostRequest(Strict):
-    """One interleaved measurement; every row is relative to the first policy, which should be plain BC."""
-
-    task: str
-    policies: PolicyChoices = Field(min_length=2)
-    sizes: list[str] = Field([], description="one measurement per size; none: each policy's own")
-    steps: int = Field(20, ge=5, description="timed steps of each policy")
-    set: dict[str, Any] = {}
-
-
-class CostGrid(Strict):
-    """What training steps cost: policies x sizes x ZeRO stages, each beside the first policy, which is plain BC."""
+class CostConfig(Strict):
+    """What training steps cost: policies x sizes x ZeRO stages, relative to the first policy, plain cloning."""
 
     task: str = Field(description="its observations give the shapes; windows are synthetic")
     policies: PolicyChoices = Field(min_length=2)
-    sizes: list[str] = Field(min_length=1)
+    sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
     zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
+    turns: Literal["all", "pairs"] = Field(
+        "all",
+        description="all: the policies of a size take turns in one process; pairs: each beside the first, one at a "
+        "time, for sizes at which they do not all fit the device",
+    )
     steps: int = Field(20, ge=5, description="timed steps of each policy")
-    set: dict[str, Any] = {}
     cards: list[str] = Field([], description="cards on which the largest model that fits is predicted")
+    set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {batch_size: 64}}")
 
 
 class SuiteConfig(Strict):
@@ -145,12 +140,11 @@ class SuiteConfig(Strict):
     evaluation: EvaluationRequest = EvaluationRequest()
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
     tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
-    cost: CostRequest | None = None
-    grid: CostGrid | None = Field(None, description="cost cells, measured one by one")
+    cost: CostConfig | None = None
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> SuiteConfig:
-        if not self.groups and self.grid is None:
-            raise ValueError("a suite needs groups to train, or a grid to measure")
+        if not self.groups and self.cost is None:
+            raise ValueError("a suite needs groups to train, or a cost to measure")
         return self

@@ -1,4 +1,4 @@
-"""What a run says of its memory: predicted by part before its first step, measured after its third.
+"""The memory of a run: predicted by part before its first step, measured in its third.
 
 A run whose prediction exceeds the device stops before it starts, with the nearest setting that would fit.
 """
@@ -19,13 +19,13 @@ from robo_orl.agent.compatibility import needs_whole_batch
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_json
 from robo_orl.config import SIZES, RunConfig
-from robo_orl.cost.measure.calibration import calibrated, extra_bytes
-from robo_orl.cost.measure.distributed import tensors_alive
+from robo_orl.cost.measure.calibration import stored_bytes
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import Unpredictable
-from robo_orl.cost.predict.prediction import Workload, largest_batch, memory, unpredictable
-from robo_orl.cost.tensor_memory import TensorBytes
-from robo_orl.cost.text import human_bytes, memory_line
+from robo_orl.cost.predict.memory import MemoryPrediction, largest_batch, memory
+from robo_orl.cost.predict.workload import Workload, unpredictable
+from robo_orl.cost.tensor_memory import TensorBytes, tensors_alive
+from robo_orl.cost.terminal import human_bytes, memory_line
 from robo_orl.engine.run_folder import Spec
 from robo_orl.models.backbones.transformer import depth_of
 from robo_orl.objectives import OBJECTIVES
@@ -39,13 +39,13 @@ class PredictedMemory:
     def __init__(self, run: RunConfig, spec: Spec, accelerator: Accelerator):
         """Raises UsageError where the run cannot fit the device."""
         self.accelerator, self.policy = accelerator, run.policy
-        self.predicted: dict[str, Any] | None = None
+        self.predicted: MemoryPrediction | None = None
         self.measured: int | None = None
         self.why_not = unpredictable(run.policy)
         if self.why_not is None and accelerator.is_main_process:
             workload = Workload(run.policy, spec.obs, spec.gamma, layout_of(accelerator), spec.action_dim)
             try:
-                self.predicted = calibrated(memory(workload), extra_bytes(workload.layout.device))
+                self.predicted = memory(workload).calibrated(stored_bytes(workload.layout.device))
             except Unpredictable as error:
                 self.why_not = str(error)
                 return
@@ -54,13 +54,13 @@ class PredictedMemory:
     def announce(self, progress: bool) -> None:
         """Print the prediction, where a person watches."""
         if progress and self.accelerator.is_main_process:
-            said = f"not predicted: {self.why_not}" if self.predicted is None else memory_line(self.predicted)
-            print(f"memory per process, predicted: {said}", file=sys.stderr)
+            line = f"not predicted: {self.why_not}" if self.predicted is None else memory_line(self.predicted)
+            print(f"memory per process, predicted: {line}", file=sys.stderr)
 
     @contextmanager
     def step(self, number: int, out: Path, progress: bool) -> Iterator[None]:
         """Around the run's `number`-th step of this process, counted from 1: the third is measured."""
-        if number != MEASURED_STEP or self.policy.backbone.compile:  # a compiled block allocates where nobody sees it
+        if number != MEASURED_STEP or self.policy.backbone.compile:  # allocations of a compiled block are not counted
             yield
             return
         gpu = self.accelerator.device.type == "cuda"
@@ -69,7 +69,8 @@ class PredictedMemory:
             yield
         self.measured = torch.cuda.max_memory_allocated() if gpu else counter.peak
         if self.accelerator.is_main_process:
-            write_json(out / "memory.json", {"predicted": self.predicted, "measured_peak_bytes": self.measured})
+            predicted = self.predicted.to_json() if self.predicted else None
+            write_json(out / "memory.json", {"predicted": predicted, "measured_peak_bytes": self.measured})
             if progress:
                 print(f"memory per process, measured: {human_bytes(self.measured)} at its peak", file=sys.stderr)
 
@@ -89,11 +90,11 @@ def room(accelerator: Accelerator) -> int:
     return psutil.virtual_memory().total // accelerator.num_processes
 
 
-def check_room(workload: Workload, predicted: dict[str, Any], available: int) -> None:
+def check_room(workload: Workload, predicted: MemoryPrediction, available: int) -> None:
     """UsageError with the nearest setting that fits, where the predicted peak is above `available` bytes."""
-    if predicted["peak_bytes"] > available:
+    if predicted.peak_bytes > available:
         raise UsageError(
-            f"This run needs {human_bytes(predicted['peak_bytes'])} per process and there are "
+            f"This run needs {human_bytes(predicted.peak_bytes)} per process and there are "
             f"{human_bytes(available)}. {nearest(workload, available)}"
         )
 
@@ -111,7 +112,7 @@ def nearest(workload: Workload, available: int) -> str:
     """One sentence: the change that costs least and makes the workload fit `available` bytes."""
 
     def fits(**change: Any) -> bool:
-        return memory(workload.but(**change))["peak_bytes"] <= available
+        return memory(workload.but(**change)).peak_bytes <= available
 
     native = workload.policy.backbone.kind == "transformer"
     if native and not workload.policy.backbone.checkpointing and fits(checkpointing=True):

@@ -1,9 +1,10 @@
-"""`robo-orl profile`: names and numbers of a command line into a prediction or a measurement."""
+"""`robo-orl profile`: the options of the command, resolved, into a prediction, a measurement or the largest model."""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,79 +13,142 @@ from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse
 from robo_orl.config.presets import load_task, preset_values
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS, GIB, card
-from robo_orl.cost.predict.prediction import predict, workload_of
+from robo_orl.cost.predict.largest import LargestModel, largest
+from robo_orl.cost.predict.prediction import Prediction, predict
+from robo_orl.cost.predict.workload import workload_of
 
 PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of the command, as given; None is the policy's own."""
+    """The options of the command; None is the policy's own value. The first of `policies` is the base of ratios."""
 
-    policy: str
+    policies: tuple[str, ...]
     task: str
-    size: str | None
-    batch: int | None
-    world: int
-    zero: int
-    offload: bool
-    checkpointing: bool
-    accumulation: int | None
-    precision: str | None
-    card: str | None
-    host_memory_gb: float | None
+    size: str | None = None
+    batch: int | None = None
+    world: int = 1
+    zero: int = 0
+    offload: bool = False
+    launch: bool = False
+    checkpointing: bool = False
+    accumulation: int | None = None
+    precision: str | None = None
+    cards: tuple[str, ...] = ()
+    host_memory_gb: float | None = None
 
-    def resolve(self) -> tuple[PolicyConfig, TaskConfig]:
-        """The policy with the options laid on it, and the task; UsageError names what does not exist."""
+    def resolve(self) -> tuple[list[PolicyConfig], TaskConfig]:
+        """The policies with the options laid on them, and the task; UsageError names what does not exist."""
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.batch is not None and (self.batch < 2 or self.batch % 2):
             raise UsageError(f"--batch counts observations, two a pair: even, and not {self.batch}.")
         optim = {"batch_size": self.batch, "accumulation": self.accumulation, "precision": self.precision}
         backbone = {"size": self.size, "checkpointing": self.checkpointing or None}
-        laid = {
+        options = {
             section: {key: value for key, value in values.items() if value is not None}
             for section, values in {"optim": optim, "backbone": backbone}.items()
         }
-        values = deep_merge(preset_values("policies", self.policy), laid)
-        return parse(PolicyConfig, values, f"policy {self.policy}"), load_task(self.task)
+        policies = [
+            parse(PolicyConfig, deep_merge(preset_values("policies", name), options), f"policy {name}")
+            for name in self.policies
+        ]
+        return policies, load_task(self.task)
+
+    def only_policy(self, option: str) -> tuple[PolicyConfig, TaskConfig]:
+        """The one policy and the task; UsageError where there are several."""
+        if len(self.policies) > 1:
+            raise UsageError(f"{option} is for one policy: leave out --beside, or give one command for each.")
+        policies, task = self.resolve()
+        return policies[0], task
+
+    @property
+    def layout(self) -> Layout:
+        """Where the step's numbers live."""
+        return Layout(self.world, self.zero, self.offload)
 
 
-def predicted(request: Request) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LargestOnCard:
+    """The largest model of a policy on a card, by prediction; None where not even the smallest fits."""
+
+    policy: str
+    batch: int
+    precision: str
+    card: str
+    usable_bytes: int
+    largest: LargestModel | None
+
+
+def predicted(request: Request) -> Prediction:
     """The prediction; UsageError where the host cannot hold what is offloaded, or an option means nothing."""
-    layout = Layout(request.world, request.zero, request.offload)
-    cards = [card(request.card)] if request.card else list(CARDS.values())
+    cards = [card(name) for name in request.cards] or list(CARDS.values())
     if request.host_memory_gb is not None and not request.offload:
         raise UsageError("--host-memory matters with --offload only: leave it out.")
-    policy, task = request.resolve()
-    found = predict(workload_of(policy, task, layout), cards)
-    needed = found["memory"]["host_bytes"] * request.world
+    layout = request.layout
+    policy, task = request.only_policy("--predict")
+    prediction = predict(workload_of(policy, task, layout), cards)
+    needed = prediction.memory.host_bytes * request.world
     if request.host_memory_gb is not None and needed > request.host_memory_gb * GIB:
         raise UsageError(
             f"Offload needs {needed / GIB:.0f} GiB of host memory for {request.world} process(es) on one machine, it "
             f"has {request.host_memory_gb:g}: use more machines, a smaller --size, or no --offload."
         )
-    return found
+    return prediction
 
 
-def measured(request: Request, steps: int, snapshot: Path | None) -> dict[str, Any]:
-    """The measurement on this machine: in this process, or launched on several where --world or --zero ask for it."""
-    for name, value in (("--card", request.card), ("--host-memory", request.host_memory_gb)):
-        if value is not None:
-            raise UsageError(f"{name} belongs to a prediction: add --predict, or leave it out.")
-    policy, task = request.resolve()
-    layout = Layout(request.world, request.zero, request.offload)
-    if layout == Layout():
-        from robo_orl.cost.measure.one_process import measure_step
+def largest_on_cards(request: Request) -> list[LargestOnCard]:
+    """The largest model of the policy on each of the cards, default all; its size is what is looked for."""
+    if request.size is not None:
+        raise UsageError("--largest looks for the size itself: leave out --size.")
+    cards = [card(name) for name in request.cards] or list(CARDS.values())
+    policy, task = request.only_policy("--largest")
+    workload = workload_of(policy, task, request.layout)
+    batch, precision = policy.optim.batch_size, policy.optim.precision
+    return [
+        LargestOnCard(policy.name, batch, precision, one.name, one.usable, largest(workload, one.usable))
+        for one in cards
+    ]
 
-        return measure_step(policy, task, steps, snapshot=snapshot)
-    if snapshot is not None:
-        raise UsageError("--snapshot records one process: leave out --world and --zero.")
-    check_engine(layout)
-    layout.pairs(policy.optim.batch_size, policy.optim.accumulation)
-    from robo_orl.cost.measure.launch import launch
 
-    return launch(layout, [{"policy": policy, "task": task, "steps": steps}])[0]
+def measured(request: Request, steps: int, snapshot: Path | None = None, progress: bool = False) -> dict[str, Any]:
+    """The measurement on this machine as a JSON object with `rows`: in this process, or launched on several processes
+    where --world, --zero or --launch say so. The values of a single policy's row also stand beside `rows`."""
+    for name, given in (("--card", request.cards), ("--host-memory", request.host_memory_gb)):
+        if given not in (None, ()):
+            raise UsageError(f"{name} belongs to a prediction: add --predict or --largest, or leave it out.")
+    policies, task = request.resolve()
+    names = [policy.name for policy in policies]
+    if len(set(names)) < len(names):
+        raise UsageError(f"Rows are named by their policies, and two of {', '.join(names)} are equal.")
+    layout, load = request.layout, os.getloadavg()[0]
+    if layout == Layout() and not request.launch:
+        from robo_orl.cost.measure.one_process import compare, recorded
+
+        with recorded(snapshot):
+            rows = compare(policies, task, steps, progress)
+    else:
+        if snapshot is not None:
+            raise UsageError("--snapshot records one process: leave out --world, --zero and --launch.")
+        check_engine(layout)
+        for policy in policies:
+            layout.pairs(policy.optim.batch_size, policy.optim.accumulation)
+        from robo_orl.cost.measure.launch import compare_launched
+
+        rows = compare_launched(policies, task, layout, steps)
+    values = [row.to_json() for row in rows]
+    about = {"world": layout.world, "zero": layout.zero, "load_before": load, "calibration": calibration_in_use()}
+    return {"rows": values, **about} | (values[0] if len(values) == 1 else {})
+
+
+def calibration_in_use() -> dict[str, Any] | None:
+    """The calibration that measurements on this GPU use; None on the CPU."""
+    from robo_orl.cost.measure.calibration import stored
+    from robo_orl.cost.measure.one_process import this_device
+
+    calibration = stored("cuda") if this_device() == "cuda" else None
+    return asdict(calibration) if calibration else None
 
 
 def check_engine(layout: Layout) -> None:

@@ -1,12 +1,14 @@
-"""Bytes held by tensors, exactly: what a training step needs at its peak, on a machine that has no such counter."""
+"""Bytes held by tensors, exactly: the peak of a training step on a machine whose allocator does not count it."""
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -73,3 +75,12 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of the distinct storages behind `tensors`."""
     storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values())
+
+
+def tensors_alive() -> list[Tensor]:
+    """Every tensor with memory that Python knows of in this process, and the shards that ZeRO-3 hangs on parameters."""
+    # not isinstance: it asks every object for its __class__, which some answer with a warning
+    alive = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
+    alive += [t.grad for t in alive if t.is_leaf and t.grad is not None]
+    real = [t for t in alive if t.device.type != "meta" and t.layout == torch.strided]
+    return [t for t in real if type(t).__name__ != "FakeTensor"]  # left by a prediction; they hold nothing

@@ -76,12 +76,6 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     return accelerator
 
 
-def share(accelerator: Accelerator, part: int, parts: int) -> tuple[int, int]:
-    """(rank, world) that part `part` of `parts` of this process's batch has: part j of P on process r of N reads and
-    draws what process r P + j of N P would."""
-    return accelerator.process_index * parts + part, accelerator.num_processes * parts
-
-
 def prepare(
     accelerator: Accelerator, agent: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[nn.Module, torch.optim.Optimizer]:

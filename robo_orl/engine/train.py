@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError
 from robo_orl.base.files import write_json
-from robo_orl.base.rng import Draws
+from robo_orl.base.types import PairedWindow
 from robo_orl.config import RunConfig
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.task_mixture import TaskMixture
@@ -34,11 +34,11 @@ from robo_orl.engine.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved, share
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.features import with_features
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
-from robo_orl.engine.optimizer import GradientWatch, make_optimizer, set_learning_rate, steps_taken
+from robo_orl.engine.optimizer import GradientWatch, make_optimizer, steps_taken
 from robo_orl.engine.run_folder import (
     Spec,
     TrainingSummary,
@@ -52,7 +52,8 @@ from robo_orl.engine.run_folder import (
     write_summary,
 )
 from robo_orl.engine.task_data import make_windows, open_data
-from robo_orl.engine.zero import gather, release
+from robo_orl.engine.training_step import TrainingStep
+from robo_orl.engine.zero import release
 
 
 class MemoryCheck(Protocol):
@@ -170,28 +171,14 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
 
 def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Tensor]:
     """One step, counted from 0; returns its metrics, on the device."""
-    accelerator, optim, agent = training.accelerator, training.run.policy.optim, training.agent
-    set_learning_rate(training.optimizer, step, optim)
-    told = [_backward(training, step, part, monitor) for part in range(optim.accumulation)]
-    metrics = told[0] if len(told) == 1 else {name: torch.stack([t[name] for t in told]).mean() for name in told[0]}
-    # DeepSpeed has clipped (by its own configuration) and stepped by now: there these three lines only tell the norm.
-    norm = accelerator.clip_grad_norm_(agent.parameters(), optim.clip_norm or float("inf"))
-    training.optimizer.step()
-    training.optimizer.zero_grad()
-    agent.update_targets(gather)
-    return metrics | {"optim/grad_norm": torch.as_tensor(norm, device=accelerator.device)}
+    accelerator, run, optim = training.accelerator, training.run, training.run.policy.optim
 
+    def read(rank: int, world: int) -> PairedWindow:
+        with monitor.reading():
+            return training.windows.batch(run.seed, step, rank, world, optim.batch_size).to(accelerator.device)
 
-def _backward(training: Training, step: int, part: int, monitor: Monitor) -> dict[str, Tensor]:
-    """Forward and backward of one part of this process's batch; returns the loss and its metrics."""
-    accelerator, run, device = training.accelerator, training.run, training.accelerator.device
-    mine = share(accelerator, part, run.policy.optim.accumulation)
-    with monitor.reading():
-        window = training.windows.batch(run.seed, step, *mine, run.policy.optim.batch_size).to(device)
-    with accelerator.accumulate(training.model):  # gradients travel, and DeepSpeed steps, with the last part
-        loss, metrics = training.model(window, Draws(run.seed, step, *mine, device))
-        accelerator.backward(loss)
-    return {"loss": loss.detach(), **metrics}
+    of_agent = TrainingStep(accelerator, training.agent, training.model, training.optimizer, optim, run.seed)
+    return of_agent.run(step, read)
 
 
 # ------------------------------------------------------------------------------------------------------- start and end

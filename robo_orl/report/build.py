@@ -16,7 +16,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
 from robo_orl.report import figures
 from robo_orl.report.contents import load
-from robo_orl.report.cost_page import build_cost_page
+from robo_orl.report.cost_figures import cells_section, largest_section
 from robo_orl.report.document import document
 from robo_orl.report.numbers import num, span
 from robo_orl.results.container import is_container
@@ -47,7 +47,7 @@ def default_out(results: Path) -> Path:
 
 
 def build(results: Path, out: Path) -> Built:
-    """Write out/report.html and out/report.json, each complete or not at all; out/cost.html too where a grid left rows.
+    """Write out/report.html and out/report.json, each complete or not at all.
 
     results: a working folder of `robo-orl bench`, finished or not, or a container. Raises UsageError for a folder
     without results or an `out` that is a file.
@@ -58,7 +58,7 @@ def build(results: Path, out: Path) -> Built:
     made = document(load(results))
     html, data = out / "report.html", out / "report.json"
     write_text(data, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-    write_text(html, render(made, cost_page=build_cost_page(results, out) is not None))
+    write_text(html, render(made))
     return Built(
         html=str(html),
         json=str(data),
@@ -70,13 +70,14 @@ def build(results: Path, out: Path) -> Built:
     )
 
 
-def render(document: dict[str, Any], cost_page: bool = False) -> str:
-    """The page as text. cost_page: true where a cost.html lies beside it."""
+def render(document: dict[str, Any]) -> str:
+    """The page as text."""
     look = figures.styles(document)
     template = _environment().get_template("page.html.j2")
     return template.render(
         d=document,
-        cost_page=cost_page,
+        cost_cells=cells_section(document["cost_cells"]),
+        cost_largest=largest_section(document["cost_largest"]),
         style=Markup(_read("style.css")),
         script=Markup(_read("page.js")),
         symbols=figures.symbols(look),

@@ -33,7 +33,7 @@ def load(results: Path) -> Cells:
     stored = open_results(results)
     stored_rows = [(record, cell.rows(record)) for cell in stored.cells for record in [cell.record()]]
     manifest, costs = stored.manifest, stored.cost_records
-    current = [cost for cost in costs if not manifest or manifest.costs is None or cost.key in manifest.costs]
+    current = current_costs(costs, manifest)
     if manifest and (manifest.config.get("evaluation") or {}).get("starts") == "tuning":
         raise UsageError(
             f"{results} holds trials of `robo-orl tune`, evaluated on start states for tuning; run a suite with "
@@ -53,6 +53,14 @@ def load(results: Path) -> Cells:
     check_names(kept)
     superseded = len(stored_rows) - len(kept) + len(costs) - len(current)
     return Cells(kept, {r.cell: rows[r.cell] for r in kept}, current, manifest, superseded)
+
+
+def current_costs(costs: list[CostRecord], manifest: Manifest | None) -> list[CostRecord]:
+    """The cost records of cells that the suite has now, in its order; all where the manifest names no cost cells."""
+    if manifest is None or manifest.costs is None:
+        return costs
+    order = {key: place for place, key in enumerate(manifest.costs)}
+    return sorted((cost for cost in costs if cost.key in order), key=lambda cost: order[cost.key])
 
 
 def current_records(records: list[Record], manifest: Manifest | None) -> list[Record]:

@@ -10,7 +10,7 @@ from robo_orl import __version__
 from robo_orl.report.boards import Board, board, group
 from robo_orl.report.compare import Comparison, comparisons
 from robo_orl.report.contents import Cells
-from robo_orl.report.costs import CostTable, cost_tables
+from robo_orl.report.costs import CostTable, cost_cells, cost_tables, largest_models
 from robo_orl.report.headline import Headline, headline
 from robo_orl.report.published import published
 from robo_orl.report.trends import (
@@ -87,6 +87,8 @@ class Report:
     horizon: list[Trend]
     size: list[Trend | CostTrend]
     cost: list[CostTable]
+    cost_cells: list[dict[str, Any]]
+    cost_largest: list[dict[str, Any]]
     value_errors: list[ValueErrorRow]
     absent: list[dict[str, Any]]
     superseded: int
@@ -115,6 +117,8 @@ def report_of(cells: Cells) -> Report:
         horizon=horizon_trends(boards, errors),
         size=[*size_trends(boards, errors), *size_costs(cells.costs)],
         cost=costs,
+        cost_cells=cost_cells(cells.costs),
+        cost_largest=largest_models(cells.costs),
         value_errors=errors,
         absent=[cell.model_dump() for cell in cells.absent],
         superseded=cells.superseded,
@@ -149,7 +153,8 @@ def cell_speeds(records: Iterable[Record]) -> list[CellSpeed]:
 
 def origin(cells: Cells) -> Origin:
     """Machines, versions, code and data of the records and cost measurements."""
-    parts: list[Record | CostRecord] = [*cells.records, *cells.costs]
+    measured = [cost for cost in cells.costs if cost.rows]  # a prediction has no machine
+    parts: list[Record | CostRecord] = [*cells.records, *measured]
     versions: dict[str, set[str]] = {}
     for part in parts:
         for package, version in part.versions.items():

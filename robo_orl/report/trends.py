@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.contents import Cells
+from robo_orl.report.costs import CostGroup, cost_groups
 from robo_orl.results.intervals import ExponentFit, exponent_fit
 from robo_orl.results.record import CostRecord, CostRow
 
@@ -210,9 +211,8 @@ def size_costs(costs: Sequence[CostRecord]) -> list[CostTrend]:
     three sizes or more.
     """
     groups = defaultdict(list)
-    for record in costs:
-        machine = record.hardware.accelerator or record.hardware.cpu
-        groups[record.task.digest, record.batch_size, machine].extend((record, row) for row in record.rows)
+    for group in cost_groups(costs):
+        groups[group.task.digest, group.batch_size, group.hardware].extend((group, row) for row in group.compared())
     result = []
     for pairs in groups.values():
         if len({row.size for _, row in pairs}) > 1:
@@ -220,8 +220,8 @@ def size_costs(costs: Sequence[CostRecord]) -> list[CostTrend]:
     return result
 
 
-def _size_costs(pairs: list[tuple[CostRecord, CostRow]]) -> list[CostTrend]:
-    first = pairs[0][0].rows[0].policy
+def _size_costs(pairs: list[tuple[CostGroup, CostRow]]) -> list[CostTrend]:
+    first = pairs[0][0].base
     base = min((row for _, row in pairs if row.policy == first), key=lambda row: row.parameters["backbone"])
     metrics = {
         "Peak memory": lambda row: _share(row.peak_memory_bytes, base.peak_memory_bytes),

@@ -3,7 +3,7 @@
     suite.json          the manifest, as `bench` wrote it
     records.jsonl       one record a line, sorted by the name of its cell
     episodes.jsonl.gz   the episode rows, gzip; each begins with the key of its cell
-    cost.jsonl          the cost measurements: {"kind": ..., "name": ..., "value": ...} a line
+    cost.jsonl          one cost record a line, sorted by key
 
 A file without content is absent. Without `"cell":KEY,` an episode row is the text that the evaluation wrote, byte for
 byte: `episodes_sha256` of a record is the hash of that text and can be computed again from the container.
@@ -70,8 +70,8 @@ def read_container(folder: Path) -> PackedTexts:
     if strays := episodes.keys() - keys:
         raise UsageError(f"{folder / EPISODES} holds rows of cell {min(strays)[:10]}, which has no record beside it.")
     for line in costs:
-        if line.value.keys() != {"kind", "name", "value"} or not isinstance(line.value["value"], dict):
-            raise UsageError(f"{line.place} is no cost measurement: it needs kind, name and value.")
+        if not isinstance(line.value.get("key"), str):
+            raise UsageError(f"{line.place} is no cost record: it has no key.")
     return PackedTexts(suite, records, episodes, costs)
 
 

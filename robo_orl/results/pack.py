@@ -19,7 +19,7 @@ from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.results.container import FILES, Line, PackedTexts, is_container, read_container, write_container
 from robo_orl.results.store import (
     CELLS,
-    COST_FILES,
+    COST,
     EPISODES,
     MANIFEST,
     RECORD,
@@ -90,11 +90,7 @@ def _texts(results: Results) -> PackedTexts:
         record = cell.record()
         records.append(Line(json.loads(cell.record_text()), cell.place))
         episodes[record.cell] = cell.episodes(record)
-    costs = [
-        Line({"kind": kind, "name": name, "value": value}, name)
-        for kind, stored in results.costs.items()
-        for name, value in stored.items()
-    ]
+    costs = [Line(results.costs[key], key) for key in sorted(results.costs)]
     return PackedTexts(results.suite, records, episodes, costs)
 
 
@@ -145,15 +141,12 @@ def unpack(container: Path, out: Path) -> Packed:
             episodes += text.count("\n")
             write_text(new / CELLS / cell.name / EPISODES, text)
             write_text(new / CELLS / cell.name / RECORD, _pretty(json.loads(cell.record_text())))
-        for kind, stored in results.costs.items():
-            for name, value in stored.items():
-                path = new / f"{kind}.json" if kind in COST_FILES else new / kind / f"{name}.json"
-                write_text(path, _pretty(value))
+        for key, value in results.costs.items():
+            write_text(new / COST / f"{key}.json", _pretty(value))
         if results.suite is not None:
             write_text(new / MANIFEST, results.suite)
         sizes = [path.stat().st_size for path in new.rglob("*") if path.is_file()]
-    costs = sum(map(len, results.costs.values()))
-    return Packed(str(out), len(results.cells), episodes, costs, files=len(sizes), bytes=sum(sizes))
+    return Packed(str(out), len(results.cells), episodes, len(results.costs), files=len(sizes), bytes=sum(sizes))
 
 
 def _pretty(value: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@
     suite.json                      suite.json            the cells of the suite (Manifest)
     cells/NAME/record.json          records.jsonl         one Record a cell
     cells/NAME/episodes.jsonl       episodes.jsonl.gz     its episodes, one row each (EpisodeRow)
-    cost/NAME.json                  cost.jsonl            one CostRecord a measurement
+    cost/KEY.json                   cost.jsonl            one CostRecord a cost cell
 
 Everything else in a working folder (data, runs, logs) may be deleted: scores and reports need only these. A container
 is read only: `bench` writes into a working folder, `robo-orl results pack` and `unpack` go from one to the other.
@@ -58,14 +58,14 @@ class StoredCell:
 class Results:
     """The results of a suite, from either form, as they are stored.
 
-    costs: folder name of the working folder (cost, cost_cells ...) -> name of the measurement -> its JSON object.
+    costs: key -> the JSON object of a cost record.
     """
 
     folder: Path
     packed: bool
     suite: str | None
     cells: list[StoredCell]
-    costs: dict[str, dict[str, dict[str, Any]]]
+    costs: dict[str, dict[str, Any]]
 
     @property
     def manifest(self) -> Manifest | None:
@@ -74,13 +74,8 @@ class Results:
 
     @property
     def cost_records(self) -> list[CostRecord]:
-        """Every interleaved cost measurement, by name."""
-        stored = self.costs.get(COST, {})
-        return [_validated(CostRecord, stored[name], f"{self.folder}: cost {name}") for name in sorted(stored)]
-
-
-COST_FOLDERS = (COST, "cost_cells", "cost_largest")  # folders of JSON files, one a measurement
-COST_FILES = ("calibration", "cost_plan")  # single files beside them
+        """Every cost record, by key."""
+        return [_validated(CostRecord, self.costs[key], f"{self.folder}: cost {key}") for key in sorted(self.costs)]
 
 
 def open_results(folder: Path) -> Results:
@@ -97,9 +92,7 @@ def _of_container(folder: Path, texts: PackedTexts) -> Results:
         text = json.dumps(line.value)
         rows = texts.episodes.get(line.value["cell"], "")
         cells.append(StoredCell(_cell_name(line.value), line.place, lambda t=text: t, lambda _, r=rows: r))
-    costs: dict[str, dict[str, dict[str, Any]]] = {}
-    for line in texts.costs:
-        costs.setdefault(line.value["kind"], {})[line.value["name"]] = line.value["value"]
+    costs = {line.value["key"]: line.value for line in texts.costs}
     return Results(folder, True, texts.suite, sorted(cells, key=lambda cell: cell.name), costs)
 
 
@@ -114,11 +107,9 @@ def _cell_name(record: dict[str, Any]) -> str:
 
 def _of_working_folder(folder: Path) -> Results:
     suite = _read_text(folder / MANIFEST) if (folder / MANIFEST).exists() else None
-    costs = {kind: {path.stem: _read_json(path) for path in sorted((folder / kind).glob("*.json"))}
-             for kind in COST_FOLDERS}  # fmt: skip
-    costs |= {name: {name: _read_json(path)} for name in COST_FILES if (path := folder / f"{name}.json").exists()}
+    costs = {path.stem: _read_json(path) for path in sorted((folder / COST).glob("*.json"))}
     cells = [folder_cell(path) for path in cell_folders(folder)]
-    return Results(folder, False, suite, cells, {kind: stored for kind, stored in costs.items() if stored})
+    return Results(folder, False, suite, cells, costs)
 
 
 def folder_cell(folder: Path) -> StoredCell:

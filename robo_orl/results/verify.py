@@ -57,7 +57,7 @@ def verify(folder: Path) -> Verification:
     return Verification(
         cells=len(results.cells),
         episodes=sum(episodes for _, episodes, _ in checked.values()),
-        costs=sum(map(len, results.costs.values())),
+        costs=len(results.costs),
         faults={name: sentences for name, sentences in faults.items() if sentences},
         missing=[f"{c.task} {c.regime} {c.policy} {c.size} seed {c.seed}" for c in absent],
     )
@@ -143,6 +143,8 @@ def _cost_faults(results: Results) -> dict[str, list[str]]:
 def _part_faults(record: CostRecord) -> list[str]:
     issues = []
     for row in record.rows:
+        if row.parameters is None:
+            continue
         total, parts = row.parameters.get("total"), {k: v for k, v in row.parameters.items() if k != "total"}
         if total is not None and total != sum(parts.values()):
             issues.append(f"{row.policy}: the components sum to {sum(parts.values())} parameters, total says {total}.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,12 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.base.machine import cores
 from robo_orl.config import SuiteConfig
-from robo_orl.config.presets import load_task
 from robo_orl.results.record import Manifest, PlannedCell, Record
-from robo_orl.results.store import CELLS, RECORD, read_manifest, read_record, write_manifest
-from robo_orl.sweep.cells import Cell, expand, load_suite, policy_of
-from robo_orl.sweep.collect import (
-    cost_key,
-    describe_data,
-    store_cell,
-    store_cost,
-    suite_ref,
-    task_ref,
-    update_provenance,
-)
-from robo_orl.sweep.cost_grid import run_grid
-from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_jobs, in_order, jobs_of_cell
+from robo_orl.results.store import CELLS, RECORD, read_costs, read_manifest, read_record, write_manifest
+from robo_orl.sweep.cells import Cell, expand, load_suite
+from robo_orl.sweep.collect import describe_data, store_cell, store_cost, suite_ref, update_provenance
+from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
+from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_job, in_order, jobs_of_cell
 from robo_orl.sweep.ledger import Ledger
 from robo_orl.sweep.live_view import Display, Line
 from robo_orl.sweep.runners.local import LocalRunner
@@ -36,14 +25,20 @@ Failure = dict[str, str]  # cell, step, reason, log
 
 
 def bench(
-    suite: str, out: Path, workers: int | None = None, progress: bool = True, blocks: int | None = None
+    suite: str,
+    out: Path,
+    workers: int | None = None,
+    progress: bool = True,
+    blocks: int | None = None,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Run what is missing of a suite, given by name or path, into the folder `out`.
 
-    workers: cores to use, default all. blocks: only the first so many of the suite's groups. Returns suite, version,
-    folder, cells, done, computed (cells finished by this call), failed (cell, step, reason, log) and wall_s. A second
-    call computes nothing; one after a kill goes on where that one was. A failed cell does not raise: it is returned,
-    and the others go on.
+    workers: cores to use, default all. blocks: only the first so many of the suite's groups. minutes: start no job that
+    would end later, judged by the slowest of its kind so far. Returns suite, version, folder, cells, done, computed
+    (cells finished by this call), cost_cells, cost_done, left_out (cost cells that this machine cannot measure, and
+    why), failed (cell, step, reason, log) and wall_s. A second call computes nothing; one after a kill goes on where
+    that one was. A failed cell does not raise: it is returned, and the others go on.
 
     Raises:
         UsageError: an unknown name in the suite, fewer groups than blocks, or another bench at work in the folder.
@@ -55,20 +50,14 @@ def bench(
     cells = expand(config)
     out = Path(out).resolve()
     with folder_lock(out, "running a bench", BENCH_LOCK) as lock:
-        summary = Bench(config, cells, out).run(LocalRunner(out / "logs", lock), workers or cores(), progress)
-        if config.grid is not None:
-            summary |= run_grid(config, out, _teller(progress))
-        return summary
+        runner = LocalRunner(out / "logs", lock)
+        return Bench(config, cells, out).run(runner, workers or cores(), progress, minutes)
 
 
 def _first(suite: SuiteConfig, blocks: int) -> SuiteConfig:
     if blocks > len(suite.groups):
         raise UsageError(f"suite {suite.name} has {len(suite.groups)} groups: --blocks {blocks} is more.")
     return suite.model_copy(update={"groups": suite.groups[:blocks]})
-
-
-def _teller(progress: bool) -> Callable[[str], None]:
-    return lambda line: print(line, file=sys.stderr) if progress else None
 
 
 class Bench:
@@ -83,34 +72,46 @@ class Bench:
                 self.records[cell.key] = update_provenance(suite, cell, record, out)
         self.todo = [cell for cell in cells if cell.key not in self.records]
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
-        costs = cost_jobs(suite, out)
-        self.costs = [job for job in costs if not job.output.exists()]
-        self.cost_keys = [cost_key(job) for job in costs] + (suite.grid.sizes if suite.grid else [])
-        sizes = suite.cost.sizes if suite.cost else []
-        self.cost_sizes = dict(zip((job.key for job in costs), sizes or [""] * len(costs), strict=True))
+        self.cost_cells = cost_cells(suite)
+        self.costs, self.left_out = self._costs_to_do()
         self.ledger = Ledger(out, self._cell_jobs())
         before = read_manifest(out)
         self.spent_before = before.wall_s if before and before.suite.name == suite.name else 0.0
 
-    def run(self, runner: Runner, workers: int, progress: bool) -> dict[str, Any]:
+    def run(self, runner: Runner, workers: int, progress: bool, minutes: float | None = None) -> dict[str, Any]:
         """Everything that is missing; returns what `bench` does."""
         self._write_manifest({})
         for cell in self.todo:  # a kill may have come between a cell's last job and its record
             self._store_if_complete(cell)
-        needed = self.ledger.needed(self._cell_jobs()) + self.costs
+        needed = self.ledger.needed(self._cell_jobs()) + list(self.costs)
         failed: dict[str, Failure] = {}
         try:
             with Display(self._lines(), workers, show=progress and bool(needed)) as display:
-                states = Schedule(needed, runner, workers, self._finished, display.update).run()
+                states = Schedule(needed, runner, workers, self._finished, display.update, minutes=minutes).run()
                 failed = self._failures(states)
                 display.tell_failures(list(failed.values()))
         finally:  # interrupted, it still says what is done
             self._write_manifest(failed)
         summary = self._summary(failed)
-        if failed and not summary["done"]:
+        if failed and not summary["done"] + summary["cost_done"]:
             first = summary["failed"][0]
             raise RunError(f"No cell could be computed; {first['cell']} failed at {first['step']}: {first['reason']}")
         return summary
+
+    def _costs_to_do(self) -> tuple[dict[Job, CostCell], list[str]]:
+        """The cost cells without a record, by their jobs, and those that this machine leaves out, with the reasons."""
+        records = read_costs(self.out)
+        done, asked = {record.key for record in records}, {cell.key for cell in self.cost_cells}
+        ours = [record for record in records if record.key in asked]
+        jobs, left_out = {}, []
+        for cell in self.cost_cells:
+            if cell.key in done:
+                continue
+            if reason := why_not_here(cell, ours):
+                left_out.append(f"{cell.key}: {reason}")
+            else:
+                jobs[cost_job(cell, self.out)] = cell
+        return jobs, left_out
 
     def _cell_jobs(self) -> list[Job]:
         return in_order(job for cell in self.todo if cell.key not in self.records for job in self.jobs[cell.key])
@@ -123,7 +124,7 @@ class Bench:
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
         """Keep a job's result, and write the records that it completes."""
         if job.kind == COSTS:
-            self._store_cost(job, result)
+            store_cost(self.suite, self.costs[job], result, self.out)
             return
         if job.kind == DATA:
             result = result | {"file": describe_data(job.output)}
@@ -138,11 +139,6 @@ class Bench:
             results = {job.kind: self.ledger.results[job.key] for job in jobs}
             self.records[cell.key] = store_cell(self.suite, cell, jobs, results, self.out)
 
-    def _store_cost(self, job: Job, result: dict[str, Any]) -> None:
-        cost = self.suite.cost
-        first = policy_of(cost.policies[0], self.suite.set, cost.set, size=None, where=f"suite {self.suite.name}, cost")
-        store_cost(self.suite, task_ref(load_task(cost.task)), first.optim.batch_size, job, result, self.out)
-
     def _lines(self) -> list[Line]:
         cells = [
             Line(
@@ -152,7 +148,7 @@ class Bench:
             )
             for cell in self.cells
         ]
-        costs = [Line((self.suite.cost.task, "", "cost", self.cost_sizes[c.key], ""), (c.key,)) for c in self.costs]
+        costs = [Line((cell.task.name, "", cell.title, cell.size, ""), (job.key,)) for job, cell in self.costs.items()]
         return cells + costs
 
     def _score(self, cell: Cell) -> str | None:
@@ -184,7 +180,7 @@ class Bench:
             description=self.suite.description,
             config=self.suite.model_dump(mode="json"),
             cells=[self._planned(cell, failed.get(cell.key)) for cell in self.cells],
-            costs=self.cost_keys,
+            costs=[cell.key for cell in self.cost_cells],
             wall_s=self.spent_before + time.monotonic() - self.began,
         )
         write_manifest(self.out, manifest)
@@ -203,6 +199,7 @@ class Bench:
 
     def _summary(self, failed: dict[str, Failure]) -> dict[str, Any]:
         done = sum(cell.key in self.records for cell in self.cells)
+        costs = {record.key for record in read_costs(self.out)}
         return {
             "suite": self.suite.name,
             "version": self.suite.version,
@@ -210,6 +207,9 @@ class Bench:
             "cells": len(self.cells),
             "done": done,
             "computed": done - (len(self.cells) - len(self.todo)),
+            "cost_cells": len(self.cost_cells),
+            "cost_done": sum(cell.key in costs for cell in self.cost_cells),
+            "left_out": self.left_out,
             "failed": list(failed.values()),
             "wall_s": time.monotonic() - self.began,
         }

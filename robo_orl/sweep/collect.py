@@ -11,11 +11,13 @@ from robo_orl.base.machine import code, hardware, versions
 from robo_orl.config import SuiteConfig
 from robo_orl.data.info import describe
 from robo_orl.results.record import (
+    Calibration,
     CostRecord,
     CostRow,
     Count,
     DataRef,
     Evaluation,
+    LargestModel,
     PolicyRef,
     Record,
     SuiteRef,
@@ -26,7 +28,8 @@ from robo_orl.results.record import (
 )
 from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
-from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
+from robo_orl.sweep.cost_cells import CostCell
+from robo_orl.sweep.jobs import DATA, EVALUATE, TRAIN, VALUE, Job
 
 
 def describe_data(file: Path) -> dict[str, Any]:
@@ -77,17 +80,35 @@ def update_provenance(suite: SuiteConfig, cell: Cell, record: Record, out: Path)
     return updated
 
 
-def store_cost(suite: SuiteConfig, task: TaskRef, batch_size: int, job: Job, result: dict[str, Any], out: Path) -> None:
-    """Write one cost measurement."""
-    rows = [_only(CostRow, row) for row in result["rows"]]
-    name = cost_key(job)
-    record = CostRecord(key=name, suite=suite_ref(suite), task=task, batch_size=batch_size, rows=rows, **_origin())
-    write_cost(out, name, record)
+def store_cost(suite: SuiteConfig, cell: CostCell, result: dict[str, Any], out: Path) -> None:
+    """Write the record of a cost cell. result: the JSON of `robo-orl profile`."""
+    rows = [_only(CostRow, row) for row in result.get("rows", ())]
+    optim = cell.policies[-1].optim
+    origin = _origin() | ({} if rows else {"hardware": None})
+    calibration = result.get("calibration") if len(rows) != 2 else None  # that of a pair is in the base's own record
+    record = CostRecord(
+        key=cell.key,
+        suite=suite_ref(suite),
+        task=task_ref(cell.task),
+        base=cell.base.name,
+        batch_size=optim.batch_size,
+        precision=optim.precision,
+        launched=cell.launched,
+        world=result.get("world", 1),
+        zero=cell.zero,
+        rows=rows,
+        largest=[_largest(found) for found in result.get("largest", ())],
+        calibration=_only(Calibration, calibration) if calibration else None,
+        threads=result["rows"][0]["threads"] if rows else None,
+        load_before=result.get("load_before"),
+        **origin,
+    )
+    write_cost(out, cell.key, record)
 
 
-def cost_key(job: Job) -> str:
-    """The address of a cost measurement."""
-    return job.key.removeprefix(f"{COSTS}-")
+def _largest(found: dict[str, Any]) -> LargestModel:
+    model = found["largest"] or {}
+    return LargestModel(policy=found["policy"], card=found["card"], usable_bytes=found["usable_bytes"], **model)
 
 
 def suite_ref(suite: SuiteConfig) -> SuiteRef:

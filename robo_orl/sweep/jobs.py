@@ -12,17 +12,16 @@ from typing import Any
 import yaml
 
 from robo_orl.base.files import write_text
-from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, SuiteConfig, TaskConfig, sha256_of
-from robo_orl.config.presets import load_task
+from robo_orl.base.machine import hardware
+from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, TaskConfig
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
-from robo_orl.sweep.cells import STEP_VERSIONS, Cell, objective_versions, with_tuned
-from robo_orl.sweep.tuned import Tuned, tuned_of
+from robo_orl.sweep.cells import Cell
+from robo_orl.sweep.cost_cells import CostCell, processes
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
-STEPS = (sys.executable, "-m", "robo_orl.sweep.steps")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Job:
     key: unique among jobs, file-name safe. command: without --workers. needs: keys of the jobs that come before.
     work: its size in a unit of its kind, from which the remaining time is estimated. total: episodes or steps.
     output: the path that progress is read from, and that must still exist for the job to count as done.
+    exclusive: it has the machine to itself, with a thread a core: what it measures is the machine.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Job:
     work: float
     total: int
     output: Path
+    exclusive: bool = False
 
     @property
     def elastic(self) -> bool:
@@ -72,14 +73,6 @@ def jobs_of_cell(cell: Cell, out: Path, value_error: bool) -> list[Job]:
     if value_error and cell.has_trained_critic:
         jobs.append(_value_job(cell, out, data, train))
     return jobs
-
-
-def cost_jobs(suite: SuiteConfig, out: Path) -> list[Job]:
-    """One interleaved measurement per size."""
-    if suite.cost is None:
-        return []
-    tuned = tuned_of(suite)
-    return [_cost_job(suite, size, tuned, out) for size in suite.cost.sizes or [None]]
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
@@ -173,11 +166,11 @@ def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
 
 
 def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
-    judged = [cell.task.name] if cell.together else []
+    judged = {"task": cell.task.name} if cell.together else {}
     return Job(
         kind=VALUE,
-        key="-".join(["value", *judged, cell.run_name]),
-        command=(*STEPS, "value-error", str(train.output), str(data.output), *judged),
+        key="-".join(["value", *judged.values(), cell.run_name]),
+        command=_command("eval", str(train.output), **{"value-error": data.output}, **judged),
         needs=(train.key, data.key),
         work=data.work,
         total=data.total,
@@ -185,30 +178,25 @@ def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
     )
 
 
-def _cost_job(suite: SuiteConfig, size: str | None, tuned: Tuned | None, out: Path) -> Job:
-    cost = suite.cost
-    where = f"suite {suite.name}, cost"
-    layers = (suite.set, cost.set)
-    policies = [with_tuned(tuned, choice, *layers, size=size, where=where)[0] for choice in cost.policies]
-    request: dict[str, Any] = {
-        "version": STEP_VERSIONS["cost"],
-        "task": load_task(cost.task).identity(),
-        "steps": cost.steps,
-        "policies": [policy.identity() for policy in policies],
-    }
-    if versions := objective_versions(policies):
-        request["objectives"] = versions
-    name = f"{cost.task}-{policies[0].size}-{sha256_of(request)[:10]}"
-    file = out / "requests" / f"cost-{name}.json"
-    write_text(file, json.dumps(request, indent=1) + "\n")
+def cost_job(cell: CostCell, out: Path) -> Job:
+    """The measurement of a cost cell by `robo-orl profile`, or its prediction of the largest model for the cards."""
+    files = [_written(out / "requests" / f"cost-{p.name}-{p.digest()[:10]}.yaml", p) for p in cell.policies]
+    words = ["profile", *(word for file in files[1:] for word in ("--beside", str(file)))]
+    options = {"policy": files[0], "task": _task_file(cell.task, out), "steps": cell.steps}
+    if cell.cards:
+        words += ["--largest", *(word for card in cell.cards for word in ("--card", card))]
+    elif cell.launched:
+        words.append("--launch")
+        options |= {"zero": cell.zero, "world": processes()}
     return Job(
         kind=COSTS,
-        key=f"cost-{name}",
-        command=(*STEPS, "cost", str(file)),
+        key=f"cost-{cell.key}",
+        command=_command(*words, **options),
         needs=(),
-        work=sum(training_work(policy) / policy.steps for policy in policies) * cost.steps,
-        total=cost.steps,
-        output=out / COST / f"{name}.json",
+        work=sum(training_work(policy) / policy.steps for policy in cell.policies) * cell.steps,
+        total=cell.steps,
+        output=out / COST / f"{cell.key}.json",
+        exclusive=cell.pair or (not cell.cards and hardware().accelerator is not None),
     )
 
 

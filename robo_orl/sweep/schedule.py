@@ -44,10 +44,11 @@ class Progress:
 
 
 class Schedule:
-    """Runs jobs on `cores` cores, each when those it needs are done.
+    """Runs jobs on `cores` cores, each when those it needs are done; an exclusive one has all cores.
 
     finished: called once with every job that succeeded, before the jobs that need it start; what it raises fails the
-    job. watch: called between polls with all the states, to show them.
+    job. watch: called between polls with all the states, to show them. minutes: start no job that would end later,
+    judged by the slowest of its kind so far; such jobs stay waiting.
     """
 
     def __init__(
@@ -58,7 +59,10 @@ class Schedule:
         finished: Callable[[Job, dict[str, Any]], None],
         watch: Callable[[dict[str, Progress]], None],
         poll_s: float = 0.2,
+        minutes: float | None = None,
     ):
+        self.until = None if minutes is None else time.monotonic() + 60 * minutes
+        self.slowest: dict[str, float] = {}  # kind of job -> seconds
         self.states = {job.key: Progress(job) for job in jobs}
         self.runner, self.cores, self.finished, self.watch, self.poll_s = runner, cores, finished, watch, poll_s
 
@@ -82,17 +86,26 @@ class Schedule:
     def _start(self) -> bool:
         """Fill the free cores; True if anything was started."""
         free = self.cores - sum(progress.cores for progress in self._running())
-        ready = self._ready()
+        ready = [progress for progress in self._ready() if self._in_time(progress.job)]
+        if any(not progress.job.exclusive for progress in ready):
+            ready = [progress for progress in ready if not progress.job.exclusive]  # they come last, one by one
         started = False
         while ready and free > 0:
             progress = ready.pop(0)
+            if progress.job.exclusive and free < self.cores:
+                break
             # One job a core is the best use of them; cores that no other job wants go to those that can take more.
             progress.cores = max(1, free // (len(ready) + 1)) if progress.job.elastic else 1
+            if progress.job.exclusive:
+                progress.cores = self.cores
             free -= progress.cores
             progress.began, progress.state = time.monotonic(), RUNNING
             progress.handle = self.runner.start(progress.job, progress.cores)
             started = True
         return started
+
+    def _in_time(self, job: Job) -> bool:
+        return self.until is None or time.monotonic() + self.slowest.get(job.kind, 0.0) <= self.until
 
     def _ready(self) -> list[Progress]:
         """The jobs that could start now, the next one first."""
@@ -114,6 +127,7 @@ class Schedule:
         if ended is None:
             return
         progress.cores = 0
+        self.slowest[progress.job.kind] = max(progress.seconds, self.slowest.get(progress.job.kind, 0.0))
         if ended.result is None:
             progress.state, progress.reason = FAILED, ended.reason
             return

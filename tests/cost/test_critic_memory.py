@@ -4,13 +4,14 @@ import pytest
 
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.prediction import memory, with_batch, workload_of
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import with_batch, workload_of
 
 
 def peak(name: str) -> int:
     policy = with_batch(load_policy(name), 64)
     policy = policy.model_copy(update={"backbone": policy.backbone.model_copy(update={"size": "m"})})
-    return memory(workload_of(policy, load_task("chain2"), Layout(device="cpu")))["peak_bytes"]
+    return memory(workload_of(policy, load_task("chain2"), Layout(device="cpu"))).peak_bytes
 
 
 def test_at_size_m_a_shared_critic_takes_at_most_10_percent_more_memory():

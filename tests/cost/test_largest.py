@@ -7,7 +7,8 @@ from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict import largest as sought
 from robo_orl.cost.predict.largest import at, continued, dial, largest, peak_at
-from robo_orl.cost.predict.prediction import memory, workload_of
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import workload_of
 
 
 @pytest.fixture
@@ -21,15 +22,15 @@ def asked(monkeypatch):
 
 def test_the_peak_is_exact_where_it_was_walked_and_near_it_beyond(asked):
     phases = continued(asked)
-    assert peak_at(asked, 6, phases) == memory(at(asked, 6))["peak_bytes"]
-    assert peak_at(asked, 11, phases) == pytest.approx(memory(at(asked, 11))["peak_bytes"], rel=0.02)
+    assert peak_at(asked, 6, phases) == memory(at(asked, 6)).peak_bytes
+    assert peak_at(asked, 11, phases) == pytest.approx(memory(at(asked, 11)).peak_bytes, rel=0.02)
 
 
 def test_the_answer_fits_and_the_next_depth_does_not(asked):
-    limit = memory(at(asked, 9))["peak_bytes"]
+    limit = memory(at(asked, 9)).peak_bytes
     found = largest(asked, limit, verify=True)
-    assert found["depth"] == 9 and found["size"] == "d9" and found["peak_bytes"] <= 1.02 * limit
-    assert found["parameters"] > found["backbone_parameters"] > 0
+    assert found.depth == 9 and found.size == "d9" and found.peak_bytes <= 1.02 * limit
+    assert found.parameters > found.backbone_parameters > 0
     assert largest(asked, 1000) is None
 
 

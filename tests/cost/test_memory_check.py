@@ -8,7 +8,8 @@ import tiny
 from robo_orl.base.errors import UsageError
 from robo_orl.cost import memory_check as module
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.prediction import Workload, largest_batch, memory
+from robo_orl.cost.predict.memory import largest_batch, memory
+from robo_orl.cost.predict.workload import Workload
 from robo_orl.engine.train import train
 
 
@@ -49,10 +50,10 @@ def test_a_run_that_cannot_fit_stops_before_it_starts(run, tmp_path, monkeypatch
 
 def test_the_nearest_setting_is_named(run):
     asked = Workload(run.policy, {"object": 9}, 0.99, Layout(device="cpu"), 3).but(batch=256)
-    needed, once = (memory(w)["peak_bytes"] for w in (asked, asked.but(checkpointing=True)))
+    needed, once = (memory(w).peak_bytes for w in (asked, asked.but(checkpointing=True)))
     module.check_room(asked, memory(asked), needed)
     assert "checkpointing=true" in module.nearest(asked, once)
-    parts = memory(asked.but(parts=4, checkpointing=True))["peak_bytes"]
+    parts = memory(asked.but(parts=4, checkpointing=True)).peak_bytes
     assert "accumulation=4" in module.nearest(asked.but(checkpointing=True), parts)
     assert "No setting" in module.nearest(asked, 10_000)
 
@@ -60,7 +61,7 @@ def test_the_nearest_setting_is_named(run):
 @pytest.mark.slow  # two searches, each of many walks
 def test_the_largest_batch_is_named_where_no_switch_is_enough(run):
     asked = Workload(run.policy, {"object": 9}, 0.99, Layout(device="cpu"), 3).but(batch=256, checkpointing=True)
-    small = memory(asked.but(batch=32))["peak_bytes"]
+    small = memory(asked.but(batch=32)).peak_bytes
     assert f"batch_size={largest_batch(asked, small)}" in module.nearest(asked, small)
 
 

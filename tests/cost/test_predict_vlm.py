@@ -5,11 +5,12 @@ import pytest
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.measure.interleaved import _memory
+from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import step_bytes
-from robo_orl.cost.predict.prediction import Workload, memory, workload_of
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import Workload, workload_of
+from robo_orl.cost.synthetic_step import SyntheticStep
 
 CASES = {
     "cloning": ("vla_debug", {}),
@@ -28,11 +29,12 @@ def workload(name: str, over: dict) -> Workload:
 @pytest.mark.parametrize("case", CASES)
 def test_every_part_is_what_real_tensors_take(case):
     asked = workload(*CASES[case])
-    step = TrainingStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
+    step = SyntheticStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
     step.run()  # makes the moments
-    held, peak = _memory(step)
+    measured = measured_memory(step)
+    held, peak = measured.parts, measured.peak_bytes
     found = memory(asked)
-    parts = found["parts"]
+    parts = found.parts
     inputs = held["window"] + asked.weights.other_bytes
     assert parts["optimizer"] == held["optimizer"] and parts["inputs"] == inputs
     assert parts["parameters"] + parts["targets"] + inputs == held["trained"] + held["not_trained"] + held["window"]
@@ -40,14 +42,14 @@ def test_every_part_is_what_real_tensors_take(case):
     for phase, fake in asked.phases(4).items():
         if phase != "inputs":
             assert fake.activations == pytest.approx(real[phase].activations, rel=0.02)
-    assert found["peak_bytes"] == pytest.approx(peak, rel=0.03)
+    assert found.peak_bytes == pytest.approx(peak, rel=0.03)
     assert asked.flops(model=True) > 0
 
 
 def test_weights_on_disk_are_not_asked_for():
     plain = workload("vla_debug", {})
     named = workload("vla_debug", {"backbone": {"weights": "/nowhere/at/all"}})
-    assert memory(named)["peak_bytes"] == memory(plain)["peak_bytes"]
+    assert memory(named).peak_bytes == memory(plain).peak_bytes
 
 
 def test_what_is_read_from_a_cache_is_refused_by_name():
@@ -61,5 +63,5 @@ def test_a_published_size_is_predicted_without_its_weights():
     asked = workload("vla_flow", {"backbone": {"size": "smolvlm2_256m"}})
     found = memory(asked)
     assert 200e6 < asked.weights.trained + asked.weights.frozen < 300e6
-    assert found["parts"]["optimizer"] == pytest.approx(8 * asked.weights.trained, rel=1e-3)
+    assert found.parts["optimizer"] == pytest.approx(8 * asked.weights.trained, rel=1e-3)
     assert asked.flops(model=False) >= asked.flops(model=True) > 6 * 8 * 50e6

@@ -10,7 +10,8 @@ from robo_orl.cost.measure.distributed import bytes_sent
 from robo_orl.cost.measure.launch import launch, launch_file
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.communication import sent
-from robo_orl.cost.predict.prediction import memory, workload_of
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import workload_of
 
 
 def test_bytes_through_a_socket_are_counted_once():
@@ -47,12 +48,12 @@ def test_two_gloo_processes_send_and_hold_what_the_model_says(stage):
     shipped = [load_policy(name).model_dump() for name in ("bc", "qc")]
     laid = [*(deep_merge(values, small) for values in shipped), deep_merge(deep_merge(shipped[0], small), in_parts)]
     policies = [PolicyConfig.model_validate(values) for values in laid]
-    answers = launch(layout, [{"policy": p, "task": task, "steps": 2} for p in policies], limit_s=800)
+    answers = launch(layout, policies, task, steps=2, limit_s=800)
     for policy, found in zip(policies, answers, strict=True):
         workload = workload_of(policy, task, layout)
-        assert found["engine"]["processes"] == 2 and found["engine"]["zero_stage"] == stage
+        assert found.engine["processes"] == 2 and found.engine["zero_stage"] == stage
         model = sum(sent(workload.weights, layout, "gloo", workload.parts).values())
-        assert sum(found["sent_bytes_per_step"]) / 2 == pytest.approx(model, rel=0.02)
+        assert sum(found.sent_bytes_per_step) / 2 == pytest.approx(model, rel=0.02)
         predicted = memory(workload)
-        assert max(found["held_bytes"]) == pytest.approx(predicted["held_bytes"], rel=0.02)
-        assert max(found["peak_bytes"]) == pytest.approx(predicted["peak_bytes"], rel=0.05)
+        assert max(found.held_bytes) == pytest.approx(predicted.held_bytes, rel=0.02)
+        assert max(found.peak_bytes) == pytest.approx(predicted.peak_bytes, rel=0.05)

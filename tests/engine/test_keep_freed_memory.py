@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
-from robo_orl.cost.measure import training_step
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost import synthetic_step
+from robo_orl.cost.synthetic_step import SyntheticStep
 from robo_orl.engine import distributed
 from robo_orl.engine.distributed import keep_freed_memory
 from robo_orl.engine.train import train
@@ -33,10 +33,10 @@ def test_memory_that_was_freed_is_used_again():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of steps on the CPU; a GPU's allocator keeps memory by itself")
 def test_training_and_what_measures_it_keep_freed_memory(data, tmp_path, monkeypatch):
     told = []
-    for user in (distributed, training_step):
+    for user in (distributed, synthetic_step):
         monkeypatch.setattr(user, "keep_freed_memory", lambda user=user: told.append(user))
     run = tiny.run_of(data, {"optim": {"steps": 1}})
     train(run, tmp_path / "run", progress=False)
     assert told == [distributed]
-    TrainingStep(run.policy, {"object": 9}, 3, 0.99)
-    assert told == [distributed, training_step]
+    SyntheticStep(run.policy, {"object": 9}, 3, 0.99)
+    assert told == [distributed, synthetic_step]

@@ -151,7 +151,9 @@ def test_the_optimiser_must_step_once_per_backward(data, tmp_path, monkeypatch):
 
 
 def test_weights_that_are_not_finite_are_not_saved(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("robo_orl.engine.train.set_learning_rate", lambda optimizer, *_: _set(optimizer, float("inf")))
+    monkeypatch.setattr(
+        "robo_orl.engine.training_step.set_learning_rate", lambda optimizer, *_: _set(optimizer, float("inf"))
+    )
     with pytest.raises(RunError, match="not finite|loss became"):
         train(tiny.run_of(data, {"optim": {"steps": 1}}), tmp_path / "run", progress=False)
     assert not checkpoints(tmp_path / "run")

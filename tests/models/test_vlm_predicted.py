@@ -5,10 +5,11 @@ import tiny_vlms as tiny
 
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.measure.interleaved import _memory
+from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.prediction import memory, workload_of
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import workload_of
+from robo_orl.cost.synthetic_step import SyntheticStep
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -17,9 +18,10 @@ def test_every_family_is_predicted(family, tmp_path):
     policy = PolicyConfig.model_validate(deep_merge(load_policy("vla_debug_iql").model_dump(), over))
     asked = workload_of(policy, load_task("chain2"), Layout(device="cpu"))
     predicted, flops = memory(asked), asked.flops(model=True)
-    step = TrainingStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
+    step = SyntheticStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
     step.run()  # makes the moments
-    held, peak = _memory(step)
-    assert predicted["parts"]["optimizer"] == held["optimizer"]
-    assert predicted["peak_bytes"] == pytest.approx(peak, rel=0.03)
+    measured = measured_memory(step)
+    held, peak = measured.parts, measured.peak_bytes
+    assert predicted.parts["optimizer"] == held["optimizer"]
+    assert predicted.peak_bytes == pytest.approx(peak, rel=0.03)
     assert flops > 0

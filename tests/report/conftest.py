@@ -142,7 +142,8 @@ def cost_record(size: str) -> CostRecord:
                      "memory_kind": "process_rss", "flops_per_sample": time * 6.0 * PARAMETERS[size],
                      "flops_relative": time, "parameters": parameters(policy, size)})  # fmt: skip
     return CostRecord.model_validate({"key": sha256_of(size), "suite": SUITE, "task": task("synthetic2"),
-                                      "batch_size": 128, "rows": rows, **ORIGIN})  # fmt: skip
+                                      "batch_size": 128, "base": "bc", "precision": "fp32", "rows": rows,
+                                      **ORIGIN})  # fmt: skip
 
 
 def write_results(out: Path, plan: Plan) -> Path:

@@ -228,7 +228,7 @@ def test_the_terminal_table_fits_80_columns_and_names_every_policy(quick_results
 
 def test_a_grid_of_costs_alone_is_a_table_of_costs_and_no_fault(tmp_path):
     done = CliRunner().invoke(app, ["report", str(ROOT / "results/cost_cpu"), "--out", str(tmp_path)])
-    assert done.exit_code == 0 and (tmp_path / "cost.html").exists()
+    assert done.exit_code == 0 and not (tmp_path / "cost.html").exists()
     assert "Nothing was trained here" in done.stdout and "relative to bc_flow" in done.stdout
     assert "iql_separate_full_ema" in done.stdout
     page = (tmp_path / "report.html").read_text()
@@ -236,7 +236,7 @@ def test_a_grid_of_costs_alone_is_a_table_of_costs_and_no_fault(tmp_path):
         'id="cost"' in page
         and "Leaderboard" not in page
         and "Stage by stage" not in page
-        and "cells" not in page.split("<main>")[0]
+        and "of cells" not in page.split("<main>")[0]
     )
 
 
@@ -246,18 +246,3 @@ def test_the_terminal_table_marks_times_that_were_not_measured_side_by_side(quic
     lines = console.export_text().splitlines()
     assert all("~" in line for line in lines if line.startswith("best_of_untrained"))
     assert not any("~" in line for line in lines if line.startswith("qc_separate"))
-
-
-def test_the_rows_of_a_cost_grid_become_a_page_of_their_own_that_the_report_leads_to(quick_results, tmp_path):
-    results, out = tmp_path / "results", tmp_path / "out"
-    shutil.copytree(quick_results, results)
-    assert build(results, out) and not (out / "cost.html").exists()
-    row = {
-        "policy": "iql", "size": "m", "zero": 0, "launched": False, "base": "bc", "parameters_total": 5, "oom": None,
-        "predicted": None, "step_s": 0.1, "step_relative": 1.04, "step_relative_quartiles": [1.03, 1.05], "steps": 20,
-        "peak_memory_bytes": 7e8, "memory_relative": 1.02,
-    }  # fmt: skip
-    store.write_text(results / "cost_cells" / "one.json", json.dumps(row))
-    build(results, out)
-    assert 'href="cost.html"' in (out / "report.html").read_text()
-    assert "iql 1.04 x the time [1.03, 1.05] and 1.02 x the memory" in (out / "cost.html").read_text()

@@ -8,6 +8,7 @@ import pytest
 from cell_examples import example_record, example_rows
 
 from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import write_text
 from robo_orl.cli.app import main
 from robo_orl.results.container import COSTS, EPISODES, FILES, RECORDS, SUITE
 from robo_orl.results.pack import pack, unpack
@@ -16,11 +17,19 @@ from robo_orl.results.store import open_results, read_cells, write_cell, write_m
 from robo_orl.results.verify import verify
 
 KEYS = ("ab" * 32, "cd" * 32)
+COST_KEYS = ("toy-tiny-0123456789", "toy-s-0123456789")
+COST_RECORD = {
+    "schema_version": 2, "suite": {"name": "quick", "version": 1}, "base": "bc", "batch_size": 8, "precision": "fp32",
+    "task": {"name": "t", "digest": "d", "version": 1, "horizon": 9, "control_hz": 20, "padding": 0.0, "stages": []},
+    "rows": [{"policy": "bc", "size": "tiny", "step_s": 1e-05, "peak_memory_bytes": None}], "versions": {},
+    "hardware": {"cpu": "c", "cores": 1, "memory_bytes": 1}, "code": {"version": "1", "commit": None, "dirty": None},
+    "created": "now",
+}  # fmt: skip
 
 
 @pytest.fixture
 def working(tmp_path):
-    """Two cells, a manifest that names them, and one row of costs of each kind."""
+    """Two cells, a manifest that names them, and two cost records."""
     folder = tmp_path / "working"
     for seed, key in enumerate(KEYS):
         rows = example_rows(20)
@@ -31,9 +40,8 @@ def working(tmp_path):
         for seed, key in enumerate(KEYS)
     ]
     write_manifest(folder, Manifest(suite=SuiteRef(name="quick", version=1), description="", config={}, cells=planned))
-    for kind in ("cost_cells", "cost_largest"):
-        (folder / kind).mkdir()
-        (folder / kind / "one.json").write_text(json.dumps({"step_s": 1e-05, "peak": None}))
+    for key in COST_KEYS:
+        write_text(folder / "cost" / f"{key}.json", json.dumps(COST_RECORD | {"key": key}))
     return folder
 
 
@@ -107,7 +115,7 @@ def replace(name, content):
         (replace(RECORDS, b"\xff\xfe\x00"), "is damaged: it is no complete text"),
         (replace(RECORDS, b"[1, 2]\n"), "line 1 is no JSON object"),
         (replace(RECORDS, b'{"policy": "bc"}\n'), "it names no cell"),
-        (replace(COSTS, b'{"kind": "cost"}\n'), "it needs kind, name and value"),
+        (replace(COSTS, b'{"kind": "cost"}\n'), "is no cost record: it has no key"),
         (replace(SUITE, b"{"), "suite.json is not JSON"),
         (lambda folder: tamper(folder, lambda lines: lines.append(lines[0])), "more than once"),
         (lambda folder: tamper(folder, lambda lines: lines.pop()), "no record beside it"),
@@ -180,8 +188,7 @@ def test_what_cannot_be_packed_is_refused(working, container, tmp_path):
 
 def test_the_commands_pack_verify_and_report(working, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for kind in ("cost_cells", "cost_largest"):  # a report draws whole rows only
-        shutil.rmtree(working / kind)
+    shutil.rmtree(working / "cost")
 
     def run(*words):
         monkeypatch.setattr("sys.argv", ["robo-orl", *words, "--json"])

@@ -47,7 +47,6 @@ def fakes(tmp_path, monkeypatch):
     """Jobs run the fake commands. Returns a function that changes their behaviour, with .calls() -> what ran."""
     log = tmp_path / "calls.jsonl"
     monkeypatch.setattr("robo_orl.sweep.jobs.ROBO_ORL", (sys.executable, str(FAKE)))
-    monkeypatch.setattr("robo_orl.sweep.jobs.STEPS", (sys.executable, str(FAKE)))
     monkeypatch.setattr(
         "robo_orl.sweep.bench.describe_data",
         lambda file: {"sha256": "s", "episodes": 5, "frames": 50, "success": {"k": 2, "n": 5}},

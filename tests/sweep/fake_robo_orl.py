@@ -81,27 +81,37 @@ def value_error():
     return {"n": 10, "mean_absolute": 0.1, "bias": -0.05, "correlation": 0.7, "gamma": 0.99, "more": 1}
 
 
-def cost():
-    request = json.loads(Path(words[1]).read_text())
-    return {
-        "rows": [
-            {
-                "policy": p["name"], "size": p["backbone"]["size"], "topology": (p["critic"] or {}).get("topology"),
-                "step_s": 0.1 * (i + 1), "step_relative": i + 1.0, "peak_memory_bytes": 1000, "memory_relative": 1.0,
-                "memory_kind": "resident memory", "flops_per_sample": 1e6, "flops_relative": 1.0,
-                "parameters": {"backbone": 10}, "steps": request["steps"],
-            }
-            for i, p in enumerate(request["policies"])
-        ]
-    }  # fmt: skip
+def profile():
+    files = [Path(after) for word, after in zip(words, words[1:], strict=False) if word in ("--policy", "--beside")]
+    policies = [yaml.safe_load(file.read_text()) for file in sorted(files, key=lambda f: str(f) != option("policy"))]
+    if "--largest" in words:
+        return {"largest": [largest(policies[0], words[i + 1]) for i, word in enumerate(words) if word == "--card"]}
+    rows = [
+        {
+            "policy": p["name"], "size": p["backbone"]["size"], "topology": (p["critic"] or {}).get("topology"),
+            "step_s": 0.1 * (i + 1), "step_relative": i + 1.0, "peak_memory_bytes": 1000, "memory_relative": 1.0,
+            "memory_kind": "resident memory", "flops_per_sample": 1e6, "flops_relative": 1.0, "threads": 1,
+            "parameters": {"backbone": 10}, "steps": int(option("steps")), "oom": None, "batch": 8,
+        }
+        for i, p in enumerate(policies)
+    ]  # fmt: skip
+    return {"rows": rows, "world": int(option("world")) if "--world" in words else 1, "load_before": 0.5}
 
 
-kind = words[0]
+def largest(policy, card):
+    found = {"depth": 4, "size": "d4", "backbone_parameters": 10, "parameters": 20, "peak_bytes": 30}
+    return {"policy": policy["name"], "batch": 8, "precision": "fp32", "card": card, "usable_bytes": 40,
+            "largest": None if "4090" in card else found}  # fmt: skip
+
+
+kind = "value-error" if "--value-error" in words else words[0]
 tell(kind=kind, command=words, threads=os.environ.get("OMP_NUM_THREADS"), pid=os.getpid())
 time.sleep(behaviour.get("sleep", 0.0))
 if behaviour.get("fail") and behaviour["fail"] in " ".join(words):
     print("Traceback (most recent call last):\nValueError: the fake was told to fail.", file=sys.stderr)
     sys.exit(1)
-work = {"data": data, "train": train, "reference": train, "eval": evaluate, "value-error": value_error, "cost": cost}
+work = {
+    "data": data, "train": train, "reference": train, "eval": evaluate, "value-error": value_error, "profile": profile,
+}  # fmt: skip
 print("chatter that is not the answer")
 print(json.dumps(work[kind]()))

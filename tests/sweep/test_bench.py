@@ -27,7 +27,7 @@ def test_a_suite_becomes_verified_records(presets, fakes, tmp_path):
     summary = bench(presets(groups=[GROUP], cost=cost), tmp_path / "out", workers=2, progress=False)
     assert (summary["cells"], summary["done"], summary["computed"], summary["failed"]) == (3, 3, 3, [])
     # One data set for all, one training for two policies that only select differently.
-    assert fakes.kinds() == ["cost", "data", "eval", "eval", "eval", "train", "train", "value-error"]
+    assert fakes.kinds() == ["data", "eval", "eval", "eval", "profile", "train", "train", "value-error"]
     found = verify(tmp_path / "out")
     assert (found.cells, found.faults, found.missing) == (3, {}, [])
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}

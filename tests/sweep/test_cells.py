@@ -10,7 +10,7 @@ from robo_orl.config import PolicyChoice
 from robo_orl.config.presets import available
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.sweep.cells import expand, load_suite, policy_of
-from robo_orl.sweep.jobs import cost_jobs
+from robo_orl.sweep.cost_cells import cost_cells
 
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["bc"]}
 
@@ -86,12 +86,12 @@ def test_a_description_is_not_part_of_any_key(presets):
 
 
 def test_a_cost_is_measured_anew_when_its_objective_changes_and_not_when_it_is_described_in_other_words(
-    presets, tmp_path, monkeypatch
+    presets, monkeypatch
 ):
     def address(**settings):
         cost = {"task": "toy", "policies": ["flow", "critic"], "steps": 5, "set": settings}
-        (job,) = cost_jobs(load_suite(presets(cost=cost)), tmp_path)
-        return job.key
+        (cell,) = cost_cells(load_suite(presets(cost=cost)))
+        return cell.key
 
     base = address()
     assert address(description="in other words") == base

@@ -16,7 +16,7 @@ from robo_orl.results.record import Tuning
 from robo_orl.results.store import read_cells
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
-from robo_orl.sweep.jobs import cost_jobs
+from robo_orl.sweep.cost_cells import cost_cells
 from robo_orl.sweep.plan import spaces_of
 from robo_orl.sweep.tuned import load_tuned
 
@@ -149,9 +149,8 @@ def test_a_cost_is_that_of_the_chosen_settings(presets, fakes, tmp_path):
     found = tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", workers=2, progress=False)
     cost = {"task": "toy", "policies": ["bc", "critic"], "steps": 5}
     suite = presets("after", groups=[GROUP], tuned=found["file"], cost=cost)
-    cost_jobs(load_suite(suite), tmp_path / "results")
-    (request,) = (tmp_path / "results" / "requests").glob("cost-*.json")
-    assert json.loads(request.read_text())["policies"][0]["optim"]["lr"] == 0.003
+    (cell,) = cost_cells(load_suite(suite))
+    assert cell.policies[0].optim.lr == 0.003
 
 
 def test_a_policy_that_no_search_was_made_for_is_called_not_tuned(presets, fakes, tmp_path):

@@ -1,28 +1,29 @@
-"""What a device takes beside the tensors that a prediction knows of: measured once per device, kept, and added.
+"""The bytes that a device takes beside the tensors of a prediction: measured once per device, stored, and added.
 
 Torch's counter on a GPU also holds the workspaces of its libraries, and the allocator rounds every tensor up. A few
-small steps of known size tell how much that is; the largest difference is added to every prediction for this device. It
-is kept in the user's cache, for one version of torch, and taken the first time that something is measured on a GPU. On
-the CPU tensors are counted themselves and there is nothing to calibrate.
+small reference steps measure how much that is; the largest difference is added to every prediction for this device. It
+is stored in the user's cache, for one version of torch, at the first measurement on a GPU. On the CPU the tensors
+themselves are counted and there is nothing to calibrate.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import cache_folder
+from robo_orl.base.files import cache_folder, write_json
 from robo_orl.config import PolicyConfig, TaskConfig
-from robo_orl.cost.measure.memory_by_phase import memory_by_phase
+from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.prediction import memory, workload_of
-from robo_orl.cost.rows import machine, write_row
-from robo_orl.cost.training_step import TrainingStep
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import workload_of
+from robo_orl.cost.synthetic_step import SyntheticStep
 
 CRITIC = {"critic": {"topology": "shared"}, "objective": {"name": "iql"}}
 REFERENCES = [
@@ -32,67 +33,86 @@ REFERENCES = [
 ]
 
 
-def ensured(task: TaskConfig, device: str) -> int:
+@dataclass(frozen=True)
+class ReferenceStep:
+    """A small step of known size, predicted without the calibration and measured.
+
+    error: of the prediction with the calibration added, relative.
+    """
+
+    policy: str
+    size: str
+    precision: str
+    predicted: int
+    measured: int
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Bytes that a device's counter shows beside tensors, by the reference steps, with one version of torch."""
+
+    device: str
+    extra_bytes: int
+    rows: list[ReferenceStep]
+    versions: dict[str, str]
+    created: str
+
+
+def calibration_bytes(task: TaskConfig, device: str) -> int:
     """Bytes to add on this device, calibrated now where that has not been done; 0 on the CPU."""
     if device == "cpu":
         return 0
-    return (stored(device) or calibrate(task, device))["extra_bytes"]
+    return (stored(device) or calibrate(task, device)).extra_bytes
 
 
-def extra_bytes(device: str) -> int:
+def stored_bytes(device: str) -> int:
     """Bytes to add on this device; 0 where it has not been calibrated with this torch, and on the CPU."""
-    found = stored(device) if device != "cpu" else None
-    return found["extra_bytes"] if found else 0
+    calibration = stored(device) if device != "cpu" else None
+    return calibration.extra_bytes if calibration else 0
 
 
-def calibrated(found: dict[str, Any], extra: int) -> dict[str, Any]:
-    """A prediction (predict.memory) with `extra` bytes among its temporaries, between steps and in every phase."""
-    return found | {
-        "parts": found["parts"] | {"temporaries": found["parts"]["temporaries"] + extra},
-        "peak_bytes": found["peak_bytes"] + extra,
-        "held_bytes": found["held_bytes"] + extra,
-        "phase_bytes": {phase: size + extra for phase, size in found["phase_bytes"].items()},
-        "calibration_bytes": extra,
-    }
-
-
-def calibrate(task: TaskConfig, device: str) -> dict[str, Any]:
-    """Measure the reference steps, keep and return what they say: `extra_bytes`, and a row for each step."""
+def calibrate(task: TaskConfig, device: str) -> Calibration:
+    """Measure the reference steps; store and return the calibration."""
     rows = [_row(PolicyConfig.model_validate(values), task, device) for values in REFERENCES]
-    extra = max(0, *(row["measured"] - row["predicted"] for row in rows))
-    for row in rows:
-        row["error"] = (row["predicted"] + extra) / row["measured"] - 1
-    found = {"device": name_of(device), "extra_bytes": extra, "rows": rows, **machine()}
-    write_row(path_of(device), found)
-    return found
+    extra = max(0, *(row.measured - row.predicted for row in rows))
+    calibration = Calibration(
+        device=name_of(device),
+        extra_bytes=extra,
+        rows=[replace(row, error=(row.predicted + extra) / row.measured - 1) for row in rows],
+        versions={"torch": torch.__version__},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_json(path_of(device), asdict(calibration))
+    return calibration
 
 
-def _row(policy: PolicyConfig, task: TaskConfig, device: str) -> dict[str, Any]:
+def _row(policy: PolicyConfig, task: TaskConfig, device: str) -> ReferenceStep:
     workload = workload_of(policy, task, Layout(device=device))
     gc.collect()  # the step before this one
-    step = TrainingStep(policy, workload.spec, workload.action_dim, workload.gamma, device)
+    step = SyntheticStep(policy, workload.spec, workload.action_dim, workload.gamma, device)
     step.run()  # makes the moments, and the workspaces
-    measured = memory_by_phase(step)["peak_bytes"]
-    about = {"policy": policy.name, "size": policy.backbone.size, "precision": policy.optim.precision}
-    return about | {"predicted": memory(workload)["peak_bytes"], "measured": measured}
+    predicted, measured = memory(workload).peak_bytes, measured_memory(step).peak_bytes
+    return ReferenceStep(policy.name, policy.backbone.size, policy.optim.precision, predicted, measured)
 
 
-def stored(device: str) -> dict[str, Any] | None:
+def stored(device: str) -> Calibration | None:
     """The calibration of this device with this torch, None where there is none; UsageError for a broken file."""
     path = path_of(device)
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text())
-        int(found["extra_bytes"])
-        torch_then = found["versions"]["torch"]
+        values = json.loads(path.read_text())
+        fields = {name: values[name] for name in ("device", "extra_bytes", "versions", "created")}
+        calibration = Calibration(**fields, rows=[ReferenceStep(**row) for row in values["rows"]])
+        fits = calibration.versions["torch"] == torch.__version__
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"The calibration {path} cannot be read: delete it, and it is made again.") from None
-    return found if torch_then == torch.__version__ else None
+    return calibration if fits else None
 
 
 def path_of(device: str) -> Path:
-    """Where a device's calibration is kept."""
+    """The file of a device's calibration."""
     name = "".join(c if c.isalnum() else "-" for c in name_of(device).lower())
     return cache_folder() / "calibration" / f"{name}.json"
 

@@ -2,8 +2,8 @@
 
     accelerate launch --config_file launch/cpu_zero2.yaml -m robo_orl.cost.measure.distributed REQUEST.json ANSWER.json
 
-The engine's own set-up (engine/distributed.py) around synthetic windows. REQUEST is a list of {"policy": resolved
-PolicyConfig, "task": resolved TaskConfig, "steps"}; process 0 writes one answer for each.
+The engine's own set-up and step around synthetic windows. REQUEST is a list of {"policy": resolved PolicyConfig,
+"task": resolved TaskConfig, "steps"}; process 0 writes one answer for each (step_cost.ProcessCosts).
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ import socket
 import struct
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.files import atomic_file
-from robo_orl.base.rng import Draws
 from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
-from robo_orl.cost.measure.interleaved import WARM_UP
+from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts
 from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec, synthetic_window
-from robo_orl.cost.tensor_memory import TensorBytes, storage_bytes
-from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved, share
-from robo_orl.engine.optimizer import make_optimizer, set_learning_rate
-from robo_orl.engine.zero import gather, release
+from robo_orl.cost.tensor_memory import TensorBytes, storage_bytes, tensors_alive
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
+from robo_orl.engine.optimizer import make_optimizer
+from robo_orl.engine.training_step import TrainingStep
+from robo_orl.engine.zero import release
 
 BYTES_ACKED = struct.Struct("@120xQ")  # struct tcp_info of Linux 4.1 and later: tcpi_bytes_acked
 
@@ -59,37 +58,26 @@ def _acknowledged(descriptor: int) -> int:
         return BYTES_ACKED.unpack_from(copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))[0]
 
 
-class LaunchedStep:
-    """A prepared agent with its optimiser and this process's share of the pairs."""
+class DistributedStep:
+    """The engine's training step of a prepared agent, on this process's share of the pairs."""
 
     def __init__(self, policy: PolicyConfig, task: TaskConfig, folder: Path, seed: int = 0):
         run = RunConfig(policy=policy, task=task, data="synthetic windows", tracker="none")
-        self.accelerator = open_accelerator(run, folder)
-        self.policy, self.seed, self.steps = policy, seed, 0
+        self.accelerator, self.steps, optim = open_accelerator(run, folder), 0, policy.optim
         gamma, spec = policy.gamma.value(task.horizon), policy_spec(policy, task)
-        self.agent = build_agent(policy, spec, ACTION_DIM, gamma, None, seed)
-        self.model, self.optimizer = prepare(self.accelerator, self.agent, make_optimizer(self.agent, policy.optim))
-        self.engine = resolved(self.accelerator, self.model)
-        check_resolved(self.engine, run, self.agent, self.model)
-        self.parts = policy.optim.accumulation
-        pairs = policy.optim.batch_size // 2 // self.accelerator.num_processes // self.parts
+        agent = build_agent(policy, spec, ACTION_DIM, gamma, None, seed)
+        model, optimizer = prepare(self.accelerator, agent, make_optimizer(agent, optim))
+        self.engine = resolved(self.accelerator, model)
+        check_resolved(self.engine, run, agent, model)
+        self.training_step = TrainingStep(self.accelerator, agent, model, optimizer, optim, seed)
+        pairs = optim.batch_size // 2 // self.accelerator.num_processes // optim.accumulation
         chunk, discount = policy.action_head.chunk, gamma**policy.n
         window = synthetic_window(pairs, spec, ACTION_DIM, chunk, discount, seed, policy.observation)
         self.window = window.to(self.accelerator.device)
 
     def run(self) -> None:
-        """One step, in the calls and the order of engine/train.py."""
-        accelerator, optim = self.accelerator, self.policy.optim
-        set_learning_rate(self.optimizer, self.steps, optim)
-        for part in range(self.parts):
-            mine = share(accelerator, part, self.parts)
-            with accelerator.accumulate(self.model):
-                loss, _ = self.model(self.window, Draws(self.seed, self.steps, *mine, accelerator.device))
-                accelerator.backward(loss)
-        accelerator.clip_grad_norm_(self.agent.parameters(), optim.clip_norm or float("inf"))
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.agent.update_targets(gather)
+        """One step."""
+        self.training_step.run(self.steps, lambda rank, world: self.window)
         self.steps += 1
 
     def timed(self) -> float:
@@ -136,48 +124,35 @@ def bytes_alive() -> int:
     return torch.cuda.memory_allocated() if torch.cuda.is_available() else storage_bytes(tensors_alive())
 
 
-def tensors_alive() -> list[Tensor]:
-    """Every tensor with memory that Python knows of in this process, and the shards that ZeRO-3 hangs on parameters."""
-    # not isinstance: it asks every object for its __class__, which some answer with a warning
-    found = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
-    found += [t.grad for t in found if t.is_leaf and t.grad is not None]
-    real = [t for t in found if t.device.type != "meta" and t.layout == torch.strided]
-    return [t for t in real if type(t).__name__ != "FakeTensor"]  # left by a prediction; they hold nothing
-
-
-def measure(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+def measure(request: dict[str, Any], folder: Path) -> ProcessCosts:
     """The answer to one request; equal on all processes but for what each measures of itself."""
     policy, task = PolicyConfig.model_validate(request["policy"]), TaskConfig.model_validate(request["task"])
     left = bytes_alive()  # DeepSpeed does not let go of all of an engine that was measured before in this process
-    step = LaunchedStep(policy, task, folder)
+    step = DistributedStep(policy, task, folder)
     try:
         for _ in range(WARM_UP):
             step.run()
-        held, peak = (found - left for found in step.peak_bytes())
+        held, peak = (size - left for size in step.peak_bytes())
         sent = step.sent_per_step()
         times = [step.timed() for _ in range(request["steps"])]
-        device = step.accelerator.device
-        mine = torch.tensor([[held, peak, sent]], dtype=torch.float64, device=device)
+        mine = torch.tensor([[held, peak, sent]], dtype=torch.float64, device=step.accelerator.device)
         per_process = step.accelerator.gather(mine).tolist()
     finally:
-        release(step.model)
-    return {
-        "policy": policy.name,
-        "size": policy.backbone.size,
-        "engine": step.engine.to_json(),
-        "step_s": median(times),
-        "times_s": times,
-        "held_bytes": [int(row[0]) for row in per_process],
-        "peak_bytes": [int(row[1]) for row in per_process],
-        "sent_bytes_per_step": [row[2] for row in per_process],
-    }
+        release(step.training_step.model)
+    return ProcessCosts(
+        engine=step.engine.to_json(),
+        times_s=times,
+        held_bytes=[int(row[0]) for row in per_process],
+        peak_bytes=[int(row[1]) for row in per_process],
+        sent_bytes_per_step=[row[2] for row in per_process],
+    )
 
 
 def main(arguments: list[str]) -> int:
     """REQUEST.json ANSWER.json"""
     request, answer = (Path(argument) for argument in arguments)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measure(one, Path(folder)) for one in json.loads(request.read_text())]
+        rows = [asdict(measure(one, Path(folder))) for one in json.loads(request.read_text())]
     if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
         return 0
     with atomic_file(answer) as temporary:

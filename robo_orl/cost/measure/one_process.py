@@ -1,29 +1,217 @@
-"""A training step of one process, measured on this machine: time by phase, rates, utilisation, memory, energy.
+"""Training steps measured in one process: time by phase, memory, FLOPs, utilisation, energy, and ratios to the first.
 
-The windows are synthetic, and said to be. A step that does not fit is a result (`oom`), not a fault.
+All policies take turns, a step each per round, so that a machine that slows down slows all of them; a ratio is the
+median over rounds of the ratio within a round. A step that does not fit is a result (`oom`), not a fault.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from time import perf_counter
-from typing import Any
 
 import torch
+from torch import nn
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, TaskConfig
-from robo_orl.cost.measure.calibration import calibrated, ensured
-from robo_orl.cost.measure.interleaved import WARM_UP, quartiles
-from robo_orl.cost.measure.memory_by_phase import memory_by_phase
+from robo_orl.cost.flops import count_flops
+from robo_orl.cost.measure.calibration import calibration_bytes
+from robo_orl.cost.measure.memory import measured_memory
+from robo_orl.cost.measure.step_cost import WARM_UP, Rates, StepCost, beside, in_turns, times_of
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.prediction import memory, workload_of
-from robo_orl.cost.synthetic_data import ACTION_DIM
-from robo_orl.cost.training_step import PHASES, TrainingStep
+from robo_orl.cost.predict.memory import memory
+from robo_orl.cost.predict.workload import shapes_of_task, unpredictable, workload_of
+from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
+from robo_orl.cost.synthetic_step import SyntheticStep
+
+CEILING_SIZE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the ceiling
+CEILING_S = 0.5
+MakeStep = Callable[[], SyntheticStep]
+
+
+def compare(
+    policies: Sequence[PolicyConfig],
+    task: TaskConfig,
+    steps: int = 20,
+    progress: bool = False,
+    device: str | None = None,
+    predict: bool = True,
+) -> list[StepCost]:
+    """One row per policy, relative to the first one: `steps` timed steps of each, in turns.
+
+    device: default a GPU where there is one. predict: also the predicted memory, and the utilisation, which needs the
+    model's FLOPs. Where the policies do not fit the device together, each is measured alone and times do not compare.
+    Raises UsageError where the policies do not take batches of one size: then samples do not compare.
+    """
+    sizes = {policy.optim.batch_size for policy in policies}
+    if len(sizes) != 1:
+        raise UsageError(f"A comparison needs policies of one batch size, not of {sorted(sizes) or 'none'}.")
+    device = device or this_device()
+    described = [describe(policy, task, Layout(device=device), predict) for policy in policies]
+    makers = [partial(_make, policy, task, device) for policy in policies]
+    try:
+        rows = compare_steps(makers, steps, progress, described)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        reason = out_of_memory(error)
+        forget()
+        rows = _one_by_one(makers, steps, described) if len(policies) > 1 else [replace(described[0], oom=reason)]
+    if predict:
+        rows = [_with_rates(row, policy, task) for row, policy in zip(rows, policies, strict=True)]
+    forget()
+    return rows
+
+
+def compare_steps(
+    makers: Sequence[MakeStep], rounds: int, progress: bool = False, described: Sequence[StepCost] | None = None
+) -> list[StepCost]:
+    """The rows of `compare` for the steps that `makers` make."""
+    # One at a time: on a GPU the counter sees whatever else is held.
+    rows = [_alone(make(), row) for make, row in zip(makers, described or [None] * len(makers), strict=True)]
+    table, joules = _interleaved([make() for make in makers], rounds, progress)
+    turns = [[seconds[index] for seconds in table] for index in range(len(rows))]
+    times = [times_of(own) for own in turns]
+    if len(rows) == 1:
+        times = [replace(times[0], joules_per_step=joules)]
+    return [
+        in_turns(beside(replace(row, times=time), rows[0]), own, turns[0])
+        for row, time, own in zip(rows, times, turns, strict=True)
+    ]
+
+
+def _make(policy: PolicyConfig, task: TaskConfig, device: str) -> SyntheticStep:
+    return SyntheticStep(policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon), device)
+
+
+def describe(policy: PolicyConfig, task: TaskConfig, layout: Layout, predict: bool = True) -> StepCost:
+    """The row of a policy before anything is measured, with its prediction where it has one."""
+    prediction = None
+    if predict and unpredictable(policy) is None:
+        prediction = memory(workload_of(policy, task, layout)).calibrated(calibration_bytes(task, layout.device))
+    return replace(_row(policy, shapes_of_task(policy, task), layout.device), predicted=prediction)
+
+
+def _row(policy: PolicyConfig, agent: nn.Module, device: str) -> StepCost:
+    """The row of an agent, nothing measured."""
+    return StepCost(
+        policy=policy.name,
+        size=policy.backbone.size,
+        topology=policy.critic.topology if policy.critic and agent.critic is not None else None,
+        batch=policy.optim.batch_size,
+        precision=policy.optim.precision,
+        checkpointing=policy.backbone.checkpointing,
+        device=torch.cuda.get_device_name() if device == "cuda" else device,
+        threads=torch.get_num_threads(),
+        parameters_total=agent.parameter_counts()["total"],
+    )
+
+
+def _alone(step: SyntheticStep, row: StepCost | None) -> StepCost:
+    """The row with what does not depend on the clock."""
+    step.run()  # allocates the moments
+    flops = count_flops(step.run)
+    return replace(
+        row or _row(step.policy, step.agent, step.device.type),
+        parameters=step.agent.parameter_counts(),
+        flops_per_sample=flops / step.policy.optim.batch_size,
+        memory=measured_memory(step),
+    )
+
+
+def _one_by_one(makers: Sequence[MakeStep], rounds: int, described: Sequence[StepCost]) -> list[StepCost]:
+    """Rows of policies that do not fit beside each other: memory compares, times that took no turns do not."""
+    rows = []
+    for make, row in zip(makers, described, strict=True):
+        try:
+            measured = compare_steps([make], rounds, described=[row])[0]
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            measured = replace(row, oom=out_of_memory(error))
+        forget()
+        rows.append(measured)
+    base = rows[0]
+    if base.oom:
+        return [replace(row, alone=True, step_relative=None, step_relative_quartiles=None) for row in rows]
+    alone = {"alone": True, "step_relative": None, "step_relative_quartiles": None}
+    return [base] + [row if row.oom else replace(beside(row, base), **alone) for row in rows[1:]]
+
+
+def _interleaved(
+    steps: list[SyntheticStep], rounds: int, progress: bool
+) -> tuple[list[list[dict[str, float]]], float | None]:
+    """rounds x policies x phase -> seconds, and joules a round. Every round begins with another policy, so that none
+    always follows one."""
+    table, before = [], None
+    windows = [_on_host(step) for step in steps]
+    for turn in _shown(range(WARM_UP + rounds), progress):
+        if turn == WARM_UP:
+            before = energy_joules()
+        seconds: dict[int, dict[str, float]] = {}
+        for offset in range(len(steps)):
+            index = (turn + offset) % len(steps)
+            began = perf_counter()
+            if windows[index] is not None:
+                steps[index].window = windows[index].to(steps[index].device)
+                torch.cuda.synchronize()
+            seconds[index] = {"data": perf_counter() - began} | steps[index].timed()
+        if turn >= WARM_UP:
+            table.append([seconds[index] for index in range(len(steps))])
+    after = energy_joules()
+    return table, (after - before) / rounds if before is not None and after is not None else None
+
+
+def _on_host(step: SyntheticStep) -> PairedWindow | None:
+    """Its window in pinned memory; None on the CPU, where there is nothing to copy."""
+    return step.window.map(lambda t: t.cpu().pin_memory()) if step.device.type == "cuda" else None
+
+
+def _shown(count: range, progress: bool) -> Iterable[int]:
+    if not progress:
+        return count
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(count, "measuring cost", console=Console(stderr=True), transient=True)
+
+
+def _with_rates(row: StepCost, policy: PolicyConfig, task: TaskConfig) -> StepCost:
+    """The row with throughput and utilisation, where its FLOPs can be counted without running it."""
+    if row.oom or unpredictable(policy):
+        return row
+    device = "cpu" if row.device == "cpu" else "cuda"
+    workload = workload_of(policy, task, Layout(device=device))
+    flops = {"model": workload.flops(model=True), "hardware": workload.flops(model=False)}
+    ceiling, seconds, batch = matmul_ceiling(device, row.precision), row.step_s, row.batch
+    rates = Rates(
+        pairs_per_s=batch / 2 / seconds,
+        observations_per_s=batch / seconds,
+        action_chunks_per_s=batch / seconds,  # every observation imitates one chunk
+        flops_per_step=flops,
+        ceiling_flops_per_s=ceiling,
+        mfu=flops["model"] / seconds / ceiling,
+        hfu=flops["hardware"] / seconds / ceiling,
+    )
+    return replace(row, rates=rates)
+
+
+def matmul_ceiling(device: str, precision: str, seconds: float = CEILING_S) -> float:
+    """FLOP/s of the best of the square matrix products of `seconds` seconds: the most that this device gives."""
+    n = CEILING_SIZE[device]
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    best, end = float("inf"), perf_counter() + seconds
+    while perf_counter() < end or best == float("inf"):
+        began = perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, perf_counter() - began)
+    return 2 * n**3 / best
 
 
 def energy_joules() -> float | None:
@@ -39,122 +227,37 @@ def energy_joules() -> float | None:
         return None
 
 
-CEILING_SIZE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the ceiling
-CEILING_S = 0.5
+def this_device() -> str:
+    """cuda where there is a GPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def measure_step(
-    policy: PolicyConfig, task: TaskConfig, steps: int = 20, device: str | None = None, snapshot: Path | None = None
-) -> dict[str, Any]:
-    """One policy's step in one process: `steps` timed steps after the warm-up, the device waited for in every phase.
-
-    snapshot: write the GPU allocator's history there. Raises UsageError where the policy cannot be built, or a snapshot
-    is asked for without a GPU.
-    """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if snapshot is not None and device != "cuda":
-        raise UsageError("--snapshot needs a GPU: the CPU's allocator keeps no history.")
-    workload = workload_of(policy, task, Layout(device=device))
-    row: dict[str, Any] = {
-        "policy": policy.name, "size": policy.backbone.size, "batch": policy.optim.batch_size,
-        "precision": policy.optim.precision, "checkpointing": policy.backbone.checkpointing, "windows": "synthetic",
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "threads": torch.get_num_threads(),
-        "predicted": calibrated(memory(workload), ensured(task, device)), "oom": None,
-    }  # fmt: skip
-
-    def run() -> dict[str, Any]:
-        step = TrainingStep(policy, workload.spec, ACTION_DIM, workload.gamma, device)
-        return _timed(step, steps) | {"memory": memory_by_phase(step)}
-
-    with recording(snapshot):
-        row |= or_out_of_memory(run)
-    if row["oom"]:
-        return row
-    flops = {"model": workload.flops(model=True), "hardware": workload.flops(model=False)}
-    ceiling = matmul_ceiling(device, policy.optim.precision)
-    return row | _rates(row, policy, flops, ceiling)
-
-
-def _timed(step: TrainingStep, steps: int) -> dict[str, Any]:
-    """Median and quartiles of the step and of each phase, `data` being the copy of the window to the device."""
-    window = step.window.map(lambda t: t.cpu().pin_memory() if step.device.type == "cuda" else t)
-    rounds, joules = [], None
-    for turn in range(WARM_UP + steps):
-        if turn == WARM_UP:
-            joules = energy_joules()
-        began = perf_counter()
-        step.window = window.to(step.device)
-        if step.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds = {"data": perf_counter() - began} | step.timed()
-        if turn >= WARM_UP:
-            rounds.append(seconds)
-    after = energy_joules()
-    totals = [sum(seconds.values()) for seconds in rounds]
-    phases = ("data", *PHASES)
-    return {
-        "steps": steps,
-        "step_s": median(totals),
-        "step_s_quartiles": quartiles(totals),
-        "phases_s": {phase: median(r[phase] for r in rounds) for phase in phases},
-        "phases_s_quartiles": {phase: quartiles([r[phase] for r in rounds]) for phase in phases},
-        "joules_per_step": (after - joules) / steps if joules is not None and after is not None else None,
-    }
-
-
-def _rates(row: dict[str, Any], policy: PolicyConfig, flops: dict[str, int], ceiling: float) -> dict[str, Any]:
-    seconds, batch = row["step_s"], policy.optim.batch_size
-    return {
-        "pairs_per_s": batch / 2 / seconds,
-        "observations_per_s": batch / seconds,
-        "action_chunks_per_s": batch / seconds,  # every observation imitates one chunk
-        "flops_per_step": flops,
-        "ceiling_flops_per_s": ceiling,
-        "mfu": flops["model"] / seconds / ceiling,
-        "hfu": flops["hardware"] / seconds / ceiling,
-    }
-
-
-def matmul_ceiling(device: str, precision: str, seconds: float = CEILING_S) -> float:
-    """FLOP/s of the best of the square matrix products of `seconds` seconds: what this device gives at all."""
-    n = CEILING_SIZE[device]
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    best, end = float("inf"), perf_counter() + seconds
-    while perf_counter() < end or best == float("inf"):
-        began = perf_counter()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, perf_counter() - began)
-    return 2 * n**3 / best
+def forget() -> None:
+    """Hand freed memory back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def out_of_memory(error: BaseException) -> str:
-    """What an out-of-memory fault says, in a line; any other fault is raised again."""
-    told = any(words in str(error).lower() for words in ("out of memory", "can't allocate"))
-    if told or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    """The allocator's message in a line; any other fault is raised again."""
+    says_so = any(words in str(error).lower() for words in ("out of memory", "can't allocate"))
+    if says_so or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return str(error).split("\n")[0]
     raise error
 
 
 @contextmanager
-def recording(snapshot: Path | None) -> Iterator[None]:
-    """Record the CUDA allocator's history into `snapshot`, for pytorch.org/memory_viz."""
+def recorded(snapshot: Path | None) -> Iterator[None]:
+    """Record the CUDA allocator's history into `snapshot`, for pytorch.org/memory_viz; UsageError without a GPU."""
     if snapshot is None:
         yield
         return
+    if not torch.cuda.is_available():
+        raise UsageError("--snapshot needs a GPU: the CPU's allocator keeps no history.")
     torch.cuda.memory._record_memory_history(max_entries=200_000)
     try:
         yield
     finally:
         torch.cuda.memory._dump_snapshot(str(snapshot))
         torch.cuda.memory._record_memory_history(enabled=None)
-
-
-def or_out_of_memory(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The result of `run`, or {"oom": what the allocator said}."""
-    try:
-        return run()
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        return {"oom": out_of_memory(error)}

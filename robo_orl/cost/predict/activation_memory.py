@@ -1,4 +1,4 @@
-"""The bytes of one training step, phase by phase: of real tensors, measured, or of fake ones, for a prediction.
+"""The bytes that the passes of a training step add, by phase: of fake tensors, or of real ones to compare with.
 
 A fake tensor has a shape, a type and a storage size, and no memory: a step of 7 billion parameters runs on a laptop.
 Fake CPU tensors are used, whose attention kernel keeps no S x S scores, as the GPU's; fake `meta` ones would keep them.
@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig
+from robo_orl.cost.synthetic_step import SyntheticStep
 from robo_orl.cost.tensor_memory import TensorBytes
-from robo_orl.cost.training_step import TrainingStep
 
 
 class Unpredictable(UsageError):
@@ -40,15 +40,15 @@ class PhaseBytes:
         return self.gradients + self.activations + self.temporaries
 
 
-def step_bytes(step: TrainingStep, keep_gradients: bool = True, again: bool = False) -> dict[str, PhaseBytes]:
-    """Run forward and backward of one step; what each adds at its peak.
+def step_bytes(step: SyntheticStep, keep_gradients: bool = True, accumulated: bool = False) -> dict[str, PhaseBytes]:
+    """Run forward and backward of one step; the bytes that each adds at its peak.
 
-    keep_gradients: False where a parameter's gradient leaves as soon as it is there, into a bucket that is counted
-    elsewhere (DDP, ZeRO-2 and 3). again: with the gradients of such a step in place, to which these are added. The
-    step's gradients are dropped, and nothing is updated.
+    keep_gradients: False where a parameter's gradient leaves at once, into a bucket that is counted elsewhere (DDP,
+    ZeRO-2 and 3). accumulated: the gradients of an earlier part of the batch are in place, and these are added to
+    them. The step's gradients are dropped, and nothing is updated.
     """
-    found: dict[str, PhaseBytes] = {}
-    if again:
+    phases: dict[str, PhaseBytes] = {}
+    if accumulated:
         step.gradients()
     held = [tensor for tensors in step.tensors().values() for tensor in tensors]
     earlier = [p.grad for p in step.agent.parameters() if p.grad is not None]
@@ -61,11 +61,11 @@ def step_bytes(step: TrainingStep, keep_gradients: bool = True, again: bool = Fa
             counter.label = {"forward": "activations", "backward": "temporaries"}[name]
             counter.restart_peak()
             yield
-            found[name] = _at_peak(counter, left=counter.by_label["activations"] if name == "forward" else None)
+            phases[name] = _at_peak(counter, left=counter.by_label["activations"] if name == "forward" else None)
 
         step.gradients(phase)
     step.agent.zero_grad(set_to_none=True)
-    return found
+    return phases
 
 
 def _at_peak(counter: TensorBytes, left: int | None) -> PhaseBytes:
@@ -92,9 +92,9 @@ def _gradients_labelled(agent: nn.Module, counter: TensorBytes, keep: bool) -> I
             hook.remove()
 
 
-class Answers(TorchDispatchMode):
-    """Answers what a fake tensor cannot say: of the rows of a tensor all differ, which is the most there can be, and a
-    question of yes or no (a vision tower asks whether its mask hides nothing) has the answer of synthetic windows: yes.
+class AssumedValues(TorchDispatchMode):
+    """Values where a step reads a fake tensor: the rows of a tensor all differ, which is the most there can be, and a
+    boolean (a vision tower reads whether its mask hides nothing) is true, as with synthetic windows.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -106,8 +106,8 @@ class Answers(TorchDispatchMode):
         return rows.clone(), torch.arange(len(rows)), torch.ones(len(rows), dtype=torch.int64)
 
 
-class FakeStep(TrainingStep):
-    """A training step without memory: `gradients` runs, `update` does not (AdamW reads its own step count)."""
+class FakeStep(SyntheticStep):
+    """A training step without memory: `gradients` runs, `run` does not (AdamW reads its own step count)."""
 
     def _build(self) -> nn.Module:
         from torch._subclasses.fake_tensor import unset_fake_temporarily
@@ -118,7 +118,7 @@ class FakeStep(TrainingStep):
 
 
 def shapes_of(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma: float) -> nn.Module:
-    """An agent on the meta device: shapes without numbers, so that the files of a vlm's weights are not asked for."""
+    """An agent on the meta device: shapes without numbers, so that no file of a vlm's weights is read."""
     backbone = policy.backbone.model_copy(update={"weights": None, "download": False})
     with torch.device("meta"):
         return build_agent(policy.model_copy(update={"backbone": backbone}), spec, action_dim, gamma, None, 0)
@@ -137,22 +137,28 @@ def fake_step(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma
     )
 
     try:
-        with _masks_as_in_a_real_step(policy.backbone.kind), FakeTensorMode(allow_non_fake_inputs=True), Answers():
+        with (
+            _masks_as_in_a_real_step(policy.backbone.kind),
+            FakeTensorMode(allow_non_fake_inputs=True),
+            AssumedValues(),
+        ):
             yield FakeStep(policy, spec, action_dim, gamma, "cpu")
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise Unpredictable(f"A step of this policy asks tensors for values ({error}): measure it instead.") from None
+        raise Unpredictable(
+            f"A step of this policy reads the values of tensors ({error}): measure it instead."
+        ) from None
 
 
 @contextmanager
 def _masks_as_in_a_real_step(kind: str) -> Iterator[None]:
-    """`transformers` keeps masks that hide nothing where it believes to be traced, as fake tensors make it believe."""
+    """`transformers` keeps masks that hide nothing for a trace, and takes fake tensors for one: not in this block."""
     if kind != "vlm":
         yield
         return
     from transformers import masking_utils
 
-    asked, masking_utils.is_tracing = masking_utils.is_tracing, lambda tensor=None: False
+    is_tracing, masking_utils.is_tracing = masking_utils.is_tracing, lambda tensor=None: False
     try:
         yield
     finally:
-        masking_utils.is_tracing = asked
+        masking_utils.is_tracing = is_tracing

@@ -1,15 +1,14 @@
 """Bytes that one process sends in a training step, by collective, and what they cost in time on a given network.
 
 Ring collectives among N processes send (N-1)/N of the tensor per process for an all-gather or a reduce-scatter, twice
-that for an all-reduce (Patarasuk and Yuan 2009). Gradients and parameters travel as float32. What each engine asks for
-was read in DeepSpeed 0.19 and torch, and is compared with the bytes that gloo really sends in tests/measure.
+that for an all-reduce (Patarasuk and Yuan 2009). Gradients and parameters travel as float32. The collectives of each
+engine were read in DeepSpeed 0.19 and torch; tests/cost compares them with the bytes that gloo really sends.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.resident_memory import WORD, Weights
@@ -71,29 +70,45 @@ NOISE = 0.02  # standard deviation of a process's step time, relative
 MESSAGE = WORD * BUCKET  # bytes in one collective
 
 
-def step_time(flops: float, traffic: dict[str, int], layout: Layout, peak: float, link: Link) -> dict[str, Any]:
-    """Seconds of a step by a model, with its parts; efficiency is against computation alone.
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of a step by the cost model, with its parts; efficiency is against computation alone."""
+
+    card: str
+    link: str
+    step_s: float
+    compute_s: float
+    communication_s: float
+    hidden_s: float
+    straggler_s: float
+    efficiency: float
+
+
+def step_time(
+    flops: float, traffic: dict[str, int], layout: Layout, peak: float, link: Link, card: str = ""
+) -> StepTime:
+    """Seconds of a step on a network.
 
     flops: hardware FLOPs of one process. peak: FLOP/s of its card. Computation runs at UTILISATION of the peak;
     gradients overlap with OVERLAP of their time, as far as the backward pass (two thirds of the computation) lasts;
-    gathered weights do not. The slowest of N processes is waited for: the expected maximum of N normal step times.
+    gathered weights do not. The slowest of N processes counts: the expected maximum of N normal step times.
     """
     compute = flops / (peak * UTILISATION)
-    wire = {
+    seconds = {
         what: size / (link.bytes_per_s * link.efficiency) + link.latency_s * math.ceil(size / MESSAGE)
         for what, size in traffic.items()
         if size
     }
-    gradients = sum(seconds for what, seconds in wire.items() if "gradients" in what)
+    sending = sum(seconds.values())
+    gradients = sum(value for what, value in seconds.items() if "gradients" in what)
     hidden = min(OVERLAP * gradients, compute * 2 / 3)
-    waiting = NOISE * compute * math.sqrt(2 * math.log(layout.world)) if layout.world > 1 else 0.0
-    total = compute + sum(wire.values()) - hidden + waiting
-    parts = {"compute_s": compute, "communication_s": sum(wire.values()), "hidden_s": hidden, "straggler_s": waiting}
-    return {"link": link.name, "step_s": total, **parts, "efficiency": compute / total}
+    straggler = NOISE * compute * math.sqrt(2 * math.log(layout.world)) if layout.world > 1 else 0.0
+    total = compute + sending - hidden + straggler
+    return StepTime(card, link.name, total, compute, sending, hidden, straggler, compute / total)
 
 
 def assumptions() -> list[str]:
-    """What `step_time` takes for granted, in sentences."""
+    """The assumptions of `step_time`, in sentences."""
     return [
         f"computation at {UTILISATION:.0%} of the card's peak",
         f"{OVERLAP:.0%} of the gradients' traffic hides behind the backward pass, none of the weights'",

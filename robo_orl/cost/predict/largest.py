@@ -8,13 +8,14 @@ activations grow with its square and gradients with its cube. `verify` walks the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from robo_orl.cost.predict.activation_memory import PhaseBytes
-from robo_orl.cost.predict.prediction import Workload, memory, memory_of
+from robo_orl.cost.predict.memory import memory, memory_of
+from robo_orl.cost.predict.workload import Workload
 from robo_orl.models.backbones.transformer import depth_of, parameters_of
 
 WALKED = (8, 16, 28, 44)  # depths
@@ -24,11 +25,21 @@ FIELDS = ("gradients", "activations", "temporaries")
 Phases = Callable[[int], dict[str, PhaseBytes]]
 
 
-def largest(workload: Workload, available: int, verify: bool = False) -> dict[str, Any] | None:
-    """Depth, size ("d52"), numbers of the backbone and of the whole agent, and the predicted peak of the largest model
-    whose step stays within `available` bytes; None where not even the smallest one does.
+@dataclass(frozen=True)
+class LargestModel:
+    """The largest model of a policy whose step stays within a card."""
 
-    Raises UsageError where the policy cannot be predicted (see predict.py).
+    depth: int
+    size: str  # "d52"
+    backbone_parameters: int
+    parameters: int  # of the whole agent
+    peak_bytes: int
+
+
+def largest(workload: Workload, available: int, verify: bool = False) -> LargestModel | None:
+    """The largest model whose step stays within `available` bytes; None where not even the smallest one does.
+
+    Raises UsageError where the policy cannot be predicted (see workload.py).
     """
     phases, depths = continued(workload), dial()
     low, high = -1, len(depths)  # depths[low] fits, depths[high] does not
@@ -37,8 +48,8 @@ def largest(workload: Workload, available: int, verify: bool = False) -> dict[st
         fits = peak_at(workload, depths[middle], phases) <= available
         low, high = (middle, high) if fits else (low, middle)
     if verify:
-        low = _walked(lambda i: memory(at(workload, depths[i]))["peak_bytes"] <= available, low, len(depths))
-    return None if low < 0 else _told(workload, depths[low], phases)
+        low = _walked(lambda i: memory(at(workload, depths[i])).peak_bytes <= available, low, len(depths))
+    return None if low < 0 else _model_at(workload, depths[low], phases)
 
 
 def _walked(fits: Callable[[int], bool], guess: int, end: int) -> int:
@@ -62,7 +73,7 @@ def at(workload: Workload, depth: int) -> Workload:
 
 def peak_at(workload: Workload, depth: int, phases: Phases) -> int:
     """Bytes at the peak of a step at this depth."""
-    return memory_of(at(workload, depth).weights, workload.layout, phases(depth), workload.parts > 1)["peak_bytes"]
+    return memory_of(at(workload, depth).weights, workload.layout, phases(depth), workload.parts > 1).peak_bytes
 
 
 def continued(workload: Workload) -> Phases:
@@ -73,7 +84,7 @@ def continued(workload: Workload) -> Phases:
     @cache
     def cubic(phase: str, field: str) -> np.ndarray:
         powers = np.vander(np.array(WALKED, float), 4)
-        return np.linalg.solve(powers, [getattr(found[phase], field) for found in walked])
+        return np.linalg.solve(powers, [getattr(passes[phase], field) for passes in walked])
 
     def phases(depth: int) -> dict[str, PhaseBytes]:
         return {
@@ -84,13 +95,13 @@ def continued(workload: Workload) -> Phases:
     return phases
 
 
-def _told(workload: Workload, depth: int, phases: Phases) -> dict[str, Any]:
-    found = at(workload, depth)
-    backbone = found.policy.backbone
-    return {
-        "depth": depth_of(backbone.size),
-        "size": backbone.size,
-        "backbone_parameters": parameters_of(backbone, workload.spec, found.policy.observation),
-        "parameters": found.weights.trained + found.weights.frozen + found.weights.target_parameters,
-        "peak_bytes": peak_at(workload, depth, phases),
-    }
+def _model_at(workload: Workload, depth: int, phases: Phases) -> LargestModel:
+    model = at(workload, depth)
+    backbone = model.policy.backbone
+    return LargestModel(
+        depth=depth_of(backbone.size),
+        size=backbone.size,
+        backbone_parameters=parameters_of(backbone, workload.spec, model.policy.observation),
+        parameters=model.weights.trained + model.weights.frozen + model.weights.target_parameters,
+        peak_bytes=peak_at(workload, depth, phases),
+    )

@@ -41,7 +41,7 @@ class LocalRunner:
                 stdin=subprocess.DEVNULL,
                 stdout=answer,
                 stderr=log,
-                env=os.environ | ONE_THREAD,
+                env=os.environ | ({} if job.exclusive else ONE_THREAD),
                 start_new_session=True,  # Ctrl-C reaches the bench alone, which then stops its jobs in order
                 pass_fds=() if self.lock is None else (self.lock,),
                 preexec_fn=_before_exec(),

@@ -1,28 +1,19 @@
-"""A cost row on disk, and the machine that it was measured on; torch and the standard library only."""
+"""The machine that a row of the cost benchmarks was measured on, and with which versions."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from robo_orl import __version__
-from robo_orl.base.files import atomic_file
-
-
-def write_row(path: Path, row: dict[str, Any]) -> None:
-    """Write one JSON row, complete or not at all."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(row, indent=1) + "\n")
 
 
 def machine() -> dict[str, Any]:
-    """What a row was measured on and with."""
+    """Accelerator, processor, threads, load and versions, now."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "accelerator": gpu,

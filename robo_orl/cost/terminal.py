@@ -1,0 +1,147 @@
+"""A prediction or a measurement of cost, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from robo_orl.cost.predict.communication import assumptions
+from robo_orl.cost.predict.memory import PARTS, MemoryPrediction
+from robo_orl.cost.predict.prediction import Prediction
+from robo_orl.cost.profile import LargestOnCard
+
+UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+WHAT = {
+    "optimizer": "optimiser",
+    "master": "master weights",
+    "targets": "targets and averages",
+    "inputs": "batch, scales",
+}
+
+
+def human_bytes(count: float) -> str:
+    """Decimal units, three digits."""
+    for size, unit in UNITS:
+        if abs(count) >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def memory_line(prediction: MemoryPrediction) -> str:
+    """One line: the peak and its parts, the largest first."""
+    parts = sorted(((size, part) for part, size in prediction.parts.items() if size), reverse=True)
+    words = ", ".join(f"{WHAT.get(part, part)} {human_bytes(size)}" for size, part in parts)
+    return f"{human_bytes(prediction.peak_bytes)} ({words})"
+
+
+def show_prediction(prediction: Prediction) -> None:
+    """Memory by part, what fits, traffic and FLOPs."""
+    console = Console()
+    checkpointing = ", checkpointing" if prediction.checkpointing else ""
+    console.print(
+        f"{prediction.policy} at size {prediction.size}: {prediction.parameters:,} parameters, "
+        f"batch {prediction.batch}, {prediction.layout}, {prediction.precision}{checkpointing}"
+    )
+    memory = prediction.memory
+    parts = _table("memory per process", ("part", "bytes"))
+    for part in PARTS:
+        if memory.parts[part]:
+            parts.add_row(WHAT.get(part, part), human_bytes(memory.parts[part]))
+    parts.add_row(f"[bold]peak, in the {memory.peak_phase}[/]", f"[bold]{human_bytes(memory.peak_bytes)}[/]")
+    if memory.host_bytes:
+        parts.add_row("in the host's memory", human_bytes(memory.host_bytes))
+    console.print(parts)
+    cards = _table("cards", ("card", "usable", "this batch", "largest batch"))
+    for card in prediction.cards:
+        fits = "fits" if card.fits else "[red]does not fit[/]"
+        cards.add_row(card.card, human_bytes(card.usable_bytes), fits, f"{card.largest_batch:,}")
+    console.print(cards)
+    flops = prediction.flops
+    console.print(
+        f"FLOPs per step: {flops.model_per_step:.3g} (model), {flops.hardware_per_step:.3g} (hardware); "
+        f"{flops.model_per_sample:.3g} per observation"
+    )
+    if sum(prediction.bytes_sent_per_step.values()):
+        _show_communication(console, prediction)
+
+
+def _show_communication(console: Console, prediction: Prediction) -> None:
+    traffic = _table("sent per process and step", ("collective", "bytes"))
+    for what, size in prediction.bytes_sent_per_step.items():
+        traffic.add_row(what, human_bytes(size))
+    console.print(traffic)
+    card = prediction.step_time[0].card
+    times = _table(f"step by the cost model on {card}", ("network", "step", "of it computing"))
+    for time in prediction.step_time:
+        times.add_row(time.link, f"{time.step_s:.3g} s", f"{time.efficiency:.0%}")
+    console.print(times)
+    console.print("[dim]Assumed: " + "; ".join(assumptions()) + ".[/]")
+
+
+def show_largest(models: Sequence[LargestOnCard]) -> None:
+    """The largest model on each card."""
+    first = models[0]
+    title = f"the largest {first.policy} that trains, batch {first.batch}, {first.precision}"
+    table = _table(title, ("card", "usable", "depth", "backbone", "peak"))
+    for model in models:
+        found = model.largest
+        numbers = (str(found.depth), f"{found.backbone_parameters:.3g}", human_bytes(found.peak_bytes)) if found else ()
+        table.add_row(model.card, human_bytes(model.usable_bytes), *(numbers or ("none fits", "", "")))
+    Console().print(table)
+
+
+def show_measurement(measurement: dict[str, Any]) -> None:
+    """Time by phase, rates and memory of one policy, or the ratios of several."""
+    rows = measurement["rows"]
+    if len(rows) > 1:
+        _show_comparison(rows)
+        return
+    console, row = Console(), rows[0]
+    if row["oom"]:
+        console.print(f"[red]Out of memory[/]: {row['oom']}")
+        return
+    table = _table(f"{row['policy']} at size {row['size']}, synthetic windows", ("", ""))
+    for name, value in _lines(row):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _lines(row: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = [("step, median", f"{row['step_s'] * 1e3:.4g} ms")]
+    lines += [(f"  {phase}", f"{seconds * 1e3:.4g} ms") for phase, seconds in row.get("phases_s", {}).items()]
+    if "mfu" in row:
+        lines += [("observations per second", f"{row['observations_per_s']:.4g}")]
+        lines += [("MFU, HFU", f"{row['mfu']:.1%}, {row['hfu']:.1%} of {row['ceiling_flops_per_s']:.3g} FLOP/s")]
+    lines += [("peak memory", human_bytes(row["peak_memory_bytes"]))]
+    if "sent_bytes_per_step" in row:
+        lines += [("sent per process and step", human_bytes(max(row["sent_bytes_per_step"])))]
+    if "predicted" in row:
+        lines += [("predicted", memory_line(MemoryPrediction(**row["predicted"])))]
+    return lines
+
+
+def _show_comparison(rows: Sequence[dict[str, Any]]) -> None:
+    base = rows[0]["policy"]
+    table = _table(
+        f"size {rows[0]['size']}, batch {rows[0]['batch']}, synthetic windows, ratios to {base}",
+        ("policy", "step", "x", "memory", "x", "FLOPs x"),
+    )
+    for row in rows:
+        if "step_s" not in row:
+            table.add_row(row["policy"], "[red]out of memory[/]" if row["oom"] else "not measured")
+            continue
+        ratios = [row.get(f"{name}_relative") for name in ("step", "memory", "flops")]
+        step, memory, flops = ("" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
+        time = f"{row['step_s'] * 1e3:.4g} ms"
+        table.add_row(row["policy"], time, step, human_bytes(row["peak_memory_bytes"]), memory, flops)
+    Console().print(table)
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    return table

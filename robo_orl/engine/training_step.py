@@ -1,0 +1,112 @@
+"""The training step: one summed loss, one backward, clip, update, slow copies. Defined here once.
+
+The training loop runs it on data, the cost measurements on synthetic windows. `accelerator` is accelerate's, or
+`OneProcess` where a step is measured without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import PairedWindow
+from robo_orl.config import OptimConfig
+from robo_orl.engine.optimizer import set_learning_rate
+from robo_orl.engine.zero import gather
+
+PHASES = ("forward", "backward", "optimizer", "target")
+Phase = Callable[[str], AbstractContextManager]
+ReadWindow = Callable[[int, int], PairedWindow]  # (rank, world) -> the pairs of this share of the batch, on the device
+
+
+def unmeasured(phase: str) -> AbstractContextManager:
+    """The context of a phase that nothing measures."""
+    return nullcontext()
+
+
+@dataclass
+class OneProcess:
+    """The calls of accelerate that a step makes, in plain torch on one device."""
+
+    device: torch.device
+    precision: str = "fp32"
+    accumulation: int = 1
+    process_index: int = 0
+    num_processes: int = 1
+
+    def accumulate(self, model: nn.Module) -> AbstractContextManager:
+        """Nothing to hold back: gradients travel nowhere."""
+        return nullcontext()
+
+    def autocast(self) -> AbstractContextManager:
+        """bf16 in the forward pass, where the policy asks for it."""
+        bf16 = self.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of one part of the batch, as its share of the mean."""
+        (loss / self.accumulation).backward()
+
+    def clip_grad_norm_(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        """Clip, and the norm before it."""
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+
+
+@dataclass
+class TrainingStep:
+    """The step of one agent: `agent` is the bare module, `model` what accelerate wrapped around it."""
+
+    accelerator: Accelerator | OneProcess
+    agent: nn.Module
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    optim: OptimConfig
+    seed: int
+
+    def run(self, step: int, read: ReadWindow, phase: Phase = unmeasured) -> dict[str, Tensor]:
+        """Step number `step`, from 0; returns its metrics, on the device. `phase(name)` wraps each of PHASES."""
+        set_learning_rate(self.optimizer, step, self.optim)
+        metrics = self.gradients(step, read, phase)
+        with phase("optimizer"):
+            # DeepSpeed has clipped (by its own configuration) and stepped by now: there these lines only read the norm.
+            norm = self.accelerator.clip_grad_norm_(self.agent.parameters(), self.optim.clip_norm or float("inf"))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        with phase("target"):
+            self.agent.update_targets(gather)
+        return metrics | {"optim/grad_norm": torch.as_tensor(norm, device=self.accelerator.device)}
+
+    def gradients(self, step: int, read: ReadWindow, phase: Phase = unmeasured) -> dict[str, Tensor]:
+        """Forward and backward of every part of this process's batch; returns the means of their metrics."""
+        parts = [self._backward(step, part, read, phase) for part in range(self.optim.accumulation)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: torch.stack([metrics[name] for metrics in parts]).mean() for name in parts[0]}
+
+    def _backward(self, step: int, part: int, read: ReadWindow, phase: Phase) -> dict[str, Tensor]:
+        """Forward and backward of one part; returns the loss and its metrics."""
+        accelerator = self.accelerator
+        rank, world = share(accelerator, part, self.optim.accumulation)
+        window = read(rank, world)
+        with accelerator.accumulate(self.model):  # gradients travel, and DeepSpeed steps, with the last part
+            with phase("forward"), self._autocast():
+                loss, metrics = self.model(window, Draws(self.seed, step, rank, world, accelerator.device))
+            with phase("backward"):
+                accelerator.backward(loss)
+        return {"loss": loss.detach(), **metrics}
+
+    def _autocast(self) -> AbstractContextManager:
+        """That of plain torch; accelerate's is inside `model`."""
+        return self.accelerator.autocast() if isinstance(self.accelerator, OneProcess) else nullcontext()
+
+
+def share(accelerator: Accelerator | OneProcess, part: int, parts: int) -> tuple[int, int]:
+    """(rank, world) that part `part` of `parts` of this process's batch has: part j of P on process r of N reads and
+    draws what process r P + j of N P would."""
+    return accelerator.process_index * parts + part, accelerator.num_processes * parts
