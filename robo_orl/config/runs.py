@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from robo_orl.config.policies import PolicyConfig
 from robo_orl.config.strict import Strict
@@ -29,7 +29,7 @@ class DataReading(Strict):
 
 
 class TaskData(Strict):
-    """One more task that a run learns, and its data."""
+    """A task that a run learns, and its data."""
 
     task: TaskConfig
     data: str = Field(description="path of the HDF5 file")
@@ -39,16 +39,33 @@ class TaskData(Strict):
 
 
 class RunConfig(Strict):
-    """One training run, fully resolved."""
+    """One training run, fully resolved.
+
+    The first task may be given by its own keys (task, data, reading, filter, weight) and the others in a list `more`;
+    the configurations of earlier versions are written so.
+    """
 
     policy: PolicyConfig
-    task: TaskConfig
-    data: str = Field(description="path of the HDF5 file")
-    reading: DataReading = Field(DataReading(), description="choices in reading it")
-    filter: str | None = Field(None, description="train on the episodes of this mask of the file only")
-    more: list[TaskData] = Field([], description="other tasks learned by the same policy")
-    weight: float = Field(1.0, gt=0, description="of `task` beside those in `more`")
+    tasks: list[TaskData] = Field(min_length=1, description="what it learns from; several tasks are drawn by weight")
     seed: int = 0
     checkpoint_every: int = Field(1000, ge=1)
     tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     expect: dict[str, Any] = Field({}, description="what accelerate must resolve to, e.g. zero_stage: 2, processes: 2")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_task_by_its_keys(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        first = {key: values[key] for key in TaskData.model_fields if key in values}
+        others = {key: value for key, value in values.items() if key not in (*first, "more")}
+        if not first and "more" not in values:
+            return values
+        if "tasks" in values:
+            raise ValueError(f"{next(iter(first), 'more')} is given beside tasks: put it into the list")
+        return others | {"tasks": [first, *values.get("more", [])]}
+
+    @property
+    def task(self) -> TaskConfig:
+        """The first task."""
+        return self.tasks[0].task

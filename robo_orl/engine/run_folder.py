@@ -17,10 +17,10 @@ from robo_orl.base.machine import versions
 from robo_orl.config import RunConfig, Strict, sha256_of
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.statistics import Statistics, joint_statistics
-from robo_orl.engine.task_data import sentences_of, tasks_of
+from robo_orl.engine.task_data import sentences_of
 
-# Keys that a resumed run may change: where it runs, where it reports to, the place of the same file.
-FREE = ("expect", "tracker", "checkpoint_every", "data")
+# Keys that a resumed run may change: where it runs and where it reports to. The same data may lie at another place.
+FREE = ("expect", "tracker", "checkpoint_every")
 SUMMARY = "train.json"
 REMOVE = "remove its folder and train anew"
 
@@ -38,7 +38,7 @@ class Spec(Strict):
 
 def make_spec(run: RunConfig, opened: list[EpisodeArrays]) -> Spec:
     """The spec of a run on the data of its tasks; statistics are taken over the episodes that it trains on."""
-    filters = [source.filter for source in tasks_of(run)]
+    filters = [source.filter for source in run.tasks]
     return Spec(
         obs=opened[0].spec,
         action_dim=opened[0].action_dim,
@@ -93,7 +93,7 @@ def run_identity(out: Path, run: RunConfig) -> str:
     """The identity of a run, which its checkpoints and its summary carry: the one that the folder was begun with."""
     config = out / "config.json"
     stored = read_json(config, REMOVE).get("identity") if config.exists() and _has_results(out) else None
-    return stored or sha256_of(run.identity(exclude=FREE))
+    return stored or sha256_of(_fixed_settings(run))
 
 
 def _has_results(out: Path) -> bool:
@@ -106,16 +106,22 @@ def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
         return
     if not (out / "config.json").exists():
         raise UsageError(f"{out} holds results without the config.json of their run; choose another --out.")
-    ours, theirs = (r.identity(exclude=FREE) for r in (run, read_run(out)))
+    ours, theirs = (_fixed_settings(r) for r in (run, read_run(out)))
     changed = first_difference(ours, theirs)
     if changed:
         raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
     changed = first_difference(spec.identity(), read_spec(out).identity())
     if changed:
         raise UsageError(
-            f"{out} was trained on other data ({changed} differs from {run.data}); choose another --out, "
+            f"{out} was trained on other data ({changed} differs from {run.tasks[0].data}); choose another --out, "
             "or give the file that it was trained on."
         )
+
+
+def _fixed_settings(run: RunConfig) -> dict[str, Any]:
+    """The settings that a resumed run shares with the one before, by their names on the command line."""
+    first, *others = [source.identity(exclude=["data"]) for source in run.tasks]
+    return run.identity(exclude=(*FREE, "tasks")) | first | ({"more": others} if others else {})
 
 
 def write_run(out: Path, run: RunConfig, spec: Spec) -> None:
@@ -174,4 +180,6 @@ def first_difference(ours: object, theirs: object, at: str = "") -> str | None:
             if difference:
                 return difference
         return None
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return first_difference(dict(enumerate(ours)), dict(enumerate(theirs)), at)
     return None if ours == theirs else at

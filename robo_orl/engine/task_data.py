@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.config import DataReading, PolicyConfig, RunConfig, TaskConfig, TaskData
+from robo_orl.config import DataReading, PolicyConfig, RunConfig, TaskConfig
 from robo_orl.config.instructions import training_sentences
 from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
@@ -15,17 +15,9 @@ from robo_orl.data.windows import PairedWindows
 from robo_orl.envs.observations import observation_sizes
 
 
-def tasks_of(run: RunConfig) -> list[TaskData]:
-    """The run's tasks with their data, the first one first."""
-    return [
-        TaskData(task=run.task, data=run.data, reading=run.reading, filter=run.filter, weight=run.weight),
-        *run.more,
-    ]
-
-
 def task_number(run: RunConfig, task: str | None) -> int:
     """Which of the run's tasks is called so, None being the first; UsageError where none is."""
-    names = [source.task.name for source in tasks_of(run)]
+    names = [source.task.name for source in run.tasks]
     if task is not None and task not in names:
         raise unknown("task of this run", task, names)
     return names.index(task) if task is not None else 0
@@ -38,7 +30,7 @@ def open_data(run: RunConfig) -> list[EpisodeArrays]:
     in another resolution.
     """
     opened = []
-    for source in tasks_of(run):
+    for source in run.tasks:
         arrays = open_cache(source.data, reading=policy_reading(run.policy, source.task, source.reading))
         notes = check_task(arrays, source.task, source.reading.accept_mismatch)
         notes += check_pictures(arrays, run.policy.observation)
@@ -63,15 +55,15 @@ def policy_reading(policy: PolicyConfig, task: TaskConfig | None, choice: DataRe
 def sentences_of(run: RunConfig) -> list[list[str]]:
     """Per task what it is called in training; no sentences where the policy reads none."""
     if not run.policy.observation.instruction:
-        return [[] for _ in tasks_of(run)]
-    return [training_sentences(source.task) for source in tasks_of(run)]
+        return [[] for _ in run.tasks]
+    return [training_sentences(source.task) for source in run.tasks]
 
 
 def make_windows(run: RunConfig, opened: list[EpisodeArrays]) -> PairedWindows | TaskMixture:
     """The windows of all tasks. A matched discount is matched to each task's own horizon."""
     from robo_orl.objectives import OBJECTIVES
 
-    policy, sources, sentences = run.policy, tasks_of(run), sentences_of(run)
+    policy, sources, sentences = run.policy, run.tasks, sentences_of(run)
     tables = _tables(run, sentences)
     windows = [
         PairedWindows(

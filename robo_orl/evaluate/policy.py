@@ -12,7 +12,7 @@ from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
 from robo_orl.data.hdf5_schema import IMAGE
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
-from robo_orl.engine.task_data import task_number, tasks_of
+from robo_orl.engine.task_data import task_number
 from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.episodes import PolicyQuery
@@ -81,7 +81,7 @@ def load_policy(run: Path | str, task: str | None = None, seed: int = 0) -> Poli
     agent.select_by(config.policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    chosen = tasks_of(config)[task_number(config, task)].task
+    chosen = config.tasks[task_number(config, task)].task
     actor = AgentPolicy(agent, config.policy.action_head.chunk, seed, instructions=_instruction(config, chosen))
     return Policy(actor, config.policy, chosen, dict(read_spec(Path(run)).obs))
 

@@ -32,7 +32,7 @@ from robo_orl.config import (
 from robo_orl.config.instructions import held_out_sentences
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
 from robo_orl.engine.run_folder import read_spec
-from robo_orl.engine.task_data import task_number, tasks_of
+from robo_orl.engine.task_data import task_number
 from robo_orl.evaluate.agent_policy import AgentPolicy
 from robo_orl.evaluate.result import EvaluationResult, Speed
 from robo_orl.evaluate.scores import EvaluationPlan, FinishedRows, read_current, row_of, write_scores
@@ -77,7 +77,7 @@ def evaluate(
     checkpoint = checkpoints(run_dir)[-1]
     policy = _selected(run.policy, overrides)
     number = task_number(run, task)
-    task_config, spec = tasks_of(run)[number].task, read_spec(run_dir)
+    task_config, spec = run.tasks[number].task, read_spec(run_dir)
     sentences = _sentences(policy, task_config, paraphrases)
     step = int(checkpoint.name.split("_")[1])
     render = spec.render[number] if spec.render else None

@@ -19,7 +19,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import RunConfig
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.engine.task_data import make_windows, open_data, task_number, tasks_of
+from robo_orl.engine.task_data import make_windows, open_data, task_number
 
 BATCH = 512
 POSITIONS = 5  # equal parts of an episode
@@ -85,10 +85,10 @@ def value_error(
     agent, run = load_agent(run_dir)
     if agent.critic is None:
         raise UsageError(f"{run_dir} is '{run.policy.name}', which has no critic; compare a policy that has one.")
-    source = tasks_of(run)[task_number(run, task)]
+    source = run.tasks[task_number(run, task)]
     gamma = run.policy.gamma.value(source.task.horizon)
-    chosen = {"task": source.task, "data": str(data or source.data), "filter": None, "more": []}
-    value, returned, position, success = _compared(agent, run.model_copy(update=chosen), frames)
+    chosen = source.model_copy(update={"data": str(data or source.data), "filter": None})
+    value, returned, position, success = _compared(agent, run.model_copy(update={"tasks": [chosen]}), frames)
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
     return CriticErrors(
         gamma=gamma,

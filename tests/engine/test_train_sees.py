@@ -80,6 +80,7 @@ def test_data_that_do_not_show_what_the_policy_sees_are_refused(over, says, tmp_
 
 def test_an_instruction_too_long_for_the_tokeniser_is_refused(tmp_path):
     task = seeing.TASK.model_copy(update={"instruction": "x" * 200})
-    run = run_of("bc", seeing.write(tmp_path / "a.hdf5", task=task)).model_copy(update={"task": task})
+    run = run_of("bc", seeing.write(tmp_path / "a.hdf5", task=task))
+    run = run.model_copy(update={"tasks": [run.tasks[0].model_copy(update={"task": task})]})
     with pytest.raises(UsageError, match="200 bytes"):
         train(run, tmp_path / "run", progress=False)
