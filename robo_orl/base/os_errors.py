@@ -49,7 +49,7 @@ def sentence_of(error: Exception, path: Path | None = None) -> UsageError | RunE
     named = getattr(error, "filename", None)
     place = Path(os.fsdecode(named)) if isinstance(named, (str, bytes, os.PathLike)) else path
     where = str(path or place or "a file")
-    if number in FULL or any(words in str(error) for words in FULL_WORDS):
+    if _is_full(error):
         return RunError(f"The disk is full: {where} could not be written; free some space and repeat.")
     if not isinstance(error, OSError) or number is None:
         return None
@@ -67,6 +67,15 @@ def sentence_of(error: Exception, path: Path | None = None) -> UsageError | RunE
     if number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO):
         return RunError(f"{where}: {os.strerror(number)}; check the disk or the network file system, and repeat.")
     return None
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised while handling (torch's writer hides it so), is a full disk."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _remedy(place: Path | None) -> str:

@@ -98,7 +98,7 @@ def row_of(finished: FinishedEpisode, plan: EvaluationPlan, info: SimulatorInfo)
 def read_current(out: Path, rows: Sequence[EpisodeRow]) -> EvaluationResult | None:
     """The result in `out`, None where it is of other rows or of another version."""
     episodes, scores = out / EPISODES, out / SCORES
-    if not (episodes.exists() and scores.exists()) or episodes.read_text() != rows_text(rows):
+    if not (episodes.exists() and scores.exists()) or episodes.read_text(errors="replace") != rows_text(rows):
         return None
     try:
         values = json.loads(scores.read_text())

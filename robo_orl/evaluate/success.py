@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import file_sha256
+from robo_orl.base.locks import folder_lock
 from robo_orl.base.machine import cores
 from robo_orl.config import (
     Loop,
@@ -144,21 +145,23 @@ def roll_out(
         _one_thread(),
         _video_files(video, plan, episodes) as videos,
         Rollouts(env_spec, policy, workers, slots, plan.gamma, videos) as rollouts,
+        ExitStack() as stack,
     ):
         info = rollouts.info()
         _check_observations(observations, info, plan.task.name)
         _warn_of_other_pictures(plan, info)
+        stack.enter_context(folder_lock(out, "evaluating"))  # after the checks: what is refused leaves no folder
         rows = FinishedRows(out / "finished.jsonl", plan.digest(info))
         missing = [i for i in range(episodes) if i not in rows or i in videos]
         ready = perf_counter()
         for finished in _with_progress(rollouts.run(missing), rows, episodes, plan.task.name, progress):
             rows.add(row_of(finished, plan, info))
-    played = [rows[i] for i in range(episodes)]
-    if not missing and (current := read_current(out, played)) is not None:
-        return current
-    reused = episodes - len(missing)
-    speed = Speed.of(rollouts, len(missing), reused, perf_counter() - ready, ready - began)
-    return write_scores(plan, info, played, out, speed, str(policy.dtype))
+        played = [rows[i] for i in range(episodes)]
+        if not missing and (current := read_current(out, played)) is not None:
+            return current
+        reused = episodes - len(missing)
+        speed = Speed.of(rollouts, len(missing), reused, perf_counter() - ready, ready - began)
+        return write_scores(plan, info, played, out, speed, str(policy.dtype))
 
 
 @contextmanager

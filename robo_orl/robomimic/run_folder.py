@@ -151,7 +151,8 @@ def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: d
         try:
             partial.mkdir(parents=True)
             for name, values in ((MODEL, model), (LEARNING, learning)):
-                torch.save(values, partial / name)
+                with (partial / name).open("wb") as stream:  # an open file, so that its errors are Python's
+                    torch.save(values, stream)
                 flush(partial / name)
             flush(partial)
             shutil.rmtree(folder, ignore_errors=True)

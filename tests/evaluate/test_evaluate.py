@@ -1,5 +1,6 @@
 """An evaluation is a function of checkpoint, task and seed; it continues where it stopped and says what it counted."""
 
+import itertools
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import toy_run
 from scripted_scene import TASK, LineScene
 
 from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.locks import folder_lock
 from robo_orl.engine import run_folder
 from robo_orl.evaluate import success as module
 from robo_orl.evaluate.result import EvaluationResult, in_words
@@ -191,3 +193,19 @@ def test_the_return_is_discounted_per_second_of_simulated_time():
         return EvaluationPlan(None, TASK.model_copy(update={"control_hz": hz}), "", 0, 0).gamma
 
     assert gamma(40) ** 40 == pytest.approx(gamma(20) ** 20) == pytest.approx(gamma(10) ** 10)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b""])
+@pytest.mark.parametrize("name", ["eval.json", "episodes.jsonl", "finished.jsonl"])
+def test_damaged_files_of_an_evaluation_are_made_anew(run, on_the_line, name, content):
+    whole = quick(run, 4)
+    (run / "eval" / name).write_bytes(content)
+    result = quick(run, 4)
+    assert result["success_once"] == whole["success_once"] and json.loads((run / "eval" / "eval.json").read_text())
+    assert result["speed"]["episodes_run"] == (0 if name != "finished.jsonl" else 4)
+
+
+def test_one_evaluation_at_a_time_writes_into_a_folder(run, on_the_line, monkeypatch):
+    monkeypatch.setattr("robo_orl.base.locks.time.monotonic", itertools.count(0, 10).__next__)
+    with folder_lock(run / "eval", "evaluating"), pytest.raises(UsageError, match="Another process is evaluating in"):
+        quick(run, 4)

@@ -2,8 +2,11 @@
 
 import itertools
 import json
+import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import synthetic
@@ -12,7 +15,9 @@ from scripted_scene import TASK
 from tiny_references import settings
 from toy_run import episode
 
-from robo_orl.base.errors import Interrupted, UsageError
+from robo_orl.base.errors import Interrupted, RunError, UsageError
+from robo_orl.base.locks import folder_lock
+from robo_orl.data.cache import open_cache
 from robo_orl.robomimic.algorithms import ALGORITHMS, resolve
 from robo_orl.robomimic.evaluation import load_run
 from robo_orl.robomimic.run_folder import checkpoints
@@ -222,3 +227,48 @@ def test_an_unknown_algorithm_names_the_nearest():
 def test_a_setting_that_the_data_or_robomimic_cannot_serve_is_refused(trained, more, sentence):
     with pytest.raises(UsageError, match=sentence):
         trained("iql", *more)
+
+
+SMALL_DISK = """
+import resource, signal, sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from robo_orl.config import TaskConfig
+from robo_orl.robomimic.algorithms import resolve
+from robo_orl.robomimic.train import train_reference
+task = TaskConfig.model_validate_json({task!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+train_reference(resolve("bc_rnn_gmm", {settings!r}), task, Path({data!r}), Path({out!r}), progress=False)
+"""
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_checkpoint(line, tmp_path):
+    open_cache(line)  # whose files are larger
+    names = {"task": TASK.model_dump_json(), "settings": list(settings("bc_rnn_gmm"))}
+    code = SMALL_DISK.format(paths=sys.path, data=str(line), out=str(tmp_path / "run"), **names)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.search(r"RunError: The disk is full: .*checkpoints", done.stderr.strip().splitlines()[-1]), done.stderr
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"steps": 3}'])
+def test_a_damaged_summary_says_what_to_delete(trained, content):
+    run = trained("iql")
+    (run / "train.json").write_text(content)
+    with pytest.raises(RunError, match="train.json is damaged.*delete it, and the same command writes it"):
+        trained("iql")
+
+
+def test_results_without_their_request_are_not_believed(trained):
+    run = trained("iql")
+    (run / "reference.json").unlink()
+    with pytest.raises(UsageError, match="holds results without the reference.json of their run"):
+        trained("iql")
+
+
+def test_one_training_at_a_time_writes_into_a_folder(trained, monkeypatch):
+    run = trained("iql", "train.num_epochs=2", stop_at=1)
+    monkeypatch.setattr("robo_orl.base.locks.time.monotonic", itertools.count(0, 10).__next__)
+    with folder_lock(run, "training"), pytest.raises(UsageError, match="Another process is training in"):
+        trained("iql", "train.num_epochs=2")
