@@ -76,11 +76,13 @@ def evaluate(
 
 
 def _compare_values(run: Path, data: Path, task: str, rollouts: object, as_json: bool) -> None:
+    from robo_orl.cli.tables import key_values
     from robo_orl.evaluate.value_error import value_error
 
     if rollouts:
         raise UsageError("--value-error rolls out nothing: leave out the options of a rollout; it takes --task only.")
-    show(value_error(run, data=data, task=task or None), as_json)
+    errors = value_error(run, data=data, task=task or None)
+    show(errors.to_json(), as_json, lambda _: key_values({"gamma": errors.gamma, **errors.overall.to_json()}))
 
 
 def _check_reference_options(settings: list[str], paraphrases: bool, starts: str) -> None:

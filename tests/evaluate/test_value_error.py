@@ -1,5 +1,6 @@
 """A critic is compared with the discounted return that the episode really had from each frame on."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ sys.path.append(str(Path(__file__).parents[1] / "engine"))
 import tiny  # noqa: E402
 
 from robo_orl.base.errors import UsageError  # noqa: E402
+from robo_orl.cli.app import main  # noqa: E402
 from robo_orl.engine.train import train  # noqa: E402
 from robo_orl.evaluate import value_error as module  # noqa: E402
 from robo_orl.evaluate.value_error import error_statistics, value_error  # noqa: E402
@@ -100,3 +102,18 @@ def test_a_policy_without_a_critic_is_refused(data, tmp_path, monkeypatch):
 
 def test_no_frames_are_no_errors():
     assert error_statistics(np.empty(0), np.empty(0)).to_json() == {"n": 0}
+
+
+def test_the_command_says_what_the_function_does_and_takes_no_option_of_a_rollout(run, data, monkeypatch, capsys):
+    def command(*words):
+        monkeypatch.setattr("sys.argv", ["robo-orl", "eval", str(run), "--value-error", str(data), *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code or 0, capsys.readouterr().out
+
+    code, out = command("--json")
+    assert code == 0 and json.loads(out) == value_error(run).to_json()
+    code, out = command()
+    assert code == 0 and "mean_absolute" in out
+    code, out = command("--starts", "tuning", "--json")
+    assert code == 2 and "--value-error rolls out nothing" in json.loads(out)["error"]
