@@ -470,7 +470,7 @@ FAULTS = {
     ),
     "refused_without_need": Fault(
         "A setting that would have done something is refused, as if it did nothing",
-        (("agent/compatibility.py", '"tau": critic.target == "none"', '"tau": critic.target != "full_ema"'),),
+        (("agent/compatibility.py", '"tau": (critic.target == "none"', '"tau": (critic.target != "full_ema"'),),
         ("tests/objectives/test_no_silent_switch.py",),
         "tau",
     ),

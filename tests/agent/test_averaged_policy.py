@@ -68,4 +68,4 @@ def test_samples_of_the_average_are_ranked_by_the_critic_on_the_tokens_that_it_l
         chosen = {name: samples[rows, value.argmax(-1)] for name, value in values.items()}
         acted = learner.normaliser.scale_actions(learner.act(obs, Draws(0, 0)))
     torch.testing.assert_close(acted, chosen["online"])
-    assert (chosen["online"] != chosen["average"]).any()  # or this could tell nothing
+    assert (chosen["online"] != chosen["average"]).any()  # else the test shows nothing

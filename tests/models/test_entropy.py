@@ -1,4 +1,4 @@
-"""The entropy of the attention is told as it is, and held where a policy asks for it."""
+"""The entropy of the attention is measured as it is, and held where a policy configures it."""
 
 import math
 

@@ -29,17 +29,17 @@ PARALLEL = [kind for kind, head in ACTION_HEADS.items() if head.reads_queries]
 
 
 @pytest.mark.parametrize("kind", FLOWS)
-def test_the_expert_of_a_flow_is_told_the_time_and_each_sample_its_own(kind):
-    """A noisy chunk does not say how noisy it is: half of noise is nothing that the expert could tell from a chunk."""
+def test_the_expert_of_a_flow_reads_the_time_and_each_sample_its_own(kind):
+    """A chunk does not show its noise: the expert could not separate half of the noise from a chunk."""
     expert, times = head_of(kind).expert, torch.tensor([[0.0, 0.1, 0.5, 0.9]])
     x = normal(1, 1, H * A).expand(1, 4, -1)
     memory = expert.memory(normal(1, 7, WIDTH))
     with torch.no_grad():
-        found = expert(x, times, memory)[0]
+        outputs = expert(x, times, memory)[0]
         turned = expert(x, times.flip(1), memory)[0]
-    apart = torch.cdist(found, found) + torch.eye(4)
+    apart = torch.cdist(outputs, outputs) + torch.eye(4)
     assert apart.min() > 1e-3, "two times give one answer"
-    torch.testing.assert_close(turned, found.flip(0))
+    torch.testing.assert_close(turned, outputs.flip(0))
 
 
 @pytest.mark.parametrize("kind", PARALLEL)
@@ -100,12 +100,12 @@ def test_a_slow_critic_reads_the_tokens_of_its_own_kind(target, topology):
         put(learner.target.backbone, others_trunk)
     chunks = window.next_actions
     with torch.no_grad():
-        found = Step(learner, window, Draws(0, 0)).q_target("next", chunks).value
+        outputs = Step(learner, window, Draws(0, 0)).q_target("next", chunks).value
         seen = learner.normaliser.observation(window.next_obs)
         reads = {"full_ema": others_trunk, "head_ema": trunk}
         values = {kind: other.critic.q(other.critic.readout(reads[kind](seen)), chunks).value for kind in reads}
-    torch.testing.assert_close(found, values[target])
-    assert (values["full_ema"] - values["head_ema"]).abs().max() > 1e-2  # or this could tell nothing
+    torch.testing.assert_close(outputs, values[target])
+    assert (values["full_ema"] - values["head_ema"]).abs().max() > 1e-2  # else the test shows nothing
 
 
 @pytest.mark.parametrize("objective", ["td3_bc", "crr", "mpo"])

@@ -97,5 +97,5 @@ def test_parameters_are_gathered_before_they_are_read():
         return no_gather(parameters)
 
     learner.update_targets(gather)
-    wanted = {id(p) for name, p in learner.named_parameters() if "v_head" not in name}
-    assert {id(p) for p in gathered} == wanted
+    in_target = {id(p) for name, p in learner.named_parameters() if "v_head" not in name}
+    assert {id(p) for p in gathered} == in_target

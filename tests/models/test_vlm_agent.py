@@ -72,12 +72,12 @@ def policy_state(learner) -> dict[str, torch.Tensor]:
 )
 def test_every_topology_trains_what_it_says_and_all_of_it(topology, target):
     learner = toy.agent(policy("iql", topology=topology, critic={"target": target}))
-    found = gradients(learner)
-    assert all(g is not None for g in found.values()), [n for n, g in found.items() if g is None]
-    trunks = {name.partition(".")[0] for name in found} - {"action_head", "critic"}
+    by_name = gradients(learner)
+    assert all(g is not None for g in by_name.values()), [n for n, g in by_name.items() if g is None]
+    backbones = {name.partition(".")[0] for name in by_name} - {"action_head", "critic"}
     expected = {"frozen": set(), "separate": {"backbone", "critic_backbone"}}
     expected["separate_small"] = expected["separate"]
-    assert trunks == expected.get(topology, {"backbone"})
+    assert backbones == expected.get(topology, {"backbone"})
     learner.update_targets()
     assert learner.act(window().obs, Draws(0, 0)).shape == (4, toy.CHUNK, toy.ACTION_DIM)
 

@@ -16,9 +16,9 @@ from robo_orl.cost.synthetic_step import SyntheticStep
 def test_every_family_is_predicted(family, tmp_path):
     over = {"backbone": {"size": tiny.written(family, tmp_path)}, "optim": {"batch_size": 8, "precision": "fp32"}}
     policy = PolicyConfig.model_validate(deep_merge(load_policy("vla_debug_iql").model_dump(), over))
-    asked = workload_of(policy, load_task("chain2"), Layout(device="cpu"))
-    predicted, flops = memory(asked), asked.flops(model=True)
-    step = SyntheticStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
+    workload = workload_of(policy, load_task("chain2"), Layout(device="cpu"))
+    predicted, flops = memory(workload), workload.flops(model=True)
+    step = SyntheticStep(workload.policy, workload.spec, workload.action_dim, workload.gamma)
     step.run()  # makes the moments
     measured = measured_memory(step)
     held, peak = measured.parts, measured.peak_bytes

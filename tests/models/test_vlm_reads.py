@@ -35,8 +35,8 @@ def test_resizing_gives_the_bytes_of_pillow(resample, size):
 @pytest.mark.parametrize("side", [24, 56, 84])
 def test_pixels_are_those_of_the_models_own_processor(model, side):
     images = torch.randint(0, 256, (2, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    asked = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    theirs = tiny.image_processor(model.architecture)(asked, return_tensors="pt")
+    inputs = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    theirs = tiny.image_processor(model.architecture)(inputs, return_tensors="pt")
     if "image_grid_thw" in theirs:
         ours, grid = patches(images, model.architecture.image, merge=2, frames=2)
         assert theirs["image_grid_thw"].tolist() == [[1, *grid]] * 2
@@ -63,9 +63,9 @@ def test_tokens_are_the_hidden_states_of_the_published_forward_pass(model):
     with torch.no_grad():
         ours = model(obs)
         for row, sentence in enumerate(tiny.SENTENCES):
-            asked = tiny.processed(model.architecture, pictures(obs, row), sentence)
-            hidden = published(**asked, use_cache=False).last_hidden_state[0]
-            image = asked["input_ids"][0] == model.architecture.config["image_token_id"]
+            inputs = tiny.processed(model.architecture, pictures(obs, row), sentence)
+            hidden = published(**inputs, use_cache=False).last_hidden_state[0]
+            image = inputs["input_ids"][0] == model.architecture.config["image_token_id"]
             said = int(obs.instruction_mask[row].sum())
             after = len(model.prompt.tail)
             words = hidden[-after - said : -after]

@@ -22,7 +22,7 @@ def offline(monkeypatch):
     """Whoever asks the network fails."""
 
     def refuse(*_):
-        raise AssertionError("the network was asked")
+        raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)

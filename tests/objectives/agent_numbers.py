@@ -36,7 +36,7 @@ class Double(Draws):
 
 
 @dataclass(frozen=True)
-class Said:
+class Output:
     """raw (..., K) numbers of a critic that is trained by `by`: mse, bce between LOW and HIGH, or hl_gauss."""
 
     raw: np.ndarray
@@ -99,7 +99,7 @@ class Numbers:
 
     # -------------------------------------------------------------------------------------------------------- values
 
-    def q(self, rows: slice, actions: np.ndarray | None = None, slow: bool = False) -> Said:
+    def q(self, rows: slice, actions: np.ndarray | None = None, slow: bool = False) -> Output:
         """(E, B) or (E, B, N): of actions (B, h, A) or (B, N, h, A), by default the data's; c of them are valued."""
         critic = self.learner.target.critic if slow else self.learner.critic
         actions = self.actions[rows] if actions is None else actions
@@ -107,30 +107,30 @@ class Numbers:
             actions = actions[..., : self.c, :]
         with torch.no_grad():
             estimate = critic.q(critic.readout(self.tokens[rows]), torch.from_numpy(np.ascontiguousarray(actions)))
-        return Said(estimate.raw.numpy(), self.by)
+        return Output(estimate.raw.numpy(), self.by)
 
-    def q_of_chunks(self) -> Said:
+    def q_of_chunks(self) -> Output:
         """(E, B): DQC's critic of whole chunks."""
         critic = self.learner.extra["critic_chunk"]
         with torch.no_grad():
             raw = critic.q(critic.readout(self.tokens[NOW]), torch.from_numpy(self.actions[NOW])).raw
-        return Said(raw.numpy(), self.by)
+        return Output(raw.numpy(), self.by)
 
-    def v(self, rows: slice) -> Said:
+    def v(self, rows: slice) -> Output:
         """(B,)."""
         with torch.no_grad():
-            return Said(self.learner.critic.v(self.learner.critic.readout(self.tokens[rows])).raw[0].numpy(), self.by)
+            return Output(self.learner.critic.v(self.learner.critic.readout(self.tokens[rows])).raw[0].numpy(), self.by)
 
     # -------------------------------------------------------------------------------------------------------- policy
 
-    def cloning(self, rows: slice = BOTH, told: np.ndarray | None = None) -> np.ndarray:
-        """(B,): the action head's loss, where the policy is told (B, K) numbers."""
+    def cloning(self, rows: slice = BOTH, condition: np.ndarray | None = None) -> np.ndarray:
+        """(B,): the action head's loss, given a condition (B, K) or none."""
         streams = ("policy",) if rows == NOW else ("policy", "policy_next")
         actions, mask = torch.from_numpy(self.actions[rows]), torch.from_numpy(self.mask[rows])
         with torch.no_grad():
             tokens = self.tokens[rows]
-            if told is not None:
-                tokens = self.learner.extra["condition"](tokens, torch.from_numpy(told))
+            if condition is not None:
+                tokens = self.learner.extra["condition"](tokens, torch.from_numpy(condition))
             return self.learner.action_head.loss(tokens, actions, mask, self.draws, streams).numpy()
 
     def cloning_of(self, chunks: np.ndarray) -> np.ndarray:
@@ -156,8 +156,8 @@ class Numbers:
     def sample_with_log_prob(self, rows: slice, n: int) -> tuple[np.ndarray, np.ndarray]:
         """(B, N, h, A) and (B, N)."""
         with torch.no_grad():
-            found = self.learner.action_head.sample_with_log_prob(self.tokens[rows], n, self.draws, _stream(rows))
-        return found[0].numpy(), found[1].numpy()
+            sampled = self.learner.action_head.sample_with_log_prob(self.tokens[rows], n, self.draws, _stream(rows))
+        return sampled[0].numpy(), sampled[1].numpy()
 
     def one_step(self, rows: slice, z: np.ndarray) -> np.ndarray:
         """(B, 1, h, A), not cut."""

@@ -1,4 +1,4 @@
-"""The terms of every objective as its paper has them, in numpy, with what carries a gradient told from what does not.
+"""The terms of every objective as its paper has them, in numpy, where the parts with a gradient are kept apart.
 
 Each function takes the numbers of the agent twice: `x` of the parameters that are moved, and `at` of those where the
 gradient is taken. What a paper holds fixed (targets, weights, advantages, the critic that is climbed) is read from
@@ -48,10 +48,10 @@ def awr(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P)
 def advantage_condition(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
     level, good = x.parameter("critic_threshold", "level"), advantage > at.parameter("critic_threshold", "level")
     kept = np.concatenate((at.uniform("condition"), at.uniform("condition_next"))) >= e.dropout
-    told = known * kept * np.where(good, 1.0, -1.0)
+    condition = known * kept * np.where(good, 1.0, -1.0)
     above = advantage - level
     pinball = np.where(good, 1 - e.positive_fraction, -e.positive_fraction) * above
-    return {"actor": x.cloning(told=told[:, None]).mean(), "threshold": (known * pinball).mean()}
+    return {"actor": x.cloning(condition=condition[:, None]).mean(), "threshold": (known * pinball).mean()}
 
 
 def best_of_n(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
@@ -90,8 +90,8 @@ def filtered_bc(x: Numbers, at: Numbers, p: P) -> Terms:
 
 
 def return_conditioned(x: Numbers, at: Numbers, p: P) -> Terms:
-    told = at.g if p.outcome == "return" else at.success
-    return {"actor": x.cloning(told=told[:, None]).mean()}
+    condition = at.g if p.outcome == "return" else at.success
+    return {"actor": x.cloning(condition=condition[:, None]).mean()}
 
 
 def mc_awr(x: Numbers, at: Numbers, p: P) -> Terms:
@@ -128,7 +128,7 @@ def sharsa(x: Numbers, at: Numbers, p: P) -> Terms:
         "value": (at.ok * x.v(NOW).loss(q_bar)).mean(),
         "critic": (at.ok * x.q(NOW, w[:, None]).loss(target).mean(0)).mean(),
         "high": (at.ok * x.cloning_of_subgoals(w[:, None])).mean(),
-        "low": (at.ok * x.cloning(NOW, told=w)).mean(),
+        "low": (at.ok * x.cloning(NOW, condition=w)).mean(),
     }
 
 

@@ -1,7 +1,7 @@
 """For every objective with a critic: how its tables are solved on recorded data, and what its theory has there.
 
 The fixed points are computed from the episodes by numpy (tabular_mdps.py); windows, losses, targets and the agent are
-the package's own. The data end in terminals and in timeouts, and the two must be told apart for any of this to hold.
+the package's own. The data end in terminals and in timeouts, and the two must be kept apart for any of this to hold.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Tables = dict[str, np.ndarray]  # q (S, K), v (S,), and chunks (S, K) of a criti
 
 @cache
 def episodes(name: str) -> list[mdps.Episode]:
-    found = MDPS[name].record(0.5, 25, limit=14)
-    assert any(e.terminal for e in found) and not all(e.terminal for e in found)
-    return found
+    episodes = MDPS[name].record(0.5, 25, limit=14)
+    assert any(e.terminal for e in episodes) and not all(e.terminal for e in episodes)
+    return episodes
 
 
 def data(mdp: str = "chain", n: int = 1, c: int = 1, cut_short: bool = False) -> mdps.Rows:
@@ -86,8 +86,8 @@ class Oracle:
     def check(self, name: str, mdp: str) -> None:
         learner, expected = solved(name, mdp, **self.how), self.theory(mdp)
         for table, values in expected.items():
-            found = FOUND[table](learner)[tuple(slice(size) for size in values.shape)]
-            np.testing.assert_allclose(found, values, atol=self.atol, err_msg=table)
+            learned = FOUND[table](learner)[tuple(slice(size) for size in values.shape)]
+            np.testing.assert_allclose(learned, values, atol=self.atol, err_msg=table)
 
 
 def of_behaviour(mdp: str) -> Tables:
@@ -114,8 +114,8 @@ def of_expectile(mdp: str) -> Tables:
 
 def of_quantile(mdp: str) -> Tables:
     short = np.array([mdps.chunk_of(e, t, 1) for e in episodes(mdp) for t in range(len(e.states))])
-    found = mdps.decoupled(data(mdp, 2, 2), short, (S, 2), kappa_d=0.5, kappa_b=0.9)
-    return dict(zip(("chunks", "q", "v"), found, strict=True))
+    fixed_points = mdps.decoupled(data(mdp, 2, 2), short, (S, 2), kappa_d=0.5, kappa_b=0.9)
+    return dict(zip(("chunks", "q", "v"), fixed_points, strict=True))
 
 
 def of_best(mdp: str) -> Tables:

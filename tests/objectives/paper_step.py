@@ -35,7 +35,7 @@ class PaperStep:
         self.centres = {name: g.uniform(-1, 1, (MEMBERS, 2 * PAIRS, 1, 1)) for name in ("online", "slow", "chunk")}
         self.v_of = g.normal(size=2 * PAIRS)
         self.losses = g.uniform(0, 1, 2 * PAIRS)
-        self.told = g.normal(size=2 * PAIRS)  # how the policy's loss depends on what it is told
+        self.slope = g.normal(size=2 * PAIRS)  # how the policy's loss depends on its condition
         self.actions = torch.from_numpy(g.uniform(-1, 1, (2 * PAIRS, CHUNK, ACTION_DIM)))
         self.mask = torch.cat((self.window.action_mask, self.window.next_action_mask))
         self.chunk = g.uniform(-1, 1, (2 * PAIRS, CHUNK, ACTION_DIM))
@@ -44,7 +44,7 @@ class PaperStep:
         self.tokens = torch.zeros(2 * PAIRS, 1, 1, dtype=torch.float64)
         self.critic_tokens = self.tokens
         self.valid = torch.from_numpy((g.uniform(size=2 * PAIRS) < 0.7).astype(float))
-        self.modules: dict[str, object] = {"condition": lambda tokens, told: told}
+        self.modules: dict[str, object] = {"condition": lambda tokens, condition: condition}
         self.agent = SimpleNamespace(
             action_head=SimpleNamespace(
                 shape=(CHUNK, ACTION_DIM),
@@ -91,7 +91,7 @@ class PaperStep:
     def policy_loss(self, tokens: Tensor | None = None, frames: str = "both") -> Tensor:
         rows = self.rows(frames)
         loss = torch.from_numpy(self.losses[rows])
-        return loss if tokens is None else loss + torch.from_numpy(self.told[rows]) * tokens.sum(-1)
+        return loss if tokens is None else loss + torch.from_numpy(self.slope[rows]) * tokens.sum(-1)
 
     def policy_loss_of(self, chunks: Tensor) -> Tensor:
         return chunks.square().sum((-2, -1))

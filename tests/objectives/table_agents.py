@@ -250,14 +250,14 @@ def _shares(learner: Agent, window: PairedWindow, tables: list[Tensor]) -> list[
     """The share of the rows in each cell, by asking every table for its data once."""
     step = Step(learner, window, Draws(0, 0))
     frames = learner.objective.critic_frames
-    asked = []
+    means = []
     if "q" in learner.objective.heads:
         w = learner.objective.subgoal(step) if hasattr(learner.objective, "subgoal") else None
-        asked.append(step.q(frames, w).raw.mean())
+        means.append(step.q(frames, w).raw.mean())
     if "v" in learner.objective.heads:
-        asked.append(step.v(frames).raw.mean())
+        means.append(step.v(frames).raw.mean())
     if "critic_chunk" in learner.extra:
         chunked = learner.extra["critic_chunk"]
-        asked.append(chunked.q(step.part(step.critic_tokens, "now"), step.part(step.actions, "now")).raw.mean())
+        means.append(chunked.q(step.part(step.critic_tokens, "now"), step.part(step.actions, "now")).raw.mean())
     outputs = tables[0].shape[-1]
-    return [g * outputs for g in torch.autograd.grad(sum(asked), tables)]
+    return [g * outputs for g in torch.autograd.grad(sum(means), tables)]

@@ -127,5 +127,5 @@ def solve(objective, step: TableStep, iterations: int, lr: float) -> None:
 
 
 def tables(chain: Chain, members: int = 2) -> tuple[nn.Parameter, nn.Parameter]:
-    """Q (E, S, 2) and V (S,) at zero; the value of the last state is never asked for."""
+    """Q (E, S, 2) and V (S,) at zero; the value of the last state is never read."""
     return nn.Parameter(torch.zeros(members, chain.states, 2)), nn.Parameter(torch.zeros(chain.states))

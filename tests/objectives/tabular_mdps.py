@@ -129,12 +129,12 @@ class Rows:
 
 def rows(episodes: list[Episode], n: int, c: int, gamma: float, cut_short: bool = False) -> Rows:
     """The backups of every frame, in the order of the data. cut_short: to the frame that a timeout makes last."""
-    found = [row for e in episodes for row in _rows(e, n, c, gamma, cut_short)]
-    return Rows(*(np.array(column) for column in zip(*found, strict=True)))
+    rows = [row for e in episodes for row in _rows(e, n, c, gamma, cut_short)]
+    return Rows(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def _rows(e: Episode, most: int, c: int, gamma: float, cut_short: bool) -> list[tuple]:
-    length, returns, found = len(e.states), np.append(e.rewards, 0.0), []
+    length, returns, rows = len(e.states), np.append(e.rewards, 0.0), []
     for t in reversed(range(length)):
         returns[t] += gamma * returns[t + 1]
     for t in range(length):
@@ -142,11 +142,11 @@ def _rows(e: Episode, most: int, c: int, gamma: float, cut_short: bool) -> list[
         n = left if cut_short and not e.terminal and 0 < left < most else most
         inside, after = t + n < length, (t + n) % length
         reward = sum(gamma**i * e.rewards[t + i] for i in range(min(n, length - t)))
-        found.append((
+        rows.append((
             e.states[t], chunk_of(e, t, c), reward, gamma**n if inside else 0.0, inside or e.terminal,
             e.states[after], chunk_of(e, after, c), e.terminal or after + c <= length, returns[t],
         ))  # fmt: skip
-    return found
+    return rows
 
 
 def chunk_of(e: Episode, t: int, c: int) -> int:

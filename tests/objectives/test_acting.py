@@ -25,16 +25,16 @@ CONDITIONED = {
 
 
 class Writes(nn.Module):
-    """A condition that writes what it is told over the tokens, and nothing else."""
+    """A condition that writes its numbers over the tokens, and nothing else."""
 
-    def forward(self, tokens: Tensor, told: Tensor) -> Tensor:
-        return F.pad(told.to(tokens), (0, tokens.shape[-1] - told.shape[-1])).unsqueeze(1).expand_as(tokens)
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        return F.pad(condition.to(tokens), (0, tokens.shape[-1] - condition.shape[-1])).unsqueeze(1).expand_as(tokens)
 
 
 class Says(nn.Module):
     """An action head that does the number in the first place of its tokens, and one expert of a flow that predicts it.
 
-    at: the clean chunk that the expert predicts where it is told 0 and 1.
+    at: the clean chunk that the expert predicts where its condition is 0 and 1.
     """
 
     def __init__(self, at: tuple[float, float] = (0.0, 1.0)):
@@ -78,8 +78,8 @@ def test_guidance_goes_beyond_the_policy_that_is_told_nothing_towards_the_one_th
     config = CONDITIONED[name].model_copy(update={"objective": ObjectiveConfig(name=name, **objective)})
     head = FlowHead(96, 3, toy.ACTION_DIM, ActionHeadConfig(kind="flow", chunk=toy.CHUNK, execute=2, flow_steps=4))
     head.expert = Says(at=(0.1, 0.3))
-    found = acted(config, head)
-    torch.testing.assert_close(found, torch.full_like(found, expected), atol=1e-6, rtol=0)
+    actions = acted(config, head)
+    torch.testing.assert_close(actions, torch.full_like(actions, expected), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_guidance_goes_beyond_the_policy_that_is_told_nothing_towards_the_one_th
     ids=["success", "given", "return"],
 )
 def test_a_return_conditioned_policy_asks_for_its_target_and_by_default_for_success(params, expected):
-    found = acted(toy.shipped("return_conditioned", objective={"params": params}))
-    torch.testing.assert_close(found, torch.full_like(found, expected))
+    actions = acted(toy.shipped("return_conditioned", objective={"params": params}))
+    torch.testing.assert_close(actions, torch.full_like(actions, expected))
 
 
 # ------------------------------------------------------------------------------------------------------------ subgoals
@@ -130,8 +130,8 @@ def test_sharsa_does_what_leads_to_the_subgoal_that_the_critic_values_most(best,
     learner = toy.agent(toy.shipped("sharsa", selection={"num_samples": 3}))
     learner.extra["condition"], learner.action_head = Writes(), Says()
     learner.extra["subgoals"], learner.critic = Fixed([0.1, 0.5, -0.3]), Near(best)
-    found = learner.act(toy.observation(4), Draws(0, 0))
-    torch.testing.assert_close(found, torch.full_like(found, nearest))
+    actions = learner.act(toy.observation(4), Draws(0, 0))
+    torch.testing.assert_close(actions, torch.full_like(actions, nearest))
 
 
 class Normal(nn.Module):
@@ -156,9 +156,9 @@ def test_sharsas_candidates_follow_the_distribution_of_the_subgoals_that_were_le
     policy.extra["subgoals"] = flow = FlowHead(policy.backbone.width, 3, SUBGOAL, config)
     flow.expert = Normal(mean, spread)
     tokens = torch.zeros(2, 1, policy.backbone.width)
-    found = policy.objective.candidates(policy, tokens, 100, Draws(0, 0))
-    assert found.shape == (2, 100, 1, SUBGOAL)
-    assert stats.kstest(found.flatten().numpy(), stats.norm(mean, spread).cdf).statistic < 0.03  # 3000 numbers
+    candidates = policy.objective.candidates(policy, tokens, 100, Draws(0, 0))
+    assert candidates.shape == (2, 100, 1, SUBGOAL)
+    assert stats.kstest(candidates.flatten().numpy(), stats.norm(mean, spread).cdf).statistic < 0.03  # 3000 numbers
 
 
 # -------------------------------------------------------------------------------------------------- one-step policies
@@ -181,10 +181,10 @@ def test_a_distilled_policy_acts_by_normal_noise_cut_to_the_box(name):
         over["objective"]["params"] = {"advantage": "q"}
     learner = toy.agent(toy.shipped(name, **over))
     learner.extra["one_step"] = Noise()
-    found = learner.act(toy.observation(256), Draws(0, 0)).flatten().numpy()
-    assert np.abs(found).max() == 1
-    inside = found[np.abs(found) < 1]
-    assert len(inside) / len(found) == pytest.approx(stats.norm.cdf(1) - stats.norm.cdf(-1), abs=0.03)
+    actions = learner.act(toy.observation(256), Draws(0, 0)).flatten().numpy()
+    assert np.abs(actions).max() == 1
+    inside = actions[np.abs(actions) < 1]
+    assert len(inside) / len(actions) == pytest.approx(stats.norm.cdf(1) - stats.norm.cdf(-1), abs=0.03)
     assert stats.kstest(inside, stats.truncnorm(-1, 1).cdf).statistic < 0.035  # 2100 numbers
 
 

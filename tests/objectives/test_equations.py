@@ -49,11 +49,11 @@ FOLDS = {"mse": "min", "bce": "mean", "hl_gauss": "min"}
 
 def cases() -> list:
     """Every objective under every loss of the critic, and every extraction of those that have several."""
-    found = []
+    cases = []
 
     def add(name: str, loss: str = "", extraction: str = "", fold: str = "", tag: str = "", **changed) -> None:
         label = "-".join(filter(None, (name, extraction, loss, fold, tag)))
-        found.append(pytest.param(name, loss, extraction, fold or FOLDS.get(loss, ""), changed, id=label))
+        cases.append(pytest.param(name, loss, extraction, fold or FOLDS.get(loss, ""), changed, id=label))
 
     for name, objective in OBJECTIVES.items():
         for loss in FOLDS if objective.heads else ("",):
@@ -68,19 +68,19 @@ def cases() -> list:
     add("crr", "mse", tag="binary", weight="binary", beta=None, max_weight=None)
     add("cql", "mse", tag="unweighted", importance_sample=False, max_backup=True)
     add("cql", "mse", tag="cloning", bc_steps=5)
-    return found
+    return cases
 
 
 def built(name: str, loss: str, extraction: str, fold: str, changed: dict) -> tuple[toy.Agent, SimpleNamespace]:
     """The agent, and the parameters of its equation."""
     kind, own = extraction or next(iter(OBJECTIVES[name].extractions), ""), OWN.get(name, {}) | changed
-    asked = {} if name in ("mc_awr", "iql", "recap", "fql", "qc_fql") and not extraction else ASKED.get(kind, {})
+    given = {} if name in ("mc_awr", "iql", "recap", "fql", "qc_fql") and not extraction else ASKED.get(kind, {})
     if extraction:
         theirs = ("beta", "max_weight") + (("flow_steps",) if extraction == "ddpg_bc" else ())
         own = {key: value for key, value in own.items() if key not in theirs}
     over: dict = {"objective": {"params": own}, "selection": {"num_samples": 1}}
     if extraction:
-        over["objective"]["extraction"] = {"kind": extraction, "params": asked}
+        over["objective"]["extraction"] = {"kind": extraction, "params": given}
         over["action_head"] = {"kind": HEADS.get(extraction, "flow")}
     if OBJECTIVES[name].chooses or kind == "best_of_n":
         over["selection"] = {"num_samples": 2}
@@ -92,7 +92,7 @@ def built(name: str, loss: str, extraction: str, fold: str, changed: dict) -> tu
             over["critic"] |= {"ensemble": 2, "aggregate": fold}
     if name == "fql":
         over["n_step"] = 2
-    return moved(toy.agent(toy.shipped(name, **over))).double(), SimpleNamespace(**own, **asked, extraction=kind)
+    return moved(toy.agent(toy.shipped(name, **over))).double(), SimpleNamespace(**own, **given, extraction=kind)
 
 
 def moved(learner: toy.Agent) -> toy.Agent:
@@ -127,14 +127,14 @@ def test_every_term_is_its_equation_and_has_its_gradient(name, loss, extraction,
     slopes = {}
     for key, term in terms.items():
         gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-        found = [(g * d).sum() for g, d in zip(gradients, direction, strict=True) if g is not None]
-        slopes[key] = sum(found).item()
+        parts = [(g * d).sum() for g, d in zip(gradients, direction, strict=True) if g is not None]
+        slopes[key] = sum(parts).item()
 
     def shifted(by: float) -> dict[str, float]:
         torch._foreach_add_([p.data for p in parameters], direction, alpha=by)
-        found = equation()
+        terms = equation()
         torch._foreach_add_([p.data for p in parameters], direction, alpha=-by)
-        return found
+        return terms
 
     up, down = shifted(1e-6), shifted(-1e-6)
     expected = {key: (up[key] - down[key]) / 2e-6 for key in up}

@@ -46,10 +46,10 @@ def test_the_gradient_through_q_is_that_of_finite_differences(config, term, grou
     def shifted(by: float) -> float:
         for p, d in zip(parameters, direction, strict=True):
             p.data += by * d
-        found = value().item()
+        result = value().item()
         for p, d in zip(parameters, direction, strict=True):
             p.data -= by * d
-        return found
+        return result
 
     gradients = torch.autograd.grad(value(), parameters)
     slope = sum((g * d).sum() for g, d in zip(gradients, direction, strict=True)).item()
@@ -142,10 +142,10 @@ def flow_head():
 
 
 def test_guidance_scales_what_the_condition_changes_in_the_velocity():
-    head, told, plain, noise = flow_head()
+    head, conditioned, plain, noise = flow_head()
     with torch.no_grad():
-        one_step = {w: head.integrate(told, noise, 1, guide=(plain, w)) for w in (0.0, 1.0, 2.5)}
-        torch.testing.assert_close(one_step[1.0], head.integrate(told, noise, 1))
+        one_step = {w: head.integrate(conditioned, noise, 1, guide=(plain, w)) for w in (0.0, 1.0, 2.5)}
+        torch.testing.assert_close(one_step[1.0], head.integrate(conditioned, noise, 1))
         torch.testing.assert_close(one_step[0.0], head.integrate(plain, noise, 1))
         expected = one_step[0.0] + 2.5 * (one_step[1.0] - one_step[0.0])
         torch.testing.assert_close(one_step[2.5], expected)
@@ -182,12 +182,12 @@ def test_sharsa_acts_towards_the_subgoal_of_the_highest_value():
     learner, obs = toy.agent(toy.shipped("sharsa", selection={"num_samples": 6})), toy.observation(4)
     toy.train(learner, 2)
     tokens = learner.policy_tokens(learner.normaliser.observation(obs))
-    found = learner.objective.candidates(learner, tokens, 6, Draws(0, 0))  # (B, N, 1, G)
-    assert found.shape == (4, 6, 1, sum(toy.SPEC.values()) + 1)
+    candidates = learner.objective.candidates(learner, tokens, 6, Draws(0, 0))  # (B, N, 1, G)
+    assert candidates.shape == (4, 6, 1, sum(toy.SPEC.values()) + 1)
     features = learner.critic.readout(tokens)
-    best = learner.aggregate(learner.critic.q(features, found).value).argmax(-1)
+    best = learner.aggregate(learner.critic.q(features, candidates).value).argmax(-1)
     draws = Draws(0, 0)
-    chosen = learner.objective.realise(learner, tokens, found[range(4), best], draws)
+    chosen = learner.objective.realise(learner, tokens, candidates[range(4), best], draws)
     torch.testing.assert_close(learner.act(obs, Draws(0, 0)), learner.normaliser.raw_actions(chosen))
     chunk = torch.zeros(4, toy.CHUNK, toy.ACTION_DIM)
     assert torch.equal(learner.value(obs, chunk), learner.value(obs, chunk + 1))  # V: its Q values no chunks

@@ -140,11 +140,25 @@ def threads():
 
 
 def test_the_command_trains_every_arm_on_every_lock_and_draws_what_it_found(lock, threads, tmp_path, monkeypatch):
-    found = tmp_path / "lock.json"
-    asked = ["--horizons", "4", "8", "--n", "4", "--steps", "60", "--seeds", "2", "--width", "32", "--out", str(found)]
-    monkeypatch.setattr(sys, "argv", ["lock.py", *asked, "--rate", "0.03"])
+    out = tmp_path / "lock.json"
+    options = [
+        "--horizons",
+        "4",
+        "8",
+        "--n",
+        "4",
+        "--steps",
+        "60",
+        "--seeds",
+        "2",
+        "--width",
+        "32",
+        "--out",
+        str(out),
+    ]
+    monkeypatch.setattr(sys, "argv", ["lock.py", *options, "--rate", "0.03"])
     lock.main()
-    held = json.loads(found.read_text())
+    held = json.loads(out.read_text())
     assert held["settings"] | {"n": 4, "steps": 60, "seeds": 2, "width": 32, "rate": 0.03} == held["settings"]
     rows = [(row["horizon"], row["arm"], row["n"]) for row in held["rows"]]
     arms = (("1-step", 1), ("n-step", 4), ("regression to Q*", None))
@@ -155,7 +169,7 @@ def test_the_command_trains_every_arm_on_every_lock_and_draws_what_it_found(lock
         assert max(row["q_error"]) < 0.3 * row["horizon"], f"{row['arm']} has learned nothing"  # 0.7 at the start
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
     longer = [row | {"by_position": {k: v * 2 for k, v in row["by_position"].items()}} for row in held["rows"]]
-    found.write_text(json.dumps(held | {"rows": longer}))  # the running mean of the plot is over 9 positions
-    monkeypatch.setattr(sys, "argv", ["lock.py", "--plot", str(tmp_path / "lock.svg"), "--out", str(found)])
+    out.write_text(json.dumps(held | {"rows": longer}))  # the running mean of the plot is over 9 positions
+    monkeypatch.setattr(sys, "argv", ["lock.py", "--plot", str(tmp_path / "lock.svg"), "--out", str(out)])
     lock.main()
     assert "</svg>" in (tmp_path / "lock.svg").read_text()

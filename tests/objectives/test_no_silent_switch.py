@@ -92,7 +92,7 @@ def data() -> EpisodeArrays:
     return toy.arrays(dict(toy.SPEC), lengths, success, observations, actions, rewards)
 
 
-def told(config: PolicyConfig) -> list[float]:
+def traced(config: PolicyConfig) -> list[float]:
     """Everything that three steps and one decision show: losses, how the weights add up, what is done."""
     gamma = config.gamma.value(40)
     learner = build_agent(config, toy.SPEC, toy.ACTION_DIM, gamma=gamma, statistics=None, seed=0)
@@ -113,38 +113,38 @@ def says_already(name: str, key: str, value: Any) -> bool:
 
 def parameters(name: str) -> dict[str, Any]:
     """Another value of every parameter of the objective."""
-    found, own = {}, OBJECTIVES[name](toy.shipped(name)).params
+    others, own = {}, OBJECTIVES[name](toy.shipped(name)).params
     for key, field in type(own).model_fields.items():
         value, kinds = getattr(own, key), field.annotation
         if (name, key) in OTHER:
-            found[key] = OTHER[name, key]
+            others[key] = OTHER[name, key]
         elif get_origin(kinds) is Literal:
-            found[key] = next(word for word in get_args(kinds) if word != value)
+            others[key] = next(word for word in get_args(kinds) if word != value)
         elif isinstance(value, bool):
-            found[key] = not value
+            others[key] = not value
         elif isinstance(value, int) or (value is None and get_origin(kinds) is UnionType and int in get_args(kinds)):
-            found[key] = (value or 2) + 1
+            others[key] = (value or 2) + 1
         else:
-            found[key] = 0.6 * (value or 1.0) if value != 0 else 0.5
-    return {key: value for key, value in found.items() if (name, key) not in SAME}
+            others[key] = 0.6 * (value or 1.0) if value != 0 else 0.5
+    return {key: value for key, value in others.items() if (name, key) not in SAME}
 
 
 def cases() -> list:
-    found = []
+    rows = []
     for name in WITH_CRITIC:
         for key, values in SWITCHES.items():
             for value in (v for v in values if not says_already(name, key, v)):
                 label = value if isinstance(value, str | int | float) else "other"
-                found.append(pytest.param(name, key, value, id=f"{name}-{key}-{label}"))
+                rows.append(pytest.param(name, key, value, id=f"{name}-{key}-{label}"))
         for key, value in parameters(name).items():
             full = f"objective.params.{key}"
-            found.append(pytest.param(name, full, value, id=f"{name}-{full}"))
-    return found
+            rows.append(pytest.param(name, full, value, id=f"{name}-{full}"))
+    return rows
 
 
 @cache
 def as_it_is(name: str) -> list[float]:
-    return told(toy.shipped(name))
+    return traced(toy.shipped(name))
 
 
 @pytest.mark.parametrize(("name", "key", "value"), cases())
@@ -152,7 +152,7 @@ def test_a_setting_changes_something_or_is_refused_by_name_and_with_a_remedy(nam
     file = toy.shipped(name)
     is_refused = key in REFUSED and REFUSED[key](name, file, value)
     try:
-        changed = told(PolicyConfig.model_validate(deep_merge(file.model_dump(mode="json"), nested({key: value}))))
+        changed = traced(PolicyConfig.model_validate(deep_merge(file.model_dump(mode="json"), nested({key: value}))))
     except UsageError as refusal:
         sentence = str(refusal)
         assert is_refused, sentence

@@ -36,9 +36,9 @@ def test_a_bootstrapped_value_learned_by_classification_has_its_fixed_point(name
     tables.descend(learner, tables.window_of(episodes(mdp), S, 1, 1, GAMMA), steps=220)
     for table, expected in oracle.theory(mdp).items():
         raw = getattr(learner.critic, f"{table}_table").detach().double().numpy()
-        for found in value(raw, loss, bounds):
+        for estimate in value(raw, loss, bounds):
             wide = atol * (bounds[1] - bounds[0])
-            np.testing.assert_allclose(found[:-1], expected[:-1], atol=wide)  # nothing is recorded in the last state
+            np.testing.assert_allclose(estimate[:-1], expected[:-1], atol=wide)  # nothing is recorded in the last state
 
 
 @pytest.mark.parametrize(("loss", "objective"), [("hl_gauss", "recap"), ("bce", "mc_awr"), ("bce", "recap")])
@@ -47,5 +47,5 @@ def test_a_value_learned_by_classification_is_the_mean_return_too(loss, objectiv
     window, rows = tables.window_of(episodes("chain"), S, 1, 1, GAMMA), data()
     tables.descend(learner, window, steps=120)
     step = Step(learner, window, tables.Draws(0, 0))
-    found = step.v("now").value.detach()[0].numpy()
-    np.testing.assert_allclose(found, mdps.mean_by((rows.s,), rows.returns, (S,))[rows.s], atol=2e-3)
+    estimate = step.v("now").value.detach()[0].numpy()
+    np.testing.assert_allclose(estimate, mdps.mean_by((rows.s,), rows.returns, (S,))[rows.s], atol=2e-3)

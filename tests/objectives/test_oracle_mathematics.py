@@ -61,17 +61,17 @@ def test_euler_steps_follow_the_ordinary_differential_equation():
     exact = integrate.solve_ivp(velocity, (0, 1 - 1e-6), noise, rtol=1e-8, atol=1e-10).y[:, -1]
     tokens, errors = torch.zeros(1, 1, 96), []
     for steps in (50, 100, 1600):
-        found = perfect_flow().sample(tokens, 7, FixedDraws(0, 0), "act", steps).flatten().numpy()
-        errors.append(np.abs(found - exact).max())
+        samples = perfect_flow().sample(tokens, 7, FixedDraws(0, 0), "act", steps).flatten().numpy()
+        errors.append(np.abs(samples - exact).max())
     assert errors[2] < 2e-3
     assert errors[1] / errors[0] == pytest.approx(0.5, abs=0.2)  # a method of first order
 
 
 def test_a_perfect_flow_turns_noise_into_the_data():
     draws = Draws(0, 0)
-    found = perfect_flow().sample(torch.zeros(1, 1, 96), 3000, draws, "act", 200).flatten().numpy()
+    samples = perfect_flow().sample(torch.zeros(1, 1, 96), 3000, draws, "act", 200).flatten().numpy()
     cumulated = lambda x: (WEIGHTS * stats.norm.cdf(np.asarray(x)[..., None], MODES, SPREAD)).sum(-1)  # noqa: E731
-    assert stats.kstest(found, cumulated).pvalue > 0.01
+    assert stats.kstest(samples, cumulated).pvalue > 0.01
 
 
 def test_the_flow_loss_is_its_equation():
@@ -116,10 +116,10 @@ def test_gradient_descent_on_the_cross_entropy_recovers_the_mean_of_its_targets(
     projected = support.project(torch.from_numpy(targets)).mean(0)
     loss_of = lambda z: -(projected.numpy() @ (z - special.logsumexp(z)))  # noqa: E731
     slope = lambda z: special.softmax(z) - projected.numpy()  # noqa: E731
-    found = optimize.minimize(loss_of, np.zeros(51), jac=slope, method="BFGS", options={"gtol": 1e-9}).x
-    assert support.mean(torch.from_numpy(found)).item() == pytest.approx(targets.mean(), abs=1e-3)
-    loss = Estimate(torch.from_numpy(found).expand(1, 30, -1), support).loss(torch.from_numpy(targets))
-    assert loss.mean().item() == pytest.approx(-(projected.numpy() * np.log(special.softmax(found))).sum(), rel=1e-5)
+    solution = optimize.minimize(loss_of, np.zeros(51), jac=slope, method="BFGS", options={"gtol": 1e-9}).x
+    assert support.mean(torch.from_numpy(solution)).item() == pytest.approx(targets.mean(), abs=1e-3)
+    loss = Estimate(torch.from_numpy(solution).expand(1, 30, -1), support).loss(torch.from_numpy(targets))
+    assert loss.mean().item() == pytest.approx(-(projected.numpy() * np.log(special.softmax(solution))).sum(), rel=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------- expectile and bce
@@ -133,15 +133,15 @@ def test_the_expectile_loss_is_least_at_scipys_expectile(tau):
     def loss(m: float) -> float:
         return (expectile_weight(values - m, tau) * (values - m).square()).mean().item()
 
-    found = optimize.minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).x
-    assert found == pytest.approx(stats.expectile(sample, alpha=tau), abs=2e-4)
+    solution = optimize.minimize_scalar(loss, bounds=(0, 5), method="bounded", options={"xatol": 1e-10}).x
+    assert solution == pytest.approx(stats.expectile(sample, alpha=tau), abs=2e-4)
 
 
 def test_bce_is_least_at_the_mean_and_its_value_lies_in_the_range():
     support, targets = Logistic((-1.0, 3.0)), np.random.default_rng(0).uniform(-1, 3, 50)
     loss = lambda z: support.cross_entropy(torch.full((50, 1), z).double(), torch.from_numpy(targets)).mean().item()  # noqa: E731
-    found = optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10}).x
-    assert support.mean(torch.tensor([found])).item() == pytest.approx(targets.mean(), abs=1e-4)
+    solution = optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10}).x
+    assert support.mean(torch.tensor([solution])).item() == pytest.approx(targets.mean(), abs=1e-4)
     p = (targets + 1) / 4
     expected = -(p * np.log(special.expit(0.3)) + (1 - p) * np.log(special.expit(-0.3))).mean()
     assert loss(0.3) == pytest.approx(expected, rel=1e-6)

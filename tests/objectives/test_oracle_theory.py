@@ -62,9 +62,9 @@ def test_expectiles_lead_from_the_behaviour_to_the_maximum():
 
 def test_uncorrected_steps_bias_a_maximum_towards_the_behaviour():
     """n steps of the behaviour, then the best: between the behaviour's Q and Q*, and lower the larger n."""
-    found = [mdps.of_choice(recorded("chain", n), (S, 2), lambda q: q.max(1))[0, 1] for n in (1, 3, 8)]
-    assert found[0] > found[1] + 0.02 and found[1] > found[2] + 0.02
-    assert found[2] > CHAIN.of_policy(np.full(S, 0.5), GAMMA)[0, 1]
+    values = [mdps.of_choice(recorded("chain", n), (S, 2), lambda q: q.max(1))[0, 1] for n in (1, 3, 8)]
+    assert values[0] > values[1] + 0.02 and values[1] > values[2] + 0.02
+    assert values[2] > CHAIN.of_policy(np.full(S, 0.5), GAMMA)[0, 1]
 
 
 def test_a_chunk_in_a_deterministic_world_has_no_bias():

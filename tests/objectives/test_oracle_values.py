@@ -28,8 +28,8 @@ def test_every_objective_finds_the_fixed_point_of_its_theory(name, mdp):
 @pytest.mark.parametrize(("n", "chunk"), [(3, 1), (2, 2)], ids=["three_steps", "chunk_of_two"])
 @pytest.mark.parametrize("mdp", MDPS)
 def test_sarsa_finds_the_behaviours_q_over_several_steps(mdp, n, chunk):
-    found = q_of(solved("sarsa_bon", mdp, chunk, n))
-    np.testing.assert_allclose(found, mdps.sarsa(data(mdp, n, chunk), (S, 2**chunk)), atol=1e-4)
+    learned = q_of(solved("sarsa_bon", mdp, chunk, n))
+    np.testing.assert_allclose(learned, mdps.sarsa(data(mdp, n, chunk), (S, 2**chunk)), atol=1e-4)
 
 
 def test_sharsa_of_single_steps_finds_the_behaviours_value_through_its_subgoals():

@@ -210,7 +210,7 @@ def test_recap_tells_the_policy_whether_an_action_was_good(advantage):
     pinball = np.where(a > level, 0.6 * (a - level), 0.4 * (level - a))
     expected = {
         "value": ((step.v_of - x.g) ** 2).mean(),
-        "actor": (step.losses + step.told * indicator).mean(),
+        "actor": (step.losses + step.slope * indicator).mean(),
         "threshold": (known * pinball).mean(),
     }
     check("recap", step, expected, advantage=advantage, positive_fraction=0.4, dropout=0.3)
@@ -229,7 +229,7 @@ def test_sharsa_values_subgoals_and_never_maximises():
         "value": (x.ok * (step.v_of[NOW] - q_bar) ** 2).mean(),
         "critic": (x.ok * (error**2).mean(0)).mean(),
         "high": (x.ok * (w**2).sum(-1)).mean(),
-        "low": (x.ok * (step.losses[NOW] + step.told[NOW] * w.sum(-1))).mean(),
+        "low": (x.ok * (step.losses[NOW] + step.slope[NOW] * w.sum(-1))).mean(),
     }
     check("sharsa", step, expected)
 
@@ -237,8 +237,8 @@ def test_sharsa_values_subgoals_and_never_maximises():
 @pytest.mark.parametrize("outcome", ["success", "return"])
 def test_return_conditioning_tells_the_outcome(outcome):
     step = PaperStep()
-    told = given(step).g if outcome == "return" else np.tile(step.window.success.numpy(), 2).astype(float)
-    check("return_conditioned", step, {"actor": (step.losses + step.told * told).mean()}, outcome=outcome)
+    outcomes = given(step).g if outcome == "return" else np.tile(step.window.success.numpy(), 2).astype(float)
+    check("return_conditioned", step, {"actor": (step.losses + step.slope * outcomes).mean()}, outcome=outcome)
 
 
 # --------------------------------------------------------------------------------------------------------- extractions
@@ -246,8 +246,8 @@ def test_return_conditioning_tells_the_outcome(outcome):
 
 def extracted(kind: str, step: PaperStep, **params) -> dict[str, float]:
     """IQL's policy terms under an extraction."""
-    asked = {"extraction": {"kind": kind, "params": params}}
-    terms, _ = OBJECTIVES["iql"](toy.shipped("iql", objective=asked)).losses(step)
+    section = {"extraction": {"kind": kind, "params": params}}
+    terms, _ = OBJECTIVES["iql"](toy.shipped("iql", objective=section)).losses(step)
     return {k: v.item() for k, v in terms.items() if k not in ("value", "critic")}
 
 
@@ -263,8 +263,8 @@ def test_advantage_conditioning_leaves_the_indicator_out_where_a_timeout_hides_t
     advantage = fold(step, step.value("slow", slice(None), x.a)) - step.v_of
     kept = Draws(0, 0).uniform("condition", 2 * PAIRS).double().numpy() >= 0.3
     indicator = x.valid * kept * np.where(advantage > 0, 1, -1)
-    found = extracted("advantage_condition", step)
-    assert found["actor"] == pytest.approx((step.losses + step.told * indicator).mean(), rel=1e-9)
+    policy_terms = extracted("advantage_condition", step)
+    assert policy_terms["actor"] == pytest.approx((step.losses + step.slope * indicator).mean(), rel=1e-9)
 
 
 def test_best_of_n_clones(step):

@@ -20,12 +20,12 @@ EXTRACTIONS = {  # objective -> its extractions beside the default, with the act
 
 def cases() -> list:
     """The policy file of every objective on a shared backbone and, the full product marked slow, on every other."""
-    found = []
+    cases = []
 
     def add(fast: bool, name: str, topology: str, tag: str = "", **over) -> None:
         config = toy.shipped(name, **({"critic": {"topology": topology}} if topology else {}) | over)
         marks = () if fast else pytest.mark.slow
-        found.append(pytest.param(config, id="_".join(filter(None, (name, topology, tag))), marks=marks))
+        cases.append(pytest.param(config, id="_".join(filter(None, (name, topology, tag))), marks=marks))
 
     for i, (name, objective) in enumerate(OBJECTIVES.items()):
         if not toy.shipped(name).critic:
@@ -46,7 +46,7 @@ def cases() -> list:
             add(name == "iql", name, ("shared", *OTHERS)[i], kind, **over)
     add(True, "mc_awr", "shared", "q", objective={"params": {"advantage": "q"}})
     add(True, "recap", "shared", "n_step", objective={"params": {"advantage": "n_step"}})
-    return found
+    return cases
 
 
 @pytest.mark.parametrize("config", cases())
@@ -76,12 +76,12 @@ def test_a_shared_critic_sends_a_share_of_its_gradient_into_the_backbone():
         learner = toy.agent(toy.shipped("iql", critic={"trunk_gradient": share}))
         terms, _ = learner.objective.losses(Step(learner, toy.window(), Draws(0, 0)))
         groups = learner.parameter_groups()
-        found = {}
+        gradients = {}
         for term in ("critic", "actor"):
             for group in ("backbone", "critic", "action_head"):
                 got = torch.autograd.grad(terms[term], groups[group], retain_graph=True, allow_unused=True)
-                found[term, group] = torch.cat([g.flatten() for g in got if g is not None] or [torch.zeros(1)])
-        return found
+                gradients[term, group] = torch.cat([g.flatten() for g in got if g is not None] or [torch.zeros(1)])
+        return gradients
 
     whole, tenth = gradients(1.0), gradients(0.1)
     for where, gradient in whole.items():
