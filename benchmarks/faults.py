@@ -416,7 +416,7 @@ FAULTS = {
     ),
     "starts_ignored": Fault(
         "An evaluation asked for tuning starts plays the test starts",
-        (("evaluate/success.py", "seen.history, starts)", "seen.history)"),),
+        (("evaluate/success.py", "observation.history, starts)", "observation.history)"),),
         ("tests/evaluate/test_start_banks.py",),
         "evaluation_plays",
     ),
