@@ -27,7 +27,7 @@ def generate_data(
     """
     from robo_orl.data.generate import generate
 
-    return generate(load_task(task), regime, episodes, Path(out), seed=seed, progress=progress, **options)
+    return generate(load_task(task), regime, episodes, Path(out), seed=seed, progress=progress, **options).to_json()
 
 
 def resolve_run(

@@ -75,11 +75,11 @@ def generate(
         progress=shows_progress(as_json),
         view=_view(cameras, size, look),
     )
-    show(summary, as_json)
+    show(summary.to_json(), as_json)
 
 
 def _view(cameras: str, size: int, look: str) -> View | None:
-    """What pictures are asked for; None without a camera."""
+    """The pictures of the options; None without a camera."""
     from robo_orl.config import View, parse
 
     names = [name.strip() for name in cameras.split(",") if name.strip()]
@@ -108,7 +108,7 @@ def add_images(
     if view is None:
         raise UsageError("--cameras names no camera.")
     options = {"workers": workers, "task": _other_task(task), "accept_mismatch": accept_mismatch}
-    show(add(file, view, progress=shows_progress(as_json), **options), as_json)
+    show(add(file, view, progress=shows_progress(as_json), **options).to_json(), as_json)
 
 
 def _other_task(name: str) -> TaskConfig | None:
@@ -132,7 +132,8 @@ def convert(
     from robo_orl.data.convert import convert as convert_file
 
     options = {"workers": workers, "next_obs": next_obs, "accept_mismatch": accept_mismatch}
-    show(convert_file(file, load_task(task), out, progress=shows_progress(as_json), **options), as_json)
+    written = convert_file(file, load_task(task), out, progress=shows_progress(as_json), **options)
+    show(written.to_json(), as_json)
 
 
 @app.command()
@@ -181,7 +182,7 @@ def _print_findings(result: dict[str, Any]) -> None:
 
 
 def _reading(policy: str, task: str, choice: dict[str, Any]) -> Reading:
-    """What `policy` reads of the data of `task`; without them everything that every episode has."""
+    """The parts of the data of `task` that `policy` reads; without them everything that every episode has."""
     from robo_orl.config import DataReading, parse
     from robo_orl.config.presets import load_policy, load_task
     from robo_orl.data.arrays import Reading
@@ -212,7 +213,7 @@ def info(file: Path, as_json: Json = False) -> None:
     """Describe a data file: episodes, success, lengths, masks, keys, versions."""
     from robo_orl.data.info import describe
 
-    show(describe(file), as_json)
+    show(describe(file).to_json(), as_json)
 
 
 @app.command()
@@ -230,7 +231,7 @@ def replay(
 
     options = {"workers": workers, "loop": check_loop(loop), "accept_mismatch": accept_mismatch}
     options |= {"task": _other_task(task), "progress": shows_progress(as_json)}
-    show(replay_file(file, episodes, **options), as_json)
+    show(replay_file(file, episodes, **options).to_json(), as_json)
 
 
 @app.command()
@@ -254,7 +255,8 @@ def edit(
         raise UsageError("--rename takes OLD=NEW.")
     names = {old: new for old, _, new in pairs}
     change = Edit(_names(select), _names(drop), names, renumber, flatten, clip_actions)
-    show(edit_files(files, out, change), as_json)
+    summary = edit_files(files, out, change)
+    show(summary.to_json() if summary else {"path": str(out)}, as_json)
 
 
 def _names(text: str) -> list[str]:

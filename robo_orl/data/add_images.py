@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -26,7 +25,7 @@ from robo_orl.base.locks import shard_folder
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space
-from robo_orl.data.info import describe
+from robo_orl.data.info import WrittenFile, describe
 from robo_orl.data.layouts import other_layout
 from robo_orl.data.recording import open_recordings, read_recording
 from robo_orl.rollout.pool import work_through
@@ -40,8 +39,8 @@ def add_images(
     progress: bool = True,
     task: TaskConfig | None = None,
     accept_mismatch: bool = False,
-) -> dict[str, Any]:
-    """Render every stored state of `path` in `view` into obs/<camera>_image, and describe the file (info.describe).
+) -> WrittenFile:
+    """Render every stored state of `path` in `view` into obs/<camera>_image, and describe the file.
 
     task: of a file of other software, whose next_obs stay without pictures. A killed call leaves its finished demos in
     a folder beside the file, and the same call goes on from there. A file that has these pictures is left as it is.
@@ -57,7 +56,7 @@ def add_images(
             raise UsageError(other)
         pictures = layout.image_keys(file)
     if present == view:
-        return describe(path) | {"already_complete": True}
+        return WrittenFile(describe(path), already_complete=True)
     _check_addable(path, source.made, present, pictures)
     folder = path.with_name(f".{path.name}.images")
     request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
@@ -71,7 +70,7 @@ def add_images(
             pass
         _put_together(path, names, folder, view)
         shutil.rmtree(folder)
-    return describe(path) | {"already_complete": False, "rendered_now": len(missing)}
+    return WrittenFile(describe(path), counts={"rendered_now": len(missing)}, notes=source.notes)
 
 
 def _check_addable(path: Path, made: layout.Provenance | None, present: View | None, pictures: list[str]) -> None:
@@ -86,7 +85,7 @@ def _check_addable(path: Path, made: layout.Provenance | None, present: View | N
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether the pictures of a demo are kept; a damaged file is removed."""
+    """True where the pictures of a demo are kept; a damaged file is removed."""
     if not file.exists():
         return False
     try:

@@ -37,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Adjustments:
-    """What was changed in reading a file, counted."""
+    """The changes made in reading a file, counted."""
 
     clipped_frames: int = 0
     largest_action: float = 0.0
@@ -127,7 +127,7 @@ class EpisodeArrays:
         return self.sha256 if not self.adjusted.cut_frames else sha256_of([self.sha256, self.lengths.tolist()])
 
     def summary(self) -> dict[str, Any]:
-        """What was read, for a run's folder: counts, changes in reading, notes. JSON-able."""
+        """The data that were read, for a run's folder: counts, changes in reading, notes. JSON-able."""
         return {
             "path": self.path,
             "sha256": self.sha256,

@@ -58,19 +58,19 @@ def open_cache(
 def _convert(path: Path, sha256: str, reading: Reading, into: Path) -> None:
     with layout.open_hdf5(path) as file:
         try:
-            found = list(training_faults(file, replace(reading, rewards=False)))
+            faults = list(training_faults(file, replace(reading, rewards=False)))
         except layout.DAMAGE as error:
-            found = [f"The file is damaged inside: {in_words(error)}."]
-        if found:
-            raise refused(path, found)
+            faults = [f"The file is damaged inside: {in_words(error)}."]
+        if faults:
+            raise refused(path, faults)
         write_arrays(file, sha256, reading, into)
 
 
-def refused(path: Path, found: list[str]) -> UsageError:
+def refused(path: Path, faults: list[str]) -> UsageError:
     """The error of a file with faults: the first one, and how to see the others."""
-    more = f" (and {len(found) - 1} more; see `robo-orl data validate`)" if len(found) > 1 else ""
-    where = "" if str(path) in found[0] else f"{path} does not train: "
-    return UsageError(f"{where}{found[0].rstrip('.')}{more}.")
+    more = f" (and {len(faults) - 1} more; see `robo-orl data validate`)" if len(faults) > 1 else ""
+    where = "" if str(path) in faults[0] else f"{path} does not train: "
+    return UsageError(f"{where}{faults[0].rstrip('.')}{more}.")
 
 
 def _load(path: Path, folder: Path) -> EpisodeArrays:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -22,7 +22,7 @@ from robo_orl.config import TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.generate import Shards
 from robo_orl.data.hdf5 import write_file
-from robo_orl.data.info import describe
+from robo_orl.data.info import WrittenFile, describe
 from robo_orl.data.recording import Recording, open_recordings, read_recording
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
@@ -39,8 +39,8 @@ def convert(
     next_obs: bool = False,
     accept_mismatch: bool = False,
     progress: bool = True,
-) -> dict[str, Any]:
-    """Write `out` from the states and actions of `path` in the scene of `task`, and describe it (info.describe).
+) -> WrittenFile:
+    """Write `out` from the states and actions of `path` in the scene of `task`, and describe it.
 
     Actions outside [-1, 1] are clipped, as the controllers do, and counted. A killed call continues. Raises UsageError
     for a file without states, of another environment, for a task with dead time, and where `out` holds something else.
@@ -74,15 +74,15 @@ def convert(
         clipped = sum(_clipped_frames(path, name, len(shards.read(i))) for i, name in enumerate(source.names))
         shards.remove()
     notes = [f"{clipped} frames had actions outside [-1, 1], which are clipped"] if clipped else []
-    return describe(out) | {"already_complete": False, "clipped_frames": clipped, "notes": source.notes + notes}
+    return WrittenFile(describe(out), counts={"clipped_frames": clipped}, notes=[*source.notes, *notes])
 
 
-def _existing(out: Path, made: layout.Provenance) -> dict[str, Any]:
+def _existing(out: Path, made: layout.Provenance) -> WrittenFile:
     with layout.open_hdf5(out) as file:
         there = layout.provenance(file)
     if there != made:
         raise UsageError(f"{out} exists and holds other data; choose another --out or delete it.")
-    return describe(out) | {"already_complete": True}
+    return WrittenFile(describe(out), already_complete=True)
 
 
 def _clipped_frames(path: Path, name: str, frames: int) -> int:

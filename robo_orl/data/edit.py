@@ -15,14 +15,14 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import atomic_file, file_sha256
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space
-from robo_orl.data.info import describe
+from robo_orl.data.info import FileSummary, describe
 
 NAME = re.compile(r"demo_\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What a copy differs in. select, drop: names of episodes or of masks. rename: old name -> new name.
+    """The differences of a copy. select, drop: names of episodes or of masks. rename: old name -> new name.
 
     renumber: call the episodes demo_0, demo_1 and so on, in order; several files always are. flatten: observations of
     inner groups move into obs. clip_actions: to [-1, 1].
@@ -36,8 +36,10 @@ class Edit:
     clip_actions: bool = False
 
 
-def edit(paths: Sequence[Path], out: Path, change: Edit) -> dict:
-    """Write `out` with the episodes of `paths`, changed; what links into other files is copied with it.
+def edit(paths: Sequence[Path], out: Path, change: Edit) -> FileSummary | None:
+    """Write `out` with the episodes of `paths`, changed, and describe it; None where it has no observations.
+
+    What links into other files is copied.
 
     Raises UsageError for an existing `out`, an unknown episode or mask, names that collide, files whose environments
     or arrays differ, and where no episode is left.
@@ -64,7 +66,7 @@ def edit(paths: Sequence[Path], out: Path, change: Edit) -> dict:
             raise UsageError("No episode is left: --select and --drop take names of episodes or of masks.")
         _write_masks(target, masks)
         _write_counts(target, paths)
-    return describe(out) if "obs" in _first(out) else {"path": str(out), "episodes": kept}
+    return describe(out) if "obs" in _first(out) else None
 
 
 def _first(path: Path) -> set[str]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 from rich.console import Console
@@ -22,7 +22,7 @@ from robo_orl.base.locks import shard_folder
 from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode, write_file
-from robo_orl.data.info import describe
+from robo_orl.data.info import WrittenFile, describe
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 
 class Shards:
-    """The folder `.<out>.shards`. Episode i of a request is the same however many are asked for, so shards outlive a
-    change of --episodes or --next-obs, but of nothing else."""
+    """The folder `.<out>.shards`: one file per finished episode.
+
+    Episode i of a request does not depend on how many are recorded, so shards outlive a change of --episodes or
+    --next-obs, but of nothing else.
+    """
 
     def __init__(self, out: Path, made: layout.Provenance):
         self.folder = out.with_name(f".{out.name}.shards")
@@ -58,7 +61,7 @@ class Shards:
         return self.folder / f"{index:06d}.hdf5"
 
     def finished(self, index: int) -> bool:
-        """Whether episode `index` is there; files appear complete or not at all."""
+        """True where episode `index` is there; files appear complete or not at all."""
         return self.path(index).exists()
 
     def write(self, index: int, episode: Episode, env_args: dict, loop: Loop, render: dict | None = None) -> None:
@@ -72,7 +75,7 @@ class Shards:
             return read_episode(file["data/demo_0"])
 
     def succeeded(self, index: int) -> bool:
-        """Whether the episode `index` succeeded."""
+        """The success of episode `index`."""
         with h5py.File(self.path(index), "r") as file:
             return bool(file["data/demo_0"].attrs["success"])
 
@@ -97,8 +100,8 @@ def generate(
     loop: Loop = "exact",
     progress: bool = True,
     view: View | None = None,
-) -> dict[str, Any]:
-    """Record `episodes` episodes of `regime` into `out` and describe the file (info.describe); view: with pictures.
+) -> WrittenFile:
+    """Record `episodes` episodes of `regime` into `out` and describe the file; view: with pictures.
 
     A killed or interrupted call leaves its finished episodes in a folder beside `out`, and the same call goes on from
     there. A complete file that answers the same request is left as it is. Raises UsageError for an unknown regime and
@@ -124,7 +127,7 @@ def generate(
     plans = plan(task, regime, episodes, seed)
     if out.exists():
         _check_same(out, made)
-        return describe(out) | {"already_complete": True}
+        return WrittenFile(describe(out), already_complete=True)
     shards = Shards(out, made)
     with shards.held():
         began = perf_counter()
@@ -135,7 +138,7 @@ def generate(
         write_file(out, final, json.loads(env_args), (shards.read(item.index) for item in plans))
         shards.remove()
     speed = {"recorded_now": recorded, "episodes_per_s": round(recorded / seconds, 3) if recorded else None}
-    return describe(out) | {"already_complete": False} | speed | {"restarts": restarts}
+    return WrittenFile(describe(out), counts=speed | {"restarts": restarts})
 
 
 def _check_same(out: Path, made: layout.Provenance) -> None:

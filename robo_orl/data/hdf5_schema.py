@@ -56,14 +56,14 @@ class Provenance(Strict):
     render: dict[str, Any] | None = Field(None, description="what made the pictures (envs/rendering/fingerprint.py)")
 
     def attributes(self) -> dict[str, str | int | bool]:
-        """What is stored on the group `data`; nested values as JSON."""
+        """The attributes of the group `data`; nested values as JSON."""
         values = {k: v for k, v in self.model_dump(mode="json").items() if v is not None}
         flat = {k: json.dumps(v, sort_keys=True) if isinstance(v, dict) else v for k, v in values.items()}
         return flat | {"task_digest": self.task.digest()}
 
 
 def digest_fits(file: h5py.File) -> bool:
-    """Whether the stored task_digest is of the stored task. Files of 0.1 hash its text, description included."""
+    """True where the stored task_digest is of the stored task. Files of 0.1 hash its text, description included."""
     attributes = file["data"].attrs
     values = json.loads(attributes["task"])
     return attributes.get("task_digest") in (TaskConfig.model_validate(values).digest(), sha256_of(values))
@@ -75,7 +75,7 @@ def versions() -> dict[str, str]:
 
 
 def provenance(file: h5py.File) -> Provenance | None:
-    """Who made the file; None where it does not say (a file of robomimic's own)."""
+    """The origin of a file; None where it does not say (a file of robomimic's own)."""
     attributes = file["data"].attrs
     if "task" not in attributes:
         return None

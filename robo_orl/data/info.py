@@ -1,9 +1,12 @@
-"""What a data file holds, for a table; reads attributes and shapes only."""
+"""The content of a data file for a table: counts, keys, origin; from attributes and shapes only."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,70 +19,117 @@ from robo_orl.data.training_faults import training_notes
 from robo_orl.data.validate import total_faults
 
 
-def describe(path: Path | str) -> dict:
-    """Episodes, success as k and n, lengths, masks, operators, keys with sizes, and who made the file. JSON-able."""
+@dataclass(frozen=True, slots=True)
+class EpisodeGroup:
+    """Counts of a group of episodes; lengths in frames are None where it is empty."""
+
+    episodes: int
+    success_k: int
+    success_n: int
+    frames: int
+    length_min: int | None
+    length_median: float | None
+    length_max: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSummary:
+    """The content of a data file. obs: key -> size; images: key -> shape of a frame; masks, operators: by name.
+
+    task to render are None in files of other software, which do not say them. notes: contradictions in the file.
+    """
+
+    path: str
+    bytes: int
+    all: EpisodeGroup
+    masks: dict[str, EpisodeGroup]
+    operators: dict[str, EpisodeGroup]
+    obs: dict[str, int]
+    images: dict[str, list[int]]
+    action_dim: int
+    stored_next_obs: bool
+    task: str | None = None
+    task_digest: str | None = None
+    regime: str | None = None
+    seed: int | None = None
+    loop: str | None = None
+    versions: dict[str, str] | None = None
+    render: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; notes only where there are some."""
+        values = asdict(self)
+        return values if self.notes else {key: value for key, value in values.items() if key != "notes"}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A data file that a command has written, or has left because it was complete.
+
+    counts: of this call, e.g. recorded_now; notes: choices that were made and what could not be checked.
+    """
+
+    summary: FileSummary
+    already_complete: bool = False
+    counts: dict[str, int | float | None] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat object: the file's summary, then what this call did."""
+        values = self.summary.to_json() | {"already_complete": self.already_complete} | self.counts
+        notes = [*self.summary.notes, *self.notes]
+        return values | ({"notes": notes} if notes else {})
+
+
+def describe(path: Path | str) -> FileSummary:
+    """Describe a data file; UsageError where it is missing or cannot be read."""
     with layout.open_hdf5(path) as file:
         try:
             if not len(file.get("data", {})):
                 raise UsageError(f"{path} holds no demo; `robo-orl data validate` names its faults.")
-            return {"path": str(path), "bytes": Path(path).stat().st_size} | _contents(file) | _made(file)
+            return _summary(Path(path), file)
         except layout.DAMAGE:
-            raise UsageError(f"{path} is broken; `robo-orl data validate {path}` names its faults.") from None
+            raise UsageError(f"{path} cannot be described; `robo-orl data validate {path}` says why.") from None
 
 
-def _contents(file: h5py.File) -> dict:
+def _summary(path: Path, file: h5py.File) -> FileSummary:
     demos = {name: file["data"][name] for name in layout.demo_names(file)}
     lengths = {name: len(demo["actions"]) for name, demo in demos.items()}
     success = {name: succeeded(demo) for name, demo in demos.items()}
-    notes = [*training_notes(file, Reading()), *total_faults(file, list(demos))]
     operators = defaultdict(list)
     for name, demo in demos.items():
         operators[str(demo.attrs.get("operator", ""))].append(name)
-    first = next(iter(demos.values()))
-    return {
-        "all": _summary(list(demos), lengths, success),
-        "masks": {mask: _summary(members, lengths, success) for mask, members in layout.masks(file).items()},
-        "operators": {name: _summary(members, lengths, success) for name, members in sorted(operators.items())},
-        "obs": layout.low_dim_sizes(file),
-        "images": {key: list(first["obs"][key].shape[1:]) for key in layout.image_keys(file)},
-        "action_dim": int(first["actions"].shape[1]),
-        "stored_next_obs": "next_obs" in first,
-    } | ({"notes": notes} if notes else {})
+    first, made = next(iter(demos.values())), layout.provenance(file)
+    origin = {}
+    if made is not None:
+        origin = {"task": made.task.name, "task_digest": made.task.digest(), "regime": made.regime, "seed": made.seed}
+        origin |= {"loop": made.loop, "versions": made.versions, "render": made.render}
+    return FileSummary(
+        path=str(path),
+        bytes=path.stat().st_size,
+        all=_group(list(demos), lengths, success),
+        masks={mask: _group(members, lengths, success) for mask, members in layout.masks(file).items()},
+        operators={name: _group(members, lengths, success) for name, members in sorted(operators.items())},
+        obs=layout.low_dim_sizes(file),
+        images={key: list(first["obs"][key].shape[1:]) for key in layout.image_keys(file)},
+        action_dim=int(first["actions"].shape[1]),
+        stored_next_obs="next_obs" in first,
+        notes=[*training_notes(file, Reading()), *total_faults(file, list(demos))],
+        **origin,
+    )
 
 
-def _summary(members: list[str], lengths: dict[str, int], success: dict[str, bool]) -> dict:
-    """Counts of a group of demos; lengths are None where it is empty. A mask may name demos that are gone."""
+def _group(members: list[str], lengths: dict[str, int], success: dict[str, bool]) -> EpisodeGroup:
+    """Counts of the episodes `members`; a mask may name episodes that are gone."""
     members = [name for name in members if name in lengths]
     frames = np.array([lengths[name] for name in members])
-    return {
-        "episodes": len(members),
-        "success_k": sum(success[name] for name in members),
-        "success_n": len(members),
-        "frames": int(frames.sum()),
-        "length_min": int(frames.min()) if len(frames) else None,
-        "length_median": float(np.median(frames)) if len(frames) else None,
-        "length_max": int(frames.max()) if len(frames) else None,
-    }
-
-
-def _made(file: h5py.File) -> dict:
-    made = layout.provenance(file)
-    if made is None:
-        return {
-            "task": None,
-            "task_digest": None,
-            "regime": None,
-            "seed": None,
-            "loop": None,
-            "versions": None,
-            "render": None,
-        }
-    return {
-        "task": made.task.name,
-        "task_digest": made.task.digest(),
-        "regime": made.regime,
-        "seed": made.seed,
-        "loop": made.loop,
-        "versions": made.versions,
-        "render": made.render,
-    }
+    return EpisodeGroup(
+        episodes=len(members),
+        success_k=sum(success[name] for name in members),
+        success_n=len(members),
+        frames=int(frames.sum()),
+        length_min=int(frames.min()) if len(frames) else None,
+        length_median=float(np.median(frames)) if len(frames) else None,
+        length_max=int(frames.max()) if len(frames) else None,
+    )

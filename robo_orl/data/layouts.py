@@ -12,7 +12,7 @@ NUMPY = (b"\x93NUMPY", b"PK\x03\x04")
 
 
 def other_folder(path: Path) -> str | None:
-    """What a folder is, in words that follow its name; None where it is no known data set."""
+    """The kind of a folder, in words that follow its name; None where it is no known data set."""
     if (path / "meta" / "info.json").is_file():
         return "is a LeRobot data set, and training reads robomimic's HDF5 layout: convert it with LeRobot's own tools"
     if any(path.glob("*.zarr")) or (path / ".zgroup").exists() or (path / "zarr.json").exists():
@@ -22,7 +22,7 @@ def other_folder(path: Path) -> str | None:
 
 
 def other_file(path: Path) -> str | None:
-    """What a file that is no HDF5 is, in words that follow its name; None where its first bytes do not say."""
+    """The kind of a file that is no HDF5, in words that follow its name; None where its first bytes do not say."""
     with open(path, "rb") as stream:
         head = stream.read(64)
     if head.startswith(LFS_POINTER):
@@ -70,7 +70,7 @@ def other_layout(file: h5py.File) -> str | None:
 
 
 def is_raw_robosuite(file: h5py.File) -> bool:
-    """Whether a file is robosuite's own recording: states and actions, and no observations."""
+    """True where a file is robosuite's own recording: states and actions, and no observations."""
     data = file.get("data")
     if not isinstance(data, h5py.Group) or not ("env" in data.attrs or "env_info" in data.attrs):
         return False

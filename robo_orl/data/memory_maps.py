@@ -47,7 +47,7 @@ DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError)
 
 
 def built(folder: Path, fill: Callable[[Path], None], read: Callable[[Path], T]) -> T:
-    """What `read` makes of `folder`, which `fill` writes where it is missing; a damaged folder is written again.
+    """The result of `read` on `folder`, which `fill` writes where it is missing; a damaged folder is written again.
 
     Raises RunError where a damaged folder cannot be replaced.
     """

@@ -61,10 +61,10 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
     task: needed where the file does not name its own. Raises UsageError for a file without states, of another
     environment than the task's, and without a task.
     """
-    found = examine(path).replays
-    if found:
-        where = "" if str(path) in found[0] else f"{path} does not replay: "
-        raise UsageError(f"{where}{found[0].rstrip('.')}; `robo-orl data validate --level replays` names every fault.")
+    faults = examine(path).replays
+    if faults:
+        where = "" if str(path) in faults[0] else f"{path} does not replay: "
+        raise UsageError(f"{where}{faults[0].rstrip('.')}; `robo-orl data validate --level replays` names every fault.")
     with layout.open_hdf5(path) as file:
         made, names, env = layout.provenance(file), layout.demo_names(file), layout.env_args(file)
     if made is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,49 @@ from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayedEpisode:
+    """One episode. recorded: its stored success, None where the file does not say.
+
+    max_state_difference: the largest between a stored simulator state and the one that the replay met (metres,
+    radians, and their rates; 0 = bit-equal).
+    """
+
+    demo: str
+    recorded: bool | None
+    replayed: bool
+    max_state_difference: float
+    loop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The replayed episodes of a file, with the software of the recording and of the replay."""
+
+    path: str
+    task: str
+    rows: list[ReplayedEpisode]
+    recorded_with: dict[str, str]
+    replayed_with: dict[str, str]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts, then the episodes."""
+        return {
+            "path": self.path,
+            "task": self.task,
+            "episodes": len(self.rows),
+            "recorded_success_k": sum(bool(row.recorded) for row in self.rows),
+            "replayed_success_k": sum(row.replayed for row in self.rows),
+            "success_n": len(self.rows),
+            "bit_equal_k": sum(row.max_state_difference == 0 for row in self.rows),
+            "max_state_difference": max(row.max_state_difference for row in self.rows),
+            "recorded_with": self.recorded_with,
+            "replayed_with": self.replayed_with,
+            "rows": [asdict(row) for row in self.rows],
+        } | ({"notes": self.notes} if self.notes else {})
+
+
 def replay(
     path: Path | str,
     episodes: int | None = None,
@@ -25,12 +69,10 @@ def replay(
     progress: bool = True,
     task: TaskConfig | None = None,
     accept_mismatch: bool = False,
-) -> dict[str, Any]:
-    """Restore each episode's start and replay its actions; recorded and replayed success as k and n.
+) -> Replay:
+    """Restore each episode's start and replay its actions.
 
     episodes: only the first so many. task: of a file of other software; its episodes begin at their first state.
-    Per episode: recorded (None: the file does not say) and replayed success, and the largest difference between a
-    stored simulator state and the one that the replay met (metres, radians, and their rates; 0 = bit-equal).
     Raises UsageError for a file without states or actions, and for one of another environment than the task's.
     """
     path = Path(path)
@@ -40,21 +82,15 @@ def replay(
     if progress:
         finished = track(finished, source.task.name, total=len(names), console=Console(stderr=True))
     results = {replayed.item: replayed.result for replayed in finished}
-    rows = [{"demo": name} | results[name] for name in names]
     made = source.made
-    return {
-        "path": str(path),
-        "task": source.task.name,
-        "episodes": len(rows),
-        "recorded_success_k": sum(bool(row["recorded"]) for row in rows),
-        "replayed_success_k": sum(row["replayed"] for row in rows),
-        "success_n": len(rows),
-        "bit_equal_k": sum(row["max_state_difference"] == 0 for row in rows),
-        "max_state_difference": max(row["max_state_difference"] for row in rows),
-        "recorded_with": made.versions | {"loop": made.loop} if made else {},
-        "replayed_with": layout.versions() | {"loop": rows[0]["loop"]},
-        "rows": rows,
-    } | ({"notes": source.notes} if source.notes else {})
+    return Replay(
+        path=str(path),
+        task=source.task.name,
+        rows=[ReplayedEpisode(name, **results[name]) for name in names],
+        recorded_with=made.versions | {"loop": made.loop} if made else {},
+        replayed_with=layout.versions() | {"loop": results[names[0]]["loop"]},
+        notes=source.notes,
+    )
 
 
 def _replayer(path: Path, task: TaskConfig, loop: Loop) -> Work:

@@ -35,7 +35,7 @@ class RewardScale:
 
     @property
     def sentence(self) -> str | None:
-        """What was done to the numbers; None where nothing was."""
+        """The change of the numbers in words; None where there is none."""
         if self.offset == 0 and self.factor == 1:
             return None
         if self.offset == 0:
@@ -77,11 +77,6 @@ def file_scale(file: h5py.File, choice: DataReading) -> RewardScale | str:
             "--rewards as_is reads them as they are, and --rewards success puts 1 at the success that the file states."
         )
     return scale
-
-
-def states_success(demo: h5py.Group) -> bool:
-    """Whether an episode says by itself, without its rewards, if it succeeded."""
-    return "success" in demo.attrs
 
 
 def first_success(demo: h5py.Group, rewards: np.ndarray | None, sparse: bool) -> int | None:

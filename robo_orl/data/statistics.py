@@ -22,7 +22,7 @@ class Moments(Strict):
 
 
 class Statistics(Strict):
-    """What the agent normalises with. JSON-able: `model_dump(mode="json")` and `model_validate` are exact inverses."""
+    """The numbers that the agent normalises with; `model_dump(mode="json")` and `model_validate` are exact inverses."""
 
     obs: dict[str, Moments]
     action: Moments

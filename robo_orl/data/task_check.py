@@ -1,4 +1,4 @@
-"""Whether data belong to a task: by the file's own word where robo-orl wrote it, else by all that can be checked."""
+"""The check that data belong to a task: by the file's own word, else by all that can be compared."""
 
 from __future__ import annotations
 

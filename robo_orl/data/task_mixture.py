@@ -44,8 +44,8 @@ class TaskMixture:
             at = np.flatnonzero(chosen == number)
             if len(at):
                 own = derive_seed(seed, "task", number)
-                frames, told = task.draw(own, step, pairs)[mine], task.draw_sentences(own, step, pairs)[mine]
-                parts.append(task.gather(frames[at], told[at]))
+                frames, sentences = task.draw(own, step, pairs)[mine], task.draw_sentences(own, step, pairs)[mine]
+                parts.append(task.gather(frames[at], sentences[at]))
                 places.append(at)
         order = torch.from_numpy(np.argsort(np.concatenate(places), kind="stable"))
         return joined(parts).map(lambda t: t[order])

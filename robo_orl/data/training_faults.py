@@ -18,7 +18,7 @@ RANGE = 1 + 1e-6  # of actions
 
 
 def container_faults(file: h5py.File) -> list[str]:
-    """What makes the rest of the file unreadable: another layout, another version, numbers that lie elsewhere."""
+    """The faults that end an examination: another layout, another version, numbers that lie elsewhere."""
     other = other_layout(file)
     if other is not None:
         return [other]
@@ -62,9 +62,9 @@ def training_faults(file: h5py.File, reading: Reading) -> Iterator[str]:
     def check(demo: h5py.Group, name: str) -> Iterator[str]:
         yield from _episode_faults(demo, name, list(sizes), reading, shapes)
 
-    found = list(each_episode(file, check))
-    yield from found
-    if reading.rewards and not found:
+    faults = list(each_episode(file, check))
+    yield from faults
+    if reading.rewards and not faults:
         scale = file_scale(file, reading.choice)
         if isinstance(scale, str):
             yield scale
@@ -167,7 +167,7 @@ def action_range_faults(where: str, demo: h5py.Group, clip: bool) -> Iterator[st
 
 
 def is_absolute(demo: h5py.Group, actions: np.ndarray) -> bool:
-    """Whether the first three numbers of the actions are where the hand is, within 10 cm on average."""
+    """True where the first three numbers of the actions are where the hand is, within 10 cm on average."""
     obs = demo.get("obs")
     hand = obs.get("robot0_eef_pos") if isinstance(obs, h5py.Group) else None
     if (
@@ -181,7 +181,7 @@ def is_absolute(demo: h5py.Group, actions: np.ndarray) -> bool:
 
 
 def training_notes(file: h5py.File, reading: Reading) -> list[str]:
-    """What a user should know of a file that trains: counts that contradict it, keys that are left out."""
+    """Facts about a file that trains: counts that contradict it, keys that are left out."""
     notes, names = [], layout.demo_names(file)
     demos = {name: file["data"][name] for name in names}
     wrong = [name for name, demo in demos.items() if claimed_frames(demo) not in (None, len(demo["actions"]))]

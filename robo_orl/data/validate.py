@@ -65,17 +65,17 @@ def examine(path: Path | str, reading: Reading = EVERYTHING) -> Findings:
                 notes=[*_header_notes(file), *each_episode(file, _meaning_notes)],
             )
     except UsageError as error:
-        found = [str(error)]
+        stop = [str(error)]
     except layout.DAMAGE as error:
-        found = [f"The file is damaged inside: {in_words(error)}."]
-    return Findings(found, found, found, [])
+        stop = [f"The file is damaged inside: {in_words(error)}."]
+    return Findings(stop, stop, stop, [])
 
 
 # -------------------------------------------------------------------------------------------------------------- replays
 
 
 def _replay_faults(demo: h5py.Group, name: str) -> Iterator[str]:
-    """What putting the stored states and actions into a simulator needs."""
+    """The faults that keep stored states and actions out of a simulator."""
     for key in ("actions", "states"):
         if key not in demo:
             yield f"{name}: the dataset {key} is missing."
@@ -178,7 +178,7 @@ def _header_notes(file: h5py.File) -> Iterator[str]:
 
 
 def _meaning_notes(demo: h5py.Group, name: str) -> Iterator[str]:
-    """What dones mean in files of this project: a timeout is no terminal. The reader goes by the success alone."""
+    """Dones that contradict the success: here a timeout is no terminal. The reader goes by the success alone."""
     if "success" not in demo.attrs or "dones" not in demo:
         return  # robomimic's own files end timeouts with done too
     dones, success = np.asarray(demo["dones"][:]).ravel(), bool(demo.attrs["success"])

@@ -86,7 +86,7 @@ class PairedWindows:
         return self.frames.take((bits % np.uint64(len(self.frames))).astype(np.int64))
 
     def draw_sentences(self, seed: int, step: int, pairs: int) -> np.ndarray:
-        """(pairs,) int64: which sentence each pair is told, uniform."""
+        """(pairs,) int64: the sentence of each pair, uniform."""
         if self.sentences == 1:
             return np.zeros(pairs, np.int64)
         bits = np.random.Philox(key=derive_seed(seed, step, "instructions")).random_raw(pairs)
@@ -144,13 +144,13 @@ class PairedWindows:
         }
         if self.instructions is None:
             return Observation(low_dim, images)
-        told = torch.from_numpy(np.concatenate((sentences, sentences)))
-        return Observation(low_dim, images, *(table[told] for table in self.instructions))
+        rows = torch.from_numpy(np.concatenate((sentences, sentences)))
+        return Observation(low_dim, images, *(table[rows] for table in self.instructions))
 
     def _chunks(self, at: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, h, A) from `at` and their mask (B, h), the last action of the episode repeated past its end."""
-        wanted, last = at[:, None] + self._ahead, last[:, None]
-        return self.arrays.actions.take(np.minimum(wanted, last), axis=0), wanted <= last
+        frames, last = at[:, None] + self._ahead, last[:, None]
+        return self.arrays.actions.take(np.minimum(frames, last), axis=0), frames <= last
 
 
 def check_divides(batch_size: int, world: int) -> None:

@@ -34,12 +34,12 @@ from robo_orl.sweep.jobs import DATA, EVALUATE, TRAIN, VALUE, Job
 
 def describe_data(file: Path) -> dict[str, Any]:
     """The part of a record that describes a data file, as JSON."""
-    episodes = describe(file)["all"]
+    episodes = describe(file).all
     return {
         "sha256": file_sha256(file),
-        "episodes": episodes["episodes"],
-        "frames": episodes["frames"],
-        "success": {"k": episodes["success_k"], "n": episodes["success_n"]},
+        "episodes": episodes.episodes,
+        "frames": episodes.frames,
+        "success": {"k": episodes.success_k, "n": episodes.success_n},
     }
 
 

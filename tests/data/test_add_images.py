@@ -66,11 +66,11 @@ def seeing(blind, tmp_path_factory):
 
 
 def test_a_killed_call_goes_on_and_leaves_nothing_beside_the_file(seeing):
-    out, told = seeing
-    assert told.get("rendered_now", 0) < 2
+    out, written = seeing
+    assert written.counts.get("rendered_now", 0) < 2
     assert [path.name for path in out.parent.iterdir()] == [out.name]
-    assert faults(out) == [] and told["render"]["look"] == "plain"
-    assert add_images(out, VIEW, progress=False)["already_complete"]
+    assert faults(out) == [] and written.summary.render["look"] == "plain"
+    assert add_images(out, VIEW, progress=False).already_complete
 
 
 def test_stored_states_show_what_was_seen_while_recording(seeing, recorded):

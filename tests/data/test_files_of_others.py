@@ -72,26 +72,26 @@ def test_restored_states_succeed(tmp_path, name, task):
     if task == "square":
         with pytest.raises(UsageError, match="environment NutAssembly, and the task's is NutAssemblySquare"):
             convert(path, config, out, workers=1, progress=False)
-    summary = convert(path, config, out, workers=1, progress=False, accept_mismatch=task == "square")
-    assert faults(out) == [] and summary["all"]["success_k"] == summary["all"]["episodes"] == 1
+    summary = convert(path, config, out, workers=1, progress=False, accept_mismatch=task == "square").summary
+    assert faults(out) == [] and summary.all.success_k == summary.all.episodes == 1
     arrays = open_cache(out)
     assert arrays.terminal.all() and arrays.stages[-1].all() and not arrays.stages[0].any()
-    assert convert(path, config, out, progress=False, accept_mismatch=True)["already_complete"]
+    assert convert(path, config, out, progress=False, accept_mismatch=True).already_complete
 
 
 @simulated
 def test_a_converted_recording_is_a_file_of_ours(tmp_path):
     """robosuite 1.4: three human demonstrations, keyboard actions of up to 3.75, tails after the success."""
     path, out = RAW / "panda_lift_v1.4.0_3_demos.hdf5", tmp_path / "a.hdf5"
-    summary = convert(path, load_task("lift"), out, workers=2, next_obs=True, progress=False)
-    assert summary["all"]["success_k"] == 3 and faults(out) == [] and summary["clipped_frames"] > 50
+    written = convert(path, load_task("lift"), out, workers=2, next_obs=True, progress=False)
+    assert written.summary.all.success_k == 3 and faults(out) == [] and written.counts["clipped_frames"] > 50
     with h5py.File(path) as raw, h5py.File(out) as made:
         for number in range(3):
             states, demo = raw[f"data/demo_{number + 1}/states"][:], made[f"data/demo_{number}"]
             assert len(demo["actions"]) < len(states) and np.abs(demo["actions"][:]).max() <= 1
             np.testing.assert_array_equal(demo["states"][:], states[: len(demo["states"])])
             np.testing.assert_array_equal(demo["obs/robot0_eef_pos"][1:], demo["next_obs/robot0_eef_pos"][:-1])
-    replayed = replay(out, episodes=2, workers=2, progress=False)
+    replayed = replay(out, episodes=2, workers=2, progress=False).to_json()
     assert replayed["replayed_success_k"] == 2  # of three; the third misses the cube by its own actions
 
 
@@ -118,7 +118,7 @@ def stripped(generated, tmp_path):
 def test_robomimics_own_layout_replays_from_states_and_model(stripped, tmp_path):
     with pytest.raises(UsageError, match=r"does not name its task \(its environment is Lift\).*--task lift"):
         replay(stripped, progress=False)
-    replayed = replay(stripped, workers=2, progress=False, task=load_task("lift"))
+    replayed = replay(stripped, workers=2, progress=False, task=load_task("lift")).to_json()
     assert replayed["recorded_success_k"] == replayed["replayed_success_k"] == replayed["success_n"] == 2
     assert replayed["max_state_difference"] < 1e-2
     with pytest.raises(UsageError, match="environment Lift, and the task's is Stack"):
@@ -138,7 +138,7 @@ def test_conversion_gives_back_the_stages_and_the_end(generated, stripped, tmp_p
     assert ours.terminal.tolist() == theirs.terminal.tolist() == [True, True]
     assert np.abs(ours.stages.astype(int) - theirs.stages).sum() <= len(ours)  # a contact may come a frame earlier
     np.testing.assert_allclose(ours.obs["robot0_eef_pos"], theirs.obs["robot0_eef_pos"], atol=5e-3)
-    assert replay(out, workers=1, progress=False)["replayed_success_k"] == 2
+    assert all(row.replayed for row in replay(out, workers=1, progress=False).rows)
 
 
 @simulated
@@ -153,7 +153,7 @@ def test_pictures_are_drawn_from_states_and_model(generated, stripped):
                 a[f"data/{name}/obs/agentview_image"][:], b[f"data/{name}/obs/agentview_image"][:]
             )
         assert json.loads(b["data"].attrs["render"]) == json.loads(a["data"].attrs["render"])
-    assert add_images(stripped, view, progress=False, task=load_task("lift"))["already_complete"]
+    assert add_images(stripped, view, progress=False, task=load_task("lift")).already_complete
     assert open_cache(stripped, cameras=["agentview"]).render["look"] == "plain"
 
 

@@ -280,4 +280,4 @@ def test_a_pipe_is_named_at_once(tmp_path):
 def test_info_counts_the_stored_frames(tmp_path):
     path = changed(tmp_path / "a.hdf5", foreign.wrong_counts)
     summary = describe(path)
-    assert summary["all"]["frames"] == 55 and "109 against 9" in summary["notes"][0]
+    assert summary.all.frames == 55 and "109 against 9" in summary.notes[0]

@@ -30,16 +30,16 @@ KEPT = re.compile(r"Interrupted: [12] of 8 episodes are kept in")
 def recorded(tmp_path_factory):
     """lift, regime mg, by two workers."""
     out = tmp_path_factory.mktemp("generated") / "lift.hdf5"
-    told = generate(load_task("lift"), "mg", EPISODES, out, workers=2, next_obs=True, progress=False)
-    return out, told
+    summary = generate(load_task("lift"), "mg", EPISODES, out, workers=2, next_obs=True, progress=False)
+    return out, summary.to_json()
 
 
 def test_the_file_is_valid_and_described(recorded):
-    out, told = recorded
+    out, summary = recorded
     assert faults(out) == []
-    json.dumps(told)
-    assert told["all"]["episodes"] == told["recorded_now"] == EPISODES
-    assert (told["task"], told["regime"], told["loop"]) == ("lift", "mg", "exact")
+    json.dumps(summary)
+    assert summary["all"]["episodes"] == summary["recorded_now"] == EPISODES
+    assert (summary["task"], summary["regime"], summary["loop"]) == ("lift", "mg", "exact")
     assert [path.name for path in out.parent.iterdir()] == [out.name]  # no shard is left
 
 
@@ -56,8 +56,8 @@ def test_an_interrupted_and_a_killed_call_continue_to_the_same_bytes(recorded, t
         assert stop == signal.SIGKILL or (KEPT.search(said) and "Traceback" not in said)
         assert not out.exists()
         assert psutil.wait_procs(workers, timeout=30)[1] == []  # a worker does not outlive its parent
-    told = generate(load_task("lift"), "mg", EPISODES, out, workers=1, next_obs=True, progress=False)
-    assert told["recorded_now"] < EPISODES
+    written = generate(load_task("lift"), "mg", EPISODES, out, workers=1, next_obs=True, progress=False)
+    assert written.counts["recorded_now"] < EPISODES
     assert out.read_bytes() == recorded[0].read_bytes()
 
 
@@ -76,8 +76,8 @@ def _stop_after(process, out, shards, stop):
 def test_a_complete_file_is_left_alone(recorded):
     out, _ = recorded
     before = out.stat().st_mtime_ns
-    told = generate(load_task("lift"), "mg", EPISODES, out, next_obs=True, progress=False)
-    assert told["already_complete"] and out.stat().st_mtime_ns == before
+    written = generate(load_task("lift"), "mg", EPISODES, out, next_obs=True, progress=False)
+    assert written.already_complete and out.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_an_unknown_regime_is_an_error_with_a_suggestion(tmp_path):
 
 
 def test_replay_meets_every_stored_state_bit_for_bit(recorded):
-    told = replay(recorded[0], workers=2, progress=False)
-    assert told["success_n"] == told["bit_equal_k"] == EPISODES and told["max_state_difference"] == 0.0
-    assert told["recorded_success_k"] == told["replayed_success_k"] == describe(recorded[0])["all"]["success_k"]
+    summary = replay(recorded[0], workers=2, progress=False).to_json()
+    assert summary["success_n"] == summary["bit_equal_k"] == EPISODES and summary["max_state_difference"] == 0.0
+    assert summary["recorded_success_k"] == summary["replayed_success_k"] == describe(recorded[0]).all.success_k
 
 
 def test_replay_notices_other_actions(recorded, tmp_path):
@@ -115,8 +115,8 @@ def test_replay_notices_other_actions(recorded, tmp_path):
         names = [name for name, demo in file["data"].items() if demo.attrs["success"]]
         file["data"][names[0]]["actions"][:] = 0
         only = int(names[0][5:]) + 1
-    row = replay(changed, episodes=only, workers=1, progress=False)["rows"][-1]
-    assert row["recorded"] and not row["replayed"] and row["max_state_difference"] > 1e-3
+    row = replay(changed, episodes=only, workers=1, progress=False).rows[-1]
+    assert row.recorded and not row.replayed and row.max_state_difference > 1e-3
 
 
 def test_states_of_another_scene_cannot_be_replayed(tmp_path):

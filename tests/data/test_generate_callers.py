@@ -14,7 +14,7 @@ from pathlib import Path
 from robo_orl.config.presets import load_task
 from robo_orl.data.generate import generate
 result = generate(load_task("lift"), "ph", 2, Path(sys.argv[-1]), workers=2, progress=False)
-print(result["all"]["episodes"], result["restarts"])
+print(result.summary.all.episodes, result.counts["restarts"])
 """
 
 

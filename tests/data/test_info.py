@@ -20,13 +20,13 @@ def file(tmp_path):
 
 
 def test_the_table_counts_by_mask_and_by_operator(file):
-    told = describe(file)
-    json.dumps(told)
-    assert (told["all"]["success_k"], told["all"]["success_n"], told["all"]["frames"]) == (2, 3, 19)
-    assert told["masks"]["success"]["episodes"] == 2 and told["masks"]["worse"]["success_k"] == 0
-    assert told["operators"]["hasty"]["length_max"] == 9 and told["operators"]["steady"]["length_median"] == 5.0
-    assert told["obs"] == SPEC and list(told["obs"]) == list(SPEC) and told["action_dim"] == 7
-    assert told["task"] == "toy" and told["task_digest"] == TASK.digest() and not told["stored_next_obs"]
+    summary = describe(file).to_json()
+    json.dumps(summary)
+    assert (summary["all"]["success_k"], summary["all"]["success_n"], summary["all"]["frames"]) == (2, 3, 19)
+    assert summary["masks"]["success"]["episodes"] == 2 and summary["masks"]["worse"]["success_k"] == 0
+    assert summary["operators"]["hasty"]["length_max"] == 9 and summary["operators"]["steady"]["length_median"] == 5.0
+    assert summary["obs"] == SPEC and list(summary["obs"]) == list(SPEC) and summary["action_dim"] == 7
+    assert summary["task"] == "toy" and summary["task_digest"] == TASK.digest() and not summary["stored_next_obs"]
 
 
 def test_statistics_are_those_of_the_frames(file):

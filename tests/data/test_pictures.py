@@ -29,9 +29,9 @@ def file(tmp_path):
 def test_a_file_with_pictures_is_valid_described_and_read_back(tmp_path):
     path = seeing.write(tmp_path / "a.hdf5", next_obs=True)
     assert faults(path) == []
-    told = describe(path)
-    assert told["images"] == {"agentview_image": [SIZE, SIZE, 3], "robot0_eye_in_hand_image": [SIZE, SIZE, 3]}
-    assert told["obs"] == SPEC and told["render"] == RENDER
+    summary = describe(path)
+    assert summary.images == {"agentview_image": [SIZE, SIZE, 3], "robot0_eye_in_hand_image": [SIZE, SIZE, 3]}
+    assert summary.obs == SPEC and summary.render == RENDER
     with h5py.File(path) as opened:
         demo = opened["data/demo_1"]
         stored = demo["obs/agentview_image"]
