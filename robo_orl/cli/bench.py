@@ -32,8 +32,8 @@ def bench(
     folder = out or Path("runs") / Path(suite).stem
     progress = shows_progress(as_json)
     summary = run_bench(suite, folder, workers=workers, progress=progress, blocks=blocks, minutes=minutes)
-    summary["report"] = write_report(folder, folder, as_json).to_json()
+    written = write_report(folder, folder, as_json)
     if as_json:
-        print(json.dumps(summary))
-    if summary.get("failed"):
-        raise RunError(f"{len(summary['failed'])} cell(s) failed; run the same command again to retry them.")
+        print(json.dumps(summary.to_json() | {"report": written.to_json()}))
+    if summary.failed:
+        raise RunError(f"{len(summary.failed)} cell(s) failed; run the same command again to retry them.")

@@ -1,8 +1,9 @@
-"""Run a suite: every cell that has no record yet, as jobs on a runner, into a results folder that can be continued."""
+"""Run a suite: every cell without a record, as jobs on a runner, into a results folder that can be continued."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,35 @@ from robo_orl.results.store import CELLS, RECORD, read_costs, read_manifest, rea
 from robo_orl.sweep.cells import Cell, expand, load_suite
 from robo_orl.sweep.collect import describe_data, store_cell, store_cost, suite_ref, update_provenance
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
-from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_job, in_order, jobs_of_cell
+from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_job, jobs_of_cell, unique
 from robo_orl.sweep.ledger import Ledger
-from robo_orl.sweep.live_view import Display, Line
+from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.runners.local import LocalRunner
-from robo_orl.sweep.schedule import BLOCKED, FAILED, Progress, Runner, Schedule
+from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule
 
-Failure = dict[str, str]  # cell, step, reason, log
+
+@dataclass(frozen=True)
+class BenchSummary:
+    """The state of a suite's folder after a bench.
+
+    computed: cells finished by this call. left_out: cost cells that this machine cannot measure, with the reasons.
+    """
+
+    suite: str
+    version: int
+    folder: str
+    cells: int
+    done: int
+    computed: int
+    cost_cells: int
+    cost_done: int
+    left_out: list[str]
+    failed: list[Failure]
+    wall_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as `robo-orl bench --json` prints it."""
+        return asdict(self)
 
 
 def bench(
@@ -31,14 +54,12 @@ def bench(
     progress: bool = True,
     blocks: int | None = None,
     minutes: float | None = None,
-) -> dict[str, Any]:
-    """Run what is missing of a suite, given by name or path, into the folder `out`.
+) -> BenchSummary:
+    """Run the missing cells of a suite, given by name or path, into the folder `out`.
 
     workers: cores to use, default all. blocks: only the first so many of the suite's groups. minutes: start no job that
-    would end later, judged by the slowest of its kind so far. Returns suite, version, folder, cells, done, computed
-    (cells finished by this call), cost_cells, cost_done, left_out (cost cells that this machine cannot measure, and
-    why), failed (cell, step, reason, log) and wall_s. A second call computes nothing; one after a kill goes on where
-    that one was. A failed cell does not raise: it is returned, and the others go on.
+    would end later, judged by the slowest of its kind so far. A second call computes nothing; one after a kill
+    continues there. A failed cell does not raise: it is part of the summary, and the others continue.
 
     Raises:
         UsageError: an unknown name in the suite, fewer groups than blocks, or another bench at work in the folder.
@@ -78,31 +99,31 @@ class Bench:
         before = read_manifest(out)
         self.spent_before = before.wall_s if before and before.suite.name == suite.name else 0.0
 
-    def run(self, runner: Runner, workers: int, progress: bool, minutes: float | None = None) -> dict[str, Any]:
-        """Everything that is missing; returns what `bench` does."""
+    def run(self, runner: Runner, workers: int, progress: bool, minutes: float | None = None) -> BenchSummary:
+        """Run everything that is missing."""
         self._write_manifest({})
         for cell in self.todo:  # a kill may have come between a cell's last job and its record
             self._store_if_complete(cell)
         needed = self.ledger.needed(self._cell_jobs()) + list(self.costs)
         failed: dict[str, Failure] = {}
         try:
-            with Display(self._lines(), workers, show=progress and bool(needed)) as display:
-                states = Schedule(needed, runner, workers, self._finished, display.update, minutes=minutes).run()
+            with LiveView(self._rows(), workers, show=progress and bool(needed)) as view:
+                states = Schedule(needed, runner, workers, self._finished, view.update, minutes=minutes).run()
                 failed = self._failures(states)
-                display.tell_failures(list(failed.values()))
-        finally:  # interrupted, it still says what is done
+                view.print_failures(list(failed.values()))
+        finally:  # interrupted, it still records the done cells
             self._write_manifest(failed)
         summary = self._summary(failed)
-        if failed and not summary["done"] + summary["cost_done"]:
-            first = summary["failed"][0]
-            raise RunError(f"No cell could be computed; {first['cell']} failed at {first['step']}: {first['reason']}")
+        if failed and not summary.done + summary.cost_done:
+            first = summary.failed[0]
+            raise RunError(f"No cell could be computed; {first.cell} failed at {first.step}: {first.reason}")
         return summary
 
     def _costs_to_do(self) -> tuple[dict[Job, CostCell], list[str]]:
         """The cost cells without a record, by their jobs, and those that this machine leaves out, with the reasons."""
         records = read_costs(self.out)
-        done, asked = {record.key for record in records}, {cell.key for cell in self.cost_cells}
-        ours = [record for record in records if record.key in asked]
+        done, keys = {record.key for record in records}, {cell.key for cell in self.cost_cells}
+        ours = [record for record in records if record.key in keys]
         jobs, left_out = {}, []
         for cell in self.cost_cells:
             if cell.key in done:
@@ -114,7 +135,7 @@ class Bench:
         return jobs, left_out
 
     def _cell_jobs(self) -> list[Job]:
-        return in_order(job for cell in self.todo if cell.key not in self.records for job in self.jobs[cell.key])
+        return unique(job for cell in self.todo if cell.key not in self.records for job in self.jobs[cell.key])
 
     def _stored_record(self, cell: Cell) -> Record | None:
         folder = self.out / CELLS / cell.name
@@ -122,7 +143,7 @@ class Bench:
         return record if record and record.cell == cell.key else None
 
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
-        """Keep a job's result, and write the records that it completes."""
+        """Store a job's result, and write the records that it completes."""
         if job.kind == COSTS:
             store_cost(self.suite, self.costs[job], result, self.out)
             return
@@ -139,16 +160,18 @@ class Bench:
             results = {job.kind: self.ledger.results[job.key] for job in jobs}
             self.records[cell.key] = store_cell(self.suite, cell, jobs, results, self.out)
 
-    def _lines(self) -> list[Line]:
+    def _rows(self) -> list[TableRow]:
         cells = [
-            Line(
+            TableRow(
                 title=(cell.task.name, cell.regime, cell.policy.name, cell.size, str(cell.seed)),
                 jobs=tuple(job.key for job in self.jobs.get(cell.key, ())),
                 stored=self._score(cell),
             )
             for cell in self.cells
         ]
-        costs = [Line((cell.task.name, "", cell.title, cell.size, ""), (job.key,)) for job, cell in self.costs.items()]
+        costs = [
+            TableRow((cell.task.name, "", cell.title, cell.size, ""), (job.key,)) for job, cell in self.costs.items()
+        ]
         return cells + costs
 
     def _score(self, cell: Cell) -> str | None:
@@ -157,8 +180,8 @@ class Bench:
         score = self.records[cell.key].evaluation.success_once
         return f"{score.k} of {score.n} episodes"
 
-    def _failures(self, states: dict[str, Progress]) -> dict[str, Failure]:
-        """By cell key, and by job key for cost measurements: the first step on the way there that failed."""
+    def _failures(self, states: dict[str, JobProgress]) -> dict[str, Failure]:
+        """The failures by cell key, and by job key for cost measurements: the first step of a cell that failed."""
         broken = {key: state for key, state in states.items() if state.state in (FAILED, BLOCKED)}
         failed = {}
         for cell in self.todo:
@@ -170,9 +193,9 @@ class Bench:
                 failed[key] = self._failure(key, state)
         return failed
 
-    def _failure(self, name: str, state: Progress) -> Failure:
-        log = self.out / "logs" / f"{state.culprit or state.job.key}.log"
-        return {"cell": name, "step": state.job.kind, "reason": state.reason, "log": str(log)}
+    def _failure(self, name: str, state: JobProgress) -> Failure:
+        log = self.out / "logs" / f"{state.blocked_by or state.job.key}.log"
+        return Failure(cell=name, step=state.job.kind, reason=state.reason, log=str(log))
 
     def _write_manifest(self, failed: dict[str, Failure]) -> None:
         manifest = Manifest(
@@ -194,22 +217,22 @@ class Bench:
             size=cell.size,
             seed=cell.seed,
             state="failed" if failure else "done" if cell.key in self.records else "missing",
-            reason=failure["reason"] if failure else "",
+            reason=failure.reason if failure else "",
         )
 
-    def _summary(self, failed: dict[str, Failure]) -> dict[str, Any]:
+    def _summary(self, failed: dict[str, Failure]) -> BenchSummary:
         done = sum(cell.key in self.records for cell in self.cells)
         costs = {record.key for record in read_costs(self.out)}
-        return {
-            "suite": self.suite.name,
-            "version": self.suite.version,
-            "folder": str(self.out),
-            "cells": len(self.cells),
-            "done": done,
-            "computed": done - (len(self.cells) - len(self.todo)),
-            "cost_cells": len(self.cost_cells),
-            "cost_done": sum(cell.key in costs for cell in self.cost_cells),
-            "left_out": self.left_out,
-            "failed": list(failed.values()),
-            "wall_s": time.monotonic() - self.began,
-        }
+        return BenchSummary(
+            suite=self.suite.name,
+            version=self.suite.version,
+            folder=str(self.out),
+            cells=len(self.cells),
+            done=done,
+            computed=done - (len(self.cells) - len(self.todo)),
+            cost_cells=len(self.cost_cells),
+            cost_done=sum(cell.key in costs for cell in self.cost_cells),
+            left_out=self.left_out,
+            failed=list(failed.values()),
+            wall_s=time.monotonic() - self.began,
+        )

@@ -201,7 +201,7 @@ def with_tuned(
     chosen = tuned.of(policy.name, policy.objective.name)
     if chosen is not None:
         policy = policy_of(choice, *layers, chosen.set, size=size, where=where)
-    return policy, tuned.told(chosen)
+    return policy, tuned.provenance(chosen)
 
 
 def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str) -> PolicyConfig:

@@ -1,4 +1,4 @@
-"""What has to run for the cells that have no record yet: jobs that need one another, each one command."""
+"""The jobs of a cell: data, training, evaluation, value error, cost; each is one command and may need others."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Job:
 
     key: unique among jobs, file-name safe. command: without --workers. needs: keys of the jobs that come before.
     work: its size in a unit of its kind, from which the remaining time is estimated. total: episodes or steps.
-    output: the path that progress is read from, and that must still exist for the job to count as done.
-    exclusive: it has the machine to itself, with a thread a core: what it measures is the machine.
+    output: the path that progress is read from, and that must still exist for the job to count as done. exclusive: it
+    runs alone, with a thread a core, because it measures the machine.
     """
 
     kind: str
@@ -54,8 +54,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a job ended: result is its JSON object, or reason says in one sentence why there is none."""
+class JobResult:
+    """The JSON object of a job that succeeded, or the reason in one sentence why there is none."""
 
     result: dict[str, Any] | None
     reason: str = ""
@@ -75,8 +75,8 @@ def jobs_of_cell(cell: Cell, out: Path, value_error: bool) -> list[Job]:
     return jobs
 
 
-def in_order(jobs: Iterable[Job]) -> list[Job]:
-    """Every job once, in the order in which it was first asked for."""
+def unique(jobs: Iterable[Job]) -> list[Job]:
+    """Every job once, in the order of the first occurrence."""
     return list({job.key: job for job in jobs}.values())
 
 
@@ -130,10 +130,10 @@ def _train_command(cell: Cell, out: Path, data: list[Path], folder: Path) -> tup
     common = {"task": first, "data": data[0], "out": folder, "seed": cell.seed}
     if cell.is_reference:
         return _command("reference", algo=_policy_file(cell, out), **common)
-    return _command("train", *_others(cell, data), policy=_policy_file(cell, out), tracker="none", **common)
+    return _command("train", *_other_tasks(cell, data), policy=_policy_file(cell, out), tracker="none", **common)
 
 
-def _others(cell: Cell, data: list[Path]) -> list[str]:
+def _other_tasks(cell: Cell, data: list[Path]) -> list[str]:
     """The options of a training on several tasks: all but the first one, and the weights."""
     if not cell.together:
         return []
@@ -146,17 +146,17 @@ def _others(cell: Cell, data: list[Path]) -> list[str]:
 
 
 def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
-    """An evaluation has a folder of its own: several cells may judge one run with different selections."""
+    """An evaluation has a folder of its own: several cells may evaluate one run with different selections."""
     folder, request = out / "evaluations" / cell.name, cell.evaluation
     chosen = {} if cell.is_reference else cell.policy.selection.model_dump()
     selection = [f"--set=selection.{k}={json.dumps(v)}" for k, v in chosen.items()]
-    judged = {"task": cell.task.name} if cell.together else {}
+    task = {"task": cell.task.name} if cell.together else {}
     return Job(
         kind=EVALUATE,
         key=f"eval-{cell.name}",
         command=_command(
             "eval", str(train.output), *selection, episodes=request.episodes, seed=request.seed, loop=request.loop,
-            out=folder, **({"starts": request.starts} if request.starts != "test" else {}), **judged,
+            out=folder, **({"starts": request.starts} if request.starts != "test" else {}), **task,
         ),
         needs=(train.key,),
         work=request.episodes * cell.task.horizon,
@@ -166,11 +166,11 @@ def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
 
 
 def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
-    judged = {"task": cell.task.name} if cell.together else {}
+    task = {"task": cell.task.name} if cell.together else {}
     return Job(
         kind=VALUE,
-        key="-".join(["value", *judged.values(), cell.run_name]),
-        command=_command("eval", str(train.output), **{"value-error": data.output}, **judged),
+        key="-".join(["value", *task.values(), cell.run_name]),
+        command=_command("eval", str(train.output), **{"value-error": data.output}, **task),
         needs=(train.key, data.key),
         work=data.work,
         total=data.total,
@@ -212,7 +212,7 @@ def _task_file(task: TaskConfig, out: Path) -> Path:
 
 
 def _policy_file(cell: Cell, out: Path) -> Path:
-    """The resolved policy (or reference) of a run. The first cell to ask names it; what is learned is equal by key."""
+    """The resolved policy (or reference) of a run. Cells that share a run share the file; equal keys are equal trainings."""
     return _written(out / "requests" / f"{cell.run_name}.yaml", cell.policy)
 
 

@@ -1,4 +1,4 @@
-"""Which jobs are done: their results as files in steps/, so that no call repeats what an earlier one finished."""
+"""The results of finished jobs as files in steps/, so that no call repeats the work of an earlier one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robo_orl.base.files import write_text
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import read_json, write_text
 from robo_orl.sweep.jobs import EVALUATE, Job
 
 
@@ -22,11 +23,11 @@ class Ledger:
         for job in jobs:
             # The rows of an evaluation are part of the record; every other result speaks for itself.
             if job.kind != EVALUATE or (job.output / "episodes.jsonl").exists():
-                with suppress(FileNotFoundError, json.JSONDecodeError):
-                    self.results[job.key] = json.loads(self._file(job).read_text())
+                with suppress(UsageError, RunError):  # a missing or damaged file: its job runs once more
+                    self.results[job.key] = read_json(self._file(job))
 
     def add(self, job: Job, result: dict[str, Any]) -> None:
-        """Remember a result, on disk first."""
+        """Store a result, on disk first."""
         write_text(self._file(job), json.dumps(result) + "\n")
         self.results[job.key] = result
 
@@ -37,25 +38,25 @@ class Ledger:
     def needed(self, jobs: Sequence[Job]) -> list[Job]:
         """Of these jobs, those that have to run so that all have results, in their order.
 
-        A job that has its result runs again only where another needs its output and the output is gone. The needs of
+        A job that has its result runs once more only where another needs its output and the output is gone. The needs of
         the jobs returned name only one another.
         """
         by_key = {job.key: job for job in jobs}
-        wanted: set[str] = set()
+        selected: set[str] = set()
 
-        def want(job: Job) -> None:
-            wanted.add(job.key)
+        def select(job: Job) -> None:
+            selected.add(job.key)
             for key in job.needs:
                 if key not in self.results or not by_key[key].output.exists():
-                    want(by_key[key])
+                    select(by_key[key])
 
         for job in jobs:
             if job.key not in self.results:
-                want(job)
+                select(job)
         return [
-            replace(job, needs=tuple(key for key in job.needs if key in wanted))
+            replace(job, needs=tuple(key for key in job.needs if key in selected))
             for key, job in by_key.items()
-            if key in wanted
+            if key in selected
         ]
 
     def _file(self, job: Job) -> Path:

@@ -1,4 +1,4 @@
-"""What a bench shows while it runs: a live table on a terminal, one line per event elsewhere. All on stderr."""
+"""The view of a running bench: a live table on a terminal, one line per event elsewhere. All on stderr."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from robo_orl.base.text import printable
 from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
-from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, Progress
+from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, JobProgress
 
 MINIMUM_FRACTION = 0.03  # below it, start-up hides the speed
 # A kind that has not run yet is taken to go like one that does much the same in the same unit of work.
@@ -25,7 +26,17 @@ LIKE = {EVALUATE: DATA, DATA: EVALUATE, COSTS: TRAIN}
 VALUE_FRAMES_PER_S = 5000.0  # seconds, whatever the size: not worth waiting for its speed
 
 
-def seconds_left(states: Iterable[Progress], cores: int) -> float | None:
+@dataclass(frozen=True)
+class Failure:
+    """A cell that failed: the step at fault, the reason in a sentence, and the log."""
+
+    cell: str
+    step: str
+    reason: str
+    log: str
+
+
+def seconds_left(states: Iterable[JobProgress], cores: int) -> float | None:
     """Seconds until the last job ends, None until every kind that is left, or one like it, has shown its speed.
 
     Work is divided evenly over the cores; no job takes less than its own remaining time on one core.
@@ -43,7 +54,7 @@ def seconds_left(states: Iterable[Progress], cores: int) -> float | None:
     return max(sum(left) / cores, max(left) / cores if len(left) == 1 else max(left)) if left else 0.0
 
 
-def _speeds(states: list[Progress]) -> dict[str, float]:
+def _speeds(states: list[JobProgress]) -> dict[str, float]:
     """Work per core-second of every kind that has got anywhere."""
     work: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -71,9 +82,9 @@ def clock(seconds: float | None) -> str:
 TAIL_BYTES = 4096
 
 
-def look(job: Job) -> tuple[float, str]:
-    """(fraction done, what to say about it); (0, "") where nothing can be seen yet."""
-    with suppress(OSError, ValueError, KeyError):  # half-written lines and missing files: nothing to be seen yet
+def progress_of(job: Job) -> tuple[float, str]:
+    """(fraction done, note) of a running job; (0, "") where its files do not show it yet."""
+    with suppress(OSError, ValueError, KeyError):  # half-written lines and missing files
         if job.kind == TRAIN:
             return _training(job)
         if job.kind == EVALUATE:
@@ -111,55 +122,55 @@ def _tail(path: Path) -> list[str]:
     return text[: text.rindex("\n")].splitlines()
 
 
-DOING = {"data": "recording", "train": "training", "value": "value error", "eval": "evaluating", "cost": "measuring"}
+ACTIVITY = {"data": "recording", "train": "training", "value": "value error", "eval": "evaluating", "cost": "measuring"}
 COLOURS = {"waiting": "dim", "done": "green", "failed": "red"}
 
 
 @dataclass
-class Line:
+class TableRow:
     """One row of the table: a cell (or a cost measurement) and the keys of its jobs.
 
-    stored: what is known of a cell that had its record before this call.
+    stored: the score of a cell that had its record before this call.
     """
 
     title: tuple[str, ...]
     jobs: tuple[str, ...]
     stored: str | None = None
 
-    def now(self, states: dict[str, Progress]) -> tuple[str, float | None, str, float]:
+    def now(self, states: dict[str, JobProgress]) -> tuple[str, float | None, str, float]:
         """(state, fraction of the running job, note, seconds spent in its jobs)."""
         if self.stored is not None:
             return "done", None, self.stored, 0.0
-        mine = [states[key] for key in self.jobs if key in states]
-        seconds = sum(progress.seconds for progress in mine)
-        broken = next((p for p in mine if p.state in (FAILED, BLOCKED)), None)
+        own = [states[key] for key in self.jobs if key in states]
+        seconds = sum(progress.seconds for progress in own)
+        broken = next((p for p in own if p.state in (FAILED, BLOCKED)), None)
         if broken:
             return "failed", None, broken.reason, seconds
-        running = next((p for p in mine if p.state == RUNNING), None)
+        running = next((p for p in own if p.state == RUNNING), None)
         if running:
-            return DOING[running.job.kind], running.fraction, running.note, seconds
-        if all(p.state == DONE for p in mine):
-            return "done", None, _success(mine), seconds
+            return ACTIVITY[running.job.kind], running.fraction, running.note, seconds
+        if all(p.state == DONE for p in own):
+            return "done", None, _success(own), seconds
         return "waiting", None, "", seconds
 
 
-def _success(mine: Sequence[Progress]) -> str:
-    scores = [p.result["success_once"] for p in mine if p.job.kind == EVALUATE and p.result]
+def _success(jobs: Sequence[JobProgress]) -> str:
+    scores = [p.result["success_once"] for p in jobs if p.job.kind == EVALUATE and p.result]
     return f"{scores[0]['k']} of {scores[0]['n']} episodes" if scores else ""
 
 
 @dataclass
-class Display:
-    """Shows the lines. A context manager; `update` is what a Schedule calls between its polls."""
+class LiveView:
+    """Shows the rows. A context manager; a Schedule calls `update` between its polls."""
 
-    lines: list[Line]
+    rows: list[TableRow]
     cores: int
     show: bool = True
     every_s: float = 0.5
     console: Console = field(default_factory=lambda: Console(stderr=True))
     _shown: float = 0.0
     _began: float = field(default_factory=time.monotonic)
-    _told: dict[str, str] = field(default_factory=dict)
+    _printed: dict[str, str] = field(default_factory=dict)
     _live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -172,50 +183,52 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def update(self, states: dict[str, Progress]) -> None:
-        """Look at the running jobs and show everything, at most every `every_s` seconds."""
-        over = all(progress.state not in ("waiting", RUNNING) for progress in states.values())
-        if not self.show or (time.monotonic() - self._shown < self.every_s and not over):
+    def update(self, states: dict[str, JobProgress]) -> None:
+        """Read the progress of the running jobs and show everything, at most every `every_s` seconds."""
+        finished = all(progress.state not in ("waiting", RUNNING) for progress in states.values())
+        if not self.show or (time.monotonic() - self._shown < self.every_s and not finished):
             return
         self._shown = time.monotonic()
         for progress in states.values():
             if progress.state == RUNNING:
-                progress.fraction, progress.note = look(progress.job)
+                progress.fraction, progress.note = progress_of(progress.job)
         if self._live:
             self._live.update(self._table(states), refresh=True)
         else:
-            self._tell(states)
+            self._print_changes(states)
 
-    def tell_failures(self, failures: Sequence[dict[str, str]]) -> None:
+    def print_failures(self, failures: Sequence[Failure]) -> None:
         """One line per failed cell, below everything else."""
         if self._live:
             self._live.stop()
         for failure in failures if self.show else ():
-            text = f"{failure['cell']} failed at {failure['step']}: {failure['reason']} (log: {failure['log']})"
-            self.console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+            text = f"{failure.cell} failed at {failure.step}: {failure.reason} (log: {failure.log})"
+            self.console.print(printable(text), style="red", highlight=False, soft_wrap=True, markup=False)
 
-    def _tell(self, states: dict[str, Progress]) -> None:
+    def _print_changes(self, states: dict[str, JobProgress]) -> None:
         """A line for every cell that has changed its state."""
-        done = sum(line.now(states)[0] == "done" for line in self.lines)
-        for line in self.lines:
-            state, _, note, _ = line.now(states)
-            title = " ".join(filter(None, line.title))
-            if state in ("waiting", self._told.get(title)) or line.stored is not None:
+        done = sum(row.now(states)[0] == "done" for row in self.rows)
+        for row in self.rows:
+            state, _, note, _ = row.now(states)
+            title = " ".join(filter(None, row.title))
+            if state in ("waiting", self._printed.get(title)) or row.stored is not None:
                 continue
-            self._told[title] = state
-            head = f"{clock(self._elapsed())} [{done}/{len(self.lines)}] {title}: {state}"
-            self.console.print(f"{head}{f', {note}' if note else ''}", highlight=False, soft_wrap=True, markup=False)
+            self._printed[title] = state
+            head = f"{clock(self._elapsed())} [{done}/{len(self.rows)}] {title}: {state}"
+            text = printable(f"{head}{f', {note}' if note else ''}")
+            self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    def _table(self, states: dict[str, Progress]) -> Group:
-        now = [(line, *line.now(states)) for line in self.lines]
+    def _table(self, states: dict[str, JobProgress]) -> Group:
+        now = [(row, *row.now(states)) for row in self.rows]
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("task", "regime", "policy", "size", "seed", "state", "", "", "time"):
             table.add_column(title, no_wrap=True, justify="right" if title in ("seed", "time") else "left")
-        for line, state, fraction, note, seconds in visible(now, self.console.height - 4, lambda row: row[1]):
+        for row, state, fraction, note, seconds in visible(now, self.console.height - 4, lambda entry: entry[1]):
             bar = ProgressBar(total=1.0, completed=fraction, width=16) if fraction is not None else ""
             spent = clock(seconds) if seconds else ""
-            table.add_row(*line.title, Text(state, COLOURS.get(state, "cyan")), bar, note, spent)
-        counts = {state: sum(row[1] == state for row in now) for state in ("done", "failed")}
+            title = (Text(printable(part)) for part in row.title)
+            table.add_row(*title, Text(state, COLOURS.get(state, "cyan")), bar, Text(printable(note)), spent)
+        counts = {state: sum(entry[1] == state for entry in now) for state in ("done", "failed")}
         left = clock(seconds_left(states.values(), self.cores))
         failed = f", {counts['failed']} failed" if counts["failed"] else ""
         foot = f"{counts['done']} of {len(now)} done{failed}   {clock(self._elapsed())} elapsed, {left} left"
@@ -233,6 +246,6 @@ def visible(rows: list, height: int, state_of: Callable[[tuple], str]) -> list:
 
     def order(index: int) -> tuple[int, int]:
         state = state_of(rows[index])
-        return rank.get(state, 0), -index if state == "done" else index  # of the done ones the last are the news
+        return rank.get(state, 0), -index if state == "done" else index  # of the done ones the latest first
 
     return [rows[index] for index in sorted(sorted(range(len(rows)), key=order)[: max(1, height)])]

@@ -1,4 +1,4 @@
-"""Which job starts next, on how many cores, and what a failure takes with it."""
+"""The schedule of jobs: the order in which they start, their cores, and the jobs that a failure blocks."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from robo_orl.sweep.jobs import EVALUATE, VALUE, Ended, Job
+from robo_orl.sweep.jobs import EVALUATE, VALUE, Job, JobResult
 
-# What completes a cell comes first, so that results come early; the rest in the order of the suite.
-FIRST = {EVALUATE: 0, VALUE: 1}
+# Jobs that complete a cell come first, so that results come early; the rest in the order of the suite.
+PRIORITY = {EVALUATE: 0, VALUE: 1}
 
 WAITING, RUNNING, DONE, FAILED, BLOCKED = "waiting", "running", "done", "failed", "blocked"
 
 
 class Runner(Protocol):
-    """Where jobs run: this machine (local.py), or anything else that can start, watch and stop a command."""
+    """A place where jobs run: this machine (local.py), or anything else that can start, watch and stop a command."""
 
     def start(self, job: Job, cores: int) -> Any: ...
 
-    def ended(self, handle: Any) -> Ended | None: ...
+    def result(self, handle: Any) -> JobResult | None: ...
 
     def stop(self, handles: list[Any]) -> None: ...
 
 
 @dataclass
-class Progress:
-    """One job's state. fraction: 0 to 1 while it runs, as far as it can be seen. culprit: key of the failed job that
-    blocks this one."""
+class JobProgress:
+    """The state of a job. fraction: 0 to 1 while it runs, as far as it is known. blocked_by: key of a failed job."""
 
     job: Job
     state: str = WAITING
@@ -39,7 +38,7 @@ class Progress:
     note: str = ""
     result: dict[str, Any] | None = None
     reason: str = ""
-    culprit: str = ""
+    blocked_by: str = ""
     handle: Any = field(default=None, repr=False)
 
 
@@ -57,17 +56,17 @@ class Schedule:
         runner: Runner,
         cores: int,
         finished: Callable[[Job, dict[str, Any]], None],
-        watch: Callable[[dict[str, Progress]], None],
+        watch: Callable[[dict[str, JobProgress]], None],
         poll_s: float = 0.2,
         minutes: float | None = None,
     ):
         self.until = None if minutes is None else time.monotonic() + 60 * minutes
         self.slowest: dict[str, float] = {}  # kind of job -> seconds
-        self.states = {job.key: Progress(job) for job in jobs}
+        self.states = {job.key: JobProgress(job) for job in jobs}
         self.runner, self.cores, self.finished, self.watch, self.poll_s = runner, cores, finished, watch, poll_s
 
-    def run(self) -> dict[str, Progress]:
-        """Run everything that can run; the states tell how it went. Interrupted, it stops what is running."""
+    def run(self) -> dict[str, JobProgress]:
+        """Run everything that can run; returns the states of the jobs. Interrupted, it stops the running ones."""
         try:
             while self._start() or self._running():
                 self.watch(self.states)
@@ -75,12 +74,12 @@ class Schedule:
                 for progress in self._running():
                     self._collect(progress)
         finally:
-            # One that was being started when the interruption came has no handle; it ends with this process.
+            # A job that was being started at the interruption has no handle; it ends with this process.
             self.runner.stop([progress.handle for progress in self._running() if progress.handle is not None])
         self.watch(self.states)
         return self.states
 
-    def _running(self) -> list[Progress]:
+    def _running(self) -> list[JobProgress]:
         return [progress for progress in self.states.values() if progress.state == RUNNING]
 
     def _start(self) -> bool:
@@ -94,7 +93,7 @@ class Schedule:
             progress = ready.pop(0)
             if progress.job.exclusive and free < self.cores:
                 break
-            # One job a core is the best use of them; cores that no other job wants go to those that can take more.
+            # One job a core is the best use of them; cores that no other job needs go to those that can use more.
             progress.cores = max(1, free // (len(ready) + 1)) if progress.job.elastic else 1
             if progress.job.exclusive:
                 progress.cores = self.cores
@@ -107,33 +106,33 @@ class Schedule:
     def _in_time(self, job: Job) -> bool:
         return self.until is None or time.monotonic() + self.slowest.get(job.kind, 0.0) <= self.until
 
-    def _ready(self) -> list[Progress]:
+    def _ready(self) -> list[JobProgress]:
         """The jobs that could start now, the next one first."""
         waiting = [progress for progress in self.states.values() if progress.state == WAITING]
         ready = []
         for progress in waiting:
             needs = [self.states[key] for key in progress.job.needs]
-            culprit = next((need for need in needs if need.state in (FAILED, BLOCKED)), None)
-            if culprit:
-                progress.state, progress.reason = BLOCKED, culprit.reason
-                progress.culprit = culprit.culprit or culprit.job.key
+            failed = next((need for need in needs if need.state in (FAILED, BLOCKED)), None)
+            if failed:
+                progress.state, progress.reason = BLOCKED, failed.reason
+                progress.blocked_by = failed.blocked_by or failed.job.key
             elif all(need.state == DONE for need in needs):
                 ready.append(progress)
-        return sorted(ready, key=lambda progress: FIRST.get(progress.job.kind, 2))
+        return sorted(ready, key=lambda progress: PRIORITY.get(progress.job.kind, 2))
 
-    def _collect(self, progress: Progress) -> None:
-        ended = self.runner.ended(progress.handle)
+    def _collect(self, progress: JobProgress) -> None:
+        outcome = self.runner.result(progress.handle)
         progress.seconds = time.monotonic() - progress.began
-        if ended is None:
+        if outcome is None:
             return
         progress.cores = 0
         self.slowest[progress.job.kind] = max(progress.seconds, self.slowest.get(progress.job.kind, 0.0))
-        if ended.result is None:
-            progress.state, progress.reason = FAILED, ended.reason
+        if outcome.result is None:
+            progress.state, progress.reason = FAILED, outcome.reason
             return
         try:
-            self.finished(progress.job, ended.result)
+            self.finished(progress.job, outcome.result)
         except Exception as error:  # one cell's unreadable result must not take the others with it
             progress.state, progress.reason = FAILED, f"{error}" or type(error).__name__
             return
-        progress.state, progress.result, progress.fraction = DONE, ended.result, 1.0
+        progress.state, progress.result, progress.fraction = DONE, outcome.result, 1.0

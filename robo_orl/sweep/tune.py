@@ -146,11 +146,11 @@ def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, workers: int, progr
     """Run the cells of a suite; returns the scores by the policy's name."""
     cells = expand(suite)
     summary = Bench(suite, cells, out).run(runner, workers, progress)
-    if summary["failed"]:
-        first = summary["failed"][0]
-        reason = first["reason"].rstrip(".")
+    if summary.failed:
+        first = summary.failed[0]
+        reason = first.reason.rstrip(".")
         raise RunError(
-            f"{len(summary['failed'])} trial(s) failed; {first['cell']} at {first['step']}: {reason}. "
+            f"{len(summary.failed)} trial(s) failed; {first.cell} at {first.step}: {reason}. "
             "Run the same command again to retry them."
         )
     return {cell.policy.name: read_record(out / CELLS / cell.name).evaluation for cell in cells}

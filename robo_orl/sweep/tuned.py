@@ -1,4 +1,4 @@
-"""The file of a search, tasks/tuned/*.yaml: what was chosen for each policy, and what the search was allowed."""
+"""The file of a search, tasks/tuned/*.yaml: the values chosen for each policy, and the budget of the search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Chosen(Strict):
 
 
 class Tuned(Strict):
-    """What `robo-orl tune` found. Every policy had the same number of trials."""
+    """The result of `robo-orl tune`. Every policy had the same number of trials."""
 
     name: str
     suite: str
@@ -37,14 +37,14 @@ class Tuned(Strict):
     policies: dict[str, Chosen]
 
     def of(self, name: str, objective: str) -> Chosen | None:
-        """What a policy takes: its own, or that of the only policy that was tuned for its objective."""
+        """The choice for a policy: its own, or that of the only policy that was tuned for its objective."""
         if name in self.policies:
             return self.policies[name]
         same = [chosen for chosen in self.policies.values() if chosen.objective == objective]
         return same[0] if len(same) == 1 else None
 
-    def told(self, chosen: Chosen | None) -> Tuning:
-        """For a record: what a result's settings are from."""
+    def provenance(self, chosen: Chosen | None) -> Tuning:
+        """The search behind a result's settings, for its record."""
         trials = chosen.trials if chosen else 0
         return Tuning(trials=trials, episodes=self.episodes, task=self.task, regime=self.regime)
 
@@ -55,5 +55,5 @@ def load_tuned(name: str) -> Tuned:
 
 
 def tuned_of(suite: SuiteConfig) -> Tuned | None:
-    """What a suite's policies were tuned by, None where it does not say."""
+    """The search that a suite names, None where it names none."""
     return load_tuned(suite.tuned) if suite.tuned else None

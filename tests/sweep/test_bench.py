@@ -25,7 +25,7 @@ GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "control", "c
 def test_a_suite_becomes_verified_records(presets, fakes, tmp_path):
     cost = {"task": "toy", "policies": ["flow", "critic"], "steps": 5}
     summary = bench(presets(groups=[GROUP], cost=cost), tmp_path / "out", workers=2, progress=False)
-    assert (summary["cells"], summary["done"], summary["computed"], summary["failed"]) == (3, 3, 3, [])
+    assert (summary.cells, summary.done, summary.computed, summary.failed) == (3, 3, 3, [])
     # One data set for all, one training for two policies that only select differently.
     assert fakes.kinds() == ["data", "eval", "eval", "eval", "profile", "train", "train", "value-error"]
     found = verify(tmp_path / "out")
@@ -52,7 +52,7 @@ def test_a_second_call_runs_nothing(presets, fakes, tmp_path):
     bench(suite, tmp_path / "out", workers=2, progress=False)
     before = fakes.calls()
     summary = bench(suite, tmp_path / "out", workers=2, progress=False)
-    assert fakes.calls() == before and summary["computed"] == 0 and summary["done"] == 3
+    assert fakes.calls() == before and summary.computed == 0 and summary.done == 3
 
 
 def test_the_record_of_a_cell_is_read_once(presets, fakes, tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def test_the_record_of_a_cell_is_read_once(presets, fakes, tmp_path, monkeypatch
     first = bench(suite, tmp_path / "out", progress=False)
     read = []
     monkeypatch.setattr("robo_orl.sweep.bench.read_record", lambda folder: read.append(folder) or read_record(folder))
-    assert bench(suite, tmp_path / "out", progress=False)["done"] == first["cells"] == len(read) == len(set(read))
+    assert bench(suite, tmp_path / "out", progress=False).done == first.cells == len(read) == len(set(read))
 
 
 def test_records_alone_are_enough(presets, fakes, tmp_path):
@@ -71,7 +71,7 @@ def test_records_alone_are_enough(presets, fakes, tmp_path):
     for folder in ("data", "runs", "evaluations", "steps", "logs", "requests"):
         shutil.rmtree(tmp_path / "out" / folder)
     before = fakes.calls()
-    assert bench(suite, tmp_path / "out", workers=2, progress=False)["done"] == 3
+    assert bench(suite, tmp_path / "out", workers=2, progress=False).done == 3
     assert fakes.calls() == before
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_tuning_left_as_it_was_keeps_its_result_and_tells_the_trials
     (tmp_path / "tuned.yaml").write_text(json.dumps(search | {"policies": {"flow": tuned}}))
     before = fakes.calls()
     again = presets(groups=[GROUP], tuned=str(tmp_path / "tuned.yaml"))
-    assert bench(again, tmp_path / "out", workers=2, progress=False)["computed"] == 0 and fakes.calls() == before
+    assert bench(again, tmp_path / "out", workers=2, progress=False).computed == 0 and fakes.calls() == before
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
     assert records["flow"].tuning.trials == 4
     assert verify(tmp_path / "out").faults == {}
@@ -99,9 +99,9 @@ def test_a_file_that_tuning_left_as_it_was_keeps_its_result_and_tells_the_trials
 def test_the_first_blocks_of_a_suite_are_a_suite_and_the_others_follow(presets, fakes, tmp_path):
     suite = presets(groups=[GROUP | {"policies": ["flow"]}, GROUP | {"policies": ["bc"]}])
     first = bench(suite, tmp_path / "out", workers=1, progress=False, blocks=1)
-    assert first["cells"] == first["done"] == len(read_manifest(tmp_path / "out").cells) == 1
+    assert first.cells == first.done == len(read_manifest(tmp_path / "out").cells) == 1
     whole = bench(suite, tmp_path / "out", workers=1, progress=False)
-    assert (whole["cells"], whole["done"], whole["computed"]) == (2, 2, 1)
+    assert (whole.cells, whole.done, whole.computed) == (2, 2, 1)
     with pytest.raises(UsageError, match="has 2 groups: --blocks 3 is more"):
         bench(suite, tmp_path / "out", workers=1, progress=False, blocks=3)
 
@@ -110,15 +110,15 @@ def test_a_failed_cell_is_reported_with_its_reason_and_the_others_go_on(presets,
     fakes(fail="toy_long")
     suite = presets(groups=[GROUP | {"tasks": ["toy_long", "toy"], "policies": ["bc"]}])
     summary = bench(suite, tmp_path / "out", workers=1, progress=False)
-    assert summary["done"] == 1
-    (failure,) = summary["failed"]
-    assert failure["step"] == "data" and failure["reason"] == "ValueError: the fake was told to fail."
-    assert "the fake was told to fail" in Path(failure["log"]).read_text()
+    assert summary.done == 1
+    (failure,) = summary.failed
+    assert failure.step == "data" and failure.reason == "ValueError: the fake was told to fail."
+    assert "the fake was told to fail" in Path(failure.log).read_text()
     states = {cell.task: (cell.state, cell.reason) for cell in read_manifest(tmp_path / "out").cells}
     assert states == {"toy": ("done", ""), "toy_long": ("failed", "ValueError: the fake was told to fail.")}
     fakes()
     summary = bench(suite, tmp_path / "out", workers=1, progress=False)
-    assert summary["failed"] == [] and summary["done"] == 2 and summary["computed"] == 1
+    assert summary.failed == [] and summary.done == 2 and summary.computed == 1
 
 
 def test_a_suite_of_which_nothing_works_is_an_error_with_the_reason(presets, fakes, tmp_path):
@@ -139,7 +139,7 @@ def test_a_killed_bench_takes_its_jobs_with_it_and_the_next_call_goes_on(presets
     before = len(fakes.calls())
     fakes()
     summary = bench(suite, tmp_path / "out", workers=2, progress=False)
-    assert summary["done"] == 3 and finished >= 1
+    assert summary.done == 3 and finished >= 1
     assert len(fakes.calls()) - before == 7 - finished  # what was finished before the kill is not run again
     assert verify(tmp_path / "out").faults == {}
 
@@ -199,7 +199,7 @@ def test_the_lock_outlives_the_bench_while_one_of_its_jobs_is_alive(tmp_path):
 
 def start_bench(suite, out):
     """The same bench in a process of its own."""
-    return start(f"print(json.dumps(bench.bench({suite!r}, {str(out)!r}, workers=2, progress=False)))")
+    return start(f"print(json.dumps(bench.bench({suite!r}, {str(out)!r}, workers=2, progress=False).to_json()))")
 
 
 def start(call):

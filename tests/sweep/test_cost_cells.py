@@ -17,7 +17,7 @@ from robo_orl.sweep import cost_cells as module
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import load_suite
 from robo_orl.sweep.cost_cells import cost_cells, engines
-from robo_orl.sweep.jobs import COSTS, TRAIN, Ended, Job, cost_job
+from robo_orl.sweep.jobs import COSTS, TRAIN, Job, JobResult, cost_job
 from robo_orl.sweep.schedule import DONE, WAITING, Schedule
 
 ROOT = Path(__file__).parents[2]
@@ -48,9 +48,9 @@ def profiled(fakes):
 def test_every_cell_is_measured_beside_the_base_once(run, fakes, tmp_path):
     first = run(zero=[0])
     assert sorted(profiled(fakes)) == [["critic", "flow"], ["flow"], ["flow", "ten"]]
-    assert (first["cost_cells"], first["cost_done"], first["failed"], first["left_out"]) == (3, 3, [], [])
+    assert (first.cost_cells, first.cost_done, first.failed, first.left_out) == (3, 3, [], [])
     second = run(zero=[0])
-    assert len(fakes.calls()) == 3 and second["cost_done"] == 3
+    assert len(fakes.calls()) == 3 and second.cost_done == 3
     for record in read_costs(tmp_path / "out"):
         assert record.base == "flow" and record.batch_size == 8 and record.rows[0].policy == "flow"
 
@@ -89,7 +89,7 @@ def test_plain_ddp_stands_beside_every_zero_stage(stages, pairs):
 def test_a_cell_that_this_machine_cannot_run_is_left_out_with_the_reason(run, fakes, monkeypatch):
     monkeypatch.setattr(module, "processes", lambda: 3)
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "deepspeed" else object())
-    left = run()["left_out"]
+    left = run().left_out
     assert sum("ZeRO needs deepspeed, not installed here" in line for line in left) == 3
     assert sum("the batch does not divide" in line for line in left) == 3 and len(fakes.calls()) == 3
 
@@ -97,9 +97,9 @@ def test_a_cell_that_this_machine_cannot_run_is_left_out_with_the_reason(run, fa
 def test_a_cell_that_fails_does_not_take_the_others_with_it(run, fakes):
     fakes(fail="cost-ten")
     summary = run(zero=[0])
-    assert summary["cost_done"] == 2 and len(summary["failed"]) == 1 and "ten" in summary["failed"][0]["cell"]
+    assert summary.cost_done == 2 and len(summary.failed) == 1 and "ten" in summary.failed[0].cell
     fakes()
-    assert run(zero=[0])["cost_done"] == 3
+    assert run(zero=[0]).cost_done == 3
 
 
 def test_rows_from_another_device_are_not_joined_by_this_ones(run, fakes, tmp_path):
@@ -110,8 +110,8 @@ def test_rows_from_another_device_are_not_joined_by_this_ones(run, fakes, tmp_pa
         write_cost(out, record.key, record.model_copy(update={"hardware": elsewhere}))
     next((out / "cost").glob("*ten*.json")).unlink()
     summary = run(zero=[0])
-    assert len(fakes.calls()) == 3 and summary["cost_done"] == 2
-    assert "the rows there were measured on NVIDIA of another machine" in summary["left_out"][0]
+    assert len(fakes.calls()) == 3 and summary.cost_done == 2
+    assert "the rows there were measured on NVIDIA of another machine" in summary.left_out[0]
 
 
 def test_the_largest_models_are_predicted_once_and_shown(run, fakes, tmp_path):
@@ -165,8 +165,8 @@ class Slow:
     def start(self, job, cores):
         return job, time.monotonic(), cores
 
-    def ended(self, handle):
-        return Ended({}) if time.monotonic() - handle[1] > 0.05 else None
+    def result(self, handle):
+        return JobResult({}) if time.monotonic() - handle[1] > 0.05 else None
 
     def stop(self, handles):
         pass
@@ -225,7 +225,7 @@ def test_a_cost_suite_imports_no_simulator(presets, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["cost_done"], summary["failed"]) == (2, [])
+    assert (summary.cost_done, summary.failed) == (2, [])
     for record in read_costs(tmp_path / "out"):
         for row in record.rows:
             assert row.predicted.peak_bytes == pytest.approx(row.peak_memory_bytes, rel=0.02)

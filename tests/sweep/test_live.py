@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, Job
-from robo_orl.sweep.live_view import Display, Line, clock, look, seconds_left, visible
-from robo_orl.sweep.schedule import DONE, FAILED, RUNNING, WAITING, Progress
+from robo_orl.sweep.live_view import LiveView, TableRow, clock, progress_of, seconds_left, visible
+from robo_orl.sweep.schedule import DONE, FAILED, RUNNING, WAITING, JobProgress
 
 
 def job(kind, output, total=20, work=100.0, key="k"):
@@ -17,15 +17,15 @@ def job(kind, output, total=20, work=100.0, key="k"):
 
 
 def test_a_training_is_as_far_as_the_last_whole_line_of_its_metrics(tmp_path):
-    assert look(job(TRAIN, tmp_path)) == (0.0, "")
+    assert progress_of(job(TRAIN, tmp_path)) == (0.0, "")
     (tmp_path / "metrics.jsonl").write_text('{"step": 5}\n{"step": 10}\n{"ste')
-    assert look(job(TRAIN, tmp_path)) == (0.5, "step 10 of 20")
+    assert progress_of(job(TRAIN, tmp_path)) == (0.5, "step 10 of 20")
 
 
 def test_an_evaluation_tells_its_successes_so_far(tmp_path):
     rows = [json.dumps({"success_once": i < 3}) for i in range(5)]
     (tmp_path / "finished.jsonl").write_text("\n".join(rows) + "\n")
-    assert look(job(EVALUATE, tmp_path)) == (0.25, "3 of 5 so far")
+    assert progress_of(job(EVALUATE, tmp_path)) == (0.25, "3 of 5 so far")
 
 
 def test_recording_counts_the_finished_episodes(tmp_path):
@@ -33,49 +33,49 @@ def test_recording_counts_the_finished_episodes(tmp_path):
     shards.mkdir()
     for name in ("000000.hdf5", "000001.hdf5", ".000002.hdf5.77.partial", "request"):
         (shards / name).touch()
-    assert look(job(DATA, tmp_path / "data.hdf5")) == (0.1, "2 of 20 recorded")
+    assert progress_of(job(DATA, tmp_path / "data.hdf5")) == (0.1, "2 of 20 recorded")
 
 
 def test_time_left_comes_from_the_speed_of_each_kind():
-    done = Progress(job(TRAIN, "a", work=100), DONE, seconds=10, fraction=1.0)
-    half = Progress(job(TRAIN, "b", work=100), RUNNING, seconds=5, fraction=0.5)
-    wait = Progress(job(TRAIN, "c", work=200), WAITING)
+    done = JobProgress(job(TRAIN, "a", work=100), DONE, seconds=10, fraction=1.0)
+    half = JobProgress(job(TRAIN, "b", work=100), RUNNING, seconds=5, fraction=0.5)
+    wait = JobProgress(job(TRAIN, "c", work=200), WAITING)
     assert seconds_left([done, half, wait], cores=1) == pytest.approx(25)
     assert seconds_left([done, half, wait], cores=8) == pytest.approx(20)  # the longest job still takes its time
     assert seconds_left([done], cores=2) == 0
 
 
 def test_no_time_is_told_before_every_kind_has_shown_its_speed():
-    done = Progress(job(TRAIN, "a"), DONE, seconds=10, fraction=1.0)
-    assert seconds_left([done, Progress(job(EVALUATE, "b"), WAITING)], cores=2) is None
-    recorded = Progress(job(DATA, "c", work=100), DONE, seconds=10, fraction=1.0)
-    assert seconds_left([recorded, Progress(job(EVALUATE, "b", work=200), WAITING)], cores=1) == pytest.approx(20)
+    done = JobProgress(job(TRAIN, "a"), DONE, seconds=10, fraction=1.0)
+    assert seconds_left([done, JobProgress(job(EVALUATE, "b"), WAITING)], cores=2) is None
+    recorded = JobProgress(job(DATA, "c", work=100), DONE, seconds=10, fraction=1.0)
+    assert seconds_left([recorded, JobProgress(job(EVALUATE, "b", work=200), WAITING)], cores=1) == pytest.approx(20)
     assert (clock(None), clock(65), clock(7265)) == ("--", "1:05", "2:01:05")
 
 
 def states():
     return {
-        "run": Progress(job(TRAIN, "a", key="run"), RUNNING, seconds=65),
-        "bad": Progress(job(TRAIN, "b", key="bad"), FAILED, reason="It broke."),
-        "next": Progress(job(TRAIN, "c", key="next"), WAITING),
-        "fine": Progress(
+        "run": JobProgress(job(TRAIN, "a", key="run"), RUNNING, seconds=65),
+        "bad": JobProgress(job(TRAIN, "b", key="bad"), FAILED, reason="It broke."),
+        "next": JobProgress(job(TRAIN, "c", key="next"), WAITING),
+        "fine": JobProgress(
             job(EVALUATE, "d", key="fine"), DONE, seconds=3, fraction=1.0, result={"success_once": {"k": 4, "n": 5}}
         ),
     }
 
 
-LINES = [
-    Line(("chain1", "mg", "bc", "tiny", "0"), ("run",)),
-    Line(("chain1", "mg", "qc", "tiny", "0"), ("bad",)),
-    Line(("chain2", "mg", "bc", "tiny", "0"), ("next",)),
-    Line(("chain2", "mg", "qc", "tiny", "0"), ("fine",)),
-    Line(("chain4", "mg", "qc", "tiny", "0"), (), stored="9 of 9 episodes"),
+ROWS = [
+    TableRow(("chain1", "mg", "bc", "tiny", "0"), ("run",)),
+    TableRow(("chain1", "mg", "qc", "tiny", "0"), ("bad",)),
+    TableRow(("chain2", "mg", "bc", "tiny", "0"), ("next",)),
+    TableRow(("chain2", "mg", "qc", "tiny", "0"), ("fine",)),
+    TableRow(("chain4", "mg", "qc", "tiny", "0"), (), stored="9 of 9 episodes"),
 ]
 
 
 def test_lines_elsewhere_tell_every_change_once():
     out = io.StringIO()
-    with Display(LINES, 2, console=Console(file=out, width=200), every_s=0) as display:
+    with LiveView(ROWS, 2, console=Console(file=out, width=200), every_s=0) as display:
         display.update(states())
         display.update(states())
     text = out.getvalue()
@@ -87,7 +87,7 @@ def test_lines_elsewhere_tell_every_change_once():
 def test_the_table_shows_all_cells_and_the_sum():
     out = io.StringIO()
     console = Console(file=out, width=160, height=30, force_terminal=True)
-    with Display(LINES, 2, console=console, every_s=0) as display:
+    with LiveView(ROWS, 2, console=console, every_s=0) as display:
         display.update(states())
     scores, counts = ("4 of 5 episodes", "9 of 9 episodes"), ("2 of 5 done", "1 failed")
     for text in ("training", "failed", "waiting", *scores, *counts, "1:05"):
@@ -96,7 +96,7 @@ def test_the_table_shows_all_cells_and_the_sum():
 
 def test_nothing_is_shown_when_nobody_asked():
     out = io.StringIO()
-    with Display(LINES, 2, show=False, console=Console(file=out)) as display:
+    with LiveView(ROWS, 2, show=False, console=Console(file=out)) as display:
         display.update(states())
     assert out.getvalue() == ""
 
@@ -109,5 +109,5 @@ def test_a_long_table_keeps_what_is_under_way_and_the_latest_news():
 
 
 def test_a_cost_measurement_has_its_line():
-    progress = {"c": Progress(job(COSTS, "c", key="c"), RUNNING)}
-    assert Line(("chain2", "", "cost", "", ""), ("c",)).now(progress)[0] == "measuring"
+    progress = {"c": JobProgress(job(COSTS, "c", key="c"), RUNNING)}
+    assert TableRow(("chain2", "", "cost", "", ""), ("c",)).now(progress)[0] == "measuring"

@@ -19,7 +19,7 @@ def end(tmp_path):
         runner = LocalRunner(tmp_path)
         running = runner.start(Job(TRAIN, "job", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), 1)
         act(running)
-        while (ended := runner.ended(running)) is None:
+        while (ended := runner.result(running)) is None:
             time.sleep(0.01)
         return ended
 

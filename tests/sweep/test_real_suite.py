@@ -30,7 +30,7 @@ def test_a_small_suite_runs_verifies_and_is_not_run_again(tmp_path, monkeypatch)
     suite = tmp_path / "tiny.yaml"
     suite.write_text(yaml.safe_dump(SUITE))
     first = bench(str(suite), tmp_path / "out", progress=False)
-    assert first["failed"] == [] and first["computed"] == 4
+    assert first.failed == [] and first.computed == 4
     found = verify(tmp_path / "out")
     assert (found.cells, found.faults, found.missing) == (4, {}, [])
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
@@ -39,4 +39,4 @@ def test_a_small_suite_runs_verifies_and_is_not_run_again(tmp_path, monkeypatch)
     assert flow.train == control.train
     assert len({(record.data.sha256, record.evaluation.starts_sha256) for record in records.values()}) == 1
     assert [row.policy for row in read_costs(tmp_path / "out")[0].rows] == ["bc_flow", "qc"]
-    assert bench(str(suite), tmp_path / "out", progress=False)["computed"] == 0
+    assert bench(str(suite), tmp_path / "out", progress=False).computed == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Ended, Job
+from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job, JobResult
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, Schedule
 
 
@@ -21,12 +21,12 @@ class Notebook:
         self.most = max(self.most, len(self.looks))
         return job.key
 
-    def ended(self, handle):
+    def result(self, handle):
         self.looks[handle] += 1
         if self.looks[handle] < 2:
             return None
         del self.looks[handle]
-        return self.ends.get(handle, Ended({"of": handle}))
+        return self.ends.get(handle, JobResult({"of": handle}))
 
     def stop(self, handles):
         self.stopped += handles
@@ -71,14 +71,14 @@ def test_idle_cores_go_to_jobs_that_can_use_them():
 
 
 def test_a_failure_takes_with_it_what_needs_it_and_nothing_else():
-    states, runner = run(CHAIN, runner=Notebook({"t2": Ended(None, "It broke.")}))
+    states, runner = run(CHAIN, runner=Notebook({"t2": JobResult(None, "It broke.")}))
     assert {key: state.state for key, state in states.items() if state.state != DONE} == {"t2": FAILED, "e2": BLOCKED}
     assert states["e2"].reason == "It broke."
     assert "e2" not in [key for key, _ in runner.started]
 
 
 def test_a_failure_at_the_root_blocks_everything_behind_it():
-    states, _ = run(CHAIN, runner=Notebook({"d": Ended(None, "No disk.")}))
+    states, _ = run(CHAIN, runner=Notebook({"d": JobResult(None, "No disk.")}))
     assert [state.state for state in states.values()] == [FAILED] + [BLOCKED] * 6
 
 

@@ -78,7 +78,7 @@ def test_the_training_is_given_every_task_with_its_file_and_weight(presets, tmp_
 def test_a_bench_trains_once_and_judges_on_each_task(presets, fakes, tmp_path):
     suite = presets(groups=[GROUP | {"policies": ["critic"]}])
     summary = bench(suite, tmp_path / "out", workers=2, progress=False)
-    assert (summary["cells"], summary["done"], summary["failed"]) == (2, 2, [])
+    assert (summary.cells, summary.done, summary.failed) == (2, 2, [])
     assert fakes.kinds() == ["data", "data", "eval", "eval", "train", "value-error", "value-error"]
     judged = [call["command"] for call in fakes.calls() if call["kind"] == "eval"]
     assert sorted(words[words.index("--task") + 1] for words in judged) == ["toy", "toy_long"]

@@ -16,24 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.base.machine import ONE_THREAD
-from robo_orl.sweep.jobs import Ended, Job
+from robo_orl.sweep.jobs import Job, JobResult
 
 PR_SET_PDEATHSIG = 1
 
 
 class LocalRunner:
-    """Starts jobs, tells how they ended, stops them.
+    """The runner of this machine: it starts jobs as processes, returns their results, and stops them.
 
-    This is all that the schedule asks of a runner: `start(job, cores) -> handle`, `ended(handle) -> Ended | None`,
-    `stop(handles)`. logs: folder of their output. lock: descriptor that every job inherits, so that the folder stays
-    locked while one of them lives.
+    logs: folder of their output. lock: descriptor that every job inherits, so that the folder stays locked while one of
+    them lives.
     """
 
     def __init__(self, logs: Path, lock: int | None = None):
         self.logs, self.lock = logs, lock
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, job: Job, cores: int) -> Running:
+    def start(self, job: Job, cores: int) -> JobProcess:
         """Start a job on `cores` cores."""
         with self._log(job, ".json").open("wb") as answer, self._log(job, ".log").open("wb") as log, _uninterrupted():
             process = subprocess.Popen(
@@ -46,21 +45,21 @@ class LocalRunner:
                 pass_fds=() if self.lock is None else (self.lock,),
                 preexec_fn=_before_exec(),
             )
-        return Running(job, process)
+        return JobProcess(job, process)
 
-    def ended(self, running: Running) -> Ended | None:
-        """None while the job runs."""
+    def result(self, running: JobProcess) -> JobResult | None:
+        """The result of a job, None while it runs."""
         code = running.process.poll()
         if code is None:
             return None
         answer, log = self._log(running.job, ".json"), self._log(running.job, ".log")
         result = _last_json(answer)
         if code == 0 and result is not None and "error" not in result:
-            return Ended(result)
-        return Ended(None, _reason(code, result, log))
+            return JobResult(result)
+        return JobResult(None, _reason(code, result, log))
 
-    def stop(self, handles: Sequence[Running], patience_s: float = 10.0) -> None:
-        """Ask the jobs to end, and end those that do not."""
+    def stop(self, handles: Sequence[JobProcess], patience_s: float = 10.0) -> None:
+        """Stop the jobs by SIGTERM, and those that do not end by SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             alive = [running for running in handles if running.process.poll() is None]
             for running in alive:
@@ -75,20 +74,20 @@ class LocalRunner:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A job under way."""
+class JobProcess:
+    """The process of a running job."""
 
     job: Job
     process: subprocess.Popen
 
 
-ENDS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold signals back while a process is born: what Python runs around a fork swallows the exception they raise."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    """Block signals while a process starts: Python swallows the exception that they raise around a fork."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -96,11 +95,11 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _before_exec() -> Callable[[], None]:
-    """What a job does first: hear signals again, and on Linux die with its parent."""
+    """The first act of a job: receive signals, and on Linux die with its parent."""
     die = _die_with_parent()
 
     def before_exec() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if die is not None:
             die()
 
