@@ -212,7 +212,7 @@ def _task_file(task: TaskConfig, out: Path) -> Path:
 
 
 def _policy_file(cell: Cell, out: Path) -> Path:
-    """The resolved policy (or reference) of a run. Cells that share a run share the file; equal keys are equal trainings."""
+    """The resolved policy (or reference) of a run; cells of the same run share the file."""
     return _written(out / "requests" / f"{cell.run_name}.yaml", cell.policy)
 
 

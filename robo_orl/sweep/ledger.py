@@ -38,8 +38,8 @@ class Ledger:
     def needed(self, jobs: Sequence[Job]) -> list[Job]:
         """Of these jobs, those that have to run so that all have results, in their order.
 
-        A job that has its result runs once more only where another needs its output and the output is gone. The needs of
-        the jobs returned name only one another.
+        A job that has its result runs once more only where another needs its output and the output is gone. The
+        returned jobs need only one another.
         """
         by_key = {job.key: job for job in jobs}
         selected: set[str] = set()

@@ -225,7 +225,7 @@ def test_a_cost_suite_imports_no_simulator(presets, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary.cost_done, summary.failed) == (2, [])
+    assert (summary["cost_done"], summary["failed"]) == (2, [])
     for record in read_costs(tmp_path / "out"):
         for row in record.rows:
             assert row.predicted.peak_bytes == pytest.approx(row.peak_memory_bytes, rel=0.02)

@@ -72,7 +72,7 @@ def test_the_training_is_given_every_task_with_its_file_and_weight(presets, tmp_
     assert (settings["weight"], other["weight"], other["task"]["name"]) == ("1.0", 3.0, "toy_long")
     assert other["data"] == str(data[-1].output)
     value = next(job for job in jobs if job.kind == VALUE)
-    assert value.command[-1] == "toy_long" and "toy_long" in value.key
+    assert value.command[value.command.index("--task") + 1] == "toy_long" and "toy_long" in value.key
 
 
 def test_a_bench_trains_once_and_judges_on_each_task(presets, fakes, tmp_path):
