@@ -59,8 +59,9 @@ class DQC(Objective):
     def modules(self, parts: Parts) -> Modules:
         """The chunk critic Q_h, on the same tokens as Q and V."""
         chunk = parts.policy.action_head.chunk * parts.action_dim
-        build = lambda: Critic(parts.critic_width, chunk, ("q",), parts.policy.critic)  # noqa: E731
-        return super().modules(parts) | {"critic_chunk": build}
+        return super().modules(parts) | {
+            "critic_chunk": lambda: Critic(parts.critic_width, chunk, ("q",), parts.policy.critic)
+        }
 
     def losses(self, step: Step) -> Losses:
         """The values learn from the transitions t -> t+h, the policy from both frames of a pair."""
