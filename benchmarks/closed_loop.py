@@ -94,7 +94,7 @@ def summary(loops: list[str], pairs: list[list[Played]]) -> dict[str, Any]:
 def main() -> int:
     """Compare, print a line per task, write the JSON; 1 where loops that must agree do not."""
     arguments = parser(__doc__, __file__)
-    arguments.add_argument("--tasks", nargs="+", default=sorted(available("tasks")))
+    arguments.add_argument("--tasks", nargs="+", default=sorted([*available("tasks"), "chain2_10hz", "chain2_40hz"]))
     arguments.add_argument("--episodes", type=int, default=60, help="start states per task, 200 at most")
     arguments.add_argument("--run", type=Path, help="a trained run; its task is the one compared")
     arguments.add_argument("--loops", nargs=2, default=["exact", "stock"], choices=("exact", "fast", "stock"))

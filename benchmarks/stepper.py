@@ -51,7 +51,7 @@ Times = dict[str, list[float]]  # what -> seconds per control step (per reset), 
 def main() -> None:
     """Measure, print a line per task, write the JSON."""
     arguments = parser(__doc__, __file__)
-    arguments.add_argument("--tasks", nargs="+", default=sorted(available("tasks")))
+    arguments.add_argument("--tasks", nargs="+", default=sorted([*available("tasks"), "chain2_10hz", "chain2_40hz"]))
     arguments.add_argument("--episodes", type=int, default=6)
     arguments.add_argument("--camera-steps", type=int, default=16, help="control steps per episode with cameras")
     arguments.add_argument("--no-cameras", action="store_true", help="leave the cameras out")

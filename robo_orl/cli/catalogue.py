@@ -1,4 +1,4 @@
-"""What can be named on the command line, with one line about each."""
+"""The names that the command line takes, with one line about each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user varies, as values: the schemas of policies/, tasks/, tasks/suites/ and of a run; unknown keys refused."""
+"""Configurations as values: the schemas of policies/, tasks/, tasks/suites/ and of a run; unknown keys are refused."""
 
 from robo_orl.config.policies import (
     SIZES,

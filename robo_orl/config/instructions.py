@@ -1,4 +1,4 @@
-"""What a policy is told: a task's instruction, other words for it in training, and words kept for evaluation."""
+"""Instructions: the sentence of a task, paraphrases of it for training, and paraphrases held out for evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def training_sentences(task: TaskConfig) -> list[str]:
 
 
 def held_out_sentences(task: TaskConfig) -> list[str]:
-    """The paraphrases that no policy was told in training; UsageError where there is none."""
+    """The paraphrases that no policy reads in training; UsageError where there is none."""
     sentences = _paraphrases(task).held_out
     if not sentences:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What learns: the schema of policies/."""
+"""Policies as values: the schema of policies/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LoraConfig(Strict):
 
 
 class BackboneConfig(Strict):
-    """What turns an observation into tokens."""
+    """The backbone, which turns an observation into tokens."""
 
     kind: str = "transformer"
     size: str = Field("tiny", description="a name of `robo-orl list sizes`")
@@ -34,7 +34,7 @@ class BackboneConfig(Strict):
     )
     patch: int = Field(32, ge=2, description="pixels per side and token of an image")
     checkpointing: bool = Field(
-        False, description="keep only each block's input and compute the rest again in backward"
+        False, description="keep only the input of each block and recompute the rest in backward"
     )
     compile: bool = Field(False, description="torch.compile each block")
     entropy: Literal["off", "log", "control"] = Field(
@@ -60,7 +60,7 @@ class BackboneConfig(Strict):
 
 
 class ObservationConfig(Strict):
-    """What a policy sees, whatever its backbone. Nothing else is loaded, rendered or sent."""
+    """The observation of a policy, with any backbone. Nothing else is loaded, rendered or sent."""
 
     low_dim: list[str] | None = Field(
         None,
@@ -85,11 +85,11 @@ class ObservationConfig(Strict):
 
 
 class ActionHeadConfig(Strict):
-    """What turns tokens into a chunk of h actions."""
+    """The action head, which turns tokens into a chunk of h actions."""
 
     kind: Literal["l1", "flow", "gaussian", "gmm", "bins", "flow_expert", "parallel_l1", "parallel_bins"] = "l1"
     chunk: int = Field(10, ge=1, description="h: actions predicted at once")
-    execute: int = Field(5, ge=1, description="actions executed before the policy is asked again")
+    execute: int = Field(5, ge=1, description="actions executed per decision")
     flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
     acting: Literal["sample", "mode", "low_noise"] | None = Field(
         None, description="how one action is chosen; default: the head's own way"
@@ -131,7 +131,7 @@ class CriticConfig(Strict):
 
 
 class ExtractionConfig(Strict):
-    """How the policy follows from the critic; a name alone stands for its defaults."""
+    """Extraction of the policy from the critic; a name alone stands for its defaults."""
 
     kind: Literal["awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil"]
     params: dict[str, Any] = {}
@@ -201,14 +201,14 @@ class OptimConfig(Strict):
 
 
 class SelectionConfig(Strict):
-    """How the acting policy chooses among its samples."""
+    """Selection among the samples of the acting policy."""
 
     num_samples: int = Field(1, ge=1, description="N: best of N by the critic; 1 = the policy's own sample")
     untrained_critic: bool = Field(False, description="control: rank by a freshly initialised critic")
 
 
 class PolicyConfig(Strict):
-    """What learns: backbone + action head + critic + objective."""
+    """A policy: backbone + action head + critic + objective."""
 
     name: str
     description: str = ""

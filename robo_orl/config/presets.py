@@ -90,7 +90,7 @@ def available(kind: str) -> dict[str, Path]:
 
 
 def has_variants(kind: str) -> bool:
-    """Whether presets of `kind` are composed."""
+    """True where presets of `kind` can be composed with variants."""
     return f"{kind}/variants" in NOUNS
 
 
@@ -158,7 +158,7 @@ def _variants_in(text: str, variants: Iterable[str]) -> list[str] | None:
 
 
 def stored_name(name: str) -> str:
-    """How records and files call a composed name: its parts joined with an underscore, of a path the file's name."""
+    """The name of a composed preset in records and files: its parts joined with an underscore, a path by its file."""
     base, *variants = [name] if _is_path(name) else _split(name)
     return "_".join([Path(base).stem if _is_path(base) else base, *variants])
 

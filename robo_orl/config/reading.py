@@ -84,7 +84,7 @@ def _yaml(text: str, where: str) -> Any:
 def _repeated_key(node: yaml.Node, seen: set[int]) -> str:
     """The first key that stands twice in one mapping below `node`, with its lines; "" where none does.
 
-    seen: the nodes that were looked at; an alias leads to one of them again.
+    seen: the ids of nodes that were visited; an alias leads back to one of them.
     """
     if id(node) in seen or isinstance(node, yaml.ScalarNode):
         return ""

@@ -1,4 +1,4 @@
-"""What every schema is: a frozen value that refuses unknown keys and has a digest."""
+"""The base of every schema: a frozen value that refuses unknown keys and has a digest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Strict(BaseModel):
         """The values that differ from the schema's defaults, nested ones likewise, as JSON; without descriptions.
 
         A default that is given and one that is left out are the same, and a field that is new with a default changes
-        nothing. A changed default is therefore a change of the code: raise the version of the step that it changes.
+        nothing. A default that follows from another value (n_step: the chunk) is None until it is given. A changed
+        default is a change of the code: raise the version of the step that it changes.
         """
         values = {}
         for name, field in type(self).model_fields.items():

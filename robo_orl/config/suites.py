@@ -113,7 +113,7 @@ class EvaluationRequest(Strict):
 
 
 class CostConfig(Strict):
-    """What training steps cost: policies x sizes x ZeRO stages, relative to the first policy, plain cloning."""
+    """The cost of training steps: policies x sizes x ZeRO stages, relative to the first policy, plain cloning."""
 
     task: str = Field(description="its observations give the shapes; windows are synthetic")
     policies: PolicyChoices = Field(min_length=2)

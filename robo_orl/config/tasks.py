@@ -1,4 +1,4 @@
-"""What is done and what is seen of it: the schemas of tasks/ and of pictures."""
+"""Tasks and views as values: the schemas of tasks/ and of pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START_BANKS: tuple[StartBankName, ...] = get_args(StartBankName)
 
 
 class TaskConfig(Strict):
-    """What is done. Everything here is part of the task's hash: change any of it and it is another task."""
+    """A task. Everything but the description is part of its digest: with another value it is another task."""
 
     name: str
     description: str = ""
@@ -50,7 +50,7 @@ class TaskConfig(Strict):
 
 
 class View(Strict):
-    """What pictures are taken: of these cameras, size x size pixels, in the look of envs/rendering/renderer.py."""
+    """The pictures that are taken: cameras, size x size pixels, and the look of envs/rendering/renderer.py."""
 
     cameras: tuple[str, ...] = Field(min_length=1)
     size: int = Field(84, ge=16, le=1024, description="pixels per side")

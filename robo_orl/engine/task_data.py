@@ -1,4 +1,4 @@
-"""What a run learns from: the data of its tasks, opened and checked, as one source of windows."""
+"""The data of a run: those of its tasks, opened and checked, as one source of windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robo_orl.envs.observations import observation_sizes
 
 
 def task_number(run: RunConfig, task: str | None) -> int:
-    """Which of the run's tasks is called so, None being the first; UsageError where none is."""
+    """The place of a task in the run by its name, None for the first; UsageError where it is not among them."""
     names = [source.task.name for source in run.tasks]
     if task is not None and task not in names:
         raise unknown("task of this run", task, names)

@@ -13,7 +13,7 @@ from robo_orl.base.machine import cores
 from robo_orl.config import SuiteConfig
 from robo_orl.results.record import Manifest, PlannedCell, Record
 from robo_orl.results.store import CELLS, RECORD, read_costs, read_manifest, read_record, write_manifest
-from robo_orl.sweep.cells import Cell, expand, load_suite
+from robo_orl.sweep.cells import Cell, check_policies, expand, load_suite
 from robo_orl.sweep.collect import describe_data, store_cell, store_cost, suite_ref, update_provenance
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_job, jobs_of_cell, unique
@@ -92,6 +92,7 @@ class Bench:
             if (record := self._stored_record(cell)) is not None:
                 self.records[cell.key] = update_provenance(suite, cell, record, out)
         self.todo = [cell for cell in cells if cell.key not in self.records]
+        check_policies(suite, self.todo)
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
         self.cost_cells = cost_cells(suite)
         self.costs, self.left_out = self._costs_to_do()

@@ -64,7 +64,7 @@ class Cell:
     seed: int
     data: DataRequest
     evaluation: EvaluationRequest
-    tuning: Tuning | None = None  # what its settings were chosen by; no part of its address, which the settings are
+    tuning: Tuning | None = None  # the search that chose its settings; no part of its address, which the settings are
     together: tuple[Share, ...] = ()  # the tasks that its policy learns, `task` among them, where they are several
 
     @property
@@ -74,17 +74,17 @@ class Cell:
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is an algorithm of another library."""
+        """True for an algorithm of another library."""
         return isinstance(self.policy, ReferenceConfig)
 
     @property
     def sources(self) -> list[Cell]:
-        """What its policy learns from: a cell, of which the data are meant, per task that it learns."""
+        """The data of its policy: per task that it learns a cell, of which the data are meant."""
         return [replace(self, task=share.task, together=()) for share in self.together] or [self]
 
     @property
     def next_obs(self) -> bool:
-        """Whether its data must hold next_obs, which ours derive by index and robomimic's RL algorithms read."""
+        """True where its data must hold next_obs: robomimic's RL algorithms read it, ours derive it by index."""
         return self.is_reference and self.policy.settings["train"]["hdf5_load_next_obs"]
 
     @cached_property
@@ -123,7 +123,7 @@ class Cell:
 
     @property
     def run_name(self) -> str:
-        """Name of the run's folder; the key tells apart what shares the words."""
+        """Name of the run's folder, readable and unique by its key."""
         tasks = "+".join(source.task.name for source in self.sources)
         return f"{tasks}-{self.regime}-{self.size}-s{self.seed}-{self.run_key[:10]}"
 
@@ -134,7 +134,7 @@ class Cell:
 
     @property
     def has_trained_critic(self) -> bool:
-        """Whether there is a learned value to compare with returns."""
+        """True where there is a learned value to compare with returns."""
         return self.policy.critic is not None and not self.policy.selection.untrained_critic
 
 
@@ -157,8 +157,20 @@ def expand(suite: SuiteConfig) -> list[Cell]:
     for group in suite.groups:
         for cell in _cells_of(suite, group):
             cells.setdefault(cell.key, cell)
-    _refuse_homonyms(suite, list(cells.values()))
+    _check_names(suite, list(cells.values()))
     return list(cells.values())
+
+
+def check_policies(suite: SuiteConfig, cells: list[Cell]) -> None:
+    """UsageError where the objective of a cell's policy refuses it, by the names of the suite and the policy."""
+    from robo_orl.agent.agent import check_agent
+
+    for policy in {cell.policy.digest(): cell.policy for cell in cells}.values():
+        if isinstance(policy, PolicyConfig):
+            try:
+                check_agent(policy)
+            except UsageError as error:
+                raise UsageError(f"suite {suite.name}: {error}") from None
 
 
 def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
@@ -174,27 +186,28 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     tuned = tuned_of(suite)
     for seed, size in product(group.seeds, group.sizes or [None]):
         policies = [
-            with_tuned(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
+            tuned_policy(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
         ]
         if together:
-            _refuse_deaf(where, [policy for policy, _ in policies])
+            _check_instructions(where, [policy for policy, _ in policies])
         for task, regime, (policy, tuning) in product(tasks, group.regimes, policies + references):
             yield Cell(task, regime, policy, seed, suite.data, suite.evaluation, tuning, together)
 
 
-def _refuse_deaf(where: str, policies: list[PolicyConfig]) -> None:
-    """Whoever learns several tasks has to be told which one is meant."""
+def _check_instructions(where: str, policies: list[PolicyConfig]) -> None:
+    """UsageError where a policy of several tasks does not read the instruction, which says the task."""
     for policy in policies:
         if not policy.observation.instruction:
             raise UsageError(
-                f"{where}: '{policy.name}' learns several tasks and is not told which: set observation.instruction."
+                f"{where}: '{policy.name}' learns several tasks and does not read which one: set "
+                "observation.instruction."
             )
 
 
-def with_tuned(
+def tuned_policy(
     tuned: Tuned | None, choice: PolicyChoice, *layers: dict, size: str | None, where: str
 ) -> tuple[PolicyConfig, Tuning | None]:
-    """A policy with what a search chose for it laid on, below its own settings; and the search."""
+    """A policy with the settings that a search chose for it, below the row's own; and the search."""
     policy = policy_of(choice, *layers, size=size, where=where)
     if tuned is None:
         return policy, None
@@ -227,8 +240,8 @@ def reference_of(choice: ReferenceChoice) -> ReferenceConfig:
     return load_reference(choice.use, changes=choice.set, row=choice.name)
 
 
-def _refuse_homonyms(suite: SuiteConfig, cells: list[Cell]) -> None:
-    """Two cells that a reader could not tell apart are a mistake of the suite."""
+def _check_names(suite: SuiteConfig, cells: list[Cell]) -> None:
+    """UsageError where two different cells have the same name in a report."""
     seen: set[tuple] = set()
     for cell in cells:
         shown = (cell.task.name, cell.regime, cell.policy.name, cell.size, cell.seed)

@@ -19,7 +19,7 @@ from robo_orl.config.presets import load_task
 from robo_orl.cost.predict.cards import card
 from robo_orl.cost.predict.workload import unpredictable
 from robo_orl.results.record import CostRecord
-from robo_orl.sweep.cells import STEP_VERSIONS, objective_versions, with_tuned
+from robo_orl.sweep.cells import STEP_VERSIONS, objective_versions, tuned_policy
 from robo_orl.sweep.tuned import tuned_of
 
 
@@ -103,7 +103,7 @@ def cost_cells(suite: SuiteConfig) -> list[CostCell]:
 def _policies(suite: SuiteConfig, size: str | None) -> tuple[PolicyConfig, ...]:
     tuned, where = tuned_of(suite), f"suite {suite.name}, cost"
     layers = (suite.set, suite.cost.set)
-    policies = tuple(with_tuned(tuned, choice, *layers, size=size, where=where)[0] for choice in suite.cost.policies)
+    policies = tuple(tuned_policy(tuned, choice, *layers, size=size, where=where)[0] for choice in suite.cost.policies)
     if policies[0].critic is not None:
         raise UsageError(f"{where}: the first policy is the base of every ratio: put plain behaviour cloning there.")
     return policies

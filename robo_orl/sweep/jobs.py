@@ -45,7 +45,7 @@ class Job:
 
     @property
     def elastic(self) -> bool:
-        """Whether it can use more than one core."""
+        """True where it can use more than one core."""
         return self.kind in (DATA, EVALUATE)
 
     def with_workers(self, cores: int) -> list[str]:

@@ -9,11 +9,16 @@ import yaml
 
 FAKE = Path(__file__).parent / "fake_robo_orl.py"
 
-POLICIES = {
+POLICIES = {  # fmt: skip
     "bc": {"optim": {"steps": 10}},
     "flow": {"extends": "bc", "action_head": {"kind": "flow"}},
     "control": {"extends": "flow", "selection": {"num_samples": 4, "untrained_critic": True}},
-    "critic": {"extends": "flow", "critic": {"topology": "shared"}, "objective": {"name": "qc"}},
+    "critic": {
+        "extends": "flow",
+        "critic": {"topology": "shared"},
+        "objective": {"name": "qc"},
+        "selection": {"num_samples": 4},
+    },
 }
 TASK = {"env": "chain", "stages": ["first", "second"], "max_seconds": 10}
 

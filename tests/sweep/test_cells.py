@@ -9,6 +9,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyChoice
 from robo_orl.config.presets import available
 from robo_orl.objectives import OBJECTIVES
+from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite, policy_of
 from robo_orl.sweep.cost_cells import cost_cells
 
@@ -147,6 +148,15 @@ def test_unknown_names_suggest_the_nearest(presets, change, sentence):
     with pytest.raises(UsageError) as error:
         cells(presets, **change)
     assert sentence in str(error.value)
+
+
+def test_a_suite_with_a_policy_that_its_objective_refuses_is_refused_before_anything_runs(presets, fakes, tmp_path):
+    group = GROUP | {"policies": ["bc", {"use": ["bc"], "with": ["separate"]}]}
+    with pytest.raises(
+        UsageError, match="suite small: policy 'bc.separate': Objective 'bc' trains no critic.*leave out"
+    ):
+        bench(presets(groups=[group]), tmp_path / "out", workers=1, progress=False)
+    assert not fakes.calls()
 
 
 def test_two_cells_of_one_name_are_refused_until_one_is_renamed(presets):

@@ -50,7 +50,7 @@ def test_weights_and_the_order_of_tasks_decide_the_run(presets):
         ({"together": {"toy": 1}}, "a weight, here toy, toy_long"),
         ({"together": WEIGHTS | {"lift": 1}}, "a weight, here toy, toy_long"),
         ({"together": WEIGHTS | {"toy": 0}}, "above 0"),
-        ({"set": {}}, "'bc' learns several tasks and is not told which: set observation.instruction"),
+        ({"set": {}}, "'bc' learns several tasks and does not read which one: set observation.instruction"),
         ({"references": ["iql"]}, "references learn one task each"),
         ({"tasks": ["toy"], "together": {"toy": 1}}, "each of several tasks"),
     ],
