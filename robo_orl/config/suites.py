@@ -129,6 +129,9 @@ class CostConfig(Strict):
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {batch_size: 64}}")
 
 
+EndpointName = Literal["return", "success", "deadline", "stages"]  # defined in results/endpoints.py
+
+
 class SuiteConfig(Strict):
     """A list of cells, (tasks x regimes x policies x sizes x seeds) per group, and how each is trained and judged."""
 
@@ -138,6 +141,14 @@ class SuiteConfig(Strict):
     groups: list[GridConfig] = []
     data: DataRequest = DataRequest()
     evaluation: EvaluationRequest = EvaluationRequest()
+    endpoints: list[EndpointName] = Field(
+        ["return", "success", "deadline"],
+        min_length=1,
+        description="what policies are compared by; boards are sorted by the first",
+    )
+    deadlines: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.4, 0.6, 0.8], min_length=1, description="the shares of a task's limit that the endpoint deadline allows"
+    )
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
     tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
     cost: CostConfig | None = None
@@ -147,4 +158,11 @@ class SuiteConfig(Strict):
     def _has_something_to_do(self) -> SuiteConfig:
         if not self.groups and self.cost is None:
             raise ValueError("a suite needs groups to train, or a cost to measure")
+        return self
+
+    @model_validator(mode="after")
+    def _names_each_endpoint_once(self) -> SuiteConfig:
+        for key, values in (("endpoints", self.endpoints), ("deadlines", self.deadlines)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} names one of them twice: {', '.join(map(str, values))}")
         return self

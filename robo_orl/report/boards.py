@@ -9,63 +9,23 @@ from statistics import median
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
 from robo_orl.report.costs import relative_cost
-from robo_orl.results.intervals import median_interval, score, two_level_bootstrap
-from robo_orl.results.record import EpisodeRow, PlannedCell, Record
+from robo_orl.report.curve import Curve, curve
+from robo_orl.report.scores import (
+    DeadlineRate,
+    Length,
+    Mean,
+    StageRow,
+    SuccessRate,
+    bootstrapped,
+    stages,
+    success,
+    within,
+)
+from robo_orl.results.endpoints import Endpoint
+from robo_orl.results.intervals import median_interval
+from robo_orl.results.record import PlannedCell, Record
 
 BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
-
-
-@dataclass(frozen=True)
-class SuccessRate:
-    """k of n with its 95 % interval; interval: wilson, or two-level over several training seeds."""
-
-    k: int
-    n: int
-    rate: float
-    low: float
-    high: float
-    interval: str
-
-
-@dataclass(frozen=True)
-class ConditionalRate:
-    """k of the n episodes that reached the stage before, with the Wilson interval."""
-
-    k: int
-    n: int
-    low: float
-    high: float
-    rate: float | None
-
-
-@dataclass(frozen=True)
-class StageRow:
-    """One stage: k of all n episodes reached it."""
-
-    name: str
-    k: int
-    n: int
-    conditional: ConditionalRate
-
-
-@dataclass(frozen=True)
-class Length:
-    """Decisions of the n successes."""
-
-    median: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over n episodes with its 95 % interval."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +40,7 @@ class PolicyRow:
     seeds: int
     success: SuccessRate
     at_end: SuccessRate
+    within: list[DeadlineRate]
     stages: list[StageRow]
     length: Length
     discounted_return: Mean
@@ -116,8 +77,19 @@ class AbsentCell:
 
 
 @dataclass(frozen=True)
+class Deadline:
+    """An endpoint of the suite that allows `decisions` on the board's task."""
+
+    endpoint: str
+    decisions: int
+
+
+@dataclass(frozen=True)
 class Board:
-    """One leaderboard; rows are sorted by success, then by discounted return. pareto: names of policies."""
+    """One leaderboard; rows are sorted by the suite's first endpoint, then by success, then by return.
+
+    pareto: names of policies. uninformative: the reason for which success cannot answer here, empty where it can.
+    """
 
     task: str
     task_digest: str
@@ -131,10 +103,13 @@ class Board:
     gamma: float
     data: BoardData
     tuning: str
+    deadlines: list[Deadline]
     rows: list[PolicyRow]
+    curve: Curve
     index: int
     pareto: list[str]
     absent: list[AbsentCell]
+    uninformative: str = ""
 
 
 def group(cells: Cells) -> dict[BoardKey, dict[str, list[Record]]]:
@@ -170,21 +145,26 @@ def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Reco
     control = control_of(policies)
     controls = policies.get(control or "", [])
     rows = [_row(cells, name, records, controls, control, size) for name, records in policies.items()]
-    rows.sort(key=lambda row: (-row.success.rate, -row.discounted_return.mean, row.policy))
+    rows.sort(
+        key=lambda row: (-value(row, cells.endpoints[0]), -row.success.rate, -row.discounted_return.mean, row.policy)
+    )
+    horizon = first.task.horizon
     return Board(
         task=task,
         task_digest=digest,
         regime=regime,
         size=size,
         control=control,
-        horizon=first.task.horizon,
+        horizon=horizon,
         control_hz=first.task.control_hz,
         padding=first.task.padding,
         stages=first.task.stages,
         gamma=first.evaluation.gamma,
         data=BoardData(first.data.episodes, first.data.frames, first.data.success.model_dump()),
         tuning=tuning(policies),
+        deadlines=[Deadline(e.name, e.decisions(horizon)) for e in cells.endpoints if e.kind == "deadline"],
         rows=rows,
+        curve=curve(cells, policies, [row.policy for row in rows], drawn(rows, control), horizon),
         index=index,
         pareto=pareto_front(rows),
         absent=[_absent(cell) for cell in cells.absent
@@ -221,6 +201,8 @@ def _row(
         seeds=len(records),
         success=success([[e.success_once for e in rows] for rows in episodes]),
         at_end=success([[e.success_at_end for e in rows] for rows in episodes]),
+        within=[within(endpoint, episodes, records[0].task.horizon) for endpoint in cells.endpoints
+                if endpoint.kind == "deadline"],
         stages=stages(pooled, records[0].task.stages),
         length=Length(float(median(lengths)) if lengths else None, low, high, len(lengths)),
         discounted_return=bootstrapped([[row.discounted_return for row in rows] for rows in episodes]),
@@ -228,7 +210,7 @@ def _row(
         restarts=sum(episode.restarts for episode in pooled),
         trials=records[0].tuning.trials if records[0].tuning else None,
         **asdict(relative_cost(cells.costs, (name, control, size), records, controls)),
-    )
+    )  # fmt: skip
 
 
 def _parameters(record: Record) -> dict[str, int]:
@@ -237,37 +219,22 @@ def _parameters(record: Record) -> dict[str, int]:
     return {"total": counted["total"]} if record.kind == "reference" else counted
 
 
-def success(seeds: Sequence[Sequence[bool]]) -> SuccessRate:
-    """k of n with its 95 % interval.
-
-    One training seed: Wilson. Several: the wider of Wilson on the pooled count and of the two-level bootstrap.
-    """
-    pooled = score(sum(map(sum, seeds)), sum(map(len, seeds)))
-    low, high, interval = pooled.low, pooled.high, "wilson"
-    if len(seeds) > 1:
-        _, low_seeds, high_seeds = two_level_bootstrap([[float(outcome) for outcome in seed] for seed in seeds], 2_000)
-        low, high, interval = min(low, low_seeds), max(high, high_seeds), "two-level"
-    return SuccessRate(pooled.k, pooled.n, pooled.rate or 0.0, low, high, interval)
+def value(row: PolicyRow, endpoint: Endpoint) -> float:
+    """The mean of an endpoint over the episodes of a row."""
+    if endpoint.kind == "return":
+        return row.discounted_return.mean
+    if endpoint.kind == "deadline":
+        return next(rate.rate for rate in row.within if rate.endpoint == endpoint.name)
+    if endpoint.kind == "stages":
+        return sum(stage.k for stage in row.stages) / (len(row.stages) * row.success.n)
+    return row.success.rate
 
 
-def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[StageRow]:
-    """Every stage: its count over all episodes, and over the episodes that reached the stage before."""
-    result = []
-    for index, name in enumerate(names):
-        before = [row for row in rows if index == 0 or row.stages[index - 1]]
-        given = score(sum(row.stages[index] for row in before), len(before))
-        conditional = ConditionalRate(given.k, given.n, given.low, given.high, given.rate)
-        result.append(StageRow(name, sum(row.stages[index] for row in rows), len(rows), conditional))
-    return result
-
-
-def bootstrapped(seeds: Sequence[Sequence[float]]) -> Mean:
-    """A mean with its 95 % interval over seeds, then episodes; no interval where every resample is the same.
-
-    A bootstrap of equal values has no width, which says nothing about the next episode.
-    """
-    mean, low, high = two_level_bootstrap(seeds, 2_000)
-    return Mean(mean, *((low, high) if high > low else (None, None)), sum(map(len, seeds)))
+def drawn(rows: Sequence[PolicyRow], control: str | None) -> set[str]:
+    """The policies of a curve with a band: the control, and the highest return with a critic and without one."""
+    ours = sorted((row for row in rows if not row.reference), key=lambda row: -row.discounted_return.mean)
+    best = {next((row.policy for row in ours if row.critic is critic), None) for critic in (True, False)}
+    return {policy for policy in (control, *best) if policy}
 
 
 def pareto_front(rows: Sequence[PolicyRow]) -> list[str]:

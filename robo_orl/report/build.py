@@ -85,6 +85,8 @@ def render(document: dict[str, Any]) -> str:
         interval_bar=figures.interval_bar,
         stage_bars=figures.stage_bars,
         forests=_forests(document, look),
+        success_curves=[(board, figures.success_curve(board, look)) for board in document["boards"]
+                        if any(row["low"] for row in board["curve"]["rows"])],
         multiples=[(trend, figures.success_multiples(trend, _control(document), look))
                    for trend in document["horizon"] + document["size"] if trend["metric"] == "success"],
         curves=[(trend, figures.curves(trend, look)) for trend in document["horizon"] + document["size"]
@@ -97,7 +99,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
-    rows = [c for c in document["comparisons"] if c["against_control"]]
+    rows = [c for c in document["comparisons"] if c["against_control"] and c["endpoint"] == "success"]
     shown = []
     for board in document["boards"]:
         here = [c for c in rows if c["board"] == board["index"]]

@@ -1,38 +1,86 @@
-"""Paired comparisons of policies on the same start states: difference in success, interval and exact p value."""
+"""Paired comparisons of policies on the same start states, by every endpoint: difference, interval, exact p value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from robo_orl.report.boards import Board, Mean, bootstrapped
+import numpy as np
+
+from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.contents import Cells
-from robo_orl.results.intervals import holm, newcombe_paired, paired_test, two_level_bootstrap
-from robo_orl.results.record import EpisodeRow, Record
+from robo_orl.report.scores import Mean, bootstrapped
+from robo_orl.results.endpoints import Endpoint
+from robo_orl.results.intervals import TIE, holm, newcombe_counts, paired_test, two_level_bootstrap
+from robo_orl.results.record import Record
 
 RESAMPLES = 2_000
-Pair = tuple[EpisodeRow, EpisodeRow]  # (opponent, policy) from the same start state
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """The episodes of a record as arrays, by start state. keys: (n, 2), start and episode; values: endpoint -> (n,)."""
+
+    keys: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two records on their common start states: endpoint -> values (n,) of the opponent, and of the policy."""
+
+    starts: np.ndarray
+    opponent: dict[str, np.ndarray]
+    policy: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The episodes of every record of a report."""
+
+    cells: Cells
+
+    @cached_property
+    def _episodes(self) -> dict[str, Episodes]:
+        return {}
+
+    def of(self, record: Record) -> Episodes:
+        """The episodes of one record."""
+        if record.cell not in self._episodes:
+            rows = sorted(self.cells.rows[record.cell], key=lambda row: (row.start, row.episode))
+            keys = np.array([(row.start, row.episode) for row in rows], dtype=np.int64).reshape(-1, 2)
+            values = {e.name: e.values(rows, record.task.horizon) for e in self.cells.endpoints}
+            self._episodes[record.cell] = Episodes(keys, values)
+        return self._episodes[record.cell]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A policy against an opponent over n pairs of episodes. difference: in success, policy - opponent."""
+    """A policy against an opponent over n pairs of episodes, by one endpoint.
+
+    wins, losses, ties: start states on which the policy's value is higher, lower, equal. difference: (wins - losses)/n
+    with its 95 % interval, of success the difference in rate. mean: the difference of the means; None where it is the
+    same, for an endpoint that an episode has or has not.
+    """
 
     n: int
     seeds: int
     wins: int
     losses: int
+    ties: int
     difference: float
     low: float
     high: float
     p: float
-    return_difference: Mean
+    mean: Mean | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A `Difference` on a board. p_holm: adjusted for the `family` comparisons with the same opponent."""
+    """A `Difference` on a board by one endpoint. p_holm: adjusted for the `family` comparisons (see `comparisons`)."""
 
+    endpoint: str
     board: int
     task: str
     regime: str
@@ -45,94 +93,106 @@ class Comparison:
     seeds: int
     wins: int
     losses: int
+    ties: int
     difference: float
     low: float
     high: float
     p: float
-    return_difference: Mean
+    mean: Mean | None
     p_holm: float = 1.0
     family: int = 1
     verdict: str = "undecided"
 
 
 def comparisons(cells: Cells, boards: Sequence[Board], grouped: Sequence[dict[str, list[Record]]]) -> list[Comparison]:
-    """Every policy against the board's control, and every trained critic against each policy without one.
+    """Every trained critic against each policy without one, and every other policy against the board's control.
 
-    References are compared with the control too, and are no opponents. Holm's correction runs over the comparisons with
-    the same opponent, across all boards of the report. grouped: the records of each board, by policy.
+    By each endpoint of the suite. Holm's correction runs over all comparisons of a critic with a policy without one, on
+    all boards of the report, by one kind of endpoint: all deadlines together. The other comparisons with controls are
+    a family of their own. References are compared with the control too, and are no opponents. grouped: the records of
+    each board, by policy.
     """
-    pairs = zip(boards, grouped, strict=True)
-    rows = [row for board, policies in pairs for row in _of_board(cells, board, policies)]
-    result = []
-    for opponent in dict.fromkeys(row.against for row in rows):
-        family = [row for row in rows if row.against == opponent]
-        for row, p in zip(family, holm([row.p for row in family]), strict=True):
-            word = verdict(p, row.difference, row.low, row.high)
-            result.append(replace(row, p_holm=p, family=len(family), verdict=word))
-    return sorted(result, key=lambda row: (row.board, not row.against_control, row.against, -row.difference))
+    outcomes, rows, families = Outcomes(cells), [], {}
+    for board, policies in zip(boards, grouped, strict=True):
+        for opponent, policy in _matches(board):
+            pairs = paired_by_seed(outcomes, policies[opponent], policies[policy.policy])
+            place = (board.index, board.task, board.regime, board.size, policy.policy, policy.critic)
+            for endpoint in cells.endpoints if pairs else ():
+                difference = compare(pairs, endpoint)
+                row = Comparison(endpoint.name, *place, opponent, opponent == board.control, **vars(difference))
+                families.setdefault((endpoint.kind, policy.critic), []).append(len(rows))
+                rows.append(row)
+    for members in families.values():
+        for i, p in zip(members, holm([rows[i].p for i in members]), strict=True):
+            rows[i] = replace(rows[i], p_holm=p, family=len(members), verdict=verdict(p, rows[i]))
+    order = {endpoint.name: place for place, endpoint in enumerate(cells.endpoints)}
+    return sorted(
+        rows, key=lambda row: (order[row.endpoint], row.board, not row.against_control, row.against, -row.difference)
+    )
 
 
-def _of_board(cells: Cells, board: Board, policies: dict[str, list[Record]]) -> list[Comparison]:
-    """The comparisons of one board, not yet corrected."""
-    rows = []
-    for opponent in (row.policy for row in board.rows if not row.critic and not row.reference):
-        against_control = opponent == board.control
-        for row in board.rows:
-            if row.policy == opponent or not (against_control or row.critic):
-                continue
-            difference = compare(paired_by_seed(cells, policies[opponent], policies[row.policy]))
-            if difference:
-                place = (board.index, board.task, board.regime, board.size, row.policy, row.critic)
-                rows.append(Comparison(*place, opponent, against_control, **vars(difference)))
-    return rows
+def _matches(board: Board) -> list[tuple[str, PolicyRow]]:
+    """The pairs (opponent, row) that a board compares."""
+    opponents = [row.policy for row in board.rows if not row.critic and not row.reference]
+    return [
+        (opponent, row)
+        for opponent in opponents
+        for row in board.rows
+        if row.policy != opponent and (row.critic or opponent == board.control)
+    ]
 
 
-def paired_by_seed(cells: Cells, opponent: Sequence[Record], policy: Sequence[Record]) -> list[list[Pair]]:
-    """The episodes of both from the start states that both were run from: one list per training seed of both."""
+def paired_by_seed(outcomes: Outcomes, opponent: Sequence[Record], policy: Sequence[Record]) -> list[Pairs]:
+    """The episodes of both from the start states that both were run from: one `Pairs` per training seed of both."""
     by_seed, result = {record.seed: record for record in policy}, []
     for first in sorted(opponent, key=lambda record: record.seed):
         second = by_seed.get(first.seed)
-        if second is None or second.evaluation.starts_sha256 != first.evaluation.starts_sha256:
-            continue
-        left, right = _by_start(cells.rows[first.cell]), _by_start(cells.rows[second.cell])
-        result.append([(left[key], right[key]) for key in sorted(left.keys() & right.keys())])
-    return [pairs for pairs in result if pairs]
+        if second is not None and second.evaluation.starts_sha256 == first.evaluation.starts_sha256:
+            result.append(_paired(outcomes.of(first), outcomes.of(second)))
+    return [pairs for pairs in result if len(pairs.starts)]
 
 
-def _by_start(rows: Sequence[EpisodeRow]) -> dict[tuple[int, int], EpisodeRow]:
-    return {(row.start, row.episode): row for row in rows}
+def _paired(first: Episodes, second: Episodes) -> Pairs:
+    if np.array_equal(first.keys, second.keys):
+        return Pairs(first.keys[:, 0], first.values, second.values)
+    left, right = ({tuple(key): i for i, key in enumerate(episodes.keys.tolist())} for episodes in (first, second))
+    common = sorted(left.keys() & right.keys())
+    i, j = ([places[key] for key in common] for places in (left, right))
+    return Pairs(
+        first.keys[i, 0], {k: v[i] for k, v in first.values.items()}, {k: v[j] for k, v in second.values.items()}
+    )
 
 
-def compare(seeds: list[list[Pair]]) -> Difference | None:
-    """Wins, losses, difference (policy - opponent) with its 95 % interval, the exact two-sided p of the pooled pairs,
-    and the difference in discounted return, which separates policies where success saturates. None without pairs.
+def compare(seeds: Sequence[Pairs], endpoint: Endpoint) -> Difference:
+    """The difference (policy - opponent) by one endpoint, and the exact two-sided p of the pooled pairs.
 
-    One training seed: Newcombe's interval for paired proportions. Several: the wider of that, on the pooled pairs, and
-    of the two-level bootstrap (seeds, then episodes), so that few seeds never look more certain than their episodes.
+    One training seed: Newcombe's interval for paired proportions, of success and failure, or of the starts won and
+    lost. Several: the wider of that, on the pooled pairs, and of the two-level bootstrap (seeds, then episodes), so
+    that few seeds never look more certain than their episodes.
     """
-    outcomes = [[(a.success_once, b.success_once) for a, b in pairs] for pairs in seeds]
-    pooled = [pair for pairs in outcomes for pair in pairs]
-    if not pooled:
-        return None
-    test = paired_test([a for a, _ in pooled], [b for _, b in pooled])
-    low, high = newcombe_paired(pooled)
+    first, second = ([getattr(pairs, side)[endpoint.name] for pairs in seeds] for side in ("opponent", "policy"))
+    test = paired_test(np.concatenate(first), np.concatenate(second))
+    both = int(sum((a * b).sum() for a, b in zip(first, second, strict=True))) if endpoint.is_binary else 0
+    low, high = newcombe_counts(both, test.only_second, test.only_first, test.ties - both)
+    gaps = [b - a for a, b in zip(first, second, strict=True)]
     if len(seeds) > 1:
-        _, low_seeds, high_seeds = two_level_bootstrap(
-            [[float(b) - float(a) for a, b in pairs] for pairs in outcomes], RESAMPLES
-        )
+        signs = [np.sign(np.where(np.abs(gap) > TIE, gap, 0.0)) for gap in gaps]
+        _, low_seeds, high_seeds = two_level_bootstrap(signs, RESAMPLES)
         low, high = min(low, low_seeds), max(high, high_seeds)
-    returns = bootstrapped([[b.discounted_return - a.discounted_return for a, b in pairs] for pairs in seeds])
     return Difference(
-        n=test.n, seeds=len(seeds), wins=test.only_second, losses=test.only_first, difference=test.difference,
-        low=low, high=high, p=test.p, return_difference=returns,
+        n=test.n, seeds=len(seeds), wins=test.only_second, losses=test.only_first, ties=test.ties,
+        difference=test.difference, low=low, high=high, p=test.p,
+        mean=None if endpoint.is_binary else bootstrapped(gaps),
     )  # fmt: skip
 
 
-def verdict(p_holm: float, difference: float, low: float, high: float) -> str:
+def verdict(p_holm: float, row: Difference | Comparison) -> str:
     """better or worse where Holm's p is under 0.05 and the interval excludes zero, otherwise undecided, not equal.
 
-    Both, because p pools the pairs of all training seeds while the interval also covers how far the seeds disagree.
+    Both, because p pools the pairs of all training seeds while the interval also covers how far the seeds disagree. The
+    mean must have the same sign: a policy that is a little faster on most starts and fails on some is not ahead.
     """
-    if p_holm < 0.05 and (low > 0 or high < 0):
-        return "better" if difference > 0 else "worse"
+    agrees = row.mean is None or row.mean.mean * row.difference > 0
+    if p_holm < 0.05 and (row.low > 0 or row.high < 0) and agrees:
+        return "better" if row.difference > 0 else "worse"
     return "undecided"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.base.errors import UsageError
+from robo_orl.results.endpoints import Endpoint, declares_endpoints, endpoints_of
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, PlannedCell, Record
 from robo_orl.results.store import open_results
 
@@ -21,6 +22,16 @@ class Cells:
     costs: list[CostRecord] = field(default_factory=list)
     manifest: Manifest | None = None
     superseded: int = 0
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints that the suite declares, or the defaults."""
+        return endpoints_of(self.manifest.config if self.manifest else None)
+
+    @property
+    def endpoints_declared(self) -> bool:
+        """Whether the suite declared its endpoints before it ran."""
+        return declares_endpoints(self.manifest.config if self.manifest else None)
 
     @property
     def absent(self) -> list[PlannedCell]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from robo_orl import __version__
@@ -22,9 +22,20 @@ from robo_orl.report.trends import (
     size_trends,
     value_errors,
 )
+from robo_orl.report.verdicts import BoardVerdict, uninformative, verdicts
+from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.record import CostRecord, Record
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2  # 2: comparisons by every endpoint, verdicts, curves
+
+
+@dataclass(frozen=True)
+class EndpointRow:
+    """An endpoint with its definition."""
+
+    name: str
+    title: str
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,9 @@ class Report:
 
     report_version: int
     headline: Headline
+    endpoints: list[EndpointRow]
+    endpoints_declared: bool
+    verdicts: list[BoardVerdict]
     suites: list[SuiteRow]
     boards: list[Board]
     comparisons: list[Comparison]
@@ -107,12 +121,16 @@ def report_of(cells: Cells) -> Report:
     grouped = group(cells)
     boards = [board(cells, index, key, policies) for index, (key, policies) in enumerate(grouped.items())]
     compared = comparisons(cells, boards, list(grouped.values()))
+    judged = verdicts(boards, compared, cells.endpoints)
     errors, costs = value_errors(cells), cost_tables(cells.costs)
     return Report(
         report_version=REPORT_VERSION,
-        headline=headline(boards, compared, costs),
+        headline=headline(boards, compared, judged, cells.endpoints, costs),
+        endpoints=[EndpointRow(e.name, e.title, e.definition) for e in cells.endpoints],
+        endpoints_declared=cells.endpoints_declared,
+        verdicts=judged,
         suites=_suites(cells),
-        boards=boards,
+        boards=[replace(board, uninformative=uninformative(board, Endpoint("success"))) for board in boards],
         comparisons=compared,
         horizon=horizon_trends(boards, errors),
         size=[*size_trends(boards, errors), *size_costs(cells.costs)],

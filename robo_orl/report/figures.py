@@ -180,6 +180,38 @@ def curves(trend: dict[str, Any], look: Styles) -> Markup:
     return drawing(360, bottom + 40, f"{trend['title']}: {'; '.join(words)}", *parts)
 
 
+def success_curve(board: dict[str, Any], look: Styles) -> Markup:
+    """Success within d decisions: the policies of the curve that have a band, the control dashed, and the deadlines."""
+    rows = [row for row in board["curve"]["rows"] if row["low"] is not None]
+    decisions = [0, *board["curve"]["decisions"]]
+    left, right, top, bottom = 36, 345 - _room(row["policy"] for row in rows), 12, 196
+    x, y = Scale(0, decisions[-1], left, right), Scale(0, 1, bottom, top)
+    parts = _y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
+    for value in nice_ticks(0, decisions[-1], 5):
+        parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
+                  text(x(value), bottom + 17, f"{value:g}", "tick", "middle")]  # fmt: skip
+    parts.append(text((left + right) / 2, bottom + 33, "decisions allowed", "tick", "middle"))
+    parts += [line(x(t["decisions"]), top, x(t["decisions"]), bottom, "deadline") for t in board["deadlines"]]
+    rates = [[0.0, *(k / row["n"] for k in row["k"])] for row in rows]
+    ends = [y(rate[-1]) for rate in rates]
+    for row, rate, end, label in zip(rows, rates, ends, spread(ends, 14, top, bottom), strict=True):
+        shape, kind = look[row["policy"]]
+        is_control = row["policy"] == board["control"] and len(rows) > 2  # of two rows it is the best without a critic
+        if not is_control:
+            edges = zip(decisions[1:], row["low"], row["high"], strict=True)
+            parts.append(band([(x(d), y(low), y(high)) for d, low, high in edges], f"band {kind}"))
+        curve = [(x(d), y(value)) for d, value in zip(decisions, rate, strict=True)]
+        parts += [path(curve, "reference" if is_control else f"curve {kind}"),
+                  path([(right + 2, end), (right + 8, label)], "leader"),
+                  marker(right, end, shape, kind, row["policy"]),
+                  text(right + 11, label + 4, shortened(row["policy"]), f"label {kind}")]  # fmt: skip
+    within = [
+        ", ".join(f"{k} within {d}" for d, k in zip(decisions[5::5], row["k"][4::5], strict=True)) for row in rows
+    ]
+    words = "; ".join(f"{row['policy']}, of {row['n']}: {said}" for row, said in zip(rows, within, strict=True))
+    return drawing(360, bottom + 40, f"Success within d decisions on {board['task']}: {words}", *parts)
+
+
 def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Markup | None:
     """Success against training time relative to the control; the line joins what no other policy beats in both."""
     rows = [row for row in board["rows"] if row["time_relative"]]

@@ -1,4 +1,4 @@
-"""The answer in words: where a critic pays, where it does not, and where n is too small to decide."""
+"""The answer in words: by which endpoint a critic pays, where it does not, and where the boards cannot tell."""
 
 from __future__ import annotations
 
@@ -8,95 +8,179 @@ from dataclasses import dataclass
 from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.compare import Comparison
 from robo_orl.report.costs import CostTable
+from robo_orl.report.verdicts import BoardVerdict, EndpointVerdict, listed
+from robo_orl.results.endpoints import Endpoint
 
 QUESTION = "When does a critic pay?"
+TRAININGS = 3  # of a row, that a claim needs: one training moves by up to a third of the episodes
 
 
 @dataclass(frozen=True)
-class Headline:
-    """The question, a short answer and a few sentences, with the comparisons of a critic with the control counted.
+class Tally:
+    """One endpoint over all boards. boards: those on which it can answer; ahead: those with a critic that is ahead of
+    every policy without one. The other counts are of the comparisons of a critic with the control."""
 
-    pays: comparisons of policies that are better than every policy without a critic.
-    """
-
-    question: str
-    short: str
-    sentences: list[str]
+    endpoint: str
+    boards: int
+    ahead: int
     compared: int
     better: int
     worse: int
     undecided: int
-    pays: int
 
 
-def headline(boards: Sequence[Board], comparisons: Sequence[Comparison], costs: Sequence[CostTable] = ()) -> Headline:
-    """The answer, never more than the comparisons carry."""
-    against_bc = [c for c in comparisons if c.critic and c.against_control]
-    counts = {word: sum(c.verdict == word for c in against_bc) for word in ("better", "worse", "undecided")}
-    pays = [c for c in against_bc if beats_every_free(c, comparisons)]
-    if against_bc:
-        short = _short(pays, counts, len(against_bc))
-        compared = [_against_bc(against_bc, counts), _pays(pays, counts)]
-        sentences = [*compared, *_best_of_boards(boards), _price(costs, boards)]
-    else:
+@dataclass(frozen=True)
+class Headline:
+    """The question, a short answer, a few sentences, and the counts behind them."""
+
+    question: str
+    short: str
+    sentences: list[str]
+    tallies: list[Tally]
+
+
+def headline(
+    boards: Sequence[Board],
+    comparisons: Sequence[Comparison],
+    verdicts: Sequence[BoardVerdict],
+    endpoints: Sequence[Endpoint],
+    costs: Sequence[CostTable] = (),
+) -> Headline:
+    """The answer by every endpoint, never more than the comparisons carry."""
+    if not verdicts:
         only_costs = costs and not boards
         short = "Nothing was trained here; this is what it costs." if only_costs else "These results do not say."
-        sentences = [] if only_costs else [_nothing(boards)]
-    return Headline(QUESTION, short, [s for s in sentences if s], len(against_bc), **counts, pays=len(pays))
+        return Headline(QUESTION, short, [] if only_costs else [_nothing(boards)], [])
+    kinds: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        kinds.setdefault(endpoint.kind, []).append(endpoint)
+    sentences = [_of_kind(group, verdicts) for group in kinds.values()]
+    sentences += [_against_control(comparisons, kinds), _cannot_answer(verdicts), _few_controls(verdicts)]
+    sentences += [*_beside(boards), _trainings(verdicts), _price(costs, boards)]
+    tallies = [_tally(endpoint, comparisons, verdicts) for endpoint in endpoints]
+    return Headline(QUESTION, _short(kinds, verdicts), [s for s in sentences if s], tallies)
 
 
-def beats_every_free(comparison: Comparison, comparisons: Sequence[Comparison]) -> bool:
-    """Whether a critic policy is better than every policy without a critic on its board, each by Holm's p."""
-    same = [c for c in comparisons if (c.board, c.policy) == (comparison.board, comparison.policy)]
-    return all(c.verdict == "better" for c in same)
+def _of(verdict: BoardVerdict, endpoints: Sequence[Endpoint]) -> list[EndpointVerdict]:
+    """The verdicts of a board by some endpoints that can answer there."""
+    names = [endpoint.name for endpoint in endpoints]
+    return [one for one in verdict.endpoints if one.endpoint in names and not one.uninformative]
 
 
-def _short(pays: list[Comparison], counts: dict[str, int], total: int) -> str:
-    if pays:
-        return f"In {len(pays)} of the {total} comparisons made here." if total > 1 else "In the one comparison here."
-    if counts["better"]:
-        return "Against plain cloning in places; nowhere against every policy without a critic."
-    if counts["worse"]:
-        return "Not shown in these results; in places it lowers success."
-    return "Not shown in these results."
+def _counts(group: Sequence[Endpoint], verdicts: Sequence[BoardVerdict]) -> tuple[int, int]:
+    """The boards on which some endpoints can answer, and those with a critic ahead by one of them."""
+    answers = [_of(verdict, group) for verdict in verdicts]
+    return sum(map(bool, answers)), sum(any(one.ahead for one in made) for made in answers)
 
 
-def _against_bc(rows: list[Comparison], counts: dict[str, int]) -> str:
-    sizes = sorted({c.n for c in rows})
-    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    control = " or ".join(sorted({c.against for c in rows}))
-    total = f"{len(rows)} comparisons" if len(rows) > 1 else "the one comparison"
-    if not counts["better"] and not counts["worse"]:
-        none = f"In none of the {total}" if len(rows) > 1 else f"In {total}"
-        return f"{none} with {control}{' do' if len(rows) > 1 else ' no difference shows:'} " + (
-            f"the {n} paired episodes show that a trained critic changes success." if len(rows) > 1
-            else f"{n} paired episodes cannot tell a trained critic from it.")  # fmt: skip
-    counted = (f"Against {control}, a trained critic succeeds more often in {counts['better']} of {total} "
-               f"and less often in {counts['worse']}")  # fmt: skip
-    rest = f"; in the other {counts['undecided']}, {n} paired episodes cannot tell" if counts["undecided"] else ""
-    return f"{counted}{rest}."
+def _words(group: Sequence[Endpoint]) -> str:
+    return {"deadline": "a deadline", "success": "success within the limit"}.get(group[0].kind, group[0].title)
 
 
-def _pays(pays: list[Comparison], counts: dict[str, int]) -> str:
-    if pays:
-        places = [f"{c.policy} on {c.task} ({c.regime}, {c.size})" for c in pays]
-        more = f" and {len(places) - 4} more" if len(places) > 4 else ""
-        return f"Better than every policy without a critic: {', '.join(places[:4])}{more}."
-    return "In none of them is it better than every policy without a critic." if counts["better"] else ""
+def _short(kinds: dict[str, list[Endpoint]], verdicts: Sequence[BoardVerdict]) -> str:
+    counted = {_words(group): _counts(group, verdicts) for group in kinds.values()}
+    if not any(ahead for _, ahead in counted.values()):
+        return "Not shown in these results."
+    parts = [f"by {words} on {ahead or 'none'} of {boards}" for words, (boards, ahead) in counted.items() if boards]
+    parts[0] = parts[0].removesuffix(f" of {counted[_first(counted)][0]}") + _board_count(counted[_first(counted)][0])
+    return f"{listed(parts).capitalize()}{_lead(verdicts)}."
 
 
-def _best_of_boards(boards: Sequence[Board]) -> list[str]:
-    """The best policy with a critic beside the best without: in words for two boards, counted for more."""
+def _first(counted: dict[str, tuple[int, int]]) -> str:
+    return next(words for words, (boards, _) in counted.items() if boards)
+
+
+def _board_count(boards: int) -> str:
+    return f" of {boards} board{'' if boards == 1 else 's'}"
+
+
+def _lead(verdicts: Sequence[BoardVerdict]) -> str:
+    fewest = min(verdict.trainings for verdict in verdicts)
+    return "" if fewest >= TRAININGS else f": a lead, from {_number(fewest)} training{'' if fewest == 1 else 's'} a row"
+
+
+def _number(count: int) -> str:
+    return {1: "one", 2: "two"}.get(count, str(count))
+
+
+def _of_kind(group: Sequence[Endpoint], verdicts: Sequence[BoardVerdict]) -> str:
+    """'By return, a critic is ahead of every policy without one on 2 of 4 boards: bcq on chain1 (mg), ...'"""
+    boards, ahead = _counts(group, verdicts)
+    shares = listed([endpoint.percent for endpoint in group])
+    words = f"success within {shares} % of the limit" if group[0].kind == "deadline" else _words(group)
+    if not boards:
+        return f"By {words} no board can answer."
+    claim = f"By {words}, a critic is ahead of every policy without one on {ahead or 'none'}{_board_count(boards)}"
+    return f"{claim}{_places(group, verdicts)}."
+
+
+def _places(group: Sequence[Endpoint], verdicts: Sequence[BoardVerdict]) -> str:
+    sizes = len({verdict.size for verdict in verdicts}) > 1
+    places = []
+    for verdict in verdicts:
+        for one, endpoint in ((one, e) for e in group for one in _of(verdict, [e]) if one.ahead):
+            within = f" within {endpoint.percent} %" if endpoint.kind == "deadline" else ""
+            where = f"{verdict.regime}, {verdict.size}" if sizes else verdict.regime
+            places.append(f"{listed(one.ahead)} on {verdict.task} ({where}){within}")
+    more = f" and {len(places) - 4} more" if len(places) > 4 else ""
+    return f": {'; '.join(places[:4])}{more}" if places else ""
+
+
+def _against_control(comparisons: Sequence[Comparison], kinds: dict[str, list[Endpoint]]) -> str:
+    """The comparisons with plain cloning alone, by every endpoint but the deadlines."""
+    rows = [c for c in comparisons if c.critic and c.against_control]
+    controls = listed(sorted({c.against for c in rows})) if rows else ""
+    parts = []
+    for endpoint in (group[0] for kind, group in kinds.items() if kind != "deadline"):
+        own = [c.verdict for c in rows if c.endpoint == endpoint.name]
+        if own:
+            parts.append(f"by {endpoint.title} better in {own.count('better')} of {len(own)} and worse in "
+                         f"{own.count('worse')}")  # fmt: skip
+    return f"Against {controls} alone, a critic is {'; '.join(parts)}; the others are undecided." if parts else ""
+
+
+def _cannot_answer(verdicts: Sequence[BoardVerdict]) -> str:
+    """The boards on which success cannot answer."""
+    reasons = [f"{v.task} ({v.regime}): {one.uninformative}"
+               for v in verdicts for one in v.endpoints if one.endpoint == "success" and one.uninformative]  # fmt: skip
+    if not reasons:
+        return ""
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return f"Success cannot answer on {len(reasons)} of {len(verdicts)} boards: {'; '.join(reasons[:3])}{more}."
+
+
+def _few_controls(verdicts: Sequence[BoardVerdict]) -> str:
+    """The boards on which "every policy without a critic" is one policy."""
+    places = [f"{v.task} ({v.regime})" for v in verdicts if len(v.without) == 1]
+    if not places:
+        return ""
+    where = listed(places) if len(places) <= 4 else f"{len(places)} boards"
+    return f"Only plain cloning stands against the critics on {where}: filtered and conditioned cloning were not run."
+
+
+def _trainings(verdicts: Sequence[BoardVerdict]) -> str:
+    """The limit of what a row of one training says."""
+    fewest = min(verdict.trainings for verdict in verdicts)
+    if fewest >= TRAININGS:
+        return ""
+    trained = "one training" if fewest == 1 else "two trainings"
+    return (
+        f"A row is {trained} of its policy: the intervals hold the luck of the episodes, not of another training; a "
+        "claim needs three."
+    )
+
+
+def _tally(endpoint: Endpoint, comparisons: Sequence[Comparison], verdicts: Sequence[BoardVerdict]) -> Tally:
+    own = [c.verdict for c in comparisons if c.critic and c.against_control and c.endpoint == endpoint.name]
+    counts = (own.count(word) for word in ("better", "worse", "undecided"))
+    return Tally(endpoint.name, *_counts([endpoint], verdicts), len(own), *counts)
+
+
+def _beside(boards: Sequence[Board]) -> list[str]:
+    """The success of the best policy with a critic beside that of the best without, where there are two boards."""
     both = [(board, *_split(board)) for board in boards]
     best = [(board, critics[0], free[0]) for board, critics, free in both if critics and free]
-    if len(best) <= 2:
-        return [_side_by_side(*three) for three in best]
-    gaps = [critic.success.rate - free.success.rate for _, critic, free in best]
-    apart = sum(_overlap(critic, free) == "the intervals are apart" for _, critic, free in best)
-    places = {"ahead of the best without one": sum(g > 0 for g in gaps), "behind it": sum(g < 0 for g in gaps),
-              "level with it": sum(g == 0 for g in gaps)}  # fmt: skip
-    words = ", ".join(f"{how} on {k}" for how, k in places.items())
-    return [f"Over {len(best)} boards the best policy with a critic is {words}; the intervals are apart on {apart}."]
+    return [_side_by_side(*three) for three in best] if len(best) <= 2 else []
 
 
 def _side_by_side(board: Board, critic: PolicyRow, free: PolicyRow) -> str:
@@ -108,7 +192,7 @@ def _side_by_side(board: Board, critic: PolicyRow, free: PolicyRow) -> str:
 
 
 def _split(board: Board) -> tuple[list[PolicyRow], list[PolicyRow]]:
-    ours = [r for r in board.rows if not r.reference]
+    ours = sorted((r for r in board.rows if not r.reference), key=lambda row: -row.success.rate)
     return [r for r in ours if r.critic], [r for r in ours if not r.critic]
 
 

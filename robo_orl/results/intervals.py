@@ -1,13 +1,14 @@
 """Intervals and tests of success counts, lengths and returns: numpy and closed forms, every draw from a seed.
 
 k of n: `wilson`. A mean over training seeds and their episodes: `two_level_bootstrap`. Two policies on the same start
-states: `paired_test` for p, `newcombe_paired` for the interval of the difference, `holm` for many comparisons.
+states: `paired_test` for p, `newcombe_counts` for the interval of the difference, `holm` for many comparisons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from math import comb, sqrt
 
 import numpy as np
@@ -49,38 +50,62 @@ def score(k: int, n: int) -> Score:
 # -------------------------------------------------------------------------------------------------------- paired counts
 
 
+TIE = 1e-9  # values nearer than this are equal: returns of episodes of one length differ by rounding alone
+
+
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Two policies on n common start states; only_first: episodes that the first one alone solved."""
+    """Two policies on n common start states; only_first: starts on which the first one has the higher value.
+
+    Of outcomes (success or not) these are the starts that the first one alone solved.
+    """
 
     n: int
     only_first: int
     only_second: int
-    difference: float  # in success rate, second - first
+    difference: float  # (only_second - only_first) / n; of outcomes the difference in success rate
     p: float
 
+    @property
+    def ties(self) -> int:
+        """Starts on which both have the same value: no part of the test."""
+        return self.n - self.only_first - self.only_second
 
-def paired_test(first: Sequence[bool], second: Sequence[bool]) -> PairedTest:
-    """McNemar's test in its exact form: the two-sided sign test on the pairs of which one policy alone succeeded.
 
-    Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
+def paired_test(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> PairedTest:
+    """The exact two-sided sign test of the values of two policies per start state; ties are dropped, and counted.
+
+    Of outcomes it is McNemar's test in its exact form: Q. McNemar, Note on the sampling error of the difference between
+    correlated proportions, Psychometrika 12 (1947). Of returns: W. J. Dixon and A. M. Mood, The statistical sign test,
+    JASA 41 (1946); it needs no assumption on how returns are distributed.
     """
-    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"paired outcomes need equal lengths, got {len(a)} and {len(b)}")
-    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    only_first, only_second = int((a - b > TIE).sum()), int((b - a > TIE).sum())
     difference = (only_second - only_first) / len(a) if len(a) else 0.0
     return PairedTest(len(a), only_first, only_second, difference, sign_test(only_first, only_second))
 
 
+@cache
 def sign_test(wins: int, losses: int) -> float:
     """Two-sided p of `wins` against `losses` under a fair coin, min(1, 2 P(X <= min)) with X ~ Binomial(wins + losses,
     1/2); 1 where there is nothing to compare."""
-    n, tail = wins + losses, min(wins, losses)
-    return min(1.0, 2 * sum(comb(n, i) for i in range(tail + 1)) / 2**n)
+    n, ways, tail = wins + losses, 1, 1  # ways = comb(n, i), tail their sum so far
+    for i in range(min(wins, losses)):
+        ways = ways * (n - i) // (i + 1)
+        tail += ways
+    return min(1.0, 2 * tail / 2**n)
 
 
 def newcombe_paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
+    """`newcombe_counts` of paired outcomes (first, second)."""
+    first, second = np.asarray(pairs, dtype=bool).T
+    counts = (first & second, second & ~first, first & ~second, ~first & ~second)
+    return newcombe_counts(*(int(count.sum()) for count in counts))
+
+
+def newcombe_counts(both: int, only_second: int, only_first: int, neither: int) -> tuple[float, float]:
     """95 % interval of p_second - p_first on paired outcomes, from the two Wilson intervals [l, u]:
 
         d - sqrt((p2-l2)^2 - 2 phi (p2-l2)(u1-p1) + (u1-p1)^2),  d + sqrt((u2-p2)^2 - 2 phi (u2-p2)(p1-l1) + (p1-l1)^2)
@@ -88,10 +113,7 @@ def newcombe_paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
     It keeps a width where every episode of both succeeded. R. G. Newcombe, Improved confidence intervals for the
     difference between binomial proportions based on paired data, Statistics in Medicine 17 (1998), method 10.
     """
-    n = len(pairs)
-    both = sum(a and b for a, b in pairs)
-    only_second, only_first = sum(b and not a for a, b in pairs), sum(a and not b for a, b in pairs)
-    neither = n - both - only_second - only_first
+    n = both + only_second + only_first + neither
     p2, p1 = (both + only_second) / n, (both + only_first) / n
     (l2, u2), (l1, u1) = wilson(both + only_second, n), wilson(both + only_first, n)
     phi = _phi(both, only_second, only_first, neither)
@@ -128,6 +150,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 # ---------------------------------------------------------------------------------------------------- means and medians
 
 
+COUNTED = 8  # groups with more distinct values are drawn value by value
+SHARED = 20_000_000  # draws that `_shared_draws` may keep: 80 MB
+
+
 def two_level_bootstrap(
     seeds: Sequence[Sequence[float]], resamples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -140,15 +166,40 @@ def two_level_bootstrap(
     groups = [np.asarray(group, dtype=np.float64) for group in seeds]
     if not groups or any(len(group) == 0 for group in groups):
         raise ValueError("every training seed needs at least one episode")
-    rng = np.random.default_rng(seed)
-    drawn_means = np.stack([_resampled_means(group, resamples * len(groups), rng) for group in groups])
+    sizes = tuple(map(len, groups))
+    if resamples * len(groups) * sum(sizes) <= SHARED and all(len(np.unique(group)) > COUNTED for group in groups):
+        weights, drawn_seeds = _shared_draws(sizes, resamples, seed)
+        drawn_means = np.stack([w @ group.astype(np.float32) for w, group in zip(weights, groups, strict=True)])
+    else:
+        rng = np.random.default_rng(seed)
+        drawn_means = np.stack([_resampled_means(group, resamples * len(groups), rng) for group in groups])
+        drawn_seeds = rng.integers(len(groups), size=(resamples, len(groups)))  # (resample, slot)
     drawn_means = rearrange(drawn_means, "seed (resample slot) -> seed resample slot", resample=resamples)
-    drawn_seeds = rng.integers(len(groups), size=(resamples, len(groups)))  # (resample, slot)
     slots = np.arange(len(groups))[None, :]
     means = drawn_means[drawn_seeds, np.arange(resamples)[:, None], slots].mean(axis=1)
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(np.mean([group.mean() for group in groups])), float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _shared_draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """The draws of a bootstrap of many-valued groups, which only their sizes decide: reports repeat them by hundreds.
+
+    For each group the share of every value in a resample, (resamples x groups, size), and the seeds (resample, slot).
+    """
+    rng, count, weights = np.random.default_rng(seed), resamples * len(sizes), []
+    for size in sizes:
+        rows = np.repeat(np.arange(count), size)
+        drawn = np.concatenate([rng.integers(size, size=(n, size)).ravel() for n in _slices(count)])
+        times = np.bincount(rows * size + drawn, minlength=count * size).reshape(count, size)
+        weights.append((times / size).astype(np.float32))
+    return weights, rng.integers(len(sizes), size=(resamples, len(sizes)))
+
+
+def _slices(count: int) -> list[int]:
+    """Sizes of at most 2,000 that sum to `count`: slices that keep memory small."""
+    return [min(2_000, count - first) for first in range(0, count, 2_000)]
 
 
 def _resampled_means(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -158,11 +209,11 @@ def _resampled_means(values: np.ndarray, count: int, rng: np.random.Generator) -
     that keep memory small.
     """
     distinct, frequency = np.unique(values, return_counts=True)
-    if len(distinct) <= 8:
+    if len(distinct) <= COUNTED:
         drawn = rng.multinomial(len(values), frequency / len(values), size=count)  # (count, distinct)
-        return drawn @ distinct / len(values)
-    sizes = [min(2_000, count - first) for first in range(0, count, 2_000)]
-    return np.concatenate([values[rng.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
+        return (drawn * distinct).sum(axis=1) / len(values)  # too small for the threads of a matrix product
+    draws = (rng.integers(len(values), size=(n, len(values))) for n in _slices(count))
+    return np.concatenate([values[drawn].mean(axis=1) for drawn in draws])
 
 
 def mean_interval(

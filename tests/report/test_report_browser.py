@@ -84,13 +84,13 @@ def test_the_numbers_of_the_board_are_visible(open_page, report):
 def test_a_click_sorts_and_a_second_click_turns_the_order_round(open_page):
     page = open_page(1280)
     column = "#board table.sortable >> nth=0"
-    page.click(f"{column} >> thead th:nth-child(7) button")  # training time
+    page.click(f"{column} >> thead th:nth-child(8) button")  # training time
     names = [name.split()[0] for name in page.locator(f"{column} >> tbody th").all_inner_texts()]
     assert names[0] == "qc_separate"
-    page.click(f"{column} >> thead th:nth-child(7) button")
+    page.click(f"{column} >> thead th:nth-child(8) button")
     names = [name.split()[0] for name in page.locator(f"{column} >> tbody th").all_inner_texts()]
     assert names[-1] == "qc_separate"
-    assert page.get_attribute(f"{column} >> thead th:nth-child(7)", "aria-sort") == "ascending"
+    assert page.get_attribute(f"{column} >> thead th:nth-child(8)", "aria-sort") == "ascending"
 
 
 def test_the_switch_turns_the_page_dark(open_page):

@@ -1,11 +1,16 @@
 """Paired comparisons: against published examples, and honest where the data says little."""
 
-import pytest
+from types import SimpleNamespace
 
-from robo_orl.report.boards import success
-from robo_orl.report.compare import compare, paired_by_seed, verdict
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from robo_orl.report.compare import Outcomes, Pairs, compare, paired_by_seed, verdict
 from robo_orl.report.contents import Cells, load
 from robo_orl.report.document import document
+from robo_orl.report.scores import success
+from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.intervals import holm, median_interval, newcombe_paired
 
 
@@ -33,11 +38,18 @@ def test_holm_steps_down_and_never_lets_a_larger_p_overtake():
 
 
 def test_a_verdict_needs_both_the_p_value_and_an_interval_without_zero():
-    row = {"p_holm": 0.01, "difference": 0.2, "low": 0.1, "high": 0.3}
-    assert verdict(**row) == "better"
-    assert verdict(**row | {"p_holm": 0.06}) == "undecided"
-    assert verdict(**row | {"low": -0.01}) == "undecided"
-    assert verdict(**row | {"difference": -0.2, "low": -0.3, "high": -0.1}) == "worse"
+    row = {"difference": 0.2, "low": 0.1, "high": 0.3, "mean": None}
+    assert verdict(0.01, SimpleNamespace(**row)) == "better"
+    assert verdict(0.06, SimpleNamespace(**row)) == "undecided"
+    assert verdict(0.01, SimpleNamespace(**row | {"low": -0.01})) == "undecided"
+    assert verdict(0.01, SimpleNamespace(**row | {"difference": -0.2, "low": -0.3, "high": -0.1})) == "worse"
+
+
+def test_a_policy_that_wins_most_starts_and_has_the_lower_mean_is_not_ahead():
+    fast_but_fails = Pairs(np.arange(40), {"return": np.full(40, 0.40)}, {"return": np.array([0.41] * 34 + [0.0] * 6)})
+    row = compare([fast_but_fails], Endpoint("return"))
+    assert (row.wins, row.losses) == (34, 6) and row.p < 1e-4 and row.low > 0 and row.mean.mean < 0
+    assert verdict(row.p, row) == "undecided"
 
 
 def test_seeds_that_disagree_widen_the_interval_beyond_that_of_the_pooled_count():
@@ -56,17 +68,49 @@ def test_the_median_of_lengths_has_the_order_statistics_that_tables_give():
 def test_only_episodes_from_the_same_start_states_are_paired(quick_results):
     cells = load(quick_results)
     first, second = (r for r in cells.records if r.task.name == "synthetic1" and r.policy.name in ("bc", "bc_flow"))
-    seeds = paired_by_seed(cells, [first], [second])
-    assert len(seeds) == 1 and all(a.start == b.start for a, b in seeds[0])
+    outcomes = Outcomes(cells)
+    (pairs,) = paired_by_seed(outcomes, [first], [second])
+    for record, values in ((first, pairs.opponent), (second, pairs.policy)):
+        by_start = {row.start: row for row in cells.rows[record.cell]}
+        assert values["return"].tolist() == [by_start[start].discounted_return for start in pairs.starts]
+        assert values["success"].tolist() == [by_start[start].success_once for start in pairs.starts]
     moved = second.evaluation.model_copy(update={"starts_sha256": "another bank"})
-    assert paired_by_seed(cells, [first], [second.model_copy(update={"evaluation": moved})]) == []
-    shorter = Cells(cells.records, cells.rows | {second.cell: cells.rows[second.cell][:20]})
-    assert compare(paired_by_seed(shorter, [first], [second])).n == 20
+    assert paired_by_seed(outcomes, [first], [second.model_copy(update={"evaluation": moved})]) == []
+    some = cells.rows[second.cell][:20][::-1]  # fewer, in another order
+    seeds = paired_by_seed(Outcomes(Cells(cells.records, cells.rows | {second.cell: some})), [first], [second])
+    assert compare(seeds, Endpoint("success")).n == 20
+    assert seeds[0].policy["return"].tolist() == [row.discounted_return for row in some[::-1]]
 
 
-def test_holm_runs_over_the_comparisons_with_the_same_opponent(quick_results):
+def test_holm_runs_over_all_comparisons_of_a_critic_with_a_policy_without_one_by_an_endpoint(quick_results):
     rows = document(load(quick_results))["comparisons"]
-    against = [row for row in rows if row["against"] == "bc"]
-    assert {row["family"] for row in against} == {len(against)} == {10}
+    assert {row["endpoint"] for row in rows} == {"return", "success", "within_40", "within_60", "within_80"}
+    for kind, deadlines in (("return", 1), ("success", 1), ("within", 3)):
+        own = [row for row in rows if row["endpoint"].startswith(kind)]
+        critics, others = ([row for row in own if row["critic"] is critic] for critic in (True, False))
+        assert {row["family"] for row in critics} == {len(critics)} == {2 * 2 * 4 * deadlines}
+        assert {row["family"] for row in others} == {len(others)} == {2 * 3 * deadlines}
+        adjusted = holm([row["p"] for row in critics])
+        assert [row["p_holm"] for row in critics] == pytest.approx(adjusted, rel=1e-4)
+    assert all(row["against_control"] for row in rows if not row["critic"])
     assert all(row["p_holm"] >= row["p"] for row in rows)
     assert not any(row["against"] == "qc_shared" for row in rows), "a critic is nobody's control"
+
+
+def test_every_p_is_scipys_on_the_episode_rows_and_wins_losses_and_ties_are_all_starts(quick_results):
+    cells = load(quick_results)
+    rows = {(r.task.name, r.policy.name): cells.rows[r.cell] for r in cells.records}
+    limits = {r.task.name: r.task.horizon for r in cells.records}
+    values = {
+        "return": lambda row, _: row.discounted_return,
+        "success": lambda row, _: row.success_once,
+        **{f"within_{share}": lambda row, limit, share=share: row.success_once and row.length <= limit * share / 100
+           for share in (40, 60, 80)},
+    }  # fmt: skip
+    for made in document(cells)["comparisons"]:
+        of, limit = values[made["endpoint"]], limits[made["task"]]
+        own, other = ([of(row, limit) for row in rows[made["task"], made[side]]] for side in ("policy", "against"))
+        wins, losses = (sum(a * sign > b * sign for a, b in zip(own, other, strict=True)) for sign in (1, -1))
+        assert (made["wins"], made["losses"], made["ties"]) == (wins, losses, made["n"] - wins - losses)
+        expected = binomtest(wins, wins + losses, 0.5).pvalue if wins + losses else 1.0
+        assert made["p"] == pytest.approx(expected, rel=1e-4)

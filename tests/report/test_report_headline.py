@@ -3,65 +3,102 @@
 from types import SimpleNamespace
 
 from robo_orl.report.headline import headline
+from robo_orl.report.verdicts import verdicts
+from robo_orl.results.endpoints import Endpoint
+
+SUCCESS, RETURN = Endpoint("success"), Endpoint("return")
 
 
-def board(index: int, critic: int, free: int, n: int = 50) -> SimpleNamespace:
+def board(index: int, critic: int, free: int, n: int = 50, seeds: int = 1) -> SimpleNamespace:
     def row(name: str, k: int, learned: bool) -> SimpleNamespace:
         share = SimpleNamespace(k=k, n=n, rate=k / n, low=max(0, k / n - 0.1), high=min(1, k / n + 0.1))
-        return SimpleNamespace(policy=name, reference=None, critic=learned, success=share,
-                               time_relative=1.1 if learned else 1.0,
+        return SimpleNamespace(policy=name, reference=None, critic=learned, success=share, seeds=seeds,
+                               time_relative=1.1 if learned else 1.0, discounted_return=SimpleNamespace(mean=k / n),
                                memory_relative=1.2, cost_source="interleaved")  # fmt: skip
 
     return SimpleNamespace(index=index, task=f"synthetic{index}", regime="mg", size="tiny", control="bc",
                            rows=[row("qc", critic, True), row("bc", free, False)])  # fmt: skip
 
 
-def comparison(index: int, verdict: str, against: str = "bc", n: int = 50) -> SimpleNamespace:
+def comparison(
+    index: int, verdict: str, against: str = "bc", n: int = 50, endpoint: Endpoint = SUCCESS
+) -> SimpleNamespace:
     return SimpleNamespace(board=index, policy="qc", critic=True, against=against, against_control=against == "bc",
-                           task=f"synthetic{index}", regime="mg", size="tiny", verdict=verdict, n=n)  # fmt: skip
+                           task=f"synthetic{index}", regime="mg", size="tiny", verdict=verdict, n=n,
+                           endpoint=endpoint.name)  # fmt: skip
+
+
+def made_of(boards, rows, endpoints=(SUCCESS,), costs=()):
+    return headline(boards, rows, verdicts(boards, rows, endpoints), endpoints, costs)
 
 
 def test_undecided_comparisons_are_no_win_and_the_overlap_is_said():
-    made = headline([board(1, 48, 45)], [comparison(1, "undecided")])
-    assert made.short == "Not shown in these results." and made.pays == 0
+    made = made_of([board(1, 45, 42)], [comparison(1, "undecided")])
+    assert made.short == "Not shown in these results." and made.tallies[0].ahead == 0
     text = " ".join(made.sentences)
-    assert "cannot tell" in text and "the intervals overlap" in text and "50 paired episodes" in text
+    assert "no row is 15 points above bc" in text and "the intervals overlap" in text
+    assert made.tallies[0].undecided == 1
 
 
 def test_a_critic_that_only_beats_cloning_is_not_said_to_pay():
     rows = [comparison(1, "better"), comparison(1, "undecided", "filtered_bc")]
-    made = headline([board(1, 48, 30)], rows)
-    assert made.better == 1 and made.pays == 0
-    assert "nowhere against every policy without a critic" in made.short
+    made = made_of([board(1, 48, 30)], rows)
+    assert made.tallies[0].better == 1 and made.tallies[0].ahead == 0
+    assert made.short == "Not shown in these results."
+    assert "ahead of every policy without one on none of 1 board." in made.sentences[0]
+    assert "Against bc alone, a critic is by success better in 1 of 1" in " ".join(made.sentences)
 
 
 def test_a_critic_that_beats_every_policy_without_one_is_named_with_its_place():
     rows = [comparison(1, "better"), comparison(1, "better", "filtered_bc"), comparison(2, "worse")]
-    made = headline([board(1, 48, 30), board(2, 20, 40)], rows)
-    assert made.short == "In 1 of the 2 comparisons made here."
-    assert "qc on synthetic1 (mg, tiny)" in " ".join(made.sentences)
-    assert (made.better, made.worse, made.undecided) == (1, 1, 0)
+    made = made_of([board(1, 48, 30), board(2, 40, 20)], rows)
+    assert made.short == "By success within the limit on 1 of 2 boards: a lead, from one training a row."
+    assert "qc on synthetic1 (mg)" in made.sentences[0]
+    tally = made.tallies[0]
+    assert (tally.better, tally.worse, tally.undecided, tally.ahead) == (1, 1, 0, 1)
+
+
+def test_every_endpoint_has_its_own_answer():
+    rows = [comparison(1, "undecided"), comparison(1, "better", endpoint=RETURN)]
+    made = made_of([board(1, 48, 30)], rows, (RETURN, SUCCESS))
+    assert made.short.startswith("By return on 1 of 1 board and by success within the limit on none of 1")
+    assert "By return, a critic is ahead of every policy without one on 1 of 1 board: qc on synth" in made.sentences[0]
+
+
+def test_a_board_that_cannot_answer_is_not_counted_and_says_why():
+    made = made_of([board(1, 50, 48), board(2, 40, 20)], [comparison(1, "better"), comparison(2, "undecided")])
+    assert (made.tallies[0].boards, made.tallies[0].ahead) == (1, 0)
+    text = " ".join(made.sentences)
+    assert "Success cannot answer on 1 of 2 boards: synthetic1 (mg): bc is above 90 %." in text
+
+
+def test_three_trainings_a_row_make_a_claim_and_one_a_lead():
+    one, three = ([board(1, 48, 30, seeds=seeds)] for seeds in (1, 3))
+    assert made_of(one, [comparison(1, "better")]).short.endswith(": a lead, from one training a row.")
+    assert made_of(three, [comparison(1, "better")]).short == "By success within the limit on 1 of 1 board."
+    assert "a claim needs three" in " ".join(made_of(one, [comparison(1, "better")]).sentences)
 
 
 def test_harm_is_said():
-    made = headline([board(1, 20, 45)], [comparison(1, "worse")])
-    assert "lowers success" in made.short
-    assert "the intervals are apart" in " ".join(made.sentences)
+    made = made_of([board(1, 20, 45)], [comparison(1, "worse")])
+    text = " ".join(made.sentences)
+    assert "worse in 1" in text and made.tallies[0].worse == 1
+    assert "the intervals are apart" in text
 
 
 def test_the_price_of_the_critic_closes_the_answer():
     rows = [SimpleNamespace(topology=t, policy=f"qc_{t}", step_relative=s, memory_relative=1.2, steps=20)
             for t, s in ((None, 1.0), ("shared", 1.04), ("separate", 2.7))]  # fmt: skip
     table = SimpleNamespace(reference="bc_flow", sizes=["s"], rows=rows)
-    made = headline([board(1, 48, 45)], [comparison(1, "undecided")], [table])
+    made = made_of([board(1, 48, 45)], [comparison(1, "undecided")], costs=[table])
     price = "A training step with a critic takes 1.04× (qc_shared) to 2.70× (qc_separate) the time and 1.20× the peak"
     assert made.sentences[-1] == f"{price} memory of bc_flow at size s (interleaved, n = 20 steps a row)."
-    assert "cells' own clocks" in headline([board(1, 48, 45)], [comparison(1, "undecided")]).sentences[-1]
+    assert "cells' own clocks" in made_of([board(1, 48, 45)], [comparison(1, "undecided")]).sentences[-1]
 
 
 def test_without_a_critic_or_without_cells_nothing_is_claimed():
     free = board(1, 48, 45)
     free.rows = free.rows[1:]
     for boards in ([], [free]):
-        made = headline(boards, [])
+        made = made_of(boards, [])
         assert made.short == "These results do not say." and len(made.sentences) == 1

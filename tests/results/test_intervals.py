@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from robo_orl.results.intervals import exponent_fit, mean_interval, paired_test, score, two_level_bootstrap, wilson
+from robo_orl.results.intervals import (
+    _resampled_means,
+    exponent_fit,
+    holm,
+    mean_interval,
+    newcombe_counts,
+    newcombe_paired,
+    paired_test,
+    score,
+    sign_test,
+    two_level_bootstrap,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("k, n", [(0, 5), (1, 7), (40, 50), (50, 50), (199, 200)])
@@ -39,6 +51,50 @@ def test_paired_test_is_the_exact_sign_test_on_discordant_pairs(first, second):
     assert result.difference == pytest.approx(np.mean(b) - np.mean(a))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_returns_are_compared_by_scipys_sign_test_without_their_ties(seed):
+    rng = np.random.default_rng(seed)
+    first, second = (rng.integers(0, 6, size=60) / 7 for _ in range(2))
+    result = paired_test(first, second)
+    wins, losses = int((second > first).sum()), int((second < first).sum())
+    assert (result.only_second, result.only_first, result.ties) == (wins, losses, int((first == second).sum()))
+    assert result.ties > 0 and result.p == pytest.approx(stats.binomtest(wins, wins + losses, 0.5).pvalue, abs=1e-12)
+    assert result.difference == pytest.approx(np.sign(second - first).mean())
+
+
+def test_returns_that_differ_by_rounding_are_ties():
+    assert paired_test([0.1 + 0.2, 0.5], [0.3, 0.6]).ties == 1
+
+
+@pytest.mark.parametrize("wins, losses", [(0, 0), (3, 3), (1, 400), (700, 640), (2_000, 1_900)])
+def test_the_sign_test_of_many_pairs_is_scipys(wins, losses):
+    expected = stats.binomtest(wins, wins + losses, 0.5).pvalue if wins + losses else 1.0
+    assert sign_test(wins, losses) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_holms_rejections_are_those_of_the_step_down_procedure():
+    """Adjusted p <= level exactly where the procedure rejects that goes through the sorted p and stops at the first
+    p_(i) > level / (m - i + 1)."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        p = rng.random(15) ** 4
+        adjusted = np.array(holm(p))
+        for level in (0.01, 0.05, 0.2):
+            rejected = np.zeros(15, dtype=bool)
+            for rank, i in enumerate(np.argsort(p)):
+                if p[i] > level / (15 - rank):
+                    break
+                rejected[i] = True
+            assert ((adjusted <= level) == rejected).all()
+
+
+def test_the_interval_of_starts_won_and_lost_is_that_of_pairs():
+    pairs = [(True, True)] * 8 + [(False, True)] * 5 + [(True, False)] * 2 + [(False, False)] * 4
+    assert newcombe_counts(8, 5, 2, 4) == newcombe_paired(pairs)
+    low, high = newcombe_counts(0, 50, 0, 0)  # every start won
+    assert high == 1.0 and 0.85 < low < 0.95
+
+
 def test_pairs_need_equal_lengths():
     with pytest.raises(ValueError, match="equal lengths"):
         paired_test([True], [True, False])
@@ -67,6 +123,19 @@ def test_seeds_that_disagree_widen_the_interval_that_episodes_alone_would_give()
     agree = two_level_bootstrap([[1, 0] * 50] * 3)
     disagree = two_level_bootstrap([[1] * 100, [0] * 100, [1, 0] * 50])
     assert disagree[2] - disagree[1] > 3 * (agree[2] - agree[1])
+
+
+@pytest.mark.parametrize("sizes", [(30,), (40, 25)])
+def test_the_shared_draws_of_returns_are_those_of_drawing_every_value(sizes):
+    rng = np.random.default_rng(0)
+    groups = [rng.random(size) for size in sizes]
+    draws = np.random.default_rng(3)
+    means = np.stack([_resampled_means(group, 2_500 * len(sizes), draws) for group in groups])
+    seeds = draws.integers(len(sizes), size=(2_500, len(sizes)))
+    means = means.reshape(len(sizes), 2_500, len(sizes))
+    drawn = [np.mean([means[seeds[r, s], r, s] for s in range(len(sizes))]) for r in range(2_500)]
+    expected = (np.mean([group.mean() for group in groups]), *np.percentile(drawn, [2.5, 97.5]))
+    assert two_level_bootstrap(groups, 2_500, seed=3) == pytest.approx(expected, abs=1e-6)
 
 
 def test_bootstrap_repeats_itself_and_refuses_a_seed_without_episodes():

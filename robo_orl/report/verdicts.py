@@ -1,0 +1,140 @@
+"""The verdict of every endpoint on every board: the critics that are ahead of every policy without one.
+
+Here stands the rule for boards that cannot answer, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robo_orl.report.boards import Board, PolicyRow, value
+from robo_orl.report.compare import Comparison
+from robo_orl.results.endpoints import Endpoint
+
+FLOOR, CEILING, GAP = 0.10, 0.90, 0.15
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The row with the highest mean of an endpoint."""
+
+    policy: str
+    value: float
+
+
+@dataclass(frozen=True)
+class EndpointVerdict:
+    """One endpoint on one board. ahead: the critics with the verdict "better" against every policy without one.
+
+    critic, free: the leaders with a critic and without. uninformative: the reason for which the endpoint cannot answer
+    on this board, empty where it can.
+    """
+
+    endpoint: str
+    ahead: list[str]
+    critic: Leader
+    free: Leader
+    uninformative: str
+
+
+@dataclass(frozen=True)
+class BoardVerdict:
+    """The verdicts of a board that has policies with a critic and without.
+
+    without: the policies without one, which a critic must all be ahead of. trainings: the fewest of any row.
+    """
+
+    board: int
+    task: str
+    regime: str
+    size: str
+    without: list[str]
+    trainings: int
+    endpoints: list[EndpointVerdict]
+    agreement: str
+
+
+def verdicts(
+    boards: Sequence[Board], comparisons: Sequence[Comparison], endpoints: Sequence[Endpoint]
+) -> list[BoardVerdict]:
+    """The verdicts of every board on which a critic can be compared with a policy without one."""
+    result = []
+    for board in boards:
+        ours = [row for row in board.rows if not row.reference]
+        critics, free = [r for r in ours if r.critic], [r for r in ours if not r.critic]
+        here = [c for c in comparisons if c.board == board.index and c.critic]
+        if not here:
+            continue
+        made = [
+            EndpointVerdict(
+                endpoint.name,
+                ahead([c for c in here if c.endpoint == endpoint.name], [row.policy for row in critics]),
+                _leader(critics, endpoint),
+                _leader(free, endpoint),
+                uninformative(board, endpoint),
+            )
+            for endpoint in endpoints
+        ]
+        place = (board.index, board.task, board.regime, board.size, [row.policy for row in free])
+        result.append(BoardVerdict(*place, min(row.seeds for row in ours), made, agreement(made, endpoints)))
+    return result
+
+
+def ahead(comparisons: Sequence[Comparison], policies: Sequence[str]) -> list[str]:
+    """The policies that are better than each of their opponents, in the order given."""
+    words = {policy: [c.verdict for c in comparisons if c.policy == policy] for policy in policies}
+    return [policy for policy, own in words.items() if own and all(word == "better" for word in own)]
+
+
+def uninformative(board: Board, endpoint: Endpoint) -> str:
+    """The reason for which an endpoint cannot answer on a board; empty where it can.
+
+    Success needs cloning between 10 and 90 %, and a row 15 points above it: else there is nothing to win, or nothing
+    that wins it. The other endpoints are left out only where every row is at the floor: speed still tells policies
+    apart that all succeed.
+    """
+    best = max(row.success.rate for row in board.rows)
+    control = next((row for row in board.rows if row.policy == board.control), None)
+    if endpoint.kind == "success" and control is not None:
+        return _of_success(control, best)
+    if endpoint.kind == "deadline":
+        best = max(value(row, endpoint) for row in board.rows)
+    if endpoint.kind != "stages" and best < FLOOR:
+        return f"no row reaches {100 * FLOOR:.0f} %"
+    return ""
+
+
+def _of_success(control: PolicyRow, best: float) -> str:
+    rate = control.success.rate
+    if rate > CEILING:
+        return f"{control.policy} is above {100 * CEILING:.0f} %"
+    if rate < FLOOR:
+        return f"{control.policy} is below {100 * FLOOR:.0f} %"
+    if best < rate + GAP:
+        return f"no row is {100 * GAP:.0f} points above {control.policy}"
+    return ""
+
+
+def agreement(made: Sequence[EndpointVerdict], endpoints: Sequence[Endpoint]) -> str:
+    """A sentence about where the endpoints of a board agree or differ."""
+    titles = {endpoint.name: endpoint.title for endpoint in endpoints}
+    having = [one for one in made if one.ahead]
+    if not having:
+        return "no critic is ahead by any endpoint"
+    words = listed([titles[one.endpoint] for one in having])
+    if len(having) < len(made):
+        others = [one for one in made if not one.ahead and not one.uninformative]
+        return f"a critic is ahead by {words}{' only' if others else '; the others cannot answer'}"
+    common = set.intersection(*(set(one.ahead) for one in made))
+    return f"{listed(sorted(common))} by every endpoint" if common else "another critic by each endpoint"
+
+
+def _leader(rows: Sequence[PolicyRow], endpoint: Endpoint) -> Leader:
+    best = max(rows, key=lambda row: value(row, endpoint))
+    return Leader(best.policy, value(best, endpoint))
+
+
+def listed(words: Sequence[str]) -> str:
+    """One, two and three."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
