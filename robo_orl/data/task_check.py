@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.machine import package_version
 from robo_orl.config import ObservationConfig, TaskConfig
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.envs.make_env import ROBOT
@@ -132,7 +133,7 @@ def _unchecked(env: dict[str, Any]) -> Iterator[str]:
 
 
 def check_pictures(arrays: EpisodeArrays, expected: ObservationConfig) -> list[str]:
-    """Refuse pictures of another resolution than the policy's; a sentence where their renderer is unknown."""
+    """Refuse pictures of another resolution than the policy's; say where their renderer is unknown or another."""
     for camera, pictures in arrays.images.items():
         height, width = pictures.shape[1:3]
         if (height, width) != (expected.image_size, expected.image_size):
@@ -145,4 +146,9 @@ def check_pictures(arrays: EpisodeArrays, expected: ObservationConfig) -> list[s
             "its pictures do not say which renderer made them: evaluation draws them with this machine's, in "
             "robosuite's full look"
         ]
+    if arrays.images:
+        there = arrays.render.get("versions", {}).get("mujoco")
+        here = package_version("mujoco")
+        if here is not None and there != here:
+            return [f"its pictures were drawn with mujoco {there}, and here mujoco {here} would draw others"]
     return []

@@ -65,9 +65,11 @@ class EvaluationPlan:
         )
 
     def render_difference(self, info: SimulatorInfo) -> str | None:
-        """The difference between the pictures shown and those learned from; None where there is none, or none known."""
-        if self.render is None or info.render is None:
+        """The difference between the pictures shown and those learned from; None where there is none."""
+        if info.render is None:
             return None
+        if self.render is None:
+            return "its data do not say which renderer made them"
         from robo_orl.envs.rendering.fingerprint import difference
 
         return difference(info.render, self.render)

@@ -1,5 +1,9 @@
 """Pictures on disk, in the cache and in windows, without a simulator."""
 
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+
 import h5py
 import numpy as np
 import pytest
@@ -89,6 +93,20 @@ def test_the_cache_is_mapped_and_keeps_each_camera_once(file, tmp_path):
     open_cache(file, ["object"], cameras=["agentview"])
     assert sorted((tmp_path / "cache" / "data").glob("[!.]*agentview*")) == folders and len(folders) == 1
     assert open_cache(file).images == {} and open_cache(file, cameras=["agentview"]).render == RENDER
+
+
+def test_pictures_of_an_unknown_or_another_renderer_are_said_before_training(file):
+    seen = ObservationConfig(cameras=list(CAMERAS), image_size=SIZE)
+    arrays = open_cache(file, cameras=CAMERAS)
+    assert any("drawn with mujoco 0.0" in note for note in check_pictures(_drawn_with(arrays, "0.0"), seen))
+    here = check_pictures(_drawn_with(arrays, version("mujoco")), seen) if find_spec("mujoco") else []
+    assert here == []
+    unknown = check_pictures(replace(arrays, render=None), seen)
+    assert len(unknown) == 1 and "do not say which renderer made them" in unknown[0]
+
+
+def _drawn_with(arrays, mujoco):
+    return replace(arrays, render=RENDER | {"versions": {"mujoco": mujoco}})
 
 
 def test_a_camera_without_pictures_is_one_sentence_with_the_remedy(file):
