@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from robo_orl.config.presets import written_name
 from robo_orl.results.intervals import PairedTest, holm, paired_test, wilson
 from robo_orl.results.record import CostRecord, CostRow, EpisodeRow, Record
 from robo_orl.results.store import read_cells, read_costs, read_manifest
@@ -22,8 +23,7 @@ def cells(suite: str) -> dict[tuple[str, str, str, str, int], tuple[Record, list
 
 def folder(suite: str) -> Path:
     """The results of a suite in this repository."""
-    packed = ROOT / "results" / suite
-    return packed if packed.exists() else ROOT / "benchmarks" / "suites" / suite
+    return ROOT / "results" / suite
 
 
 def progress(suite: str) -> str:
@@ -64,7 +64,9 @@ def board(
     rows = []
     for policy in policies:
         scores = [_score(suite, task, regime, policy, size) for task, regime in boards]
-        rows.append([(names or {}).get(policy, f"`{policy}`"), *scores, *(column(policy) for column in more.values())])
+        rows.append(
+            [(names or {}).get(policy, f"`{written(policy)}`"), *scores, *(column(policy) for column in more.values())]
+        )
     return table(header, rows)
 
 
@@ -165,7 +167,7 @@ def methods(policies: Sequence[str], boards: Sequence[Board]) -> str:
             "value error": lambda policy: " / ".join(
                 filter(None, (value_error("methods", *b, policy) for b in boards))
             ),
-            "step": lambda policy: _step("methods", policy),
+            "step": lambda policy: _step_of("methods", policy),
         },
     )
 
@@ -178,9 +180,9 @@ def retrained() -> str:
     return f"Policies that two versions trained with the same settings moved by up to {max(moved)} of 50."
 
 
-def _step(suite: str, policy: str) -> str:
-    rows = [row for record in costs(suite).values() for row in record.rows if row.policy == policy]
-    return f"{rows[0].step_relative:.2f}" if rows else ""
+def written(policy: str) -> str:
+    """The name to type for a stored one: `qc_separate` is `qc+separate`."""
+    return written_name("policies", policy)
 
 
 def _score(suite: str, task: str, regime: str, policy: str, size: str) -> str:
@@ -197,64 +199,105 @@ def _percent(low: float, high: float) -> str:
 
 # ----------------------------------------------------------------------------------------------------------------- cost
 
+ONE_PROCESS = "one process"
+
 
 @cache
-def costs(suite: str) -> dict[str, CostRecord]:
-    """Size -> the interleaved measurement of a suite at that size."""
-    return {record.rows[0].size: record for record in read_costs(folder(suite))}
+def costs(suite: str) -> dict[tuple[str, str, str], tuple[CostRow, CostRecord]]:
+    """(engine, size, policy) -> the measured step."""
+    return {
+        (_engine(record), row.size, row.policy): (row, record)
+        for record in read_costs(folder(suite))
+        for row in record.rows
+    }
 
 
-def cost_row(suite: str, size: str, policy: str) -> CostRow:
-    """One policy of a measurement; KeyError where it is not in it."""
-    rows = costs(suite)[size].rows if size in costs(suite) else []
-    row = next((row for row in rows if row.policy == policy), None)
-    if row is None:
-        raise KeyError(f"{suite} holds no cost of {policy} at size {size}")
-    return row
+def _engine(record: CostRecord) -> str:
+    if not record.launched:
+        return ONE_PROCESS
+    return f"ZeRO-{record.zero}" if record.zero else "DDP"
+
+
+def cost_row(suite: str, size: str, policy: str, engine: str = ONE_PROCESS) -> CostRow:
+    """The step of one policy; KeyError where it was not measured."""
+    return costs(suite)[engine, size, policy][0]
 
 
 def step_ratio(suite: str, size: str, policy: str) -> str:
-    """Step time over the measurement's first policy's."""
+    """Step time over that of the base policy."""
     return f"{cost_row(suite, size, policy).step_relative:.2f}"
 
 
 def memory_ratio(suite: str, size: str, policy: str) -> str:
-    """Peak memory over the measurement's first policy's."""
+    """Peak memory over that of the base policy."""
     return f"{cost_row(suite, size, policy).memory_relative:.2f}"
 
 
 def flops_ratio(suite: str, size: str, policy: str) -> str:
-    """FLOPs over the measurement's first policy's."""
+    """FLOPs over those of the base policy."""
     return f"{cost_row(suite, size, policy).flops_relative:.2f}"
 
 
 def cost_board(suite: str, policies: Sequence[str], sizes: Sequence[str]) -> str:
-    """A table of step time and memory ratios: a row per policy, a column per size; the first row is absolute."""
+    """A table of step time and memory ratios: a row per policy, a column per size; the base is absolute."""
+    rows = [[f"`{written(policy)}`", *(_cost(suite, size, policy) for size in sizes)] for policy in policies]
+    return table(["policy", *sizes], rows)
+
+
+def engines_board(suite: str, policies: Sequence[str], size: str) -> str:
+    """Per engine the step time ratio, the peak memory of a process and the error of its prediction in percent."""
+    engines = list(dict.fromkeys(engine for engine, *_ in costs(suite)))
+    engines.sort(key=lambda engine: (engine != ONE_PROCESS, engine))
+    rows = []
+    for policy in policies:
+        cells_of_row = []
+        for engine in engines:
+            row = cost_row(suite, size, policy, engine)
+            error = 100 * (row.predicted.peak_bytes / row.peak_memory_bytes - 1)
+            cells_of_row.append(f"{row.step_relative:.2f}, {_bytes(row.peak_memory_bytes)} ({error:+.1f})")
+        rows.append([f"`{written(policy)}`", *cells_of_row])
+    return table(["policy", *engines], rows)
+
+
+def prediction_board(suite: str, policies: Sequence[str], sizes: Sequence[str]) -> str:
+    """Predicted over measured peak memory in percent: a row per policy, a column per size."""
     rows = []
     for policy in policies:
         cells_of_row = []
         for size in sizes:
-            try:
-                row = cost_row(suite, size, policy)
-            except KeyError:
-                cells_of_row.append("")
-                continue
-            absolute = f"{1e3 * row.step_s:.0f} ms, {_bytes(row.peak_memory_bytes)}"
-            relative = f"{row.step_relative:.2f}, {row.memory_relative:.2f}"
-            cells_of_row.append(absolute if policy == costs(suite)[size].rows[0].policy else relative)
-        rows.append([f"`{policy}`", *cells_of_row])
+            row = cost_row(suite, size, policy)
+            measured = row.peak_memory_bytes
+            cells_of_row.append(f"{100 * (row.predicted.peak_bytes / measured - 1):+.1f}" if measured else "")
+        rows.append([f"`{written(policy)}`", *cells_of_row])
     return table(["policy", *sizes], rows)
 
 
 def machine(suite: str, size: str) -> str:
-    """'NVIDIA H100 80GB HBM3, torch 2.11.0+cu130, batch 64'."""
-    found = costs(suite)[size]
-    device = found.hardware.accelerator or f"{found.hardware.cores} cores of {found.hardware.cpu}"
-    return f"{device}, torch {found.versions['torch']}, batch {found.batch_size}"
+    """'NVIDIA H100 80GB HBM3, torch 2.11.0+cu130, 64 observations a step'."""
+    record = next(record for (_, s, _), (_, record) in costs(suite).items() if s == size)
+    device = record.hardware.accelerator or f"{record.hardware.cores} cores of {record.hardware.cpu}"
+    return f"{device}, torch {record.versions['torch']}, {record.batch_size} observations a step"
+
+
+def _cost(suite: str, size: str, policy: str) -> str:
+    row, record = costs(suite).get((ONE_PROCESS, size, policy), (None, None))
+    if row is None:
+        return ""
+    if row.oom:
+        return "out of memory"
+    if policy == record.base:
+        return f"{1e3 * row.step_s:.0f} ms, {_bytes(row.peak_memory_bytes)}"
+    step = "" if row.step_relative is None else f"{row.step_relative:.2f}, "
+    return f"{step}{row.memory_relative:.2f}"
 
 
 def _bytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count > 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _step_of(suite: str, policy: str) -> str:
+    found = costs(suite).get((ONE_PROCESS, "tiny", policy))
+    return f"{found[0].step_relative:.2f}" if found else ""
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
@@ -269,7 +312,8 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, wins, step_ratio,
-        memory_ratio, flops_ratio, row_of, methods, retrained, cost_board, cost_row, machine, table,
+        progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, wins, row_of, methods,
+        retrained, step_ratio, memory_ratio, flops_ratio, cost_board, engines_board, prediction_board, machine,
+        written, table,
     )
 }  # fmt: skip

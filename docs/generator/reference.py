@@ -161,4 +161,9 @@ def vlm_sizes() -> str:
     return "\n".join(["| `backbone.size` | layers | parameters |", "| --- | ---: | ---: |", *lines])
 
 
-FUNCTIONS = {"rooms": rooms, "vlm_sizes": vlm_sizes}
+def file(name: str) -> str:
+    """The content of a file in docs/, for a fenced block."""
+    return (Path(__file__).parents[1] / name).read_text().rstrip("\n")
+
+
+FUNCTIONS = {"rooms": rooms, "vlm_sizes": vlm_sizes, "file": file}
