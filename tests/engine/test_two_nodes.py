@@ -64,11 +64,22 @@ def launched(network, tmp_path):
     words = [word for name, file in options.items() for word in (f"--{name}", str(tmp_path / file))]
 
     def start(rank: int, config: Path) -> subprocess.Popen:
+        """One node; its folder is the test's own, where DeepSpeed's launcher writes a file of the environment."""
         own = {"SLURM_NODEID": str(rank), "GLOO_SOCKET_IFNAME": PORTS[rank], "CONFIG": str(config)}
-        command = ["ip", "netns", "exec", NODES[rank], "bash", "launch/slurm_nodes.sh", *words, "--tracker", "none"]
+        command = [
+            "ip",
+            "netns",
+            "exec",
+            NODES[rank],
+            "bash",
+            str(ROOT / "launch" / "slurm_nodes.sh"),
+            *words,
+            "--tracker",
+            "none",
+        ]
         return subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=tmp_path,
             env=os.environ | common | own,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
