@@ -1,12 +1,21 @@
-"""The three findings of README and start page: sentences whose numbers come from the records."""
+"""The findings of README and start page, and the verdicts of pages: sentences and tables of the records' numbers.
+
+Verdicts are the report's own (`robo_orl.report`): what a page says is what `robo-orl report results/SUITE` draws.
+"""
 
 from __future__ import annotations
 
 import textwrap
+from functools import cache
 
-from numbers_of_results import cost_row, k, value_error, wins
+from numbers_of_results import cost_row, folder, k, record, table, value_error, written
 
-BOARDS = [("chain1", "mg"), ("chain2", "mg"), ("chain1", "stitch"), ("chain2", "stitch")]
+from robo_orl.report.boards import Board, PolicyRow
+from robo_orl.report.compare import Comparison
+from robo_orl.report.contents import load
+from robo_orl.report.document import Report, report_of
+from robo_orl.report.verdicts import BoardVerdict, EndpointVerdict, listed
+
 SHARED = ("qc", "iql", "iql_shared_detached")
 SEPARATE = ("iql_separate", "iql_separate_full_ema", "qc_separate_full_ema")
 
@@ -22,22 +31,34 @@ def _item(claim: str, numbers: str, command: str) -> str:
 
 
 def _success() -> tuple[str, str, str]:
-    found = wins("methods", BOARDS, "bc")
+    boards, ahead = verdict_counts("methods", "return")
+    can_answer, ahead_by_success = verdict_counts("methods", "success")
+    policies = ("bcq", "bc", "return_conditioned_flow")
+    critic, bc, conditioned = (within("methods", "chain1", "mg", policy, 40) for policy in policies)
     numbers = (
-        f"Against deterministic cloning, trained critics are better in {found['better']} of {found['of']} paired"
-        f" comparisons and worse in {found['worse']}; where they are better, cloning the successes alone is as good."
+        f"By discounted return a critic is ahead of every policy without one on {ahead} of {boards} boards, by success"
+        f" within the limit on {ahead_by_success or 'none'} of the {can_answer} that can tell. Within"
+        f" {decisions('methods', 'chain1', 'mg', 40)} decisions on `chain1` `mg`, `bcq` solves {critic} of 50 episodes,"
+        f" cloning {bc}, cloning that is conditioned on the return {conditioned}."
     )
-    return "On flawed demonstrations a critic rarely beats cloning.", numbers, "robo-orl report results/methods"
+    return (
+        "On flawed demonstrations some critics win time, none more successes.",
+        numbers,
+        "robo-orl report results/methods",
+    )
 
 
 def _horizon() -> tuple[str, str, str]:
     near, far = (value_error("horizon", task, "mg", "iql") for task in ("chain1", "chain8"))
+    few, many = (failures("horizon", task, "mg") for task in ("chain1", "chain8"))
     bc, iql, qc = (k("horizon", "chain4", "mg", policy) for policy in ("bc", "iql", "qc"))
     numbers = (
-        f"That of `iql` is {near} with one cube and {far} with eight; at four cubes cloning solves {bc} of 50 episodes,"
-        f" `iql` {iql} and `qc` {qc}."
+        f"That of `iql` is {near} with one cube and {far} with eight; but the share of failed demonstrations goes from"
+        f" {few} to {many} %, and the discount and the number of backups grow too. At four cubes cloning solves {bc} of"
+        f" 50 episodes, `iql` {iql} and `qc` {qc}."
     )
-    return "The critic's error grows with the horizon.", numbers, "robo-orl report results/horizon"
+    claim = "Value errors grow with the horizon; whether the critic's own error does, these records cannot say."
+    return claim, numbers, "robo-orl report results/horizon"
 
 
 def _price() -> tuple[str, str, str]:
@@ -54,4 +75,112 @@ def _range(policies: tuple[str, ...], key: str) -> str:
     return values[0] if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
-FUNCTIONS = {"findings": findings}
+# ------------------------------------------------------------------------------------------------------------- verdicts
+
+
+@cache
+def report(suite: str) -> Report:
+    """The report of a suite's records."""
+    return report_of(load(folder(suite)))
+
+
+def verdict_counts(suite: str, endpoint: str) -> tuple[int, int]:
+    """The boards on which an endpoint can answer, and those with a critic ahead of every policy without one."""
+    tally = next(tally for tally in report(suite).headline.tallies if tally.endpoint == endpoint)
+    return tally.boards, tally.ahead
+
+
+def verdict_table(suite: str) -> str:
+    """A row per board, a column per endpoint: the critics that are ahead of every policy without one."""
+    made = report(suite)
+    rows = [[f"{v.task} `{v.regime}`", *(_verdict(one) for one in v.endpoints)] for v in made.verdicts]
+    return table(["board", *(endpoint.title for endpoint in made.endpoints)], rows)
+
+
+def _verdict(one: EndpointVerdict) -> str:
+    if one.uninformative:
+        return f"cannot answer: {one.uninformative}"
+    return ", ".join(f"`{written(name)}`" for name in one.ahead) or "none"
+
+
+def ahead(suite: str, task: str, regime: str, endpoint: str) -> str:
+    """'`bcq` and `iql`': the critics that are ahead on a board by an endpoint."""
+    found = next(one for one in _board_verdict(suite, task, regime).endpoints if one.endpoint == endpoint)
+    return listed([f"`{written(name)}`" for name in found.ahead])
+
+
+def without(suite: str, task: str, regime: str) -> str:
+    """The policies without a critic that a critic must be ahead of on a board."""
+    return ", ".join(f"`{written(name)}`" for name in _board_verdict(suite, task, regime).without)
+
+
+def _board_verdict(suite: str, task: str, regime: str) -> BoardVerdict:
+    return next(v for v in report(suite).verdicts if (v.task, v.regime) == (task, regime))
+
+
+def _board(suite: str, task: str, regime: str) -> Board:
+    return next(b for b in report(suite).boards if (b.task, b.regime) == (task, regime))
+
+
+def _row(suite: str, task: str, regime: str, policy: str) -> PolicyRow:
+    return next(row for row in _board(suite, task, regime).rows if row.policy == policy)
+
+
+def within(suite: str, task: str, regime: str, policy: str, percent: int) -> int:
+    """Successes within a share of the limit."""
+    row = _row(suite, task, regime, policy)
+    return next(rate.k for rate in row.within if rate.endpoint == f"within_{percent}")
+
+
+def decisions(suite: str, task: str, regime: str, percent: int) -> int:
+    """The decisions that a share of the limit allows."""
+    return next(d.decisions for d in _board(suite, task, regime).deadlines if d.endpoint == f"within_{percent}")
+
+
+def mean_return(suite: str, task: str, regime: str, policy: str) -> str:
+    """'0.215 [0.17, 0.26]': mean discounted return with its interval over the episodes."""
+    mean = _row(suite, task, regime, policy).discounted_return
+    interval = "" if mean.low is None else f" [{mean.low:.2f}, {mean.high:.2f}]"
+    return f"{mean.mean:.3f}{interval}"
+
+
+def returns(suite: str, policies: list[str], boards: list[tuple[str, str]]) -> str:
+    """A row per policy: its mean return on every board with the interval, and its successes within the deadlines."""
+    header = ["policy", *(f"{task} `{regime}`" for task, regime in boards)]
+    rows = [
+        [f"`{written(policy)}`", *(_return_and_deadlines(suite, *board, policy) for board in boards)]
+        for policy in policies
+    ]
+    return table(header, rows)
+
+
+def _return_and_deadlines(suite: str, task: str, regime: str, policy: str) -> str:
+    counts = ", ".join(str(rate.k) for rate in _row(suite, task, regime, policy).within)
+    return f"{mean_return(suite, task, regime, policy)}; {counts}"
+
+
+def versus(suite: str, task: str, regime: str, policy: str, against: str, endpoint: str) -> Comparison:
+    """One paired comparison of the report."""
+    place = (task, regime, policy, against, endpoint)
+    return next(c for c in report(suite).comparisons if (c.task, c.regime, c.policy, c.against, c.endpoint) == place)
+
+
+def against_control(suite: str, endpoint: str) -> str:
+    """'14 of 68 better and 18 worse': the critics compared with the control, by an endpoint."""
+    tally = next(tally for tally in report(suite).headline.tallies if tally.endpoint == endpoint)
+    return f"better in {tally.better} of {tally.compared} comparisons and worse in {tally.worse}"
+
+
+def failures(suite: str, task: str, regime: str) -> int:
+    """The percentage of the demonstrations that fail."""
+    count = record(suite, task, regime, "bc").data.success
+    return round(100 * (1 - count.k / count.n))
+
+
+FUNCTIONS = {
+    f.__name__: f
+    for f in (
+        findings, verdict_counts, verdict_table, ahead, without, within, decisions, mean_return, returns, versus,
+        against_control, failures,
+    )
+}  # fmt: skip

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from robo_orl.config.presets import written_name
-from robo_orl.results.intervals import PairedTest, holm, paired_test, wilson
+from robo_orl.results.intervals import PairedTest, paired_test, wilson
 from robo_orl.results.record import CostRecord, CostRow, EpisodeRow, Record
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 
@@ -134,22 +134,6 @@ def compared(suite: str, task: str, regime: str, first: str, second: str) -> Pai
     """The exact paired test of two policies on the same start states."""
     one, two = (cells(suite)[task, regime, policy, "tiny", 0][1] for policy in (first, second))
     return paired_test([row.success_once for row in one], [row.success_once for row in two])
-
-
-def wins(suite: str, boards: Sequence[Board], base: str, level: float = 0.05) -> dict[str, int]:
-    """How often policies with a critic are better and worse than `base` on the same start states: {better, worse, of}.
-
-    Exact McNemar tests, with Holm's correction over the comparisons of each board.
-    """
-    counts = {"better": 0, "worse": 0, "of": 0}
-    for task, regime in boards:
-        critics = [key[2] for key, (r, _) in cells(suite).items() if key[:2] == (task, regime) and r.value_errors]
-        tests = [compared(suite, task, regime, base, critic) for critic in critics]
-        counts["of"] += len(tests)
-        for test, p in zip(tests, holm([t.p for t in tests]), strict=True):
-            if p < level:
-                counts["better" if test.difference > 0 else "worse"] += 1
-    return counts
 
 
 def row_of(suite: str, policy: str, boards: Sequence[Board]) -> str:
@@ -312,7 +296,7 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, wins, row_of, methods,
+        progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, row_of, methods,
         retrained, step_ratio, memory_ratio, flops_ratio, cost_board, engines_board, prediction_board, machine,
         written, table,
     )

@@ -108,8 +108,8 @@ def _of_kind(group: Sequence[Endpoint], verdicts: Sequence[BoardVerdict]) -> str
     boards, ahead = _counts(group, verdicts)
     shares = listed([endpoint.percent for endpoint in group])
     words = f"success within {shares} % of the limit" if group[0].kind == "deadline" else _words(group)
-    if not boards:
-        return f"By {words} no board can answer."
+    if not boards:  # of success `_cannot_answer` says it with the reasons
+        return "" if group[0].kind == "success" else f"By {words} no board can answer."
     claim = f"By {words}, a critic is ahead of every policy without one on {ahead or 'none'}{_board_count(boards)}"
     return f"{claim}{_places(group, verdicts)}."
 

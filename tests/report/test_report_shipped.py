@@ -1,0 +1,47 @@
+"""The shipped records of `methods`, judged by every endpoint: the statements that README and docs make."""
+
+from pathlib import Path
+
+import pytest
+
+from robo_orl.report.contents import load
+from robo_orl.report.document import report_of
+
+FREE = {"bc", "bc_flow", "bc_flow_best_of_n_untrained", "filtered_bc", "return_conditioned_flow"}
+
+
+@pytest.fixture(scope="module")
+def report():
+    return report_of(load(Path(__file__).parents[2] / "results" / "methods"))
+
+
+def test_every_board_has_a_critic_that_is_ahead_of_all_five_by_the_return_and_none_by_success(report):
+    assert all(set(v.without) == FREE and v.trainings == 1 for v in report.verdicts)
+    assert {c.family for c in report.comparisons if c.critic and c.endpoint == "return"} == {340}
+    ahead = {(v.task, v.regime): {one.endpoint: set(one.ahead) for one in v.endpoints} for v in report.verdicts}
+    assert {place: by["return"] for place, by in ahead.items()} == {
+        ("chain1", "mg"): {"bcq", "idql", "iql", "qc", "sarsa_bon"},
+        ("chain1", "stitch"): {"sarsa_bon"},
+        ("chain2", "mg"): {"recap"},
+        ("chain2", "stitch"): {"sarsa_bon"},
+    }
+    assert not any(by["success"] for by in ahead.values())
+
+
+def test_returns_and_successes_within_a_deadline_are_those_of_the_rows(report):
+    boards = {(b.task, b.regime): {row.policy: row for row in b.rows} for b in report.boards}
+    stitch = boards["chain2", "stitch"]
+    means = [stitch[policy].discounted_return.mean for policy in ("sarsa_bon", "bc", "return_conditioned_flow")]
+    assert [round(mean, 3) for mean in means] == [0.215, 0.143, 0.105]
+    policies = ("bcq", "bc", "filtered_bc", "return_conditioned_flow")
+    early = [boards["chain1", "mg"][policy].within[0].k for policy in policies]
+    assert early == [25, 0, 0, 6]  # within 80 of 200 decisions
+    assert [stitch[policy].within[1].k for policy in policies] == [19, 1, 0, 2]  # within 240 of 400
+    assert [d.decisions for d in report.boards[0].deadlines] == [80, 120, 160]
+
+
+def test_boards_on_which_success_cannot_answer_are_marked(report):
+    reasons = {(b.task, b.regime): b.uninformative for b in report.boards}
+    assert reasons["chain1", "mg"] == "bc is above 90 %"
+    assert reasons["chain2", "mg"] == "no row is 15 points above bc"
+    assert not reasons["chain1", "stitch"] and not reasons["chain2", "stitch"]
