@@ -14,6 +14,7 @@
 #SBATCH --signal=TERM@120
 set -euo pipefail
 CONFIG=${CONFIG:-launch/zero2.yaml}
+export GPUS=${SLURM_GPUS_ON_NODE:-8} # of every node
 export OMP_NUM_THREADS=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 export MAIN_ADDRESS MAIN_PORT=29500
 HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
@@ -21,6 +22,6 @@ MAIN_ADDRESS=${HOSTS%%$'\n'*} # the first; `head` would hang up on scontrol, whi
 # $SLURM_NODEID differs on every node: it is expanded there, by the inner shell. The ZeRO files name the standard
 # launcher: with DeepSpeed's own, every node would train apart from the others. expect.processes holds that they do not.
 srun bash -c 'accelerate launch --config_file "$0" \
-  --num_machines "$SLURM_NNODES" --num_processes $((8 * SLURM_NNODES)) --machine_rank "$SLURM_NODEID" \
+  --num_machines "$SLURM_NNODES" --num_processes $((GPUS * SLURM_NNODES)) --machine_rank "$SLURM_NODEID" \
   --main_process_ip "$MAIN_ADDRESS" --main_process_port "$MAIN_PORT" \
-  -m robo_orl train "$@" --set expect.processes=$((8 * SLURM_NNODES))' "$CONFIG" "$@"
+  -m robo_orl train "$@" --set expect.processes=$((GPUS * SLURM_NNODES))' "$CONFIG" "$@"

@@ -49,12 +49,13 @@ def train_policy(
     out: Path | str,
     settings: Sequence[str] = (),
     progress: bool = True,
+    extend: bool = False,
     **values: Any,
 ) -> dict[str, Any]:
     """Train a policy in the folder `out`, from its newest checkpoint if there is one; returns the run's summary.
 
     policy, task: a preset by name or path, a dictionary of values (`extends` names a preset to lay them on), or a
-    configuration. settings, values: as in `resolve_run`.
+    configuration. settings, values: as in `resolve_run`. extend: a shorter run in `out` goes on.
 
     Raises UsageError where `out` holds another run or the data do not fit, RunError where training fails.
     """
@@ -62,7 +63,7 @@ def train_policy(
     from robo_orl.engine.train import train
 
     run = resolve_run(policy, task, data, settings, **values)
-    return train(run, Path(out), progress=progress, memory_check=PredictedMemory).to_json()
+    return train(run, Path(out), progress=progress, memory_check=PredictedMemory, extend=extend).to_json()
 
 
 def evaluate_policy(run: Path | str, episodes: int = 200, progress: bool = True, **options: Any) -> dict[str, Any]:

@@ -33,6 +33,12 @@ def train(
     out: RunFolder,
     seed: Seed = 0,
     settings: Sets = [],
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps; a run of fewer steps in --out goes on, with a new schedule.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from the weights of another run, a checkpoint or a safetensors file.")
+    ] = None,
     mask: Annotated[
         str | None, typer.Option("--filter", help="Train on the episodes of this mask only, e.g. success.")
     ] = None,
@@ -50,10 +56,14 @@ def train(
     from robo_orl.api import train_policy
 
     reading = reading_values(clip_actions, after_success, rewards, accept_mismatch)
-    values = {"seed": seed, "filter": mask, "tracker": tracker, "reading": reading}
+    values = {"seed": seed, "filter": mask, "tracker": tracker, "reading": reading, "init": init}
+    if steps is not None:
+        settings = [*settings, f"policy.optim.steps={steps}"]
     if more:
         values["more"] = [_task_data(item) | {"reading": reading} for item in more]
-    summary = train_policy(policy, task, data, out, settings, progress=shows_progress(as_json), **values)
+    summary = train_policy(
+        policy, task, data, out, settings, progress=shows_progress(as_json), extend=steps is not None, **values
+    )
     if process_rank() == 0:
         show(summary, as_json)
 

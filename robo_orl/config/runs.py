@@ -50,6 +50,8 @@ class RunConfig(Strict):
     seed: int = 0
     checkpoint_every: int = Field(1000, ge=1)
     tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    init: str | None = Field(None, description="a run or weights that it starts from; default: random weights")
+    extended_at: list[int] = Field([], description="steps at which a finished run was extended, with a new schedule")
     expect: dict[str, Any] = Field({}, description="what accelerate must resolve to, e.g. zero_stage: 2, processes: 2")
 
     @model_validator(mode="before")

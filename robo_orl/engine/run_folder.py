@@ -106,7 +106,12 @@ def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
         return
     if not (out / "config.json").exists():
         raise UsageError(f"{out} holds results without the config.json of their run; choose another --out.")
-    ours, theirs = (_fixed_settings(r) for r in (run, read_run(out)))
+    before = read_run(out)
+    if run.extended_at and run.extended_at[:-1] == before.extended_at:  # the shorter run that this one extends
+        optim = before.policy.optim.model_copy(update={"steps": run.policy.optim.steps})
+        policy = before.policy.model_copy(update={"optim": optim})
+        before = before.model_copy(update={"policy": policy, "extended_at": run.extended_at})
+    ours, theirs = (_fixed_settings(r) for r in (run, before))
     changed = first_difference(ours, theirs)
     if changed:
         raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import DataReading, PolicyConfig, RunConfig, TaskConfig
 from robo_orl.config.instructions import training_sentences
+from robo_orl.config.presets import stored_name
 from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
 from robo_orl.data.task_check import check_pictures, check_task
@@ -18,9 +19,11 @@ from robo_orl.envs.observations import observation_sizes
 def task_number(run: RunConfig, task: str | None) -> int:
     """The place of a task in the run by its name, None for the first; UsageError where it is not among them."""
     names = [source.task.name for source in run.tasks]
-    if task is not None and task not in names:
+    if task is None:
+        return 0
+    if stored_name(task) not in names:
         raise unknown("task of this run", task, names)
-    return names.index(task) if task is not None else 0
+    return names.index(stored_name(task))
 
 
 def open_data(run: RunConfig) -> list[EpisodeArrays]:

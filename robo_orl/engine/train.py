@@ -51,6 +51,7 @@ from robo_orl.engine.run_folder import (
     write_run,
     write_summary,
 )
+from robo_orl.engine.starting_point import continued, load_initial_weights, set_aside_summary
 from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.engine.training_step import TrainingStep
 from robo_orl.engine.zero import release
@@ -106,10 +107,12 @@ def train(
     progress: bool = True,
     stop_at: int | None = None,
     memory_check: MakeMemoryCheck = NoMemoryCheck,
+    extend: bool = False,
 ) -> TrainingSummary:
     """Train `run` in the folder `out`, from its newest checkpoint if there is one; returns the summary (train.json).
 
-    stop_at: end after this step with a checkpoint, as if interrupted there. memory_check: on the command line
+    stop_at: end after this step with a checkpoint, as if interrupted there. extend: a shorter run in `out` goes on to
+    the steps of this one. memory_check: on the command line
     cost.memory_check.PredictedMemory. Interrupted by Ctrl-C, or by SIGTERM on the command line, a single process saves
     a checkpoint after its step.
 
@@ -122,6 +125,7 @@ def train(
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     check_agent(run.policy)  # before anything is written
+    run = continued(run, out, extend)
     opened = open_data(run)
     spec = make_spec(run, opened)
     if (summary := _finished(run, out, spec)) is not None:
@@ -137,7 +141,8 @@ def train(
 def _finished(run: RunConfig, out: Path, spec: Spec) -> TrainingSummary | None:
     """The summary of this run where it is finished; UsageError where `out` holds another run."""
     check_resumable(out, run, spec)
-    return read_summary(out, run_identity(out, run))
+    summary = read_summary(out, run_identity(out, run))
+    return summary if summary is not None and summary.steps >= run.policy.optim.steps else None
 
 
 def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingSummary:
@@ -196,6 +201,8 @@ def _start(
     stored, identity = checkpoints(out), run_identity(out, run)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if run.extended_at:
+            set_aside_summary(out, run.extended_at[-1])
         for note in dict.fromkeys(note for arrays in opened for note in arrays.notes):
             print(f"robo-orl: data: {note}.", file=sys.stderr)
         write_run(out, run, spec)
@@ -205,6 +212,8 @@ def _start(
     windows = make_windows(run, opened)
     check = memory_check(run, spec, accelerator)
     agent = build_run_agent(run, spec)
+    if run.init is not None and not stored:
+        load_initial_weights(agent, Path(run.init), out if accelerator.is_main_process else None)
     state = restore_agent(stored[-1], agent, identity) if stored else CheckpointState(step=0)
     if run.policy.backbone.cache:
         windows = with_features(agent, windows, accelerator.device, accelerator.is_main_process)

@@ -1,6 +1,9 @@
 """The doctor names what is wrong and how to mend it, and survives what it examines."""
 
+import ast
+
 import pytest
+from unprivileged import public_folder, run_unprivileged
 
 from robo_orl.cli import doctor
 
@@ -30,3 +33,29 @@ def test_everything_works_on_a_machine_that_was_set_up_by_make():
     findings = {finding.name: finding for finding in doctor.examine()}
     assert {name: f.says for name, f in findings.items() if f.status == "fail"} == {}
     assert findings["robomimic"].status == "ok"
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "cache"))
+    assert doctor.cache().status == "ok" and list((tmp_path / "cache").iterdir()) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "file" / "cache"))
+    finding = doctor.cache()
+    assert finding.status == "fail" and "set ROBO_ORL_CACHE" in finding.remedy
+
+
+def test_a_user_without_rights_learns_what_fails():
+    with public_folder() as folder:
+        code = "from robo_orl.cli.doctor import *; print([f.model_dump() for f in (cache(), processes(), disk())])"
+        done = run_unprivileged("-c", code, cwd=folder, HOME="/nonexistent")
+    found, workers, space = ast.literal_eval(done.stdout)
+    assert found["status"] == "fail" and "Permission denied" in found["says"] and "ROBO_ORL_CACHE" in found["remedy"]
+    assert workers["status"] == "ok" and space["says"]
+
+
+def test_a_probe_that_fails_unexpectedly_does_not_end_the_examination():
+    def renderer():
+        raise ZeroDivisionError("division by zero")
+
+    finding = doctor._probed(renderer)
+    assert (finding.name, finding.status) == ("renderer", "fail") and "ZeroDivisionError" in finding.says

@@ -8,6 +8,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.config import RunConfig, apply_overrides, parse
 from robo_orl.config.presets import preset_values
 from robo_orl.engine.run_folder import read_run
+from robo_orl.engine.task_data import task_number
 
 POLICY, LIFT, CHAIN = ({"name": "p"}, preset_values("tasks", "lift"), preset_values("tasks", "chain2+40hz"))
 
@@ -33,6 +34,7 @@ def test_overrides_reach_the_first_task_by_its_keys():
     )
     assert (run.task.padding, run.tasks[0].weight, run.tasks[0].reading.rewards) == (1.5, 2.0, "success")
     assert (run.tasks[1].task.name, run.tasks[1].weight) == ("chain2_40hz", 3.0)
+    assert task_number(run, "chain2+40hz") == task_number(run, "chain2_40hz") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""The shipped suites expand to the cells that they had when their results were made: number, order and names."""
+
+import pytest
+
+from robo_orl.config import sha256_of
+from robo_orl.config.presets import PRESETS_VARIABLE, available
+from robo_orl.sweep.cells import expand, load_suite
+
+# Number of cells, and a hash of their tasks, regimes, rows, sizes and seeds in order. What is in a cell is held by the
+# records (tests/results/test_shipped.py): their addresses follow from the whole configuration.
+CELLS = {
+    "horizon": (72, "fab0acf379ba1b1e"),
+    "methods": (1170, "f5e171e00655fb47"),
+    "multitask": (4, "55df7af207d4a63b"),
+    "parity": (143, "391da634f4d2c217"),
+    "quick": (10, "6b8c822cf7932795"),
+    "sizes": (48, "20e278d11f2a69ca"),
+    "standard": (306, "90d4fd7cc7d906a3"),
+    "trunk": (90, "8e873c4cc4b7f26a"),
+    "vision": (5, "20651837fc15df60"),
+}
+
+
+@pytest.fixture(autouse=True)
+def presets(monkeypatch):
+    """The shipped files alone, without the small ones of the other tests of this folder."""
+    monkeypatch.delenv(PRESETS_VARIABLE, raising=False)
+
+
+@pytest.mark.parametrize("suite", CELLS)
+def test_a_suite_has_the_cells_that_it_had(suite):
+    cells = expand(load_suite(suite))
+    names = [[cell.task.name, cell.regime, cell.policy.name, cell.size, cell.seed] for cell in cells]
+    assert (len(cells), sha256_of(names)[:16]) == CELLS[suite]
+
+
+def test_the_others_train_nothing():
+    others = available("tasks/suites").keys() - CELLS
+    assert others and all(not load_suite(name).groups for name in others)
