@@ -50,16 +50,12 @@ def other_layout(file: h5py.File) -> str | None:
             f"{name} is a raw robosuite recording: it holds states and actions but no observations; "
             f"`robo-orl data convert {name} --task TASK --out NEW.hdf5` makes them by restoring the states."
         )
-    if isinstance(first.get("states"), h5py.Group) or isinstance(first.get("initial_state"), h5py.Group):
-        return (
-            f"{name} is an Isaac Lab recording: its states are groups of assets in another simulator, which no task "
-            "here has; a policy can be trained on the file where a task from outside provides its environment."
-        )
     inner = [key for key, value in first.get("obs", {}).items() if isinstance(value, h5py.Group)]
-    if inner:
+    if inner and len(inner) == len(first["obs"]):
+        kind = " is an Isaac Lab recording and" if is_isaac_lab(first) else ""
         return (
-            f"{name} nests its observations in obs/{inner[0]}; `robo-orl data edit {name} --flatten --out NEW.hdf5` "
-            "writes a copy that has them in obs."
+            f"{name}{kind} nests its observations in obs/{inner[0]}; `robo-orl data edit {name} --flatten --out "
+            "NEW.hdf5` writes a copy that has them in obs."
         )
     if not (demo.startswith("demo_") and demo[5:].isdecimal()):
         return (
@@ -67,6 +63,11 @@ def other_layout(file: h5py.File) -> str | None:
             f"`robo-orl data edit {name} --renumber --out NEW.hdf5` writes a copy with these names."
         )
     return None
+
+
+def is_isaac_lab(demo: h5py.Group) -> bool:
+    """True where an episode is of Isaac Lab: its states are groups of assets of another simulator."""
+    return any(isinstance(demo.get(key), h5py.Group) for key in ("states", "initial_state"))
 
 
 def is_raw_robosuite(file: h5py.File) -> bool:

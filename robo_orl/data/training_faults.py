@@ -11,7 +11,7 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.array_faults import array_faults, each_episode, value_faults
 from robo_orl.data.arrays import Reading
-from robo_orl.data.layouts import links_out, other_layout
+from robo_orl.data.layouts import is_isaac_lab, links_out, other_layout
 from robo_orl.data.rewards import file_scale
 
 RANGE = 1 + 1e-6  # of actions
@@ -190,6 +190,10 @@ def training_notes(file: h5py.File, reading: Reading) -> list[str]:
         notes.append(
             f"num_samples contradicts the stored frames in {len(wrong)} of {len(names)} episodes ({wrong[0]}: "
             f"{claimed_frames(demo)} against {len(demo['actions'])}); the stored frames count"
+        )
+    if is_isaac_lab(demos[names[0]]):
+        notes.append(
+            "it is an Isaac Lab recording: its states are of another simulator, so that it does not replay here"
         )
     sizes = layout.low_dim_sizes(file)
     for key in reading.offered or () if reading.keys is None else ():

@@ -80,6 +80,9 @@ def _replay_faults(demo: h5py.Group, name: str) -> Iterator[str]:
         if key not in demo:
             yield f"{name}: the dataset {key} is missing."
             return
+    if isinstance(demo["states"], h5py.Group):
+        yield f"{name}: states is a group of assets, as Isaac Lab writes it, and not a state of this simulator."
+        return
     length = len(demo["actions"])
     for key in ("actions", "states"):
         yield from array_faults(f"{name}/{key}", key, demo[key], length, {})

@@ -78,7 +78,7 @@ def test_of_robomimics_own_layout_the_numbers_are_those_of_ours(tmp_path):
 
 REFUSED = {
     "nested_obs": "nests its observations in obs/policy; `robo-orl data edit .* --flatten",
-    "isaac_lab": "is an Isaac Lab recording",
+    "isaac_lab": "is an Isaac Lab recording and nests its observations in obs/policy; .* --flatten",
     "raw_robosuite": "is a raw robosuite recording.*`robo-orl data convert",
     "unnumbered": "names its episodes traj_0.*--renumber",
     "loud_actions": "leaves .-1, 1.*--clip-actions .* clips them",
@@ -91,6 +91,20 @@ def test_it_is_refused_with_the_remedy_and_is_not_called_damaged(tmp_path, name)
     with pytest.raises(UsageError, match=REFUSED[name]) as error:
         opened(changed(tmp_path / "a.hdf5", getattr(foreign, name)))
     assert "damage" not in str(error.value) and "broken" not in str(error.value)
+
+
+def test_a_flat_isaac_lab_file_trains_and_does_not_replay(tmp_path):
+    def flat(file):
+        foreign.isaac_lab(file)
+        for demo in demos(file):
+            for key in list(demo["obs/policy"]):
+                demo["obs"].move(f"policy/{key}", key)
+            demo["obs"].move("policy", "datagen_info")
+
+    path = changed(tmp_path / "a.hdf5", flat)
+    _, notes = opened(path)
+    assert any("Isaac Lab recording" in note for note in notes)
+    assert "states is a group of assets" in examine(path).replays[0]
 
 
 def test_only_what_the_policy_reads_must_be_whole(tmp_path):
