@@ -238,7 +238,7 @@ def small(words: list[str]) -> list[str]:
 def small_python(text: str) -> str:
     """The same for the keywords of the Python interface."""
     text = re.sub(r"\bepisodes=\d+", "episodes=2", text)
-    return re.sub(r'settings=\["policy\.optim\.steps=\d+"\]', f"settings={list(SMALL_TRAINING[1::2])}", text)
+    return re.sub(r'\["policy\.optim\.steps=\d+"\]', str(list(SMALL_TRAINING[1::2])), text)
 
 
 def run_block(block: Block, namespace: dict[str, Any]) -> None:

@@ -22,4 +22,4 @@ def test_the_script_records_trains_evaluates_and_acts(tmp_path):
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert "'n': 2" in ran.stdout and "(10, 7) 5" in ran.stdout
-    assert (tmp_path / "runs" / "mostly" / "train.json").exists()
+    assert (tmp_path / "runs" / "mine" / "train.json").exists()
