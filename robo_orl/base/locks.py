@@ -50,7 +50,7 @@ def _open_lock(lock: Path) -> int | None:
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the exclusive lock is held now; a file system without locks counts as held."""
+    """True if the exclusive lock is held now; a file system without locks counts as held."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

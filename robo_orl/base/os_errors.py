@@ -70,7 +70,7 @@ def sentence_of(error: Exception, path: Path | None = None) -> UsageError | RunE
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it was raised while handling (torch's writer hides it so), is a full disk."""
+    """True if an error, or one behind it (torch's writer hides it so), is a full disk."""
     while error is not None:
         if getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS):
             return True

@@ -1,4 +1,4 @@
-"""The values that cross module boundaries: what a policy sees, and what it learns from.
+"""The values that cross module boundaries: observations, and the windows that training reads.
 
 Shape letters, used in the whole project: B batch (pairs), T time, h action chunk, A action dim, D feature dim,
 S tokens, E critic ensemble, N sampled actions, K value bins.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Observation:
-    """What a policy sees at B instants.
+    """The observations of a policy at B instants.
 
     low_dim: per key (B, D_key) float32, raw units (metres, radians, quaternion xyzw); only the agent normalises.
     images: per camera (B, 3, H, W) uint8.

@@ -65,7 +65,7 @@ def show(result: dict[str, Any], as_json: bool, render: Callable[[dict], None] |
 
 
 def shows_progress(as_json: bool) -> bool:
-    """Whether progress is shown: to a person at a terminal, not to a program that reads JSON."""
+    """True if progress is shown: to a person at a terminal, not to a program that reads JSON."""
     return not as_json
 
 

@@ -25,7 +25,7 @@ def key_values(result: dict[str, Any]) -> None:
 
 
 def _is_group(value: Any) -> bool:
-    """Whether a value is a dictionary of flat dictionaries with the same keys."""
+    """True if a value is a dictionary of flat dictionaries with the same keys."""
     if not isinstance(value, dict) or not value or not all(isinstance(row, dict) for row in value.values()):
         return False
     rows = list(value.values())

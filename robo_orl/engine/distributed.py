@@ -37,7 +37,7 @@ ENGINES = {
 
 
 def on_cpu() -> bool:
-    """Whether this process trains on the CPU: no GPU is visible, or the launch file says use_cpu."""
+    """True if this process trains on the CPU: no GPU is visible, or the launch file says use_cpu."""
     return not torch.cuda.is_available() or read_launch().use_cpu
 
 

@@ -16,7 +16,7 @@ IMMEDIATE_AFTER_S = 1.0  # a launcher forwards a signal that the terminal has se
 
 
 class Interruption:
-    """Whether a signal has requested the end of the training."""
+    """True if a signal has requested the end of the training."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -96,7 +96,7 @@ def _count(step: int, parameter: Tensor) -> Tensor:
 
 
 def steps_taken(optimizer: torch.optim.Optimizer) -> int:
-    """How often AdamW has stepped, as AdamW itself counts."""
+    """The number of AdamW's steps, by its own count."""
     inner = _unwrap(optimizer)
     states = getattr(inner, "optimizer", inner).state.values()
     return max((int(state["step"]) for state in states if "step" in state), default=0)

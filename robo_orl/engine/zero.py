@@ -115,7 +115,7 @@ def partition(accelerator: Accelerator, agent: nn.Module) -> None:
 
 
 def is_partitioned(parameter: torch.Tensor) -> bool:
-    """Whether ZeRO-3 keeps only a shard of the parameter on this process."""
+    """True if ZeRO-3 keeps only a shard of the parameter on this process."""
     return hasattr(parameter, "ds_id")
 
 

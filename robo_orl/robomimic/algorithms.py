@@ -157,7 +157,7 @@ def _check(known: dict, requested: dict, name: str, at: str = "") -> None:
 
 
 def _same_kind(default: Any, value: Any) -> bool:
-    """Whether a value is of the default's kind; None is the default of optional numbers, names and lists."""
+    """True if a value is of the default's kind; None is the default of optional numbers, names and lists."""
     if default is None:
         return True
     if isinstance(default, bool) or isinstance(value, bool):

@@ -56,11 +56,11 @@ class RobomimicEnv(EnvBase):
         return self._step.reward if self._step else 0.0
 
     def is_done(self) -> bool:
-        """Whether the episode is over."""
+        """True if the episode is over."""
         return self._step is not None and (self._step.terminated or self._step.truncated)
 
     def is_success(self) -> dict[str, bool]:
-        """Whether the task is solved now, and each of its stages."""
+        """True if the task is solved now, and each of its stages."""
         reached = self._env.completed()
         return {"task": bool(reached[-1])} | dict(zip(self._env.stages, map(bool, reached), strict=True))
 

@@ -75,7 +75,7 @@ def read_summary(out: Path) -> ReferenceSummary | None:
 
 
 def is_reference(path: Path) -> bool:
-    """Whether `path` is the folder of a reference run or a checkpoint of robomimic."""
+    """True if `path` is the folder of a reference run or a checkpoint of robomimic."""
     return (path / RUN).exists() or path.suffix == ".pth"
 
 

@@ -32,7 +32,7 @@ class Ledger:
         self.results[job.key] = result
 
     def complete(self, jobs: Sequence[Job]) -> bool:
-        """Whether all of these jobs have results."""
+        """True if all of these jobs have results."""
         return all(job.key in self.results for job in jobs)
 
     def needed(self, jobs: Sequence[Job]) -> list[Job]:

@@ -1,1 +1,1 @@
-"""Where the jobs of a suite run."""
+"""Runners: the places where the jobs of a suite run."""
