@@ -1,0 +1,1 @@
+"""The report of a suite as a page and as a table, drawn from its records."""

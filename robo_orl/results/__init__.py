@@ -1,0 +1,1 @@
+"""Results on disk: records, their container, verification and statistics."""

@@ -82,7 +82,7 @@ def check(words: list[str], names: bool = True) -> None:
 
     names: False for commands with placeholders, whose names are not looked up.
     """
-    program, *rest = words
+    program, *rest = [word for i, word in enumerate(words) if not _sets_variable(words[: i + 1])]
     if program not in CHECKS:
         raise AssertionError(f"'{program}' is a command that tests/docs/snippets.py cannot check; add it to CHECKS.")
     CHECKS[program](rest, names)
@@ -202,6 +202,18 @@ def _check_python(words: list[str], names: bool) -> None:
     return None
 
 
+def _check_pip(words: list[str], names: bool) -> None:
+    pinned = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
+    packages = [w for w, before in zip(words[1:], words, strict=False) if not w.startswith("-") and before[:2] != "--"]
+    for package in packages:
+        assert "/" in package or f"\n{package}==" in pinned, f"constraints.txt pins no {package}"
+
+
+def _sets_variable(words: list[str]) -> bool:
+    """Whether the last of these words sets a variable for the command after it."""
+    return all(re.fullmatch(r"[A-Z_]+=\S*", word) for word in words)
+
+
 def _check_file(words: list[str], names: bool) -> None:
     assert (ROOT / words[-1]).is_file(), f"{words[-1]} does not exist"
 
@@ -211,6 +223,7 @@ CHECKS: dict[str, Callable[[list[str], bool], None]] = {
     "accelerate": _check_accelerate,
     "make": _check_make,
     "python": _check_python,
+    "pip": _check_pip,
     "sbatch": _check_file,
     "source": lambda words, names: None,
 }

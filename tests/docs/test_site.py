@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GENERATOR = ROOT / "docs" / "generator"
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+NAMED = re.compile(r"`((?:robo_orl|tests|benchmarks|policies|tasks|launch|docs)/[a-z0-9_/.+-]*)`")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,14 @@ def test_links_lead_to_files(name):
     for target in (match[1] or match[2] for match in LINK.finditer(text)):
         if not target.startswith("http"):
             assert (ROOT / target.partition("#")[0]).exists(), f"{name} links to {target}"
+
+
+@pytest.mark.parametrize(
+    "page", [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=str
+)
+def test_files_named_in_the_text_exist(page):
+    for path in NAMED.findall(page.read_text()):
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
 def test_the_pictures_are_what_their_script_draws(tmp_path):
