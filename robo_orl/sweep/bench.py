@@ -88,9 +88,10 @@ class Bench:
         self.suite, self.cells, self.out = suite, cells, out
         self.began = time.monotonic()
         self.records: dict[str, Record] = {}  # key of a cell -> its record, read once
+        self._read_records(cells)
         for cell in cells:
-            if (record := self._stored_record(cell)) is not None:
-                self.records[cell.key] = update_provenance(suite, cell, record, out)
+            if cell.key in self.records:
+                self.records[cell.key] = update_provenance(suite, cell, self.records[cell.key], out)
         self.todo = [cell for cell in cells if cell.key not in self.records]
         check_policies(suite, self.todo)
         self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
@@ -113,6 +114,7 @@ class Bench:
                 failed = self._failures(states)
                 view.print_failures(list(failed.values()))
         finally:  # interrupted, it still records the done cells
+            self._read_records(self.todo)
             self._write_manifest(failed)
         summary = self._summary(failed)
         if failed and not summary.done + summary.cost_done:
@@ -138,10 +140,14 @@ class Bench:
     def _cell_jobs(self) -> list[Job]:
         return unique(job for cell in self.todo if cell.key not in self.records for job in self.jobs[cell.key])
 
-    def _stored_record(self, cell: Cell) -> Record | None:
-        folder = self.out / CELLS / cell.name
-        record = read_record(folder) if (folder / RECORD).exists() else None
-        return record if record and record.cell == cell.key else None
+    def _read_records(self, cells: list[Cell]) -> None:
+        """Read the records of these cells that are on disk and not in memory: a signal may come between the two."""
+        for cell in cells:
+            folder = self.out / CELLS / cell.name
+            if cell.key not in self.records and (folder / RECORD).exists():
+                record = read_record(folder)
+                if record.cell == cell.key:
+                    self.records[cell.key] = record
 
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
         """Store a job's result, and write the records that it completes."""

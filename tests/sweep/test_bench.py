@@ -225,3 +225,19 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_record_that_was_written_as_the_signal_came_is_counted(presets, fakes, tmp_path, monkeypatch):
+    from robo_orl.sweep import bench as module
+
+    def interrupted(*arguments):
+        module_store(*arguments)
+        raise KeyboardInterrupt
+
+    module_store = module.store_cell
+    monkeypatch.setattr(module, "store_cell", interrupted)
+    fakes()
+    with pytest.raises(KeyboardInterrupt):
+        module.bench(presets(groups=[GROUP]), tmp_path / "out", workers=1, progress=False)
+    states = [cell["state"] for cell in json.loads((tmp_path / "out" / "suite.json").read_text())["cells"]]
+    assert states.count("done") == 1
