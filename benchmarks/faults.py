@@ -392,13 +392,13 @@ FAULTS = {
     ),
     "variants_settings_lost": Fault(
         "A trial of a variant is the preset with the point: the variant's own settings are lost",
-        (("sweep/tune.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
+        (("sweep/plan.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
         (TRIALS,),
         "variant",
     ),
     "suites_settings_lost": Fault(
         "Trials are trained without what the suite lays on every policy",
-        (("sweep/tune.py", "            set=self.layer,\n", ""),),
+        (("sweep/plan.py", "            set=self.layer,\n", ""),),
         (TRIALS,),
         "cells",
     ),
@@ -410,7 +410,7 @@ FAULTS = {
     ),
     "tuned_on_test_starts": Fault(
         "Trials are judged on the start states that results are from",
-        (("sweep/tune.py", 'starts="tuning"', 'starts="test"'),),
+        (("sweep/plan.py", 'starts="tuning"', 'starts="test"'),),
         (TRIALS,),
         "cells",
     ),
@@ -464,7 +464,7 @@ FAULTS = {
     ),
     "the_same_batch_again": Fault(
         "Every step of a training sees the first batch",
-        (("engine/train.py", "windows.batch(run.seed, step, *mine", "windows.batch(run.seed, 0, *mine"),),
+        (("engine/train.py", "windows.batch(run.seed, step, rank", "windows.batch(run.seed, 0, rank"),),
         (BACKUPS,),
         "training_learns",
     ),
