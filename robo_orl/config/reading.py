@@ -104,6 +104,8 @@ def _repeated_key(node: yaml.Node, seen: set[int]) -> str:
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, whatever the locale; UsageError where it cannot be read or is no UTF-8."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe waits for whoever writes it
+        raise UsageError(f"{path} is a pipe or a device; give a regular file.")
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -184,11 +184,22 @@ def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
     if not path.is_file():
         raise UsageError(f"{path} is a pipe or a device; give a regular HDF5 file.")
     try:
-        file = h5py.File(path, "r")
+        file = _open(path)
     except OSError as error:
         raise UsageError(f"{path} {unreadable(path, error)}.") from None
     with file:
         yield file
+
+
+def _open(path: Path) -> h5py.File:
+    """The file for reading; without a lock where the file system has none."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        text = str(error)
+        if "unable to lock file" in text and f"errno = {errno.EAGAIN}," not in text:
+            return h5py.File(path, "r", locking=False)
+        raise
 
 
 def unreadable(path: Path, error: OSError) -> str:

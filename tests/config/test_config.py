@@ -131,3 +131,9 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path):
 def test_a_missing_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="Cannot read"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_pipe_as_a_preset_is_named_at_once(tmp_path):
+    os.mkfifo(tmp_path / "policy.yaml")
+    with pytest.raises(UsageError, match="policy.yaml is a pipe or a device; give a regular file"):
+        read_yaml(tmp_path / "policy.yaml")
