@@ -41,7 +41,8 @@ lint: $(READY) ## ruff, and the layers of the package
 	$(VENV)/bin/lint-imports
 
 docs: $(READY) ## the documentation site, in site/
-	$(VENV)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "The documentation is in site/index.html."
 
 bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|horizon|sizes|methods|vision
 	$(VENV)/bin/robo-orl bench --suite $(or $(SUITE),standard)
