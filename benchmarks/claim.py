@@ -42,10 +42,10 @@ class WorstStep(SyntheticStep):
 
 def makers(size: str, batch: int) -> list[Callable[[], SyntheticStep]]:
     """What makes the step of each layout, cloning first."""
-    found = [partial(step_of, name, size, batch) for name in LAYOUTS]
+    layouts = [partial(step_of, name, size, batch) for name in LAYOUTS]
     ten = partial(step_of, "iql", size, batch, name="iql_10_critics", critic={"ensemble": 10})
     # The worst case holds bc_flow's policy: IQL's losses are in EncoderPerNetwork.
-    return [*found, ten, partial(step_of, "bc_flow", size, batch, kind=WorstStep, name=WORST)]
+    return [*layouts, ten, partial(step_of, "bc_flow", size, batch, kind=WorstStep, name=WORST)]
 
 
 def main() -> None:
@@ -54,15 +54,15 @@ def main() -> None:
     parser.add_argument("--size", default="m")
     parser.add_argument("--batch", type=int, default=64, help="observations a step")
     parser.add_argument("--rounds", type=int, default=20)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     on, load = machine(), os.getloadavg()[0]
-    steps = makers(asked.size, asked.batch)
-    rows = [row.to_json() for row in compare_steps(steps, asked.rounds, progress=True)]
+    steps = makers(options.size, options.batch)
+    rows = [row.to_json() for row in compare_steps(steps, options.rounds, progress=True)]
     for row in rows:
         low, high = row["step_relative_quartiles"]
         print(f"| {row['policy']} | {row['flops_relative']:.3f} | {row['peak_memory_bytes'] / 1e9:.3f} GB | "
               f"{row['memory_relative']:.3f} | {row['step_relative']:.3f} ({low:.3f} to {high:.3f}) |")  # fmt: skip
-    write_json(OUT, {"size": asked.size, "rounds": asked.rounds, "machine": on, "load_average": load, "rows": rows})
+    write_json(OUT, {"size": options.size, "rounds": options.rounds, "machine": on, "load_average": load, "rows": rows})
 
 
 if __name__ == "__main__":

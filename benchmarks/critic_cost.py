@@ -30,17 +30,17 @@ def row_of(name: str, size: str, batch: int, precision: str) -> dict:
     policy, task = load_policy(name), load_task("chain2")
     backbone = policy.backbone.model_copy(update={"size": size})
     optim = policy.optim.model_copy(update={"batch_size": batch, "precision": precision})
-    asked = workload_of(policy.model_copy(update={"backbone": backbone, "optim": optim}), task, Layout())
-    found = memory(asked)
+    workload = workload_of(policy.model_copy(update={"backbone": backbone, "optim": optim}), task, Layout())
+    prediction = memory(workload)
     return {
         "policy": name,
         "size": size,
         "batch": batch,
         "precision": precision,
-        "parameters": asked.weights.trained,
-        "memory": found.to_json(),
-        "flops": asked.flops(model=True),
-        "fits": [card.name for card in CARDS.values() if found.peak_bytes <= card.usable],
+        "parameters": workload.weights.trained,
+        "memory": prediction.to_json(),
+        "flops": workload.flops(model=True),
+        "fits": [card.name for card in CARDS.values() if prediction.peak_bytes <= card.usable],
     }
 
 
@@ -50,13 +50,13 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["m", "l", "xl", "1b"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
     there = {(row["policy"], row["size"], row["batch"], row["precision"]) for row in rows}
-    for size in asked.sizes:
+    for size in options.sizes:
         for name in POLICIES:
-            if (name, size, asked.batch, asked.precision) not in there:
-                rows.append(row_of(name, size, asked.batch, asked.precision))
+            if (name, size, options.batch, options.precision) not in there:
+                rows.append(row_of(name, size, options.batch, options.precision))
                 write_json(OUT, {"rows": rows})
                 base = next(r for r in rows if r["policy"] == BASE and all(r[k] == rows[-1][k] for k in KEYS))
                 print(line(rows[-1], base), flush=True)

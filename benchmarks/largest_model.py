@@ -32,26 +32,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
     parser.add_argument("--verify", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
-    about = {"batch": asked.batch, "precision": asked.precision, "verified": asked.verify}
-    for name in asked.policies:
-        workload = workload_named(name, asked.batch, asked.precision)
+    about = {"batch": options.batch, "precision": options.precision, "verified": options.verify}
+    for name in options.policies:
+        workload = workload_named(name, options.batch, options.precision)
         for kind in CARDS:
             if any(row["policy"] == name and row["card"] == kind and about.items() <= row.items() for row in rows):
                 continue
-            found = largest(workload, card(kind).usable, asked.verify)
+            model = largest(workload, card(kind).usable, options.verify)
             rows.append(
                 {
                     "policy": name,
                     "card": kind,
                     "usable_bytes": card(kind).usable,
                     **about,
-                    "largest": asdict(found) if found else None,
+                    "largest": asdict(model) if model else None,
                 }
             )
             write_json(OUT, {"rows": rows})
-            print(f"| {name} | {kind} | {in_words(found) if found else 'none'} |", flush=True)
+            print(f"| {name} | {kind} | {in_words(model) if model else 'none'} |", flush=True)
 
 
 def in_words(model: LargestModel) -> str:

@@ -36,34 +36,34 @@ def main() -> None:
     parser.add_argument("--card", required=True, help="whose predictions: h100-80gb, h200-141gb, ...")
     parser.add_argument("--policies", nargs="+", help="of those predicted [default: all]")
     parser.add_argument("--out", type=Path, default=HERE / "largest_on_card.json")
-    asked = parser.parse_args()
-    rows = json.loads(asked.out.read_text())["rows"] if asked.out.exists() else []
+    options = parser.parse_args()
+    rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     for predicted in json.loads((HERE / "largest_model.json").read_text())["rows"]:
-        if predicted["card"] != asked.card or (asked.policies and predicted["policy"] not in asked.policies):
+        if predicted["card"] != options.card or (options.policies and predicted["policy"] not in options.policies):
             continue
         depths = dial()
         answer = predicted["largest"]["depth"]
         for depth in (answer, depths[depths.index(answer) + 1]):
             about = {
                 "policy": predicted["policy"],
-                "card": asked.card,
+                "card": options.card,
                 "depth": depth,
                 "predicted_to_fit": depth == answer,
             }
             if any(about.items() <= row.items() for row in rows):
                 continue
-            foretold = predicted["largest"]["peak_bytes"] if depth == answer else None
-            rows.append(about | {"predicted_bytes": foretold} | measured(predicted, depth) | machine())
-            write_json(asked.out, {"rows": rows})
+            predicted_bytes = predicted["largest"]["peak_bytes"] if depth == answer else None
+            rows.append(about | {"predicted_bytes": predicted_bytes} | measured(predicted, depth) | machine())
+            write_json(options.out, {"rows": rows})
             print({key: rows[-1].get(key) for key in (*about, "predicted_bytes", "peak_bytes", "oom")}, flush=True)
 
 
 def measured(predicted: dict[str, Any], depth: int) -> dict[str, Any]:
     """Peak bytes of the steps at this depth as the allocator counted them, or what it said when it had no more."""
-    asked = at(workload_named(predicted["policy"], predicted["batch"], predicted["precision"]), depth)
+    workload = at(workload_named(predicted["policy"], predicted["batch"], predicted["precision"]), depth)
 
     def run() -> dict[str, Any]:
-        step = SyntheticStep(asked.policy, asked.spec, ACTION_DIM, asked.gamma, "cuda")
+        step = SyntheticStep(workload.policy, workload.spec, ACTION_DIM, workload.gamma, "cuda")
         torch.cuda.reset_peak_memory_stats()
         for _ in range(STEPS):
             step.run()

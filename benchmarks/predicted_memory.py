@@ -36,9 +36,9 @@ def compare(name: str, size: str, batch: int, device: str) -> dict:
     backbone = policy.backbone.model_copy(update={"size": size})
     optim = policy.optim.model_copy(update={"batch_size": batch})
     policy = policy.model_copy(update={"backbone": backbone, "optim": optim})
-    asked = workload_of(policy, task, Layout(device=device))
-    found = memory(asked)
-    step = SyntheticStep(policy, asked.spec, asked.action_dim, asked.gamma, device)
+    workload = workload_of(policy, task, Layout(device=device))
+    prediction = memory(workload)
+    step = SyntheticStep(policy, workload.spec, workload.action_dim, workload.gamma, device)
     step.run()
     measured = measured_memory(step).peak_bytes
     return {
@@ -46,10 +46,10 @@ def compare(name: str, size: str, batch: int, device: str) -> dict:
         "size": size,
         "topology": policy.critic.topology if policy.critic else None,
         "batch": batch,
-        "predicted": found.to_json(),
-        "predicted_peak_bytes": found.peak_bytes,
+        "predicted": prediction.to_json(),
+        "predicted_peak_bytes": prediction.peak_bytes,
         "measured_peak_bytes": measured,
-        "error": found.peak_bytes / measured - 1,
+        "error": prediction.peak_bytes / measured - 1,
     }
 
 
@@ -58,13 +58,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", default=["tiny", "xs", "s"])
     parser.add_argument("--batch", type=int, default=64)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     print("| policy | size | predicted | measured | error |\n| --- | --- | ---: | ---: | ---: |")
-    for size in asked.sizes:
+    for size in options.sizes:
         for name in POLICIES:
-            row = compare(name, size, asked.batch, device)
+            row = compare(name, size, options.batch, device)
             rows.append(row)
             predicted, measured = row["predicted_peak_bytes"] / 1e6, row["measured_peak_bytes"] / 1e6
             print(f"| {name} | {size} | {predicted:.3f} MB | {measured:.3f} MB | {row['error']:+.3%} |", flush=True)

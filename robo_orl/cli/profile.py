@@ -31,7 +31,7 @@ def profile(
         bool, typer.Option("--launch", help="Measure under accelerate's launcher even a single process.")
     ] = False,
     checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Keep each block's input only, compute the rest again.")
+        bool, typer.Option("--checkpointing", help="Keep each block's input only, recompute the rest.")
     ] = False,
     accumulation: Annotated[
         int | None, typer.Option(min=1, help="Parts of a process's batch, one after the other (default: the policy's).")
@@ -77,4 +77,5 @@ def profile(
         prediction = predicted(request)
         show(prediction.to_json(), as_json, lambda _: terminal.show_prediction(prediction))
     else:
-        show(measured(request, steps, snapshot, shows_progress(as_json)), as_json, terminal.show_measurement)
+        measurement = measured(request, steps, snapshot, shows_progress(as_json))
+        show(measurement.to_json(), as_json, lambda _: terminal.show_measurement(measurement))

@@ -1,4 +1,4 @@
-"""Where a training step's numbers live: how many processes, which ZeRO stage, on what device."""
+"""The layout of a training step: the number of processes, the ZeRO stage, the device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def deepspeed(self) -> bool:
-        """Whether DeepSpeed keeps the states."""
+        """True where DeepSpeed keeps the states."""
         return self.zero > 0
 
     def pairs(self, batch: int, parts: int = 1) -> int:

@@ -11,6 +11,10 @@ from typing import Any
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse
 from robo_orl.config.presets import load_task, preset_values
+from robo_orl.cost.measure.calibration import Calibration, stored
+from robo_orl.cost.measure.launch import compare_launched
+from robo_orl.cost.measure.one_process import compare, recorded, this_device
+from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS, GIB, card
 from robo_orl.cost.predict.largest import LargestModel, largest
@@ -65,7 +69,7 @@ class Request:
 
     @property
     def layout(self) -> Layout:
-        """Where the step's numbers live."""
+        """The layout of the step."""
         return Layout(self.world, self.zero, self.offload)
 
 
@@ -112,9 +116,26 @@ def largest_on_cards(request: Request) -> list[LargestOnCard]:
     ]
 
 
-def measured(request: Request, steps: int, snapshot: Path | None = None, progress: bool = False) -> dict[str, Any]:
-    """The measurement on this machine as a JSON object with `rows`: in this process, or launched on several processes
-    where --world, --zero or --launch say so. The values of a single policy's row also stand beside `rows`."""
+@dataclass(frozen=True)
+class Measurement:
+    """The steps of the policies of a request on this machine, the first one being the base of ratios."""
+
+    rows: list[StepCost]
+    layout: Layout
+    load_before: float
+    calibration: Calibration | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The output of `profile --json`: `rows`, and a single policy's values beside it."""
+        rows = [row.to_json() for row in self.rows]
+        calibration = asdict(self.calibration) if self.calibration else None
+        about = {"world": self.layout.world, "zero": self.layout.zero, "load_before": self.load_before}
+        return {"rows": rows, **about, "calibration": calibration} | (rows[0] if len(rows) == 1 else {})
+
+
+def measured(request: Request, steps: int, snapshot: Path | None = None, progress: bool = False) -> Measurement:
+    """The measurement on this machine: in this process, or launched on several processes where --world, --zero or
+    --launch say so."""
     for name, given in (("--card", request.cards), ("--host-memory", request.host_memory_gb)):
         if given not in (None, ()):
             raise UsageError(f"{name} belongs to a prediction: add --predict or --largest, or leave it out.")
@@ -124,8 +145,6 @@ def measured(request: Request, steps: int, snapshot: Path | None = None, progres
         raise UsageError(f"Rows are named by their policies, and two of {', '.join(names)} are equal.")
     layout, load = request.layout, os.getloadavg()[0]
     if layout == Layout() and not request.launch:
-        from robo_orl.cost.measure.one_process import compare, recorded
-
         with recorded(snapshot):
             rows = compare(policies, task, steps, progress)
     else:
@@ -134,21 +153,9 @@ def measured(request: Request, steps: int, snapshot: Path | None = None, progres
         check_engine(layout)
         for policy in policies:
             layout.pairs(policy.optim.batch_size, policy.optim.accumulation)
-        from robo_orl.cost.measure.launch import compare_launched
-
         rows = compare_launched(policies, task, layout, steps)
-    values = [row.to_json() for row in rows]
-    about = {"world": layout.world, "zero": layout.zero, "load_before": load, "calibration": calibration_in_use()}
-    return {"rows": values, **about} | (values[0] if len(values) == 1 else {})
-
-
-def calibration_in_use() -> dict[str, Any] | None:
-    """The calibration that measurements on this GPU use; None on the CPU."""
-    from robo_orl.cost.measure.calibration import stored
-    from robo_orl.cost.measure.one_process import this_device
-
     calibration = stored("cuda") if this_device() == "cuda" else None
-    return asdict(calibration) if calibration else None
+    return Measurement(rows, layout, load, calibration)
 
 
 def check_engine(layout: Layout) -> None:

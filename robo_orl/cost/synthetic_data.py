@@ -8,7 +8,8 @@ from torch import Tensor
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import ObservationConfig, PolicyConfig, TaskConfig
-from robo_orl.envs.observations import ACTION_DIM, OBJECT_SIZES, observation_sizes
+from robo_orl.envs.observations import ACTION_DIM, observation_sizes
+from robo_orl.envs.registry import SCENES
 
 __all__ = ["ACTION_DIM", "policy_spec", "synthetic_window", "task_spec"]
 
@@ -16,23 +17,27 @@ WORDS = 32  # tokens of an instruction
 
 
 def task_spec(task: TaskConfig) -> dict[str, int]:
-    """The observation of a shipped scene, low-dim key -> size, known without starting it.
+    """The observation of a scene, low-dim key -> size, known without starting it.
 
-    Raises UsageError for a scene from outside, whose observation only its simulator knows.
+    Raises UsageError for a scene that does not declare its size in the registry.
     """
     sizes = observation_sizes(task)
+    if sizes is None and task.env in SCENES:
+        raise UsageError(
+            f"The scene '{task.env}' declares no observation size: set `object_size` in its registry entry."
+        )
     if sizes is None:
-        raise UsageError(f"{unknown('scene of known observation size', task.env, OBJECT_SIZES)} Give `spec` yourself.")
+        raise unknown("env", task.env, SCENES)
     return sizes
 
 
 def policy_spec(policy: PolicyConfig, task: TaskConfig) -> dict[str, int]:
-    """The low-dim observation that `policy` reads of a shipped scene; UsageError for a key that the scene lacks."""
-    spec, wanted = task_spec(task), policy.observation.low_dim
-    for key in wanted or ():
+    """The low-dim observation that `policy` reads of a scene; UsageError for a key that the scene does not have."""
+    spec, keys = task_spec(task), policy.observation.low_dim
+    for key in keys or ():
         if key not in spec:
             raise unknown(f"low_dim key of the scene '{task.env}'", key, spec)
-    return spec if wanted is None else {key: spec[key] for key in wanted}
+    return spec if keys is None else {key: spec[key] for key in keys}
 
 
 def synthetic_window(

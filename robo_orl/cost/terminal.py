@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.predict.communication import assumptions
 from robo_orl.cost.predict.memory import PARTS, MemoryPrediction
 from robo_orl.cost.predict.prediction import Prediction
-from robo_orl.cost.profile import LargestOnCard
+from robo_orl.cost.profile import LargestOnCard, Measurement
 
 UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 WHAT = {
@@ -87,56 +87,58 @@ def show_largest(models: Sequence[LargestOnCard]) -> None:
     title = f"the largest {first.policy} that trains, batch {first.batch}, {first.precision}"
     table = _table(title, ("card", "usable", "depth", "backbone", "peak"))
     for model in models:
-        found = model.largest
-        numbers = (str(found.depth), f"{found.backbone_parameters:.3g}", human_bytes(found.peak_bytes)) if found else ()
-        table.add_row(model.card, human_bytes(model.usable_bytes), *(numbers or ("none fits", "", "")))
+        cells = ["none fits", "", ""]
+        if fits := model.largest:
+            cells = [str(fits.depth), f"{fits.backbone_parameters:.3g}", human_bytes(fits.peak_bytes)]
+        table.add_row(model.card, human_bytes(model.usable_bytes), *cells)
     Console().print(table)
 
 
-def show_measurement(measurement: dict[str, Any]) -> None:
+def show_measurement(measurement: Measurement) -> None:
     """Time by phase, rates and memory of one policy, or the ratios of several."""
-    rows = measurement["rows"]
+    rows = measurement.rows
     if len(rows) > 1:
         _show_comparison(rows)
         return
     console, row = Console(), rows[0]
-    if row["oom"]:
-        console.print(f"[red]Out of memory[/]: {row['oom']}")
+    if row.oom:
+        console.print(f"[red]Out of memory[/]: {row.oom}")
         return
-    table = _table(f"{row['policy']} at size {row['size']}, synthetic windows", ("", ""))
+    table = _table(f"{row.policy} at size {row.size}, synthetic windows", ("", ""))
     for name, value in _lines(row):
         table.add_row(name, value)
     console.print(table)
 
 
-def _lines(row: dict[str, Any]) -> list[tuple[str, str]]:
-    lines = [("step, median", f"{row['step_s'] * 1e3:.4g} ms")]
-    lines += [(f"  {phase}", f"{seconds * 1e3:.4g} ms") for phase, seconds in row.get("phases_s", {}).items()]
-    if "mfu" in row:
-        lines += [("observations per second", f"{row['observations_per_s']:.4g}")]
-        lines += [("MFU, HFU", f"{row['mfu']:.1%}, {row['hfu']:.1%} of {row['ceiling_flops_per_s']:.3g} FLOP/s")]
-    lines += [("peak memory", human_bytes(row["peak_memory_bytes"]))]
-    if "sent_bytes_per_step" in row:
-        lines += [("sent per process and step", human_bytes(max(row["sent_bytes_per_step"])))]
-    if "predicted" in row:
-        lines += [("predicted", memory_line(MemoryPrediction(**row["predicted"])))]
+def _lines(row: StepCost) -> list[tuple[str, str]]:
+    lines = [("step, median", f"{row.step_s * 1e3:.4g} ms")]
+    if row.times:
+        lines += [(f"  {phase}", f"{seconds * 1e3:.4g} ms") for phase, seconds in row.times.phases_s.items()]
+    if rates := row.rates:
+        lines += [("observations per second", f"{rates.observations_per_s:.4g}")]
+        lines += [("MFU, HFU", f"{rates.mfu:.1%}, {rates.hfu:.1%} of {rates.ceiling_flops_per_s:.3g} FLOP/s")]
+    lines += [("peak memory", human_bytes(row.peak_memory_bytes))]
+    if row.launched:
+        lines += [("sent per process and step", human_bytes(max(row.launched.sent_bytes_per_step)))]
+    if row.predicted:
+        lines += [("predicted", memory_line(row.predicted))]
     return lines
 
 
-def _show_comparison(rows: Sequence[dict[str, Any]]) -> None:
-    base = rows[0]["policy"]
+def _show_comparison(rows: Sequence[StepCost]) -> None:
+    first = rows[0]
     table = _table(
-        f"size {rows[0]['size']}, batch {rows[0]['batch']}, synthetic windows, ratios to {base}",
+        f"size {first.size}, batch {first.batch}, synthetic windows, ratios to {first.policy}",
         ("policy", "step", "x", "memory", "x", "FLOPs x"),
     )
     for row in rows:
-        if "step_s" not in row:
-            table.add_row(row["policy"], "[red]out of memory[/]" if row["oom"] else "not measured")
+        if row.step_s is None:
+            table.add_row(row.policy, "[red]out of memory[/]" if row.oom else "not measured")
             continue
-        ratios = [row.get(f"{name}_relative") for name in ("step", "memory", "flops")]
+        ratios = (row.step_relative, row.memory_relative, row.flops_relative)
         step, memory, flops = ("" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
-        time = f"{row['step_s'] * 1e3:.4g} ms"
-        table.add_row(row["policy"], time, step, human_bytes(row["peak_memory_bytes"]), memory, flops)
+        time = f"{row.step_s * 1e3:.4g} ms"
+        table.add_row(row.policy, time, step, human_bytes(row.peak_memory_bytes), memory, flops)
     Console().print(table)
 
 

@@ -38,7 +38,8 @@ class SceneEntry:
     every new start draws the objects' sizes too (a new model, half a second).
 
     module: imported in a simulator's process before the environment is made, where its class is registered with
-    robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py.
+    robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py. object_size: numbers in the
+    scene's `object` observation without dead time, for work that starts no simulator; None: only its simulator knows.
     """
 
     robosuite_name: str
@@ -47,14 +48,15 @@ class SceneEntry:
     draws_model: bool = False
     module: str = ""
     stages: dict[str, Callable[[Any], bool]] | None = None
+    object_size: int | None = None
 
 
 OURS: dict[str, SceneEntry] = {
-    "lift": SceneEntry("Lift", ("cube",), draws_model=True),
-    "can": SceneEntry("PickPlaceCan", ("Can",)),
-    "square": SceneEntry("NutAssemblySquare", ("SquareNut",)),
-    "stack": SceneEntry("Stack", ("cubeA", "cubeB")),
-    "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain"),
+    "lift": SceneEntry("Lift", ("cube",), draws_model=True, object_size=10),
+    "can": SceneEntry("PickPlaceCan", ("Can",), object_size=14),
+    "square": SceneEntry("NutAssemblySquare", ("SquareNut",), object_size=14),
+    "stack": SceneEntry("Stack", ("cubeA", "cubeB"), object_size=23),
+    "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain", object_size=74),
 }
 SCENES = with_plugins(OURS, "environments", SceneEntry)
 

@@ -12,7 +12,7 @@ from robo_orl.results.record import CostRecord, CostRow, Record, TaskRef
 
 
 @dataclass(frozen=True)
-class StepCost:
+class CostTableRow:
     """One policy of a table, relative to the table's reference."""
 
     policy: str
@@ -36,7 +36,7 @@ class CostTable:
     sizes: list[str]
     memory_kinds: list[str]
     hardware: str
-    rows: list[StepCost]
+    rows: list[CostTableRow]
     topologies_missing: list[str]
 
 
@@ -108,7 +108,7 @@ def _joined(records: list[CostRecord]) -> list[CostRow]:
     """The rows of pairs. Each pair measured the base too; the base's own record, which has it alone, gives its row."""
     pairs = [(record, row) for record in records for row in record.rows]
     bases = [(len(record.rows), row) for record, row in pairs if row.policy == record.base]
-    base = [min(bases, key=lambda found: found[0])[1]] if bases else []
+    base = [min(bases, key=lambda base: base[0])[1]] if bases else []
     return [*base, *(row for record, row in pairs if row.policy != record.base)]
 
 
@@ -122,7 +122,7 @@ def cost_tables(costs: Sequence[CostRecord]) -> list[CostTable]:
             sizes=sorted({row.size for row in rows}),
             memory_kinds=sorted({row.memory_kind for row in rows if row.memory_kind}),
             hardware=group.hardware,
-            rows=[StepCost(**{f.name: getattr(row, f.name) for f in fields(StepCost)}) for row in rows],
+            rows=[CostTableRow(**{f.name: getattr(row, f.name) for f in fields(CostTableRow)}) for row in rows],
             topologies_missing=[t for t in get_args(Topology) if t not in {row.topology for row in rows}],
         )
         for group in cost_groups(costs)

@@ -226,7 +226,7 @@ class CostRow(Stored):
     steps: int | None = Field(None, ge=1, description="timed steps of each policy")
 
 
-class LargestModel(Stored):
+class LargestModelRow(Stored):
     """The largest backbone of a policy whose predicted step fits a card; without a depth not even the smallest does."""
 
     policy: str
@@ -250,7 +250,7 @@ class CalibrationRow(Stored):
     error: float = Field(description="of the prediction with the calibration added, relative")
 
 
-class Calibration(Stored):
+class CalibrationRecord(Stored):
     """Bytes that a device's counter shows beside tensors, and the steps that they were measured by."""
 
     device: str
@@ -318,8 +318,10 @@ class CostRecord(Stored):
     world: int = Field(1, ge=1, description="processes")
     zero: int = Field(0, ge=0, le=3, description="ZeRO stage; 0: one process, or plain DDP")
     rows: list[CostRow] = []
-    largest: list[LargestModel] = []
-    calibration: Calibration | None = Field(None, description="that of the device, in the first cell that used it")
+    largest: list[LargestModelRow] = []
+    calibration: CalibrationRecord | None = Field(
+        None, description="that of the device, in the first cell that used it"
+    )
     threads: int | None = None
     load_before: float | None = Field(None, description="of the machine, over one minute")
     versions: dict[str, str]

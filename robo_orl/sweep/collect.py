@@ -11,13 +11,13 @@ from robo_orl.base.machine import code, hardware, versions
 from robo_orl.config import SuiteConfig
 from robo_orl.data.info import describe
 from robo_orl.results.record import (
-    Calibration,
+    CalibrationRecord,
     CostRecord,
     CostRow,
     Count,
     DataRef,
     Evaluation,
-    LargestModel,
+    LargestModelRow,
     PolicyRef,
     Record,
     SuiteRef,
@@ -98,7 +98,7 @@ def store_cost(suite: SuiteConfig, cell: CostCell, result: dict[str, Any], out: 
         zero=cell.zero,
         rows=rows,
         largest=[_largest(found) for found in result.get("largest", ())],
-        calibration=_only(Calibration, calibration) if calibration else None,
+        calibration=_only(CalibrationRecord, calibration) if calibration else None,
         threads=result["rows"][0]["threads"] if rows else None,
         load_before=result.get("load_before"),
         **origin,
@@ -106,9 +106,9 @@ def store_cost(suite: SuiteConfig, cell: CostCell, result: dict[str, Any], out: 
     write_cost(out, cell.key, record)
 
 
-def _largest(found: dict[str, Any]) -> LargestModel:
+def _largest(found: dict[str, Any]) -> LargestModelRow:
     model = found["largest"] or {}
-    return LargestModel(policy=found["policy"], card=found["card"], usable_bytes=found["usable_bytes"], **model)
+    return LargestModelRow(policy=found["policy"], card=found["card"], usable_bytes=found["usable_bytes"], **model)
 
 
 def suite_ref(suite: SuiteConfig) -> SuiteRef:

@@ -139,7 +139,7 @@ def processes() -> int:
 
 
 def why_not_here(cell: CostCell, records: Iterable[CostRecord]) -> str | None:
-    """Why a cell is left for another machine, None where this one can do it.
+    """The reason to leave a cell for another machine, None where this one can do it.
 
     records: those of the suite so far. Rows of one device are not joined by another's: beside rows that were brought
     from a GPU nothing is measured on this CPU.

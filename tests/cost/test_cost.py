@@ -160,14 +160,15 @@ def test_another_fault_is_no_memory_fault():
 def test_a_measurement_of_the_command_has_rows_rates_and_a_prediction_beside_it(monkeypatch):
     monkeypatch.setattr(module, "CEILING_S", 0.01)
     request = Request(policies=("bc_flow", "qc"), task="chain2", size="tiny", batch=8)
-    measurement = json.loads(json.dumps(measured(request, steps=2)))
+    made = measured(request, steps=2)
+    measurement = json.loads(json.dumps(made.to_json()))
     first, second = measurement["rows"]
     assert (first["policy"], second["policy"]) == ("bc_flow", "qc") and "policy" not in measurement
     assert first["step_relative"] == 1 and second["memory_relative"] > 1 and 0 < second["mfu"] <= second["hfu"]
     for row in measurement["rows"]:
         assert row["predicted"]["peak_bytes"] == pytest.approx(row["peak_memory_bytes"], rel=0.02)
         assert row["memory"]["peak_bytes"] == row["peak_memory_bytes"] == sum(row["memory_parts"].values())
-    show_measurement(measurement)
+    show_measurement(made)
     with pytest.raises(UsageError, match="two of bc, bc are equal"):
         measured(Request(policies=("bc", "bc"), task="chain2"), steps=2)
     with pytest.raises(UsageError, match="--card belongs to a prediction"):
@@ -215,7 +216,7 @@ def test_the_observation_sizes_are_the_simulators():
     from robo_orl.config.presets import load_task
     from robo_orl.envs.task_env import TaskEnv
 
-    for name in ("chain2", "lift", "stack"):
+    for name in ("chain2", "lift", "stack", "can", "square"):
         task = load_task(name)
         env = TaskEnv(task)
         assert task_spec(task) == env.spec and env.action_dim == 7

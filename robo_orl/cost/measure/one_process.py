@@ -240,7 +240,7 @@ def forget() -> None:
 
 
 def out_of_memory(error: BaseException) -> str:
-    """The allocator's message in a line; any other fault is raised again."""
+    """The allocator's message in a line; any other error is raised as it is."""
     says_so = any(words in str(error).lower() for words in ("out of memory", "can't allocate"))
     if says_so or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return str(error).split("\n")[0]

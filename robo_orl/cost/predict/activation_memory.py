@@ -28,10 +28,10 @@ class Unpredictable(UsageError):
 
 @dataclass(frozen=True)
 class PhaseBytes:
-    """What a phase of a step adds at its peak to what is held between steps: it adds up to `total`."""
+    """The bytes that a phase adds at its peak to those between steps; they add up to `total`."""
 
     gradients: int  # of the parameters, as far as the backward pass has come
-    activations: int  # what the forward pass left for the backward pass, as far as it lives at the peak
+    activations: int  # left by the forward pass for the backward pass, as far as they live at the peak
     temporaries: int  # everything else
 
     @property

@@ -35,10 +35,12 @@ def sent(weights: Weights, layout: Layout, backend: str = "nccl", parts: int = 1
         times = parts if layout.zero == 2 else 1
         updated = {"all-gather of updated weights": round(gradients)}
         return {"all-reduce of gradients": round(2 * times * gradients)} | updated
-    again = max(0, weights.partitioned - LIVE // 2)  # too far apart to be kept from the forward to the backward pass
+    gathered_twice = max(
+        0, weights.partitioned - LIVE // 2
+    )  # too far apart to be kept from the forward to the backward pass
     return {
         "all-gather in the forward pass": round(parts * WORD * weights.partitioned * ring),
-        "all-gather in the backward pass": round(parts * WORD * again * ring),
+        "all-gather in the backward pass": round(parts * WORD * gathered_twice * ring),
         "reduce-scatter of gradients": round(parts * REDUCE_SCATTER[backend] * gradients),
         "all-gather for averaged heads": round(weights.target_buffers * ring),
     }

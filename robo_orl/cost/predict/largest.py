@@ -77,7 +77,7 @@ def peak_at(workload: Workload, depth: int, phases: Phases) -> int:
 
 
 def continued(workload: Workload) -> Phases:
-    """What the passes of a step add, as a function of the depth: exact at the depths that are walked."""
+    """The bytes that the passes of a step add, as a function of the depth: exact at the depths that are walked."""
     pairs = workload.pairs
     walked = [at(workload, depth).phases(pairs) for depth in WALKED]
 

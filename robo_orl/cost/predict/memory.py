@@ -85,7 +85,7 @@ def memory_of(
 def _peaks(
     weights: Weights, layout: Layout, phases: dict[str, PhaseBytes], earlier: tuple[int, int]
 ) -> dict[str, dict[str, int]]:
-    """What each phase adds at its peak to what is held between steps, by part; earlier: gradients of earlier parts."""
+    """The bytes that each phase adds at its peak, by part; earlier: gradients of the parts before."""
     gradients, buckets = in_backward(weights, layout)
     late, update = in_update(weights, layout)
     forward, backward = phases["forward"], phases["backward"]

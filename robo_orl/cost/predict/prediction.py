@@ -14,7 +14,7 @@ from robo_orl.cost.predict.workload import Workload
 
 @dataclass(frozen=True)
 class CardFit:
-    """Whether a step fits a card, and the largest batch that does (None: not searched)."""
+    """A card: whether the step fits, and the largest batch that does (None: not searched)."""
 
     card: str
     usable_bytes: int

@@ -1,4 +1,4 @@
-"""What a process holds between two training steps, in bytes, as arithmetic: no tensor is made, no device is asked.
+"""The bytes of a process between two training steps, as arithmetic: no tensor is made, no device takes part.
 
 Every weight, gradient and moment is float32 here: bf16 is an autocast over float32 weights (engine/zero.py), so that
 the weights are their own master copy, except where DeepSpeed keeps a second one.
@@ -33,7 +33,7 @@ class Weights:
 
     @property
     def partitioned(self) -> int:
-        """What ZeRO-3 divides among the processes."""
+        """The numbers that ZeRO-3 divides among the processes."""
         return self.trained + self.frozen + self.target_parameters
 
 
@@ -130,7 +130,7 @@ def added_up(weights: Weights, layout: Layout) -> tuple[int, int]:
 
 
 def in_forward(weights: Weights, layout: Layout) -> int:
-    """Bytes of the parameters that ZeRO-3 has gathered; they stay as long as they are used again soon enough."""
+    """Bytes of the parameters that ZeRO-3 has gathered; they stay where their next use is near."""
     return WORD * min(weights.partitioned, LIVE) if layout.zero == 3 else 0
 
 

@@ -115,7 +115,7 @@ def with_batch(policy: PolicyConfig, batch: int, parts: int | None = None) -> Po
 
 
 def unpredictable(policy: PolicyConfig) -> str | None:
-    """Why a policy cannot be predicted, None where it can."""
+    """The reason why a policy cannot be predicted, None where it can."""
     if policy.backbone.cache:
         return "its frozen features are read from a cache (backbone.cache), and synthetic windows have none"
     return "compiled blocks choose by themselves what they keep" if policy.backbone.compile else None
