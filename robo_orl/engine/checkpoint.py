@@ -137,7 +137,7 @@ def load_agent(run_dir: Path | str) -> tuple[nn.Module, RunConfig]:
         raise UsageError(f"{run_dir} has no checkpoint yet; train it first.")
     agent = build_run_agent(run, spec)
     state = restore_agent(stored[-1], agent, run_identity(run_dir, run))
-    if state.spec != spec.digest():
+    if not spec.has_digest(state.spec):
         raise RunError(f"{stored[-1]} was trained with other normalisation statistics than {run_dir}/spec.json holds.")
     return agent.eval(), run
 

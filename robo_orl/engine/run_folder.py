@@ -35,6 +35,12 @@ class Spec(Strict):
     render: list[dict[str, Any] | None] | None = Field(None, description="per task the renderer of its data's pictures")
     sentences: list[list[str]] | None = Field(None, description="per task its instructions in training")
 
+    def has_digest(self, digest: str) -> bool:
+        """True for the digest of this spec, as taken now or as versions up to 0.2.0 took it, with defaults in it."""
+        values = self.model_dump(mode="json")
+        former = {name: value for name, value in values.items() if value is not None}
+        return digest in (self.digest(), sha256_of(former))
+
 
 def make_spec(run: RunConfig, opened: list[EpisodeArrays]) -> Spec:
     """The spec of a run on the data of its tasks; statistics are taken over the episodes that it trains on."""

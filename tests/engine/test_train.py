@@ -18,6 +18,7 @@ from policy_files import one_an_objective
 from safetensors.torch import load_file
 
 from robo_orl.base.errors import Interrupted, RunError, UsageError
+from robo_orl.config import sha256_of
 from robo_orl.engine.checkpoint import checkpoints, load_agent
 from robo_orl.engine.interruption import deferred_interruption
 from robo_orl.engine.train import train
@@ -271,6 +272,16 @@ def test_statistics_that_are_not_those_of_the_checkpoint_are_an_error(data, tmp_
     (tmp_path / "run" / "spec.json").write_text(json.dumps(spec))
     with pytest.raises(RunError, match="other normalisation statistics"):
         load_agent(tmp_path / "run")
+
+
+def test_a_run_of_before_whose_digests_held_defaults_is_still_loaded(data, tmp_path):
+    run = tiny.run_of(data)
+    train(run, tmp_path / "run", progress=False)
+    spec = json.loads((tmp_path / "run" / "spec.json").read_text())["spec"]
+    former = sha256_of({name: value for name, value in spec.items() if value is not None})
+    for path in (tmp_path / "run").glob("checkpoints/*/state.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"spec": former}))
+    load_agent(tmp_path / "run")
 
 
 def test_a_folder_without_a_run_is_a_usage_error(tmp_path):
