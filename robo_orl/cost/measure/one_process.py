@@ -56,6 +56,7 @@ def compare(
     device = device or this_device()
     described = [describe(policy, task, Layout(device=device), predict) for policy in policies]
     makers = [partial(_make, policy, task, device) for policy in policies]
+    forget()
     try:
         rows = compare_steps(makers, steps, progress, described)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
