@@ -15,8 +15,8 @@ from robo_orl.objectives import OBJECTIVES
 TOPOLOGIES = ("shared_detached", "separate_small", "separate")
 COMPARED = ("iql", "qc")  # whose topologies the suites compare
 OTHERS = (
-    "bc+flow", "bc+gaussian", "bc+gmm", "bc+bins", "bc+flow+best_of_n_untrained", "filtered_bc+flow", "mc_awr+flow",
-    "return_conditioned+flow", "iql+1step", "iql+l1",
+    "bc+flow", "bc+gaussian", "bc+gmm", "bc+bins", "bc+flow+best_of_n_untrained", "filtered_bc+flow", "top_bc+top25",
+    "mc_awr+flow", "return_conditioned+flow", "iql+1step", "iql+l1",
     *(f"{base}+{v}" for base in COMPARED for v in ("frozen", "full_ema", "hl_gauss", "separate+full_ema")),
 )  # fmt: skip
 

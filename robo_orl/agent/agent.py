@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robo_orl.agent.compatibility import check_policy, check_selection
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.base.rng import Draws, derive_seed
+from robo_orl.base.rng import Draws, ScaledDraws, derive_seed
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import BackboneConfig, CriticConfig, PolicyConfig, SelectionConfig
 from robo_orl.data.statistics import Statistics
@@ -214,6 +214,10 @@ class Agent(nn.Module):
         """Choose among samples by `selection` from now on; UsageError where this agent cannot."""
         check_selection(selection, self.objective, self.action_head)
         self.selection = selection
+        acting = selection.acting if selection.acting != "random" else None
+        for head in (self.action_head, self.average.action_head if self.average else None):
+            if head is not None:
+                head.act_by(acting or self.policy.action_head.acting)
         if selection.untrained_critic and self.untrained is None:
             with _initialised_from(self.seed, "untrained critic"):
                 numbers_valued = self.objective.valued_numbers(self._parts())
@@ -222,7 +226,14 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Observation, draws: Draws) -> Tensor:
-        """obs: B raw observations -> (B, h, A) raw actions; the best of `selection.num_samples` by the critic."""
+        """obs: B raw observations -> (B, h, A) raw actions; the best of `selection.num_samples` by the critic.
+
+        `selection.noise_scale` is of the stream "act" alone, from which a flow starts that ends in actions.
+        """
+        if self.selection.acting == "random":
+            return 2 * draws.uniform("random", len(obs), self.policy.action_head.chunk, self.action_dim) - 1
+        if self.selection.noise_scale != 1:
+            draws = ScaledDraws(draws, "act", self.selection.noise_scale)
         obs = self.normaliser.observation(obs)
         policy = self.average or self
         tokens = policy.backbone(obs)

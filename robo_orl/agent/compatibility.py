@@ -156,7 +156,7 @@ def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selectio
             f"The action head '{config.kind}' cannot act by '{config.acting}': set action_head.acting to "
             f"{' or '.join(head.acting)}."
         )
-    if config.acting == "mode" and selection.num_samples > 1:
+    if config.acting == "mode" and selection.acting is None and selection.num_samples > 1:
         raise UsageError(
             "selection.num_samples above 1 ranks samples, and action_head.acting 'mode' gives one chunk: set "
             "action_head.acting to null."
@@ -188,7 +188,8 @@ def _one_of(trait: str) -> str:
 
 
 def check_selection(selection: SelectionConfig, objective: Objective, head: ActionHead | type[ActionHead]) -> None:
-    """UsageError where best-of-N has one candidate only, or no critic to rank them."""
+    """UsageError where decoding does not fit the head, or best-of-N has one candidate or no critic to rank several."""
+    check_decoding(selection, objective, head)
     if selection.untrained_critic and selection.num_samples == 1:
         raise UsageError("selection.untrained_critic ranks samples: set selection.num_samples above 1.")
     if selection.num_samples == 1:
@@ -201,4 +202,26 @@ def check_selection(selection: SelectionConfig, objective: Objective, head: Acti
         raise UsageError(
             "selection.num_samples above 1 needs a trained Q: choose an objective that has one, or set "
             "selection.untrained_critic for the control."
+        )
+
+
+def check_decoding(selection: SelectionConfig, objective: Objective, head: ActionHead | type[ActionHead]) -> None:
+    """UsageError where a setting of decoding does nothing, or leaves best-of-N copies of one chunk to rank."""
+    acting = selection.acting
+    if acting == "random" and selection != SelectionConfig(acting="random"):
+        raise UsageError("selection.acting 'random' reads no network: leave everything else of selection out.")
+    if acting not in (None, "random", *head.acting):
+        ways = [f"set selection.acting to {way}" for way in (" or ".join(head.acting),) if way]
+        remedy = ways or ["set selection.noise_scale to 0" if head.integrates else "leave selection.acting out"]
+        raise UsageError(f"The action head cannot act by '{acting}': {remedy[0]}.")
+    if selection.noise_scale != 1 and not head.integrates:
+        raise UsageError(
+            "selection.noise_scale scales the noise that a flow starts from, and the action head has no flow: leave it "
+            f"out, or set action_head.kind to {_one_of('integrates')}."
+        )
+    if selection.num_samples > 1 and selection.deterministic and objective.values_actions:  # subgoals still differ
+        cause = "selection.acting 'mode'" if acting == "mode" else "selection.noise_scale 0"
+        raise UsageError(
+            f"selection.num_samples above 1 ranks samples, and {cause} gives copies of one chunk: set "
+            "selection.num_samples to 1, or leave the other out."
         )

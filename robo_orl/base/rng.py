@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robo_orl.base.seeds import derive_seed
 
-__all__ = ["Draws", "derive_seed"]
+__all__ = ["Draws", "ScaledDraws", "derive_seed"]
 
 
 class Draws:
@@ -37,3 +37,19 @@ class Draws:
         """Uniform numbers in [0, 1) of `shape`, whose first axis is this rank's part of the batch."""
         whole = torch.rand(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
         return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]].to(self.device)
+
+
+class ScaledDraws:
+    """Other draws, of which the normal numbers of one stream are times `scale`; no stream moves by more or less."""
+
+    def __init__(self, draws: Draws, stream: str, scale: float):
+        self.draws, self.stream, self.scale = draws, stream, scale
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """Normal numbers of `shape`, of standard deviation `scale` in the scaled stream and 1 in the others."""
+        numbers = self.draws.normal(stream, *shape)
+        return self.scale * numbers if stream == self.stream else numbers
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) of `shape`, as they are."""
+        return self.draws.uniform(stream, *shape)

@@ -205,6 +205,18 @@ class SelectionConfig(Strict):
 
     num_samples: int = Field(1, ge=1, description="N: best of N by the critic; 1 = the policy's own sample")
     untrained_critic: bool = Field(False, description="control: rank by a freshly initialised critic")
+    noise_scale: float = Field(
+        1.0, ge=0, description="of the noise that a flow starts from in acting; 0 = one chunk, without noise"
+    )
+    acting: Literal["sample", "mode", "low_noise", "random"] | None = Field(
+        None,
+        description="how one chunk is chosen; default: action_head.acting; random = uniform in [-1, 1], the floor",
+    )
+
+    @property
+    def deterministic(self) -> bool:
+        """True where the samples of one observation are copies of one chunk."""
+        return self.noise_scale == 0 or self.acting == "mode"
 
 
 class PolicyConfig(Strict):

@@ -7,6 +7,8 @@ and B transitions for temporal differences, with one backbone pass (DESIGN.md, p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ class PairedWindows:
     mask: draw from the episodes of this mask only (None = all). history: k, frames that an observation holds (the first
     one of the episode repeated before it). instructions: ids and mask (N, L) of N sentences, one drawn for each pair.
     cut_short: near the end of an episode that a timeout ended, t+n is its last frame, fewer than n after t.
+    chosen_by: of the mask's episodes those to draw from, (M,) bool, given their discounted returns (M,); None = all.
     """
 
     def __init__(
@@ -36,11 +39,11 @@ class PairedWindows:
         history: int = 1,
         instructions: tuple[Tensor, Tensor] | None = None,
         cut_short: bool = False,
+        chosen_by: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         self.arrays, self.chunk, self.n, self.gamma = arrays, chunk, n, gamma
         self.instructions, self._behind = instructions, np.arange(history)[::-1]
         self.sentences = 1 if instructions is None else len(instructions[0])  # N
-        self.frames = arrays.frames(arrays.chosen(mask))  # (G,) every frame that may be drawn
         episode = arrays.episode_of_frame  # (F,) and so below
         first, length = arrays.starts[episode], arrays.lengths[episode]
         frame = np.arange(len(episode)) - first
@@ -48,6 +51,10 @@ class PairedWindows:
         left = length - 1 - frame
         ahead = np.where(cut_short & ~terminal & (left > 0), np.minimum(left, n), n)
         after, returns = first + (frame + ahead) % length, returns_to_go(arrays, gamma)
+        chosen = arrays.chosen(mask).copy()
+        if chosen_by is not None:
+            chosen[chosen] = chosen_by(returns[arrays.starts[:-1][chosen]])
+        self.frames = arrays.frames(chosen)  # (G,) every frame that may be drawn
         decay = gamma ** (ahead if cut_short else n)
         transitions = _transitions(returns, after, frame + ahead < length, terminal, decay)
         # One row a frame: a random row misses the processor's cache once, random elements of six columns six times.

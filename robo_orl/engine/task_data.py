@@ -67,7 +67,7 @@ def make_windows(run: RunConfig, opened: list[EpisodeArrays]) -> PairedWindows |
     from robo_orl.objectives import OBJECTIVES
 
     policy, sources, sentences = run.policy, run.tasks, sentences_of(run)
-    tables = _tables(run, sentences)
+    tables, objective = _tables(run, sentences), OBJECTIVES[policy.objective.name](policy)
     windows = [
         PairedWindows(
             arrays,
@@ -77,7 +77,8 @@ def make_windows(run: RunConfig, opened: list[EpisodeArrays]) -> PairedWindows |
             source.filter,
             policy.observation.history,
             table,
-            OBJECTIVES[policy.objective.name].cut_short,
+            objective.cut_short,
+            objective.imitated,
         )
         for source, arrays, table in zip(sources, opened, tables, strict=True)
     ]

@@ -26,10 +26,12 @@ from robo_orl.objectives.return_conditioned import ReturnConditioned
 from robo_orl.objectives.sarsa_bon import SarsaBestOfN
 from robo_orl.objectives.sharsa import SHARSA
 from robo_orl.objectives.td3_bc import TD3BC
+from robo_orl.objectives.top_bc import TopBC
 
 OURS: dict[str, type[Objective]] = {
     "bc": BC,
     "filtered_bc": FilteredBC,
+    "top_bc": TopBC,
     "return_conditioned": ReturnConditioned,
     "mc_awr": MonteCarloAWR,
     "recap": Recap,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor
 
 from robo_orl.base.errors import UsageError
@@ -76,6 +77,10 @@ class Objective:
 
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
         """UsageError where a policy's parts do not fit this objective; agent/compatibility.py has the common checks."""
+
+    def imitated(self, returns: np.ndarray) -> np.ndarray:
+        """The episodes whose frames are drawn, (E,) bool, given the discounted return of each (E,): by default all."""
+        return np.ones(len(returns), bool)
 
     # --------------------------------------------------------------------------------------------- what it is built of
 

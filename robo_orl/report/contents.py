@@ -112,12 +112,13 @@ def topology(config: dict[str, Any]) -> str | None:
 
 
 def is_plain_bc(config: dict[str, Any]) -> bool:
-    """True for our behaviour cloning on all the data with one sample: no critic ranks candidates."""
+    """True for our behaviour cloning on all the data with one sample: no critic ranks candidates, nothing is random."""
     if "library" in config:  # a reference of any algorithm
         return False
     objective = (config.get("objective") or {}).get("name", "bc")
-    samples = (config.get("selection") or {}).get("num_samples", 1)
-    return objective == "bc" and config.get("critic") is None and samples == 1
+    selection = config.get("selection") or {}
+    as_trained = selection.get("num_samples", 1) == 1 and selection.get("acting") != "random"
+    return objective == "bc" and config.get("critic") is None and as_trained
 
 
 def control_rank(config: dict[str, Any], name: str) -> tuple[bool, bool, str]:

@@ -130,6 +130,17 @@ def test_a_mask_restricts_the_episodes(arrays):
     assert batch.success.all() and len(set(batch.episode.tolist())) == len(LENGTHS)
 
 
+def test_episodes_are_chosen_by_their_returns_among_those_of_the_mask(arrays):
+    given = []
+    windows = PairedWindows(
+        arrays, 3, 3, 0.9, mask="success", chosen_by=lambda returns: given.append(returns) or returns == returns.max()
+    )
+    first = windows.gather(arrays.starts[:-1][arrays.masks["success"]]).return_to_go.numpy()
+    np.testing.assert_allclose(given[0], first, rtol=1e-6)
+    best = np.flatnonzero(arrays.masks["success"])[given[0] == given[0].max()]
+    assert set(windows.batch(0, 0, 0, 1, 512).episode.tolist()) == set(best.tolist())
+
+
 def test_an_unknown_mask_is_an_error_with_a_suggestion(arrays):
     with pytest.raises(UsageError, match="Did you mean 'success'"):
         PairedWindows(arrays, 3, 3, 0.99, mask="sucess")

@@ -22,6 +22,15 @@ def test_filtered_cloning_without_a_success_is_refused(tmp_path):
     windows_of(tiny.run_of(data))  # cloning learns from failures too
 
 
+def test_cloning_of_the_best_draws_the_best_and_refuses_data_without_an_order(tmp_path):
+    episodes = [synthetic.episode(length, success, length) for length, success in ((9, False), (14, True), (11, True))]
+    best = tiny.run_of(synthetic.write(tmp_path / "a.hdf5", episodes), {"objective": {"name": "top_bc"}})
+    assert set(windows_of(best).batch(0, 0, 0, 1, 64).episode.tolist()) == {2}  # the faster success
+    failures = synthetic.write(tmp_path / "b.hdf5", [synthetic.episode(9, False, seed) for seed in range(3)])
+    with pytest.raises(UsageError, match="All 3 episodes have the same return, and objective 'top_bc' ranks them"):
+        windows_of(tiny.run_of(failures, {"objective": {"name": "top_bc"}}))
+
+
 @pytest.mark.parametrize("loss", ["bce", "hl_gauss"])
 def test_returns_that_a_value_head_cannot_hold_are_refused(tmp_path, loss):
     episode = synthetic.episode(9, True, 1)

@@ -89,6 +89,10 @@ def filtered_bc(x: Numbers, at: Numbers, p: P) -> Terms:
     return {"actor": (at.success * x.cloning()).mean()}
 
 
+def top_bc(x: Numbers, at: Numbers, p: P) -> Terms:
+    return bc(x, at, p)  # of other frames: test_cloning.py
+
+
 def return_conditioned(x: Numbers, at: Numbers, p: P) -> Terms:
     condition = at.g if p.outcome == "return" else at.success
     return {"actor": x.cloning(condition=condition[:, None]).mean()}
@@ -243,7 +247,8 @@ def cal_ql(x: Numbers, at: Numbers, p: P) -> Terms:
 
 
 OF = {
-    "bc": bc, "filtered_bc": filtered_bc, "return_conditioned": return_conditioned, "mc_awr": mc_awr, "recap": recap,
+    "bc": bc, "filtered_bc": filtered_bc, "top_bc": top_bc, "return_conditioned": return_conditioned,
+    "mc_awr": mc_awr, "recap": recap,
     "sarsa_bon": sarsa_bon, "sharsa": sharsa, "iql": iql, "idql": iql, "dqc": dqc, "qc": qc, "bcq": bcq, "fql": fql,
     "qc_fql": fql, "td3_bc": td3_bc, "awac": awac, "crr": crr, "mpo": mpo, "cql": cql, "cal_ql": cal_ql,
 }  # fmt: skip

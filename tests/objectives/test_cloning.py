@@ -1,4 +1,4 @@
-"""bc, filtered_bc and mc_awr: one policy loss, three weights."""
+"""bc, filtered_bc, top_bc and mc_awr: one policy loss, other weights or other episodes."""
 
 from dataclasses import replace
 
@@ -8,6 +8,8 @@ import torch
 import toy_agents as toy
 
 from robo_orl.base.rng import Draws
+from robo_orl.data.windows import PairedWindows
+from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.step import Step
 
 
@@ -70,3 +72,41 @@ def test_better_than_expected_is_imitated_more():
     better = replace(window, return_to_go=window.return_to_go + 0.1, next_return_to_go=window.next_return_to_go + 0.1)
     ratio = terms_of(learner, better)["actor"] / terms_of(learner, window)["actor"]
     assert ratio == pytest.approx(np.exp(10 * 0.1), rel=1e-4)
+
+
+def imitated(share, returns):
+    return OBJECTIVES["top_bc"](toy.policy("top_bc", objective={"params": {"share": share}})).imitated(
+        np.array(returns)
+    )
+
+
+def test_the_best_share_is_that_of_the_highest_returns_and_the_first_of_equal_ones():
+    returns = [0.0, 0.5, 0.9, 0.0, 0.7, 0.5, 0.0, 0.0, 0.0, 0.0]
+    assert np.flatnonzero(imitated(0.1, returns)).tolist() == [2]
+    assert np.flatnonzero(imitated(0.3, returns)).tolist() == [1, 2, 4]  # 1 and 5 are equal: the file's order
+    assert np.flatnonzero(imitated(0.6, returns)).tolist() == [0, 1, 2, 3, 4, 5]  # failures, the first of them
+    assert np.flatnonzero(imitated(0.25, returns)).tolist() == [1, 2, 4]  # 2.5 episodes are 3
+    assert imitated(1.0, returns).all()
+    assert imitated(0.07, range(100)).sum() == 7  # 0.07 * 100 is above 7 in floating point
+
+
+def test_a_top_policy_draws_from_the_fastest_successes_alone():
+    lengths, success = [6, 9, 6, 12, 8], [True, True, False, False, True]
+    ends = np.cumsum(lengths)
+    rewards = np.zeros(ends[-1])
+    rewards[ends[success] - 1] = 1.0
+    rows = np.zeros((ends[-1], sum(toy.SPEC.values())))
+    arrays = toy.arrays(dict(toy.SPEC), lengths, success, rows, np.zeros((ends[-1], toy.ACTION_DIM)), rewards)
+    windows = PairedWindows(arrays, 4, 4, 0.9, chosen_by=lambda returns: imitated(0.4, returns))
+    assert set(windows.batch(0, 0, 0, 1, 256).episode.tolist()) == {0, 4}  # 6 and 8 frames to success; 9 is slower
+    assert len(windows) == 6 + 8
+    windows = PairedWindows(arrays, 4, 4, 1.0, chosen_by=lambda returns: imitated(0.4, returns))
+    assert set(windows.batch(0, 0, 0, 1, 256).episode.tolist()) == {0, 1}  # undiscounted they are equal
+    whole = PairedWindows(arrays, 4, 4, 0.9)
+    everyone = PairedWindows(arrays, 4, 4, 0.9, chosen_by=OBJECTIVES["bc"](toy.policy("bc")).imitated)
+    assert np.array_equal(whole.frames, everyone.frames)
+
+
+def test_of_its_episodes_a_top_policy_imitates_every_frame():
+    learner, window = toy.agent(toy.policy("top_bc")), toy.window(8)
+    assert terms_of(learner, window)["actor"] == pytest.approx(loss_per_frame(learner, window).mean(), rel=1e-6)

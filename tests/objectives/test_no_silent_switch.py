@@ -77,7 +77,7 @@ REFUSED: dict[str, Refused] = {  # (objective, its policy file, new value) -> wh
 REMEDY = r"\b(set|remove|removes|choose|must be|takes)\b"
 # No weight reaches this cut in three steps.
 SAME = {(name, "max_weight") for name in ("iql", "mc_awr", "awac", "crr")}
-OTHER = {("cql", "bc_steps"): 0}  # one step more would be seen after 500
+OTHER = {("cql", "bc_steps"): 0, ("top_bc", "share"): 0.5}  # one step more would be seen after 500
 
 
 @cache
@@ -96,8 +96,8 @@ def traced(config: PolicyConfig) -> list[float]:
     """Everything that three steps and one decision show: losses, how the weights add up, what is done."""
     gamma = config.gamma.value(40)
     learner = build_agent(config, toy.SPEC, toy.ACTION_DIM, gamma=gamma, statistics=None, seed=0)
-    cut_short = learner.objective.cut_short
-    windows = PairedWindows(data(), config.action_head.chunk, config.n, gamma, cut_short=cut_short)
+    own = {"cut_short": learner.objective.cut_short, "chosen_by": learner.objective.imitated}
+    windows = PairedWindows(data(), config.action_head.chunk, config.n, gamma, **own)
     losses = toy.train(learner, 3, windows=lambda step: windows.batch(0, step, 0, 1, 24))
     weights = [p.double().square().sum().item() for p in learner.parameters()]
     return losses + weights + learner.act(toy.observation(8, 5), Draws(3, 0)).flatten().tolist()

@@ -19,7 +19,7 @@ class ActionHead(nn.Module):
     reparametrised: whether `sample_with_log_prob` exists, through which a gradient reaches the head.
     integrates: whether its samples are integrated in `flow_steps` steps.
     acting: the ways in which it can act by one chunk, its default first; see `act`.
-    acts_by: the way that the policy file chose.
+    acts_by: the way that was chosen, see `act_by`.
     options: the fields of ActionHeadConfig that this head reads and others do not.
     reads_queries: whether it reads the backbone's action queries, its last tokens, one per step of the chunk.
     reads_layers: whether it reads tokens (B, L, S, D) of several layers of the backbone, where there are.
@@ -45,6 +45,10 @@ class ActionHead(nn.Module):
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Chunks (B, N, h, A) in [-1, 1], at least float32. steps: of heads that integrate; others take none."""
         raise NotImplementedError
+
+    def act_by(self, acting: str | None) -> None:
+        """Act by one of `acting` from now on; None: by the first, or by samples where the head has no choice."""
+        self.acts_by = acting or (self.acting[0] if self.acting else "sample")
 
     def act(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str) -> Tensor:
         """Candidates (B, N, h, A) for acting: the mode where N is 1 and the head acts by it, samples otherwise."""
