@@ -89,6 +89,8 @@ def test_the_control_is_deterministic_cloning_and_never_a_policy_that_chooses_am
     chosen = plain | {"selection": {"num_samples": 4, "untrained_critic": True}}
     assert is_plain_bc(plain) and not is_plain_bc(chosen) and not has_critic(chosen)
     assert not is_plain_bc(plain | {"objective": {"name": "filtered_bc"}})
+    zero, floor = plain | {"selection": {"noise_scale": 0.0}}, plain | {"selection": {"acting": "random"}}
+    assert is_plain_bc(zero) and not has_critic(zero) and not is_plain_bc(floor) and not has_critic(floor)
     deterministic = plain | {"action_head": {"kind": "l1"}}
     assert control_rank(deterministic, "z") < control_rank(plain, "bc")
 

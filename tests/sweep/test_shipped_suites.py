@@ -13,7 +13,7 @@ CELLS = {
     "methods": (1170, "f5e171e00655fb47"),
     "multitask": (4, "55df7af207d4a63b"),
     "parity": (143, "391da634f4d2c217"),
-    "quick": (10, "6b8c822cf7932795"),
+    "quick": (12, "8e8ab996d7aa31b4"),
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
     "trunk": (90, "8e873c4cc4b7f26a"),
@@ -32,6 +32,12 @@ def test_a_suite_has_the_cells_that_it_had(suite):
     cells = expand(load_suite(suite))
     names = [[cell.task.name, cell.regime, cell.policy.name, cell.size, cell.seed] for cell in cells]
     assert (len(cells), sha256_of(names)[:16]) == CELLS[suite]
+
+
+def test_the_demo_decodes_one_training_of_the_flow_policy_twice():
+    runs = {(cell.task.name, cell.policy.name): cell.run_key for cell in expand(load_suite("quick"))}
+    assert len(set(runs.values())) == 10
+    assert all(runs[task, "bc_flow_zero_noise"] == runs[task, "bc_flow"] for task in ("chain1", "chain2"))
 
 
 def test_the_others_train_nothing():
