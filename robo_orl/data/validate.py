@@ -162,7 +162,7 @@ def _mask_faults(file: h5py.File, demos: list[str]) -> Iterator[str]:
 
 
 def total_faults(file: h5py.File, demos: list[str]) -> Iterator[str]:
-    """Where `total` is missing or contradicts the stored frames."""
+    """The faults of `total`: it is missing, or it contradicts the stored frames."""
     total = file["data"].attrs.get("total")
     frames = sum(len(file["data"][name]["actions"]) for name in demos if "actions" in file["data"][name])
     if total is None:

@@ -1,4 +1,4 @@
-"""Where a training starts besides at random weights: a shorter run in its own folder, or another run's weights."""
+"""The start of a training besides random weights: a shorter run in its own folder, or another run's weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class InitialWeights:
 
     @property
     def sentence(self) -> str:
-        """What was loaded and what was not, in one line."""
+        """One line that names what was loaded and what was not."""
         total = len(self.loaded) + len(self.other_shape) + len(self.missing)
         parts = [f"{len(self.loaded)} of {total} tensors start from {self.source}"]
         if self.other_shape:
