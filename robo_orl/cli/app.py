@@ -20,6 +20,7 @@ from robo_orl import __version__
 from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError
 from robo_orl.base.os_errors import sentence_of
 from robo_orl.base.text import printable
+from robo_orl.base.waiting import wait_passively
 from robo_orl.cli import data, results
 from robo_orl.cli.bench import bench
 from robo_orl.cli.doctor import doctor
@@ -85,6 +86,7 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     protect_streams()
+    wait_passively()  # before a command imports torch
     try:
         code = app(prog_name="robo-orl", standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into this code

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
 from robo_orl.base.errors import RunError
@@ -24,6 +25,7 @@ from robo_orl.base.files import write_text
 from robo_orl.base.os_errors import describe_os_errors
 
 EVERY = 10  # steps per row of metrics.jsonl: reading a loss makes the GPU wait
+SMOOTHING = 0.3  # weight of the last row in the time left
 WARM_UP = 2  # rows whose time is not counted: allocation, compilation, first reads
 
 
@@ -53,6 +55,8 @@ class Monitor:
         self._pending.append(metrics)
         if step % EVERY == 0:
             self.report(step)
+        else:
+            self._bar.advance(step, (time.perf_counter() - self._since) / len(self._pending))
 
     def report(self, step: int) -> None:
         """Write one row over the steps since the last one. RunError at the first step whose loss is not finite."""
@@ -68,7 +72,7 @@ class Monitor:
             with describe_os_errors(self.path), open(self.path, "a") as stream:
                 stream.write(json.dumps({"step": step, **row, **cost, "warm_up": self._rows < WARM_UP}) + "\n")
         self.accelerator.log(row | cost, step=step)
-        self._bar.show(step, row["loss"], cost["samples_per_s"], cost["memory_gb"])
+        self._bar.show(step, row["loss"], cost)
         self._rows += 1
         self._reading, self._since = 0.0, time.perf_counter()
 
@@ -109,23 +113,39 @@ class Monitor:
 
 
 class _ProgressBar:
-    """One line on stderr: step, loss, samples per second, memory, time left."""
+    """One line on stderr: step, loss, samples per second, memory, time left.
+
+    The time left is there after the first step: from the steps so far, and after the first row from the rows, smoothed.
+    """
 
     def __init__(self, steps: int, start: int, enabled: bool):
         columns = (
             TextColumn("train"),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f}  loss {task.fields[loss]}"),
-            TextColumn("{task.fields[speed]} samples/s  {task.fields[memory]} GB"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]} samples/s  {task.fields[memory]} GB  {task.fields[left]} left"),
         )
+        self._steps, self._enabled = steps, enabled
+        self._step_s: float | None = None
         self._progress = Progress(*columns, console=Console(file=sys.stderr), disable=not enabled)
-        self._task: TaskID = self._progress.add_task("", total=steps, completed=start, loss="-", speed="-", memory="-")
+        fields = dict.fromkeys(("loss", "speed", "memory", "left"), "-")
+        self._task: TaskID = self._progress.add_task("", total=steps, completed=start, **fields)
         self._progress.start()
 
-    def show(self, step: int, loss: float, samples_per_s: float, memory_gb: float) -> None:
-        fields = {"loss": f"{loss:.4f}", "speed": f"{samples_per_s:.0f}", "memory": f"{memory_gb:.2f}"}
-        self._progress.update(self._task, completed=step, **fields)
+    def advance(self, step: int, step_s: float) -> None:
+        """Show `step`, whose row is not complete yet; step_s: of the steps since the last row."""
+        if self._enabled:
+            self._progress.update(self._task, completed=step, left=self._left(step, self._step_s or step_s))
+
+    def show(self, step: int, loss: float, cost: dict[str, float]) -> None:
+        """Show a row."""
+        recent = cost["step_s"]
+        self._step_s = recent if self._step_s is None else (1 - SMOOTHING) * self._step_s + SMOOTHING * recent
+        fields = {"loss": f"{loss:.4f}", "speed": f"{cost['samples_per_s']:.0f}", "memory": f"{cost['memory_gb']:.2f}"}
+        self._progress.update(self._task, completed=step, left=self._left(step, self._step_s), **fields)
+
+    def _left(self, step: int, step_s: float) -> str:
+        return str(timedelta(seconds=round((self._steps - step) * step_s)))
 
     def close(self) -> None:
         self._progress.stop()

@@ -22,6 +22,7 @@ from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError
 from robo_orl.base.files import write_json
 from robo_orl.base.types import PairedWindow
+from robo_orl.base.waiting import crowding_advice
 from robo_orl.config import RunConfig
 from robo_orl.data.cache import EpisodeArrays
 from robo_orl.data.task_mixture import TaskMixture
@@ -149,6 +150,8 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
     """The steps up to the last one, or up to `stop_at`, with a checkpoint at the end."""
     run, out, accelerator = training.run, training.out, training.accelerator
     training.memory_check.announce(progress)
+    if progress and accelerator.is_main_process and (advice := crowding_advice(torch.get_num_threads())):
+        print(f"robo-orl: {advice}.", file=sys.stderr)
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)

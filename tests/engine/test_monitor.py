@@ -1,6 +1,6 @@
 import json
 
-from robo_orl.engine.monitor import Speed, drop_rows_after, speed
+from robo_orl.engine.monitor import Speed, _ProgressBar, drop_rows_after, speed
 
 
 def test_rows_after_the_checkpoint_and_a_half_written_one_are_dropped(tmp_path):
@@ -21,3 +21,18 @@ def test_speed_is_the_median_of_the_rows_that_are_no_warm_up(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = speed(tmp_path / "metrics.jsonl", batch_size=10)
     assert found == Speed(step_s=0.2, step_s_rows=3, samples_per_s=50.0, data_share=0.5)
+
+
+def test_the_time_left_is_shown_from_the_first_step_however_slow():
+    bar = _ProgressBar(steps=100, start=0, enabled=True)
+    try:
+        shown = lambda: bar._progress.tasks[0].fields["left"]  # noqa: E731
+        assert shown() == "-"
+        bar.advance(1, step_s=60.0)
+        assert shown() == "1:39:00"
+        bar.show(10, 0.5, {"step_s": 10.0, "samples_per_s": 1.0, "memory_gb": 1.0})
+        assert shown() == "0:15:00"
+        bar.advance(11, step_s=60.0)  # one slow step counts when its row is complete
+        assert shown() == "0:14:50"
+    finally:
+        bar.close()
