@@ -18,7 +18,7 @@ from robo_orl.config.policies import (
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
 from robo_orl.config.runs import DataReading, Regime, RunConfig, TaskData
-from robo_orl.config.strict import Strict, T, sha256_of
+from robo_orl.config.strict import PlainName, Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
     CostConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "ObjectiveConfig",
     "ObservationConfig",
     "OptimConfig",
+    "PlainName",
     "PolicyChoice",
     "PolicyConfig",
     "ReferenceChoice",

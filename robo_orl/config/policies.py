@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config.strict import Strict
+from robo_orl.config.strict import PlainName, Strict
 
 Topology = Literal["shared", "shared_detached", "frozen", "separate_small", "separate"]
 # The one dial: depth; width = 32 * depth (models/backbones). From l on depths are even: heads are then 64 wide.
@@ -222,7 +222,7 @@ class SelectionConfig(Strict):
 class PolicyConfig(Strict):
     """A policy: backbone + action head + critic + objective."""
 
-    name: str
+    name: PlainName
     description: str = ""
     observation: ObservationConfig = Field(ObservationConfig())
     backbone: BackboneConfig = BackboneConfig()
@@ -258,7 +258,7 @@ class PolicyConfig(Strict):
 class ReferenceConfig(Strict):
     """An algorithm of another library, trained and judged beside our policies (robo_orl/references)."""
 
-    name: str = Field(description="how its row is called")
+    name: PlainName = Field(description="how its row is called")
     description: str = ""
     algorithm: str = Field(description="a name of robo_orl.robomimic.algorithms")
     library: str = Field(description="whose classes it is made of, with the version")

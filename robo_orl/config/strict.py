@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import to_jsonable_python
 
 T = TypeVar("T", bound="Strict")
 
 WORDS = frozenset({"description"})  # fields for readers, which no result depends on
+LONGEST_NAME = 80  # a cell's folder joins those of a task and a policy, and a file system takes 255 bytes
+PLAIN = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]*")
+
+
+def _check_name(name: str) -> str:
+    """The name, which becomes part of paths and of lines in a terminal; ValueError where it is not fit for them."""
+    if len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"a name has {LONGEST_NAME} characters at most, '{name[:20]}...' has {len(name)}; set name to a shorter one"
+        )
+    if not PLAIN.fullmatch(name):
+        raise ValueError(
+            f"{name!r} names files and folders: set name to letters, digits and _ - + . only, not starting with - or ."
+        )
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_check_name)]
 
 
 class Strict(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from robo_orl.config.presets import stored_name
-from robo_orl.config.strict import Strict
+from robo_orl.config.strict import PlainName, Strict
 from robo_orl.config.tasks import Loop, StartBankName, View
 
 
@@ -16,7 +16,7 @@ class Choice(Strict):
     """A row of a suite: something by its name alone, or under another name with some settings changed."""
 
     use: str = Field(description="its name, or the path of a file")
-    name: str = Field("", description="the name of the row; default: that of what it uses")
+    name: PlainName = Field("", description="the name of the row; default: that of what it uses")
     set: dict[str, Any] = Field({}, description="laid on it, e.g. {critic: {topology: separate}}")
 
     @model_validator(mode="before")
@@ -135,7 +135,7 @@ EndpointName = Literal["return", "success", "deadline", "stages"]  # defined in 
 class SuiteConfig(Strict):
     """A list of cells, (tasks x regimes x policies x sizes x seeds) per group, and how each is trained and judged."""
 
-    name: str
+    name: PlainName
     description: str = ""
     version: int = 1
     groups: list[GridConfig] = []

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from robo_orl.config.strict import Strict
+from robo_orl.config.strict import PlainName, Strict
 
 Loop = Literal["exact", "fast", "stock"]
 """The physics loops (envs/native): bit-equal to robosuite's own, equal up to rounding, robosuite's own."""
@@ -19,7 +19,7 @@ START_BANKS: tuple[StartBankName, ...] = get_args(StartBankName)
 class TaskConfig(Strict):
     """A task. Everything but the description is part of its digest: with another value it is another task."""
 
-    name: str
+    name: PlainName
     description: str = ""
     version: int = 1
     env: str = Field(description="a name of the registry in robo_orl/envs")

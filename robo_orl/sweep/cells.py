@@ -37,6 +37,7 @@ from robo_orl.config import (
     sha256_of,
 )
 from robo_orl.config.presets import load_task, preset_values
+from robo_orl.config.strict import LONGEST_NAME
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.record import Tuning
 from robo_orl.sweep.tuned import Tuned, tuned_of
@@ -124,7 +125,10 @@ class Cell:
     @property
     def run_name(self) -> str:
         """Name of the run's folder, readable and unique by its key."""
-        tasks = "+".join(source.task.name for source in self.sources)
+        names = [source.task.name for source in self.sources]
+        tasks = "+".join(names)
+        if len(tasks) > LONGEST_NAME:
+            tasks = f"{names[0]}+{len(names) - 1}"
         return f"{tasks}-{self.regime}-{self.size}-s{self.seed}-{self.run_key[:10]}"
 
     @property

@@ -15,6 +15,7 @@ from robo_orl.config import (
     SuiteConfig,
     apply_overrides,
     deep_merge,
+    parse,
 )
 from robo_orl.config.presets import stored_name, written_name
 from robo_orl.sweep.cells import load_suite, policy_of
@@ -61,7 +62,8 @@ class Plan:
         """A trial as a policy of a suite, with a name of its own."""
         choice = self.choices[name]
         settings = deep_merge(choice.set, nested(point))
-        return PolicyChoice(use=choice.use, name=f"{name}_trial{number}", set=settings)
+        values = {"use": choice.use, "name": f"{name}_trial{number}", "set": settings}
+        return parse(PolicyChoice, values, f"suite {self.suite.name}")
 
     def cells_of(self, trials: list[PolicyChoice]) -> SuiteConfig:
         """The suite whose cells are these trials."""
@@ -74,14 +76,15 @@ class Plan:
             set=self.layer,
         )
         evaluation = EvaluationRequest(episodes=self.episodes, loop=self.suite.evaluation.loop, starts="tuning")
-        return SuiteConfig(
-            name=f"tune-{self.suite.name}",
-            description=f"Trials of a search for suite {self.suite.name}; judged on start states for tuning.",
-            groups=[group],
-            data=self.suite.data,
-            evaluation=evaluation,
-            value_error=False,
-        )
+        values = {
+            "name": f"tune-{self.suite.name}",
+            "description": f"Trials of a search for suite {self.suite.name}; judged on start states for tuning.",
+            "groups": [group],
+            "data": self.suite.data,
+            "evaluation": evaluation,
+            "value_error": False,
+        }
+        return parse(SuiteConfig, values, f"suite {self.suite.name}")
 
 
 def make_plan(request: SearchRequest) -> Plan:

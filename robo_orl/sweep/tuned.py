@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from robo_orl.config import Strict, SuiteConfig, parse
+from robo_orl.config import PlainName, Strict, SuiteConfig, parse
 from robo_orl.config.presets import preset_values
 from robo_orl.results.record import Tuning
 
@@ -25,7 +25,7 @@ class Chosen(Strict):
 class Tuned(Strict):
     """The result of `robo-orl tune`. Every policy had the same number of trials."""
 
-    name: str
+    name: PlainName
     suite: str
     task: str
     regime: str

@@ -201,3 +201,11 @@ def test_every_cost_measurement_that_ships_covers_all_topologies_beside_cloning(
 def test_a_policy_can_be_named_by_its_path(tmp_path):
     (tmp_path / "mine.yaml").write_text("extends: bc\noptim: {lr: 0.5}")
     assert policy_of(PolicyChoice(use=str(tmp_path / "mine.yaml")), size=None, where="suite").optim.lr == 0.5
+
+
+def test_a_row_whose_name_cannot_be_a_folder_is_refused_before_anything_runs(presets, fakes, tmp_path):
+    for name in ("bc/min", "x" * 260, "../../X"):
+        suite = presets(groups=[GROUP | {"policies": ["bc", {"use": "bc", "name": name}]}])
+        with pytest.raises(UsageError, match="suite small: groups.0.policies.1.name: .*set name to"):
+            bench(suite, tmp_path / "out", workers=1, progress=False)
+    assert not fakes.calls() and not (tmp_path / "out").exists()
