@@ -446,7 +446,7 @@ FAULTS = {
     ),
     "cut_short_dropped": Fault(
         "SHARSA's way of timeouts does not reach the windows: what a timeout cuts is dropped",
-        (("engine/task_data.py", "            OBJECTIVES[policy.objective.name].cut_short,\n", ""),),
+        (("engine/task_data.py", "            objective.cut_short,\n", ""),),
         (BACKUPS,),
         "windows",
     ),

@@ -157,7 +157,7 @@ def physics_s(env: TaskEnv, start: StartState, controls: np.ndarray) -> float:
 
 @cache
 def _compiled_steps() -> Callable:
-    from robo_orl.envs.native.osc_loop import mj_step1, mj_step2
+    from robo_orl.envs.native.physics_loop import mj_step1, mj_step2
 
     @njit
     def steps(model: int, data: int, ctrl: np.ndarray, controls: np.ndarray) -> None:

@@ -18,10 +18,10 @@ from robo_orl.base.files import cache_folder
 from robo_orl.config import TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import Adjustments, EpisodeArrays, Reading
-from robo_orl.data.conversion import write_arrays
 from robo_orl.data.file_hash import known_sha256
+from robo_orl.data.flat_arrays import write_arrays
 from robo_orl.data.memory_maps import built, in_words, mapped
-from robo_orl.data.training_faults import training_faults
+from robo_orl.data.training_checks import training_faults
 
 CACHE_FORMAT = 3
 FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")

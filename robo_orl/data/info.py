@@ -14,8 +14,8 @@ import numpy as np
 from robo_orl.base.errors import UsageError
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import Reading
-from robo_orl.data.conversion import succeeded
-from robo_orl.data.training_faults import training_notes
+from robo_orl.data.flat_arrays import succeeded
+from robo_orl.data.training_checks import training_notes
 from robo_orl.data.validate import total_faults
 
 

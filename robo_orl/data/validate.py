@@ -17,11 +17,11 @@ import numpy as np
 
 from robo_orl.base.errors import UsageError
 from robo_orl.data import hdf5_schema as layout
-from robo_orl.data.array_faults import array_faults, each_episode
+from robo_orl.data.array_checks import array_faults, each_episode
 from robo_orl.data.arrays import Reading
 from robo_orl.data.layouts import is_raw_robosuite
 from robo_orl.data.memory_maps import in_words
-from robo_orl.data.training_faults import claimed_frames, container_faults, holder_in_words, training_faults
+from robo_orl.data.training_checks import claimed_frames, container_faults, holder_in_words, training_faults
 
 Level = Literal["trains", "replays", "robomimic"]
 LEVELS: tuple[Level, ...] = get_args(Level)

@@ -31,5 +31,5 @@ def published() -> dict[str, Any]:
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    text = (files("robo_orl.report") / "anchors" / name).read_text(encoding="utf-8")
+    text = (files("robo_orl.report") / "published_numbers" / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))

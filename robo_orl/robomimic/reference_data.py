@@ -11,7 +11,7 @@ from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
 from robo_orl.data.task_check import check_task
-from robo_orl.data.training_faults import claimed_frames
+from robo_orl.data.training_checks import claimed_frames
 from robo_orl.envs.observations import observation_sizes
 
 

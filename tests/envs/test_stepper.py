@@ -20,7 +20,7 @@ from robo_orl.envs.native.stepper import make_stepper
 
 def test_the_versions_that_equality_is_shown_for():
     """Parity is a fact about these versions. After an upgrade: run `pytest -m 'slow or not slow' tests/envs`, and only
-    then name the new versions here and in osc_loop.PROVEN."""
+    then name the new versions here and in physics_loop.PROVEN."""
     installed = {name: importlib.metadata.version(name) for name in ("robosuite", "mujoco", "numba", "numpy", "scipy")}
     assert installed == {
         "robosuite": "1.5.2", "mujoco": "3.9.0", "numba": "0.68.1", "numpy": "1.26.4", "scipy": "1.17.1",
@@ -207,10 +207,10 @@ def test_where_an_assumption_does_not_hold_robosuite_steps_and_the_log_says_why_
 
 
 def test_unproven_versions_are_stepped_by_robosuite(monkeypatch, caplog):
-    from robo_orl.envs.native import osc_loop
+    from robo_orl.envs.native import physics_loop
 
     requirements._versions.cache_clear()
-    monkeypatch.setitem(osc_loop.PROVEN, "mujoco", ("3.3.7",))
+    monkeypatch.setitem(physics_loop.PROVEN, "mujoco", ("3.3.7",))
     assert make_stepper(simulator("Lift"), "exact").loop == "stock"
     assert "equality is proven for 3.3.7" in caplog.text
     requirements._versions.cache_clear()
@@ -257,8 +257,8 @@ stepper.largest_difference = lambda env, step: step(np.zeros(7)) or 0.0  # no co
 begun = time.process_time()
 assert stepper.make_stepper(env, "exact").loop == "exact"
 seconds = time.process_time() - begun
-from robo_orl.envs.native import osc_loop
-for function in (osc_loop.begin, osc_loop.advance):
+from robo_orl.envs.native import physics_loop
+for function in (physics_loop.begin, physics_loop.advance):
     assert function.stats.cache_hits and not function.stats.cache_misses, function.stats
 print("seconds", seconds)
 """
@@ -276,36 +276,36 @@ def test_a_second_process_compiles_nothing_and_is_ready_within_a_quarter_of_a_se
 
 
 def test_without_any_writable_folder_it_compiles_in_every_process(monkeypatch):
-    from robo_orl.envs.native import osc_loop
+    from robo_orl.envs.native import physics_loop
 
     def njit(function, nogil, cache=False):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return function
 
-    monkeypatch.setattr(osc_loop, "njit", njit)
-    assert osc_loop.compiled(len) is len
+    monkeypatch.setattr(physics_loop, "njit", njit)
+    assert physics_loop.compiled(len) is len
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"cno_module\nNoName\n."])
 def test_a_cache_that_cannot_be_read_is_made_anew(content, tmp_path, monkeypatch):
-    from robo_orl.envs.native import osc_loop
+    from robo_orl.envs.native import physics_loop
 
     (tmp_path / "cached_module.py").write_text("def double(x):\n    return 2 * x\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cached_module", raising=False)
     double = importlib.import_module("cached_module").double
-    assert osc_loop.compiled(double)(2) == 4
+    assert physics_loop.compiled(double)(2) == 4
     (index,) = tmp_path.rglob("*.nbi")
     index.write_bytes(pickle.dumps(numba.__version__) + content)
-    assert osc_loop.compiled(double)(3) == 6
-    assert osc_loop.compiled(double)(4) == 8
+    assert physics_loop.compiled(double)(3) == 6
+    assert physics_loop.compiled(double)(4) == 8
 
 
 def test_the_compiled_loop_holds_no_python_lock():
-    from robo_orl.envs.native import osc_loop
+    from robo_orl.envs.native import physics_loop
 
-    assert osc_loop.advance.targetoptions["nogil"]
+    assert physics_loop.advance.targetoptions["nogil"]
 
 
 # ------------------------------------------------------------------------------------------------------- whole episodes

@@ -1,7 +1,7 @@
 """Waypoint experts: the gripper's next place, as a function of the simulator's state alone.
 
 Nothing is remembered between two calls, so an expert recovers from whatever happened: a missed grasp, a dropped object,
-an object that was knocked away. A pick-and-place names the next object, its grasp and its goal (targets.py, one
+an object that was knocked away. A pick-and-place names the next object, its grasp and its goal (pick_and_place.py, one
 function a scene); `waypoint` leads the gripper there; `steer` turns that into an action.
 """
 

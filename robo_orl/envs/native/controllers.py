@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import robosuite.utils.transform_utils as T
 
-from robo_orl.envs.native.osc_loop import Arms, Command, EngineMemory
+from robo_orl.envs.native.physics_loop import Arms, Command, EngineMemory
 
 Arm = tuple[Any, str, Any]  # robot, name of the arm, its controller
 

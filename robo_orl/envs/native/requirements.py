@@ -22,7 +22,7 @@ def unmet_requirement(env: Any) -> str | None:
 def _versions() -> str | None:
     import importlib.metadata
 
-    from robo_orl.envs.native.osc_loop import PROVEN
+    from robo_orl.envs.native.physics_loop import PROVEN
 
     for package, proven in PROVEN.items():
         installed = importlib.metadata.version(package)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robo_orl.envs.native.osc_loop import compiled
+from robo_orl.envs.native.physics_loop import compiled
 
 
 def skip_unsampled(observables: list[Any], dt: float, limit: int) -> int:

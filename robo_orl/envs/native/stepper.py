@@ -1,9 +1,9 @@
 """robosuite's env.step with its substep loop run natively: the same trajectories, several times faster.
 
 robosuite keeps the model, the reset, goal setting, the gripper, sensors, reward, success and rendering; only the loop
-over physics substeps is replaced (osc_loop.py), on the environment's own memory. What the loop assumes is checked when
-it attaches (requirements.py), and a few steps are compared with robosuite's; where something does not
-hold, robosuite's own step runs and one log line says why.
+over physics substeps is replaced (physics_loop.py), on the environment's own memory. What the loop assumes is checked
+when it attaches (requirements.py), and a few steps are compared with robosuite's; where something does not hold,
+robosuite's own step runs and one log line says why.
 
 Differences that remain: robosuite's `robot.recent_*` buffers, which only its Wipe task reads, are not kept up to date;
 and a fatal engine error (out of memory, say) ends the process with its message instead of raising mujoco.FatalError.
@@ -126,10 +126,14 @@ class Stepper:
 
     def _bind(self) -> None:
         """Make the controllers' arrays views of the native loop's, so that both hold the same numbers."""
-        from robo_orl.envs.native import controllers, osc_loop, sensor_clock
+        from robo_orl.envs.native import controllers, physics_loop, sensor_clock
 
         env, sim = self.env, self.env.sim
-        self._native, self._set_goal, self._skip_unsampled = osc_loop, controllers.set_goal, sensor_clock.skip_unsampled
+        self._native, self._set_goal, self._skip_unsampled = (
+            physics_loop,
+            controllers.set_goal,
+            sensor_clock.skip_unsampled,
+        )
         self._arms = [(robot, arm, robot.part_controllers[arm]) for robot in env.robots for arm in robot.arms]
         self._controllers = [controller for _, _, controller in self._arms]
         slices = controllers.action_slices(env)

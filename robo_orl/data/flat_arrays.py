@@ -12,7 +12,7 @@ import numpy as np
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import Adjustments, Reading
 from robo_orl.data.rewards import RewardScale, file_scale, first_success, stored_rewards
-from robo_orl.data.training_faults import RANGE, chosen_keys, training_notes
+from robo_orl.data.training_checks import RANGE, chosen_keys, training_notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.data import hdf5_schema as layout
-from robo_orl.data.array_faults import array_faults, each_episode, value_faults
+from robo_orl.data.array_checks import array_faults, each_episode, value_faults
 from robo_orl.data.arrays import Reading
 from robo_orl.data.layouts import is_isaac_lab, links_out, other_layout
 from robo_orl.data.rewards import file_scale
