@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
-from robo_orl.report.costs import relative_cost
+from robo_orl.report.costs import RelativeCost, is_measured, relative_cost
 from robo_orl.report.curve import Curve, curve
 from robo_orl.report.scores import (
     DeadlineRate,
@@ -144,7 +144,11 @@ def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Reco
     first = min((records[0] for records in policies.values()), key=lambda record: record.data.filter is not None)
     control = control_of(policies)
     controls = policies.get(control or "", [])
-    rows = [_row(cells, name, records, controls, control, size) for name, records in policies.items()]
+    rows = []
+    for name, records in policies.items():
+        trained_as = _trained_as(cells, policies, name, control, size)
+        cost = relative_cost(cells.costs, (trained_as, control, size), policies[trained_as], controls)
+        rows.append(_row(cells, name, records, cost))
     rows.sort(
         key=lambda row: (-value(row, cells.endpoints[0]), -row.success.rate, -row.discounted_return.mean, row.policy)
     )
@@ -184,10 +188,18 @@ def tuning(policies: dict[str, list[Record]]) -> str:
     return "; ".join(sorted(f"each trial {s.episodes} episodes of {s.task} {s.regime}" for s in searches))
 
 
-def _row(
-    cells: Cells, name: str, records: list[Record], controls: list[Record], control: str | None, size: str
-) -> PolicyRow:
-    """One policy of a board. controls: the records of the policy `control`, empty without one."""
+def _trained_as(cells: Cells, policies: dict[str, list[Record]], name: str, control: str | None, size: str) -> str:
+    """The policy whose training was measured, among those that share the trainings of `name`; else `name` itself.
+
+    Policies that differ in decoding alone have one training, and so one cost of it.
+    """
+    runs = {record.train.run for record in policies[name]}
+    sharing = [other for other, records in policies.items() if runs <= {record.train.run for record in records}]
+    return next((other for other in [name, *sharing] if is_measured(cells.costs, other, control, size)), name)
+
+
+def _row(cells: Cells, name: str, records: list[Record], cost: RelativeCost) -> PolicyRow:
+    """One policy of a board, and the cost of its training."""
     config, episodes = records[0].policy.config, [cells.rows[record.cell] for record in records]
     pooled = [episode for rows in episodes for episode in rows]
     lengths = [episode.length for episode in pooled if episode.success_once]
@@ -209,7 +221,7 @@ def _row(
         parameters=_parameters(records[0]),
         restarts=sum(episode.restarts for episode in pooled),
         trials=records[0].tuning.trials if records[0].tuning else None,
-        **asdict(relative_cost(cells.costs, (name, control, size), records, controls)),
+        **asdict(cost),
     )  # fmt: skip
 
 

@@ -181,6 +181,11 @@ def relative_cost(
     return RelativeCost(time, memory, steps, time, memory, None, len(records), "cells" if time else None)
 
 
+def is_measured(costs: Sequence[CostRecord], policy: str, control: str | None, size: str) -> bool:
+    """True where the training step of a policy was measured in turns with the control's."""
+    return _pair(costs, policy, control, size) is not None
+
+
 def _in_cells(records: Sequence[Record], controls: Sequence[Record]) -> tuple[float | None, float | None, float | None]:
     """(time, memory, steps) of training by the cells' own clocks, relative to the control's cells."""
     if not controls:

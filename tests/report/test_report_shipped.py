@@ -45,3 +45,24 @@ def test_boards_on_which_success_cannot_answer_are_marked(report):
     assert reasons["chain1", "mg"] == "bc is above 90 %"
     assert reasons["chain2", "mg"] == "no row is 15 points above bc"
     assert not reasons["chain1", "stitch"] and not reasons["chain2", "stitch"]
+
+
+def test_the_demos_flow_without_noise_is_a_policy_that_every_critic_must_be_ahead_of():
+    made = report_of(load(Path(__file__).parents[2] / "results" / "quick"))
+    boards = {board.task: {row.policy: row for row in board.rows} for board in made.boards}
+    for verdict in made.verdicts:
+        assert set(verdict.without) == {"bc", "bc_flow", "bc_flow_zero_noise", "filtered_bc"}
+        row = boards[verdict.task]["bc_flow_zero_noise"]
+        assert not row.critic and row.topology is None and row.success.n == 50
+        against = {(c.policy, c.against) for c in made.comparisons if c.board == verdict.board and c.critic}
+        assert against >= {("qc", "bc_flow_zero_noise"), ("qc_separate", "bc_flow_zero_noise")}
+
+
+def test_decoding_costs_no_training_of_its_own():
+    made = report_of(load(Path(__file__).parents[2] / "results" / "quick"))
+    for board in made.boards:
+        rows = {row.policy: row for row in board.rows}
+        plain, zero = rows["bc_flow"], rows["bc_flow_zero_noise"]
+        assert zero.cost_source == "interleaved"
+        assert (zero.time_relative, zero.memory_relative) == (plain.time_relative, plain.memory_relative)
+        assert zero.cell_time_relative == plain.cell_time_relative
