@@ -51,7 +51,7 @@ def profile(
 ) -> None:
     """Memory, FLOPs, traffic and time of a training step: predicted for any machine, or measured on this one."""
     from robo_orl.cost import terminal
-    from robo_orl.cost.profile import Request, largest_on_cards, measured, predicted
+    from robo_orl.cost.profile import Request, largest_on_cards, measured, predicted, step_floor
 
     request = Request(
         policies=(policy, *beside),
@@ -75,7 +75,9 @@ def profile(
         show({"largest": [asdict(model) for model in models]}, as_json, lambda _: terminal.show_largest(models))
     elif predict:
         prediction = predicted(request)
-        show(prediction.to_json(), as_json, lambda _: terminal.show_prediction(prediction))
+        floor = step_floor(prediction)
+        values = prediction.to_json() | {"this_machine": floor.to_json()}
+        show(values, as_json, lambda _: terminal.show_prediction(prediction, floor))
     else:
         measurement = measured(request, steps, snapshot, shows_progress(as_json))
         show(measurement.to_json(), as_json, lambda _: terminal.show_measurement(measurement))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from robo_orl.cli.options import (
     shows_progress,
 )
 from robo_orl.engine.launch import process_rank
+
+if TYPE_CHECKING:
+    from robo_orl.cost.dry_run import DryRun
 
 
 def train(
@@ -50,6 +53,9 @@ def train(
     after_success: AfterSuccess = "cut",
     rewards: Rewards = "auto",
     accept_mismatch: AcceptMismatch = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say the memory and the time of the run on this machine; write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train one policy. Under `accelerate launch -m robo_orl train ...` the same command runs on many processes."""
@@ -61,11 +67,23 @@ def train(
         settings = [*settings, f"policy.optim.steps={steps}"]
     if more:
         values["more"] = [_task_data(item) | {"reading": reading} for item in more]
+    if dry_run:
+        expected = _expected_cost(policy, task, data, settings, values)
+        show(expected.to_json(), as_json, lambda _: print("\n".join(expected.lines())))
+        return
     summary = train_policy(
         policy, task, data, out, settings, progress=shows_progress(as_json), extend=steps is not None, **values
     )
     if process_rank() == 0:
         show(summary, as_json)
+
+
+def _expected_cost(policy: str, task: str, data: Path, settings: list[str], values: dict[str, Any]) -> DryRun:
+    """The cost of the run that the same options would train."""
+    from robo_orl.api import resolve_run
+    from robo_orl.cost.dry_run import dry_run
+
+    return dry_run(resolve_run(policy, task, data, settings, **values))
 
 
 def _task_data(item: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class PredictedMemory:
             except Unpredictable as error:
                 self.why_not = str(error)
                 return
-            check_room(workload, self.predicted, room(accelerator))
+            check_room(workload, self.predicted, available_bytes(accelerator.device.type, accelerator.num_processes))
 
     def announce(self, progress: bool) -> None:
         """Print the prediction, where a person watches."""
@@ -83,11 +83,11 @@ def layout_of(accelerator: Accelerator) -> Layout:
     return Layout(accelerator.num_processes, zero.get("stage", 0), offload, device=accelerator.device.type)
 
 
-def room(accelerator: Accelerator) -> int:
+def available_bytes(device: str, processes: int = 1) -> int:
     """Bytes that one process may take: of its GPU what is free, of the machine's memory its share."""
-    if accelerator.device.type == "cuda":
+    if device == "cuda":
         return torch.cuda.mem_get_info()[0]
-    return psutil.virtual_memory().total // accelerator.num_processes
+    return psutil.virtual_memory().total // processes
 
 
 def check_room(workload: Workload, predicted: MemoryPrediction, available: int) -> None:

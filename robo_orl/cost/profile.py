@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse
 from robo_orl.config.presets import load_task, preset_values
 from robo_orl.cost.measure.calibration import Calibration, stored
 from robo_orl.cost.measure.launch import compare_launched
-from robo_orl.cost.measure.one_process import compare, recorded, this_device
+from robo_orl.cost.measure.one_process import compare, matmul_ceiling, recorded, this_device
 from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS, GIB, card
@@ -100,6 +102,40 @@ def predicted(request: Request) -> Prediction:
             f"has {request.host_memory_gb:g}: use more machines, a smaller --size, or no --offload."
         )
     return prediction
+
+
+@dataclass(frozen=True)
+class StepFloor:
+    """The least time of one process's step on this machine: its FLOPs at the whole measured ceiling.
+
+    ceiling_flops_per_s: of the best matrix product here, measured now. What is no matrix product, the optimiser and
+    traffic come on top, so a step takes longer than this.
+    """
+
+    device: str
+    threads: int
+    flops_per_step: float
+    ceiling_flops_per_s: float
+
+    @property
+    def step_s_at_least(self) -> float:
+        """Seconds."""
+        return self.flops_per_step / self.ceiling_flops_per_s
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of `this_machine` in the output of `profile --predict --json`."""
+        return asdict(self) | {"step_s_at_least": self.step_s_at_least}
+
+
+def step_floor(prediction: Prediction) -> StepFloor:
+    """The floor of a predicted step on this machine's GPU, or on its processor where there is none."""
+    device = this_device()
+    return StepFloor(
+        device=torch.cuda.get_device_name() if device == "cuda" else device,
+        threads=torch.get_num_threads(),
+        flops_per_step=prediction.flops.hardware_per_step / prediction.world,
+        ceiling_flops_per_s=matmul_ceiling(device, prediction.precision),
+    )
 
 
 def largest_on_cards(request: Request) -> list[LargestOnCard]:

@@ -11,7 +11,7 @@ from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.predict.communication import assumptions
 from robo_orl.cost.predict.memory import PARTS, MemoryPrediction
 from robo_orl.cost.predict.prediction import Prediction
-from robo_orl.cost.profile import LargestOnCard, Measurement
+from robo_orl.cost.profile import LargestOnCard, Measurement, StepFloor
 
 UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 WHAT = {
@@ -37,8 +37,8 @@ def memory_line(prediction: MemoryPrediction) -> str:
     return f"{human_bytes(prediction.peak_bytes)} ({words})"
 
 
-def show_prediction(prediction: Prediction) -> None:
-    """Memory by part, what fits, traffic and FLOPs."""
+def show_prediction(prediction: Prediction, floor: StepFloor) -> None:
+    """Memory by part, what fits, traffic, FLOPs and the least time of a step on this machine."""
     console = Console()
     checkpointing = ", checkpointing" if prediction.checkpointing else ""
     console.print(
@@ -63,6 +63,11 @@ def show_prediction(prediction: Prediction) -> None:
     console.print(
         f"FLOPs per step: {flops.model_per_step:.3g} (model), {flops.hardware_per_step:.3g} (hardware); "
         f"{flops.model_per_sample:.3g} per observation"
+    )
+    console.print(
+        f"Step on this machine ({floor.device}, {floor.threads} thread(s)): at least {floor.step_s_at_least:.3g} s, "
+        f"which is its FLOPs at 100 % of the best matrix product here, {floor.ceiling_flops_per_s:.3g} FLOP/s; "
+        "a real step takes longer, and `train --dry-run` measures it."
     )
     if sum(prediction.bytes_sent_per_step.values()):
         _show_communication(console, prediction)

@@ -1,0 +1,64 @@
+"""A dry run says memory and time from the run's own steps, writes nothing, and refuses what the training refuses."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import synthetic
+import tiny
+
+from robo_orl.base.errors import UsageError
+from robo_orl.cost import dry_run as module
+from robo_orl.cost.dry_run import MEASURED, dry_run
+from robo_orl.cost.profile import Request, predicted, step_floor
+
+
+@pytest.fixture
+def spec(monkeypatch):
+    """The observation of the synthetic task, which has no simulator."""
+    monkeypatch.setattr(module, "policy_spec", lambda policy, task: dict(synthetic.SPEC))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "cache"))
+    return tiny.run_of(tiny.write_data(tmp_path / "toy.hdf5"))
+
+
+def test_memory_step_and_total_are_said_and_nothing_is_written(run, spec, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    expected = dry_run(run)
+    assert sorted(tmp_path.rglob("*")) == before
+    values = json.loads(json.dumps(expected.to_json()))
+    assert values["total_s"] == run.policy.optim.steps * values["step_s"] > 0
+    assert values["memory"]["peak_bytes"] > 0 and values["measured_steps"] == MEASURED
+    assert values["step_s_quartiles"][0] <= values["step_s"] <= values["step_s_quartiles"][1]
+    assert any("step, measured" in line for line in expected.lines()) and "nothing was written" in expected.lines()
+
+
+def test_files_that_do_not_train_are_refused(run, spec, tmp_path):
+    (tmp_path / "toy.hdf5").write_text("no HDF5")
+    with pytest.raises(UsageError, match="toy.hdf5"):
+        dry_run(run)
+
+
+def test_a_run_that_does_not_fit_is_refused_with_the_sentence_of_the_training(run, spec, monkeypatch):
+    monkeypatch.setattr(module, "available_bytes", lambda device: 1000)
+    with pytest.raises(UsageError, match="This run needs .* per process and there are 1 kB"):
+        dry_run(run)
+
+
+def test_a_launcher_is_refused_with_the_command_that_predicts_it(run, monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="profile --world 2"):
+        dry_run(run)
+
+
+def test_the_floor_of_a_predicted_step_is_its_flops_at_the_measured_ceiling(monkeypatch):
+    monkeypatch.setattr("robo_orl.cost.profile.matmul_ceiling", lambda device, precision: 2e9)
+    prediction = predicted(Request(policies=("bc",), task="chain2", size="xs", batch=16))
+    floor = step_floor(prediction)
+    assert floor.to_json()["step_s_at_least"] == prediction.flops.hardware_per_step / 2e9
+    doubled = step_floor(replace(prediction, world=2))
+    assert doubled.step_s_at_least == floor.step_s_at_least / 2
