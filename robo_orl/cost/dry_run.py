@@ -25,7 +25,7 @@ from robo_orl.cost.synthetic_step import SyntheticStep
 from robo_orl.cost.terminal import human_bytes, memory_line
 from robo_orl.data.cache import refused
 from robo_orl.data.hdf5_schema import open_hdf5
-from robo_orl.data.training_faults import training_faults
+from robo_orl.data.training_checks import training_faults
 from robo_orl.engine.distributed import on_cpu
 from robo_orl.engine.launch import check_launch, read_launch
 from robo_orl.engine.task_data import policy_reading

@@ -26,6 +26,7 @@ from torch import nn
 from robo_orl.base.errors import RunError, UsageError, unknown
 from robo_orl.config import RunConfig
 from robo_orl.engine.launch import PRECISIONS, Launch, check_launch, read_launch
+from robo_orl.engine.tracker import check_tracker
 from robo_orl.engine.zero import deepspeed_plugin, partition
 
 ENGINES = {
@@ -50,6 +51,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     check_launch(launch, run)
     if launch.deepspeed and importlib.util.find_spec("deepspeed") is None:
         raise UsageError("The launch file requests DeepSpeed, which is not installed: `pip install deepspeed`.")
+    tracker = check_tracker(run.tracker, main=launch.rank == 0)
     if on_cpu():
         keep_freed_memory()
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -67,7 +69,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
         gradient_accumulation_steps=run.policy.optim.accumulation,
         kwargs_handlers=handlers,
         step_scheduler_with_optimizer=False,
-        log_with=tracker_of(run),
+        log_with=tracker,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "tracker")),
     )
     if launch.world > 1:
@@ -84,17 +86,6 @@ def prepare(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*broadcast_buffers")  # torch's new name is not accelerate's yet
         return accelerator.prepare(agent, optimizer)
-
-
-def tracker_of(run: RunConfig) -> str | None:
-    """The tracker's name for accelerate; UsageError where its package is missing (accelerate would drop it)."""
-    if run.tracker == "none":
-        return None
-    if importlib.util.find_spec(run.tracker) is None:
-        raise UsageError(
-            f"The tracker {run.tracker} is not installed: `pip install {run.tracker}`, or choose another one."
-        )
-    return run.tracker
 
 
 @dataclass(frozen=True)

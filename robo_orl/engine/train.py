@@ -54,6 +54,7 @@ from robo_orl.engine.run_folder import (
 )
 from robo_orl.engine.starting_point import continued, load_initial_weights, set_aside_summary
 from robo_orl.engine.task_data import make_windows, open_data
+from robo_orl.engine.tracker import start_tracker
 from robo_orl.engine.training_step import TrainingStep
 from robo_orl.engine.zero import release
 
@@ -227,7 +228,7 @@ def _start(
     if accelerator.is_main_process:
         write_json(out / "engine.json", engine.to_json())
     check_resolved(engine, run, agent, model)
-    accelerator.init_trackers("robo_orl", config={"policy": run.policy.name, "task": run.task.name, "seed": run.seed})
+    start_tracker(accelerator, run, out)
     accelerator.wait_for_everyone()
     return Training(
         run=run,
