@@ -26,6 +26,7 @@ from torch import nn
 from robo_orl.base.errors import RunError, UsageError, unknown
 from robo_orl.config import RunConfig
 from robo_orl.engine.launch import PRECISIONS, Launch, check_launch, read_launch
+from robo_orl.engine.process_group import meet
 from robo_orl.engine.tracker import check_tracker
 from robo_orl.engine.zero import deepspeed_plugin, partition
 
@@ -61,6 +62,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)]
     if launch.world > 1 and on_cpu():
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
+    store = meet(launch)
     accelerator = Accelerator(
         cpu=on_cpu() and not launch.deepspeed,  # with cpu=True accelerate drops DeepSpeed, without it DDP on a CPU
         # Under DeepSpeed the autocast is DeepSpeed's own (zero.py): accelerate would turn the weights to bf16.
@@ -72,6 +74,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
         log_with=tracker,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "tracker")),
     )
+    del store  # the process group holds its own now
     if launch.world > 1:
         atexit.register(_leave_process_group)
     _check_environment(accelerator, launch)

@@ -40,6 +40,7 @@ from robo_orl.engine.features import with_features
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
 from robo_orl.engine.optimizer import GradientWatch, make_optimizer, steps_taken
+from robo_orl.engine.process_group import describe_lost_process
 from robo_orl.engine.run_folder import (
     Spec,
     TrainingSummary,
@@ -132,7 +133,7 @@ def train(
     spec = make_spec(run, opened)
     if (summary := _finished(run, out, spec)) is not None:
         return summary
-    with run_lock(out, accelerator.is_main_process):
+    with run_lock(out, accelerator.is_main_process), describe_lost_process(lambda: checkpoints(out)):
         accelerator.wait_for_everyone()
         if (summary := _finished(run, out, spec)) is not None:  # by the process that held the lock
             return summary
