@@ -37,11 +37,33 @@ def give(path: Path) -> Path:
 
 
 def run_unprivileged(*arguments: str, cwd: Path, **environment: str | None) -> subprocess.CompletedProcess:
-    """`python ARGUMENTS` as a user without rights; a variable that is None is unset."""
+    """`python ARGUMENTS` as a user without rights but that of reading; a variable that is None is unset."""
+    return _run([*_drop_rights(), sys.executable, *arguments], cwd, environment)
+
+
+WITHOUT_RIGHTS = """
+import importlib, os, sys
+for module in {modules}: importlib.import_module(module)
+if os.getuid() == 0: os.setgroups([]); os.setgid({user}); os.setuid({user})
+"""
+
+
+def run_without_rights(
+    code: str, *modules: str, cwd: Path, arguments: tuple = (), **environment: str | None
+) -> subprocess.CompletedProcess:
+    """`python -c CODE ARGUMENTS` as a user without any rights, not that of reading either.
+
+    modules: imported before the rights are dropped, since the interpreter may lie in root's home.
+    """
+    begin = WITHOUT_RIGHTS.format(modules=modules, user=NOBODY)
+    return _run([sys.executable, "-c", begin + code, *map(str, arguments)], cwd, environment)
+
+
+def _run(command: list[str], cwd: Path, environment: dict[str, str | None]) -> subprocess.CompletedProcess:
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": "/nonexistent"}
     kept |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(cwd), **environment}
     return subprocess.run(
-        [*_drop_rights(), sys.executable, *arguments],
+        command,
         cwd=cwd,
         env={name: value for name, value in kept.items() if value is not None},
         capture_output=True,

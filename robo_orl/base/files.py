@@ -14,7 +14,16 @@ from typing import Any
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.os_errors import cache_folder, describe_os_errors
 
-__all__ = ["atomic_file", "cache_folder", "file_sha256", "flush", "read_json", "write_json", "write_text"]
+__all__ = [
+    "atomic_file",
+    "cache_folder",
+    "file_sha256",
+    "flush",
+    "folder_beside",
+    "read_json",
+    "write_json",
+    "write_text",
+]
 
 
 def file_sha256(path: Path | str) -> str:
@@ -40,6 +49,12 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
             flush(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def folder_beside(path: Path, ending: str) -> Path:
+    """The hidden folder `.NAME.ending` beside a file, for its unfinished parts: one for all links to the file."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(f".{target.name}.{ending}")
 
 
 def flush(path: Path) -> None:

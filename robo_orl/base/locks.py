@@ -5,60 +5,113 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from robo_orl.base.errors import UsageError
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.os_errors import DENIED, describe_os_errors
+from robo_orl.base.text import printable
 
 FOLDER_LOCK = ".lock"
 BENCH_LOCK = "bench.lock"
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
+LONGEST_WAIT_S = 6 * 3600.0  # the features of a large frozen model are computed under a lock
+STOPPED_WAIT_S = 60.0  # for a holder that was stopped by Ctrl-Z or SIGSTOP
+NOTICE_S = 10.0  # a wait that takes longer is said
+
+
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
+def file_lock(path: Path, patience_s: float = LONGEST_WAIT_S) -> Iterator[None]:
     """Wait for the lock beside `path`, a file or folder that need not exist, and hold it.
 
     A user who may not write there holds no lock: files appear complete or not at all, so reading needs none.
+    Raises RunError, which names the holder, after patience_s, and sooner where the holder is a stopped process.
     """
     with describe_os_errors(path):
-        descriptor = _open_lock(path.with_name(f".{path.name}.lock"))
+        descriptor, writable = _open_lock(path.with_name(f".{path.name}.lock"))
     try:
         if descriptor is not None:
-            _lock(descriptor, wait=True)
+            _wait_for_file(descriptor, path, patience_s)
+            if writable:
+                _sign(descriptor, path)
         yield
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def _open_lock(lock: Path) -> int | None:
-    """The lock file's descriptor; read-only where another user made it, None where nothing may be written."""
+def _open_lock(lock: Path) -> tuple[int | None, bool]:
+    """The lock file's descriptor, and whether it can be written.
+
+    It is read-only where another user made the file, and None where nothing may be written.
+    """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666), True
     except OSError as error:
         if error.errno not in DENIED:
             raise
     try:
-        return os.open(lock, os.O_RDONLY)
+        return os.open(lock, os.O_RDONLY), False
     except OSError:
-        return None
+        return None, False
 
 
-def _lock(descriptor: int, wait: bool) -> bool:
+def _lock(descriptor: int) -> bool:
     """True if the exclusive lock is held now; a file system without locks counts as held."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
     return True
+
+
+def _wait_for_file(descriptor: int, path: Path, patience_s: float) -> None:
+    begin, noticed = time.monotonic(), False
+    while not _lock(descriptor):
+        waited, holder = time.monotonic() - begin, _holder(descriptor)
+        stopped = _is_stopped(holder)
+        if waited > min(patience_s, STOPPED_WAIT_S if stopped else patience_s):
+            state = "is stopped and holds" if stopped else f"has held for {waited / 60:.0f} min"
+            raise RunError(
+                f"Process {holder} {state} the lock of {path}: continue or end that process (`kill -CONT` or "
+                "`kill` and its number), and repeat."
+            )
+        if waited > NOTICE_S and not noticed:
+            print(f"robo-orl: waiting for process {holder}, which works on {path}.", file=sys.stderr)
+            noticed = True
+        time.sleep(min(0.5, 0.01 + waited / 20))
+
+
+def _sign(descriptor: int, place: Path) -> None:
+    """Write this process into a lock file, for those who wait for it."""
+    with describe_os_errors(place):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    """The process that signed a lock file, "1234 on HOST"."""
+    return printable(os.pread(descriptor, 100, 0).decode(errors="replace")) or "unknown"
+
+
+def _is_stopped(holder: str) -> bool:
+    """True if a holder is a process of this machine that was stopped by a signal."""
+    number, _, host = holder.partition(" on ")
+    try:
+        words = Path(f"/proc/{int(number)}/stat").read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return False
+    return host == socket.gethostname() and words.rpartition(") ")[2][:1] == "T"
 
 
 @contextmanager
@@ -75,9 +128,7 @@ def folder_lock(folder: Path, activity: str, name: str = FOLDER_LOCK, patience_s
     try:
         _wait(descriptor, folder, activity, patience_s)
         if writable:
-            with describe_os_errors(folder / name):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            _sign(descriptor, folder / name)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -95,11 +146,11 @@ def _open_folder_lock(lock: Path) -> tuple[int, bool]:
 
 def _wait(descriptor: int, folder: Path, activity: str, patience_s: float) -> None:
     until = time.monotonic() + patience_s
-    while not _lock(descriptor, wait=False):
+    while not _lock(descriptor):
         if time.monotonic() > until:
-            holder = os.pread(descriptor, 20, 0).decode() or "unknown"
             raise UsageError(
-                f"Another process is {activity} in {folder} (process {holder}); wait for it, or give another --out."
+                f"Another process is {activity} in {folder} (process {_holder(descriptor)}); wait for it, or give "
+                "another --out."
             )
         time.sleep(0.1)
 

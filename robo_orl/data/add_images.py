@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import atomic_file, file_sha256
+from robo_orl.base.files import atomic_file, file_sha256, folder_beside
 from robo_orl.base.locks import shard_folder
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import hdf5_schema as layout
@@ -58,7 +58,7 @@ def add_images(
     if present == view:
         return WrittenFile(describe(path), already_complete=True)
     _check_addable(path, source.made, present, pictures)
-    folder = path.with_name(f".{path.name}.images")
+    folder = folder_beside(path, "images")
     request = sha256_of([file_sha256(path), view.model_dump(mode="json")])
     with shard_folder(folder, request, "*.npz", "rendering"):
         missing = [name for name in names if not _is_whole(folder / f"{name}.npz")]

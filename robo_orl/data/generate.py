@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from robo_orl.base.episode import Episode
 from robo_orl.base.errors import UsageError
+from robo_orl.base.files import folder_beside
 from robo_orl.base.locks import shard_folder
 from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
@@ -38,7 +39,7 @@ class Shards:
     """
 
     def __init__(self, out: Path, made: layout.Provenance):
-        self.folder = out.with_name(f".{out.name}.shards")
+        self.folder = folder_beside(out, "shards")
         self.made = made.model_copy(update={"episodes": 1, "next_obs": True})
 
     @contextmanager

@@ -8,7 +8,6 @@ Seeds depend on the kind of scene, not on its parameters: state i of chain1 and 
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from robo_orl.base.errors import RunError
+from robo_orl.base.files import atomic_file
 from robo_orl.base.seeds import derive_seed
 from robo_orl.config import TaskConfig
 
@@ -55,15 +55,8 @@ class StartBank:
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.npz")
-        try:
-            np.savez_compressed(partial, **self.arrays)
-            os.replace(partial, path)
-        except OSError as error:
-            raise RunError(f"Cannot write start states to {path}: {error.strerror}.") from None
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_file(path) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **self.arrays)
 
     @staticmethod
     def load(path: Path) -> StartBank:

@@ -109,6 +109,7 @@ def _check_same(texts: PackedTexts, packed: PackedTexts, folder: Path) -> None:
 @contextmanager
 def _replaced(out: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `out` when the block ends well and vanishes when it does not."""
+    out = Path(os.path.realpath(out))  # a symbolic link stays one, and its target is replaced
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{state}") for state in ("partial", "replaced"))
     try:
         with describe_os_errors(out):

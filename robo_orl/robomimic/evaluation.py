@@ -18,7 +18,7 @@ from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.scores import EvaluationPlan
 from robo_orl.evaluate.success import roll_out
 from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic
-from robo_orl.robomimic.run_folder import MODEL, checkpoints, read_run, trained
+from robo_orl.robomimic.run_folder import MODEL, check_belongs, checkpoints, read_run, trained
 from robo_orl.robomimic.weights import read_weights
 from robo_orl.rollout.env_spec import TaskEnvSpec
 
@@ -97,7 +97,10 @@ def load_run(folder: Path, task: TaskConfig | None) -> ReferenceCheckpoint:
         raise UsageError(f"{folder} has no checkpoint yet; train it first.")
     epochs, within = trained(stored[-1])
     step = epochs * run.reference.settings["experiment"]["epoch_every_n_steps"] + within
-    return ReferenceCheckpoint(run.reference, run.task, stored[-1] / MODEL, read_weights(stored[-1] / MODEL), step)
+    file = stored[-1] / MODEL
+    weights = read_weights(file)
+    check_belongs(file, weights.get("run"), run)
+    return ReferenceCheckpoint(run.reference, run.task, file, weights, step)
 
 
 def _load_file(file: Path, task: TaskConfig | None, trust_pickle: bool) -> ReferenceCheckpoint:

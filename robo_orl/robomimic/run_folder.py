@@ -4,7 +4,8 @@ RUN/reference.json           the request and the keys of the data (ReferenceRun)
 RUN/versions.json            Python and packages
 RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
 RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters); a run stopped
-                             within an epoch has an epoch_00050_step_00000037, with its random numbers besides
+                             within an epoch has an epoch_00050_step_00000037, with its random numbers besides;
+                             each file names its run
 RUN/train.json               the summary, written when the run is finished
 """
 
@@ -22,7 +23,7 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import flush, read_json, write_json
 from robo_orl.base.machine import versions
 from robo_orl.base.os_errors import describe_os_errors
-from robo_orl.config import ReferenceConfig, Strict, TaskConfig
+from robo_orl.config import ReferenceConfig, Strict, TaskConfig, sha256_of
 from robo_orl.engine.run_folder import first_difference
 
 RUN, MODEL, LEARNING, SUMMARY = "reference.json", "model.pth", "learning.pt", "train.json"
@@ -42,7 +43,10 @@ class ReferenceRun(Strict):
 
 
 class ReferenceSummary(Strict):
-    """The summary of a reference's training: train.json, once it is finished; the fields of TrainingSummary."""
+    """The summary of a reference's training: train.json, once it is finished; the fields of TrainingSummary.
+
+    run: the identity of the run that it belongs to, None in older files.
+    """
 
     algorithm: str
     library: str
@@ -57,6 +61,7 @@ class ReferenceSummary(Strict):
     peak_memory_of: str
     parameters: dict[str, int]
     finished: bool
+    run: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary as it is stored and printed."""
@@ -113,6 +118,17 @@ def check_resumable(out: Path, run: ReferenceRun) -> None:
             f"{out} holds a run with another {name} ({_at(theirs, changed)} there, {_at(ours, changed)} here); choose "
             "another --out or remove that folder."
         )
+
+
+def run_identity(run: ReferenceRun) -> str:
+    """The identity of a run, which its checkpoints and its summary carry; the place of the data is no part of it."""
+    return sha256_of(_identity(run))
+
+
+def check_belongs(file: Path, named: str | None, run: ReferenceRun) -> None:
+    """UsageError where a file names another run than its folder's reference.json; older files name none."""
+    if named not in (None, run_identity(run)):
+        raise UsageError(f"{file} belongs to another run than its folder's {RUN}; choose another --out.")
 
 
 def _identity(run: ReferenceRun) -> dict[str, Any]:

@@ -28,9 +28,11 @@ from robo_orl.robomimic.run_folder import (
     SUMMARY,
     ReferenceRun,
     ReferenceSummary,
+    check_belongs,
     check_resumable,
     checkpoints,
     read_summary,
+    run_identity,
     save_checkpoint,
     trained,
     write_run,
@@ -85,7 +87,10 @@ def train_reference(
 def _finished(run: ReferenceRun, out: Path) -> ReferenceSummary | None:
     """The summary of this run where it is finished; UsageError where `out` holds another run."""
     check_resumable(out, run)
-    return read_summary(out)
+    summary = read_summary(out)
+    if summary is not None:
+        check_belongs(out / SUMMARY, summary.run, run)
+    return summary
 
 
 # ----------------------------------------------------------------------------------------------------------- the start
@@ -162,8 +167,10 @@ def _restore(training: Training) -> None:
     from robo_orl.robomimic.algo import restore_learning
 
     if stored := checkpoints(training.out):
-        training.algo.deserialize(read_weights(stored[-1] / MODEL)["model"])
-        learning = read_state(stored[-1] / LEARNING)
+        weights, learning = read_weights(stored[-1] / MODEL), read_state(stored[-1] / LEARNING)
+        for name, values in ((MODEL, weights), (LEARNING, learning)):
+            check_belongs(stored[-1] / name, values.get("run"), training.run)
+        training.algo.deserialize(weights["model"])
         restore_learning(training.algo, learning["algo"])
         training.wall_s = learning["wall_s"]
         training.epoch, training.within = trained(stored[-1])
@@ -216,6 +223,7 @@ def _save(training: Training) -> None:
         "model": training.algo.serialize(),
         "config": config.dump(),
         "algo_name": config.algo_name,
+        "run": run_identity(run),
         "env_metadata": get_env_metadata_from_dataset(run.data),
         "shape_metadata": {
             "ac_dim": run.action_dim,
@@ -226,7 +234,7 @@ def _save(training: Training) -> None:
     }
     if training.stats is not None:
         model["obs_normalization_stats"] = tensor_utils.to_list(training.stats)
-    learning = {"algo": learning_state(training.algo), "wall_s": training.seconds}
+    learning = {"algo": learning_state(training.algo), "wall_s": training.seconds, "run": run_identity(run)}
     if training.batches is not None:
         learning["batches"] = training.batches.state()
     save_checkpoint(training.out, training.epoch, training.within, model, learning)
@@ -248,6 +256,7 @@ def _summarise(training: Training, epochs: int) -> ReferenceSummary:
         peak_memory_of=measure,
         parameters=parameter_counts(training.algo),
         finished=training.epoch == epochs,
+        run=run_identity(training.run),
     )
     if summary.finished:
         write_json(training.out / SUMMARY, summary.to_json())

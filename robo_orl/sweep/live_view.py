@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from robo_orl.base.files import folder_beside
 from robo_orl.base.text import printable
 from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, JobProgress
@@ -110,7 +111,7 @@ def _evaluation(job: Job) -> tuple[float, str]:
 
 def _data(job: Job) -> tuple[float, str]:
     """The finished episodes, which wait beside the file until all are there."""
-    done = sum(1 for _ in job.output.with_name(f".{job.output.name}.shards").glob("[0-9]*.hdf5"))
+    done = sum(1 for _ in folder_beside(job.output, "shards").glob("[0-9]*.hdf5"))
     return min(1.0, done / job.total), f"{done} of {job.total} recorded" if done else ""
 
 

@@ -170,6 +170,13 @@ def test_a_broken_write_leaves_the_container_that_was_there(working, container, 
     assert sorted(path.name for path in container.parent.iterdir()) == ["packed", "working"]
 
 
+def test_a_symbolic_link_to_a_container_stays_one_and_its_target_is_replaced(working, container, tmp_path):
+    (tmp_path / "link").symlink_to(container)
+    (container / FILES[0]).unlink()
+    pack(working, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and {path.name for path in container.iterdir()} == set(FILES)
+
+
 def test_what_cannot_be_packed_is_refused(working, container, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no records"):

@@ -272,3 +272,34 @@ def test_one_training_at_a_time_writes_into_a_folder(trained, monkeypatch):
     monkeypatch.setattr("robo_orl.base.locks.time.monotonic", itertools.count(0, 10).__next__)
     with folder_lock(run, "training"), pytest.raises(UsageError, match="Another process is training in"):
         trained("iql", "train.num_epochs=2")
+
+
+@pytest.mark.parametrize("file", ["model.pth", "learning.pt", "train.json"])
+def test_every_file_of_a_run_names_it_and_is_not_believed_in_another(trained, file):
+    """The files of seed 1 under the reference.json of seed 0, as two processes without a lock would leave them."""
+    last = "train.num_epochs=2" if file == "train.json" else "train.num_epochs=3"
+    run = trained("iql", last, stop_at=2)
+    _put_under_another_seed(run)
+    _without_the_others(run, file)
+    with pytest.raises(UsageError, match=f"{file} belongs to another run than its folder's reference.json"):
+        trained("iql", last, seed=1)
+
+
+def _put_under_another_seed(run):
+    request = json.loads((run / "reference.json").read_text())
+    request["run"]["seed"] = 1
+    (run / "reference.json").write_text(json.dumps(request))
+
+
+def _without_the_others(run, file):
+    """Take the name of its run out of the files that are not `file`, as older ones have it."""
+    for path in run.glob("checkpoints/*/*.p*"):
+        if path.name != file:
+            torch.save({k: v for k, v in torch.load(path, weights_only=True).items() if k != "run"}, path)
+
+
+def test_a_checkpoint_of_another_run_is_not_evaluated(trained):
+    run = trained("iql")
+    _put_under_another_seed(run)
+    with pytest.raises(UsageError, match="model.pth belongs to another run"):
+        load_run(run, None)
