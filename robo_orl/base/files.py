@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.os_errors import cache_folder, describe_os_errors
+from robo_orl.base.errors import RunError
+from robo_orl.base.os_errors import cache_folder, cannot_read, describe_os_errors
 
 __all__ = [
     "atomic_file",
@@ -85,7 +85,7 @@ def read_json(path: Path, remedy: str = "delete it and repeat") -> dict[str, Any
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}; is its folder that of a trained run?") from None
+        raise cannot_read(path, error, otherwise="is its folder that of a trained run?") from None
     except ValueError:
         value = None
     if not isinstance(value, dict):

@@ -15,6 +15,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # torch, safetensors and numpy put the reason, or "N requested and M written", into the message only.
 FULL_WORDS = ("No space left", "quota exceeded", "File too large", "requested and")
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+READ_REMEDY = "ask its owner for the right to read it (chmod a+r)"
 NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 
 
@@ -56,7 +57,7 @@ def sentence_of(error: Exception, path: Path | None = None) -> UsageError | RunE
     if number in DENIED:
         return UsageError(f"{place or where}: {os.strerror(number)}; {_remedy(path or place)}.")
     if number in NO_FOLDER and place is not None:
-        file = next((parent for parent in (place, *place.parents) if parent.exists() and not parent.is_dir()), place)
+        file = next((p for p in (place, *place.parents) if os.path.exists(p) and not os.path.isdir(p)), place)
         return UsageError(f"{file} is a file where a folder is needed; {_choice(path or place)}.")
     if number == errno.EISDIR:
         return UsageError(f"{place or where} is a folder where a file is needed; give the file's name.")
@@ -82,15 +83,37 @@ def _remedy(place: Path | None) -> str:
     """The way out of a denied access."""
     if place is None:
         return "change its permissions or choose another place"
-    if place.exists() and not place.is_dir() and not os.access(place, os.R_OK):
-        return f"ask its owner for the right to read it, or {_choice(place)}"
+    if (closed := _closed_folder(place)) is not None:
+        other = _choice(place) if _is_in_cache(place) else "choose another place"
+        return f"this user may not enter {closed}: ask its owner for the right, or {other}"
+    if os.path.exists(place) and not os.path.isdir(place) and not os.access(place, os.R_OK):
+        return f"{READ_REMEDY}, or {_choice(place)}"
     return f"{_choice(place)}, or change the permissions"
 
 
+def cannot_read(path: Path, error: OSError, otherwise: str = "") -> UsageError:
+    """The error for a file that cannot be read, with the remedy. otherwise: that for other reasons than permissions."""
+    remedy = otherwise
+    if error.errno in DENIED:
+        closed = _closed_folder(path)
+        remedy = READ_REMEDY if closed is None else f"this user may not enter {closed}: ask its owner for the right"
+    return UsageError(f"Cannot read {path}: {error.strerror}{remedy and '; '}{remedy}{'' if '?' in remedy else '.'}")
+
+
+def _closed_folder(place: Path) -> Path | None:
+    """The outermost folder above `place` that this user may not enter."""
+    above = reversed(place.absolute().parents)
+    return next((folder for folder in above if os.path.isdir(folder) and not os.access(folder, os.X_OK)), None)
+
+
 def _choice(place: Path) -> str:
+    in_cache = _is_in_cache(place)
+    return f"set {CACHE_VARIABLE} to a folder that you may write" if in_cache else "choose another --out"
+
+
+def _is_in_cache(place: Path) -> bool:
     try:
         ours, cache = place.absolute(), cache_folder().absolute()
-        in_cache = ours.is_relative_to(cache) or cache.is_relative_to(ours)
     except UsageError:
-        in_cache = False
-    return f"set {CACHE_VARIABLE} to a folder that you may write" if in_cache else "choose another --out"
+        return False
+    return ours.is_relative_to(cache) or cache.is_relative_to(ours)

@@ -18,7 +18,7 @@ import typer
 
 from robo_orl import __version__
 from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError
-from robo_orl.base.os_errors import sentence_of
+from robo_orl.base.os_errors import READ_REMEDY, sentence_of
 from robo_orl.base.text import printable
 from robo_orl.base.waiting import wait_passively
 from robo_orl.cli import data, results
@@ -123,6 +123,8 @@ def parser_errors(raised: type[Exception] = typer.BadParameter) -> ModuleType:
 def _parser_sentence(error: Exception) -> str:
     """The parser's message, and the command whose help lists the options."""
     message = " ".join(error.format_message().split())
+    if message.endswith(" is not readable."):
+        return f"{message[:-1]}; {READ_REMEDY}."
     stop = "" if message.endswith((".", "?", "!")) else "."
     context = getattr(error, "ctx", None)
     return f"{message}{stop} `{context.command_path if context else 'robo-orl'} --help` lists what there is."

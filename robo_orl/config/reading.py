@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from yaml.constructor import SafeConstructor
 
 from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.os_errors import cannot_read
 from robo_orl.config.strict import Strict, T
 
 
@@ -104,12 +106,12 @@ def _repeated_key(node: yaml.Node, seen: set[int]) -> str:
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, whatever the locale; UsageError where it cannot be read or is no UTF-8."""
-    if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe waits for whoever writes it
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):  # reading a pipe waits for whoever writes it
         raise UsageError(f"{path} is a pipe or a device; give a regular file.")
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+        raise cannot_read(path, error) from None
     except UnicodeDecodeError as error:
         byte, line = error.object[error.start], error.object[: error.start].count(b"\n") + 1
         raise UsageError(

@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
+from robo_orl.base.os_errors import READ_REMEDY
 from robo_orl.config import Loop, Strict, TaskConfig, View, sha256_of
 from robo_orl.data.layouts import other_file, other_folder
 
@@ -206,7 +207,7 @@ def unreadable(path: Path, error: OSError) -> str:
     """The reason why HDF5 refuses a file, in words."""
     text = str(error)
     if isinstance(error, PermissionError) or error.errno == errno.EACCES:
-        return "cannot be read: this user has no permission to"
+        return f"cannot be read: this user has no permission; {READ_REMEDY}"
     if "unable to lock file" in text or "already open for write" in text:
         return "is open for writing in another process: wait until that has closed it, or stop it"
     if "truncated" in text:

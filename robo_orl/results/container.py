@@ -29,6 +29,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.os_errors import cannot_read
 
 SUITE, RECORDS, EPISODES, COSTS = "suite.json", "records.jsonl", "episodes.jsonl.gz", "cost.jsonl"
 FILES = (SUITE, RECORDS, EPISODES, COSTS)
@@ -137,7 +138,7 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+        raise cannot_read(path, error) from None
     try:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except (EOFError, OSError, zlib.error, UnicodeDecodeError):

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
+from robo_orl.base.os_errors import cannot_read
 from robo_orl.results.container import PackedTexts, is_container, read_container, split_lines
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
 
@@ -163,7 +164,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode()
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+        raise cannot_read(path, error) from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is damaged: it is no text.") from None
 

@@ -178,7 +178,7 @@ def test_an_interrupted_bench_stops_its_jobs(presets, fakes, tmp_path):
 
 
 def test_two_benches_on_one_folder_are_told_apart(tmp_path):
-    sentence = f"Another process is running a bench in .* \\(process {os.getpid()}\\)"
+    sentence = f"Another process is running a bench in .* \\(process {os.getpid()} on .*\\)"
     lock = partial(folder_lock, tmp_path, "running a bench", BENCH_LOCK)
     with lock(), pytest.raises(UsageError, match=sentence), lock(patience_s=0.2):
         pass
