@@ -212,7 +212,7 @@ def start(call):
     return start_interruptible([sys.executable, "-c", code + call], stderr=subprocess.PIPE)
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=60.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "nothing happened"
