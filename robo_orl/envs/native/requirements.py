@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from robo_orl.base.machine import package_version
 from robo_orl.envs.snapshot import capture, restore
 
 
@@ -20,12 +21,10 @@ def unmet_requirement(env: Any) -> str | None:
 
 @cache
 def _versions() -> str | None:
-    import importlib.metadata
-
     from robo_orl.envs.native.physics_loop import PROVEN
 
     for package, proven in PROVEN.items():
-        installed = importlib.metadata.version(package)
+        installed = package_version(package)
         if installed not in proven:
             return f"{package} {installed} is installed, equality is proven for {', '.join(proven)}"
     return None

@@ -7,9 +7,9 @@ other without a word. Equal fingerprints mean equal pixels of the reference fram
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import version
 from typing import Any
 
+from robo_orl.base.machine import package_version
 from robo_orl.envs.rendering.opengl import context_kind, import_mujoco
 from robo_orl.envs.rendering.renderer import LOOKS, OffscreenRenderer
 
@@ -47,7 +47,7 @@ def render_fingerprint(look: str) -> dict[str, Any]:
         "device": device,
         "look": look,
         "flags": LOOKS[look],
-        "versions": {name: version(name) for name in ("mujoco", "robosuite")},
+        "versions": {name: package_version(name) for name in ("mujoco", "robosuite")},
         "reference_sha256": hashlib.sha256(frame.tobytes()).hexdigest(),
     }
 
