@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def printable(text: str) -> str:
     """The text with control characters spelled out, such as \\x1b: an escape sequence is shown, not carried out."""
     return "".join(character if _is_harmless(character) else _spelled(character) for character in text)
+
+
+def printable_values(value: Any) -> Any:
+    """A JSON value of which every text, keys included, is printable."""
+    if isinstance(value, dict):
+        return {printable(key): printable_values(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [printable_values(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
+
+
+def as_label(text: str) -> str:
+    """The text as the label of a progress bar, whose square brackets are no markup."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def _is_harmless(character: str) -> bool:

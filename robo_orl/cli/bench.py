@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robo_orl.base.errors import RunError
-from robo_orl.cli.options import Json, Workers, shows_progress
+from robo_orl.cli.options import Json, Workers, check_finite, shows_progress
 
 
 def bench(
@@ -20,7 +20,10 @@ def bench(
         typer.Option(min=1, help="Only the first so many groups of the suite, each a whole comparison (default: all)."),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Start no job that would end later; the same command continues.")
+        float | None,
+        typer.Option(
+            min=0, callback=check_finite, help="Start no job that would end later; the same command continues."
+        ),
     ] = None,
     workers: Workers = None,
     as_json: Json = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +45,13 @@ AcceptMismatch = Annotated[
     bool,
     typer.Option("--accept-mismatch", help="Take data that name another environment, robot or rate than the task."),
 ]
+
+
+def check_finite(value: float | None) -> float | None:
+    """A number of an option; the parser's error for one that is infinite or no number."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
 
 
 def reading_values(clip_actions: bool, after_success: str, rewards: str, accept_mismatch: bool) -> dict[str, Any]:

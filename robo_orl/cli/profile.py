@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from robo_orl.base.errors import UsageError
-from robo_orl.cli.options import Json, show, shows_progress
+from robo_orl.cli.options import Json, check_finite, show, shows_progress
 
 
 def profile(
@@ -40,7 +40,9 @@ def profile(
     card: Annotated[
         list[str], typer.Option(help="Predict for this card (default: for all known ones). Repeatable.")
     ] = [],  # noqa: B006
-    host_memory: Annotated[float | None, typer.Option(help="GiB of the host, to check --offload against.")] = None,
+    host_memory: Annotated[
+        float | None, typer.Option(min=0, callback=check_finite, help="GiB of the host, to check --offload against.")
+    ] = None,
     predict: Annotated[bool, typer.Option("--predict", help="Predict without running: any size, no GPU.")] = False,
     largest: Annotated[
         bool, typer.Option("--largest", help="Predict the largest model that trains on each --card.")

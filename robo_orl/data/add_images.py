@@ -22,6 +22,7 @@ from rich.progress import track
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import atomic_file, file_sha256, folder_beside
 from robo_orl.base.locks import shard_folder
+from robo_orl.base.text import as_label
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space
@@ -65,7 +66,9 @@ def add_images(
         prepare = partial(_renderer, path, source.task, view, folder)
         finished = work_through(missing, prepare, workers, "Rendering {}".format)
         if progress:
-            finished = track(finished, f"rendering {path.name}", total=len(missing), console=Console(stderr=True))
+            finished = track(
+                finished, as_label(f"rendering {path.name}"), total=len(missing), console=Console(stderr=True)
+            )
         for _ in finished:
             pass
         _put_together(path, names, folder, view)

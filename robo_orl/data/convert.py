@@ -18,6 +18,7 @@ from rich.progress import track
 from robo_orl.base.episode import Episode
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import file_sha256
+from robo_orl.base.text import as_label
 from robo_orl.config import TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.generate import Shards
@@ -66,7 +67,9 @@ def convert(
         prepare = partial(_converter, path, source.names, shards)
         finished = work_through(missing, prepare, workers, "Converting episode {}".format)
         if progress:
-            finished = track(finished, f"converting {path.name}", total=len(missing), console=Console(stderr=True))
+            finished = track(
+                finished, as_label(f"converting {path.name}"), total=len(missing), console=Console(stderr=True)
+            )
         for _ in finished:
             pass
         env_args, _ = shards.environment()

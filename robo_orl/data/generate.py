@@ -20,6 +20,7 @@ from robo_orl.base.episode import Episode
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import folder_beside
 from robo_orl.base.locks import shard_folder
+from robo_orl.base.text import as_label
 from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode, write_file
@@ -180,7 +181,7 @@ def _record(plans: list[EpisodePlan], shards: Shards, workers: int | None, progr
     columns = (first, BarColumn(), MofNCompleteColumn(), *rest, TimeRemainingColumn())
     bar = Progress(*columns, console=console, disable=not progress)
     with bar:
-        label = f"{shards.made.task.name} {shards.made.regime}"
+        label = as_label(f"{shards.made.task.name} {shards.made.regime}")
         shown = bar.add_task(label, total=len(plans), completed=len(kept), k=successes, rate=0.0)
         try:
             recording = work_through(missing, partial(_recorder, shards), workers, _name)

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from robo_orl.base.text import as_label
 from robo_orl.config import Loop, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.recording import open_recordings, read_recording
@@ -80,7 +81,7 @@ def replay(
     names = source.names[:episodes]
     finished = work_through(names, partial(_replayer, path, source.task, loop), workers, "Replaying {}".format)
     if progress:
-        finished = track(finished, source.task.name, total=len(names), console=Console(stderr=True))
+        finished = track(finished, as_label(source.task.name), total=len(names), console=Console(stderr=True))
     results = {replayed.item: replayed.result for replayed in finished}
     made = source.made
     return Replay(

@@ -20,6 +20,7 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import file_sha256
 from robo_orl.base.locks import folder_lock
 from robo_orl.base.machine import cores
+from robo_orl.base.text import as_label
 from robo_orl.config import (
     Loop,
     PolicyConfig,
@@ -219,9 +220,9 @@ def _with_progress(
     with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
         done = [rows[i] for i in range(episodes) if i in rows]
         successes = sum(row.success_once for row in done)
-        line = bar.add_task(f"evaluating {task}", total=episodes, completed=len(done))
+        line = bar.add_task(as_label(f"evaluating {task}"), total=episodes, completed=len(done))
         for item in finished:
             yield item
             successes += item.outcome.success_once
             bar.update(line, advance=1)
-            bar.update(line, description=f"evaluating {task}: {successes} successes")
+            bar.update(line, description=as_label(f"evaluating {task}: {successes} successes"))

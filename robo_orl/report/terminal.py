@@ -9,11 +9,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from robo_orl.base.text import printable_values
 from robo_orl.report.numbers import percent, plain, ratio, short
 
 
 def table(made: dict[str, Any]) -> Group:
     """Every board of a report (report.json's value) as a compact table, with the answer in one line above."""
+    made = printable_values(made)
     answer = Text.assemble((made["headline"]["question"], "bold"), " ", made["headline"]["short"])
     parts: list[Any] = [answer, *[_board(board) for board in made["boards"]]]
     if not made["boards"]:  # a grid of costs alone
@@ -46,7 +48,7 @@ def _board(board: dict[str, Any]) -> Table:
     clocks = " (~ by its own cell's clock)" if any(row["cost_source"] == "cells" for row in board["rows"]) else ""
     relative = f"time, memory: relative to {board['control']}{clocks}"
     tuned = f"; trials: of its tuning, {board['tuning']}" if trials else ""
-    made.caption = f"◆ trained critic; length: median of successes; {relative}{tuned}"
+    made.caption = Text(f"◆ trained critic; length: median of successes; {relative}{tuned}")
     return made
 
 
@@ -55,14 +57,16 @@ def _costs(cost: dict[str, Any]) -> Table:
     made = _of_policies(title, 32, ("step time", "memory", "FLOPs"))
     for row in cost["rows"]:
         ratios = (row["step_relative"], row["memory_relative"], row["flops_relative"])
-        made.add_row(row["policy"], *(_or_dash(value, ratio) for value in ratios))
-    made.caption = f"relative to {cost['reference']}, measured in turns"
+        made.add_row(Text(row["policy"]), *(_or_dash(value, ratio) for value in ratios))
+    made.caption = Text(f"relative to {cost['reference']}, measured in turns")
     return made
 
 
 def _of_policies(title: str, width: int, columns: Sequence[str]) -> Table:
     """A line per policy, whose name takes at most `width` characters, and its numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    made = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     made.caption_justify = "left"
     made.add_column("policy", overflow="fold", max_width=width)
     for name in columns:

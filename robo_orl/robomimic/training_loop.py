@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from robo_orl.base.errors import RunError
 from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.base.seeds import derive_seed
+from robo_orl.base.text import as_label
 from robo_orl.engine.interruption import Interruption
 from robo_orl.engine.monitor import EVERY, WARM_UP
 from robo_orl.robomimic.run_folder import ReferenceRun
@@ -189,5 +190,5 @@ def progress_bar(training: Training, shown: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), disable=not shown)
     reference = training.run.reference
-    bar.add_task(f"training {reference.name}", total=reference.steps, completed=training.step)
+    bar.add_task(as_label(f"training {reference.name}"), total=reference.steps, completed=training.step)
     return bar

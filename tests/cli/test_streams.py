@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from cell_examples import example_record, example_rows
 
-from robo_orl.base.text import printable
+from robo_orl.base.text import as_label, printable
+from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
+from robo_orl.results.store import write_cell, write_manifest
 
 WORK = """
 import sys, time
@@ -57,3 +60,56 @@ def test_an_escape_sequence_in_a_description_does_not_reach_the_terminal(tmp_pat
     command = [sys.executable, "-m", "robo_orl", "--presets", str(tmp_path), "list", "policies"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
     assert "\x1b" not in done.stdout and "a\\x1bb[red]c" in done.stdout, done.stderr
+
+
+def results_of(folder, policy):
+    """One cell of a policy with this name."""
+    rows, key = example_rows(20), "ab" * 32
+    record = example_record(rows, key=key)
+    named = record.policy.model_copy(update={"name": policy})
+    write_cell(folder / "cells" / f"cell-{key[:10]}", record.model_copy(update={"policy": named}), rows)
+    plan = PlannedCell(cell=key, task="chain2", regime="mg", policy=policy, size="tiny", seed=0, state="done")
+    suite = SuiteRef(name="quick", version=1)
+    write_manifest(folder, Manifest(suite=suite, description="", config={}, cells=[plan]))
+    return folder
+
+
+ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_a_report_is_written_and_its_table_printed_in_an_ascii_locale(tmp_path):
+    command = [sys.executable, "-m", "robo_orl", "report", str(results_of(tmp_path / "results", "bc"))]
+    done = subprocess.run(command, capture_output=True, env=os.environ | ASCII)
+    assert b"Traceback" not in done.stderr and b"7/20" in done.stdout, done.stderr
+    assert (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_escape_sequence_in_a_stored_name_is_shown_in_the_table_of_a_report(tmp_path):
+    command = [sys.executable, "-m", "robo_orl", "report", str(results_of(tmp_path / "results", "b\x1b[2J[red]"))]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    assert "\x1b" not in done.stdout + done.stderr and "b\\x1b[2J[red]" in done.stdout, done.stderr
+
+
+def test_the_label_of_a_progress_bar_is_text():
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(as_label("evaluating \x1b[2J[red]x"))
+    assert console.export_text().strip() == "evaluating \\x1b[2J[red]x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bench", "--minutes", "nan"),
+        ("bench", "--minutes", "inf"),
+        ("profile", "--host-memory", "inf"),
+        ("profile", "--host-memory", "nan"),
+    ],
+)
+def test_a_number_without_bounds_is_refused_by_its_option(words, tmp_path):
+    command = [sys.executable, "-m", "robo_orl", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert f"Invalid value for '{words[1]}': " in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
