@@ -75,7 +75,7 @@ class Workload:
 
     def _key(self, pairs: int) -> tuple:
         at_once = with_batch(self.policy, 2 * pairs, parts=1)
-        policy = at_once.model_dump(mode="json") | {"name": "", "description": ""}
+        policy = at_once.model_dump(mode="json") | {"name": "any", "description": ""}
         return json.dumps(policy, sort_keys=True), tuple(self.spec.items()), self.action_dim, self.gamma
 
 
