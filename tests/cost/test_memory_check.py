@@ -42,7 +42,7 @@ def test_memory_is_predicted_before_and_measured_after_the_third_step(run, tmp_p
 
 
 def test_a_run_that_cannot_fit_stops_before_it_starts(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "room", lambda accelerator: 1_000_000)
+    monkeypatch.setattr(module, "available_bytes", lambda device, processes: 1_000_000)
     with pytest.raises(UsageError, match=r"needs .* MB per process and there are 1 MB"):
         train(run, tmp_path / "run", progress=False, memory_check=module.PredictedMemory)
     assert not list((tmp_path / "run").glob("checkpoints/*"))
