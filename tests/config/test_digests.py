@@ -34,7 +34,7 @@ DEFAULTS = {
     "OptimConfig": {"steps": 3000, "batch_size": 128, "lr": 0.001, "critic_lr": None, "weight_decay": 0.0001,
                     "warmup_steps": 100, "schedule": "cosine", "clip_norm": 1.0, "policy_ema": 0.0,
                     "precision": "fp32", "accumulation": 1},
-    "SelectionConfig": {"num_samples": 1, "untrained_critic": False},
+    "SelectionConfig": {"num_samples": 1, "untrained_critic": False, "noise_scale": 1.0, "acting": None},
     "PolicyConfig": {"critic": None, "gamma": GammaConfig(fixed=0.99), "n_step": None},
     "ReferenceConfig": {"low_dim": None},
 }  # fmt: skip

@@ -10,6 +10,7 @@ from scripted_scene import TASK, LineScene
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import folder_lock
+from robo_orl.config import SelectionConfig
 from robo_orl.engine import run_folder
 from robo_orl.evaluate import success as module
 from robo_orl.evaluate.result import EvaluationResult, in_words
@@ -136,8 +137,17 @@ def test_best_of_n_is_an_override_and_changes_the_episodes(run, on_the_line):
     quick(run, 2)
     plain = fingerprints(run)
     result = quick(run, 2, overrides=["selection.num_samples=4", "selection.untrained_critic=true"])
-    assert result["selection"] == {"num_samples": 4, "untrained_critic": True}
+    assert result["selection"] == SelectionConfig(num_samples=4, untrained_critic=True).model_dump()
     assert fingerprints(run) != plain
+
+
+def test_a_checkpoint_that_exists_is_decoded_without_noise_and_then_no_seed_matters(run, on_the_line):
+    quick(run, 2)
+    plain, decoded = fingerprints(run), []
+    for seed in (0, 1):
+        result = quick(run, 2, seed=seed, overrides=["selection.noise_scale=0"])
+        decoded.append(fingerprints(run))
+    assert result["selection"]["noise_scale"] == 0 and decoded[0] == decoded[1] != plain
 
 
 def test_videos_are_made_anew_and_leave_the_rows_as_they_are(run, on_the_line, tmp_path):
