@@ -25,18 +25,34 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn results into report.html, report.json and a table; every score is computed from its rows."""
+    """Turn results into report.html, report.json and a table; every score is computed from its rows.
+
+    Results that contradict themselves are named, and no page is written of them.
+    """
     from robo_orl.report.build import default_out
+
+    _check_results(results, as_json)
+    built = write_report(results, out or default_out(results), as_json)
+    if as_json:
+        print(json.dumps(built.to_json() | {"faults": {}}))
+
+
+def _check_results(results: Path, as_json: bool) -> None:
+    """RunError where stored results contradict themselves, after one line for each."""
+    from robo_orl.results.store import open_results
     from robo_orl.results.verify import verify
 
-    built = write_report(results, out or default_out(results), as_json)
-    faults = verify(results).faults if built.cells or built.costs else {}
-    if as_json:
-        print(json.dumps(built.to_json() | {"faults": faults}))
+    stored = open_results(results)
+    faults = verify(results).faults if stored.cells or stored.costs else {}
+    if faults and as_json:
+        print(json.dumps({"faults": faults}))
     for cell, sentences in faults.items():
         print(f"robo-orl: {printable(cell)}: {printable(' '.join(sentences))}", file=sys.stderr)
     if faults:
-        raise RunError(f"{len(faults)} record(s) contradict their rows; do not trust this report.")
+        raise RunError(
+            f"{len(faults)} of the results contradict themselves, so no page is written: take them away and run "
+            "`robo-orl bench` once more, or `robo-orl results verify` for all sentences."
+        )
 
 
 def write_report(results: Path, out: Path, as_json: bool) -> Built:

@@ -48,7 +48,10 @@ def verify(
     paths: Annotated[list[Path], typer.Argument(help="Working folders of `bench` and containers.")],
     as_json: Json = False,
 ) -> None:
-    """Compute every score, hash and digest from the episode rows; one sentence a fault, exit 1 when there is one."""
+    """Compute scores, hashes, addresses and episodes again; one sentence a fault, exit 1 when there is one.
+
+    What no check can see (times, versions, hardware) is listed as claimed.
+    """
     from robo_orl.results.verify import verify as verify_folder
 
     checked = {str(path): verify_folder(path) for path in paths}
@@ -64,5 +67,11 @@ def _print(checked: dict[str, Verification]) -> None:
                 print(printable(f"robo-orl: {path}: {name}: {sentence}"), file=sys.stderr)
         counts = f"{verification.cells} cells, {verification.episodes} episodes, {verification.costs} cost measurements"
         absent = f", {len(verification.missing)} cells not run" if verification.missing else ""
+        if verification.superseded:
+            absent += f", {len(verification.superseded)} records of settings that the suite has no more"
         faults = f"{len(verification.faults)} with faults" if verification.faults else "no fault"
         print(f"{path}: {counts}{absent}: {faults}")
+        for sentence in verification.personal:
+            print(printable(f"{path}: {sentence} `robo-orl results pack` refuses it."))
+    claimed = list(dict.fromkeys(words for verification in checked.values() for words in verification.claimed))
+    print(printable(f"Claimed, which no check can see: {'; '.join(claimed)}."))

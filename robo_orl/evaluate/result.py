@@ -92,7 +92,8 @@ class EvaluationResult:
     def from_json(cls, values: dict[str, Any]) -> EvaluationResult:
         """The inverse of `to_json`. Raises KeyError, TypeError or ValidationError for the JSON of another version."""
         scores = {name: values[name] for name in Evaluation.model_fields if name in values}
-        others = {name: value for name, value in values.items() if name not in scores}
+        own = cls.__dataclass_fields__
+        others = {name: value for name, value in values.items() if name in own or name not in scores}
         nested = {
             "selection": SelectionConfig.model_validate(others["selection"]),
             "lengths": Lengths(**others["lengths"]),

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from robo_orl.base.files import file_sha256, write_text
 from robo_orl.base.machine import versions
 from robo_orl.base.os_errors import describe_os_errors
-from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig, sha256_of
+from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig
 from robo_orl.evaluate.result import EvaluationResult, Lengths, Speed
+from robo_orl.results.addresses import evaluation_gamma, evaluation_request
 from robo_orl.results.record import EpisodeRow, Evaluation
 from robo_orl.results.store import rows_text
 from robo_orl.results.summary import summarise
@@ -45,23 +46,19 @@ class EvaluationPlan:
     def gamma(self) -> float:
         """The discount per decision of discounted returns: equal for all policies, and for all control rates per second
         of simulated time."""
-        return 0.99 ** (20 / self.task.control_hz)
+        return evaluation_gamma(self.task.control_hz)
 
     def digest(self, info: SimulatorInfo) -> str:
         """A hash of all that decides an episode, the simulator's loop and start states included."""
-        observed: dict[str, Any] = {"sentences": self.sentences} if self.sentences else {}
-        if info.render is not None:
-            observed["pictures"] = [info.render["look"], info.render["reference_sha256"]]
-        return sha256_of(
-            observed
-            | {
-                "policy": self.policy.digest(),
-                "task": self.task.digest(),
-                "checkpoint": self.checkpoint_sha256,
-                "seed": self.seed,
-                "starts": info.starts_sha256,
-                "loop": info.loop,
-            }
+        return evaluation_request(
+            self.policy.digest(),
+            self.task.digest(),
+            self.checkpoint_sha256,
+            self.seed,
+            info.starts_sha256,
+            info.loop,
+            self.sentences,
+            info.render,
         )
 
     def render_difference(self, info: SimulatorInfo) -> str | None:
@@ -94,6 +91,7 @@ def row_of(finished: FinishedEpisode, plan: EvaluationPlan, info: SimulatorInfo)
         loop=info.loop,
         request=plan.digest(info),
         fingerprint=outcome.fingerprint,
+        horizon=plan.task.horizon,
     )
 
 
@@ -126,6 +124,7 @@ def write_scores(
         sentences=list(plan.sentences),
         render=info.render,
         render_difference=plan.render_difference(info),
+        checkpoint_sha256=plan.checkpoint_sha256,
     )
     result = EvaluationResult(
         scores=scores,

@@ -17,9 +17,7 @@ does not keep the text of a row.
 from __future__ import annotations
 
 import gzip
-import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.os_errors import cannot_read
+from robo_orl.results.reading import parse_json, read_text
 
 SUITE, RECORDS, EPISODES, COSTS = "suite.json", "records.jsonl", "episodes.jsonl.gz", "cost.jsonl"
 FILES = (SUITE, RECORDS, EPISODES, COSTS)
@@ -125,22 +123,15 @@ def _lines(path: Path) -> Iterator[Line]:
     for number, text in enumerate(split_lines(_text(path)) if path.exists() else (), 1):
         place = f"{path} line {number}"
         try:
-            value = json.loads(text)
-        except ValueError:
-            raise UsageError(f"{place} is not JSON; the file is damaged: take it from its source again.") from None
+            value = parse_json(text)
+        except ValueError as error:
+            raise UsageError(
+                f"{place} is not JSON ({error}); the file is damaged: take it from its source again."
+            ) from None
         if not isinstance(value, dict):
             raise UsageError(f"{place} is no JSON object.")
         yield Line(value, place)
 
 
 def _text(path: Path) -> str:
-    """The text of a file, unpacked where its name ends in .gz."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise cannot_read(path, error) from None
-    try:
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    except (EOFError, OSError, zlib.error, UnicodeDecodeError):
-        kind = "gzip file of text" if path.suffix == ".gz" else "text"
-        raise UsageError(f"{path} is damaged: it is no complete {kind}; take it from its source again.") from None
+    return read_text(path, "take it from its source again")

@@ -57,7 +57,8 @@ def pack(folder: Path, out: Path) -> Packed:
 
     Raises:
         UsageError: no results in the folder, or it is a container, or `out` holds something that is no container.
-        RunError: a record contradicts its rows, or a text of the folder would not come back as it is.
+        RunError: a record contradicts its rows, a text names a path or address of this machine, or would not come back
+            as it is.
     """
     folder, out = Path(folder), Path(out)
     if is_container(folder):
@@ -81,6 +82,11 @@ def _without_faults(folder: Path) -> Verification:
         name, sentences = next(iter(verification.faults.items()))
         more = f" ({len(verification.faults)} have faults)" if len(verification.faults) > 1 else ""
         raise RunError(f"{folder} is not packed: {name}: {sentences[0]}{more} `robo-orl results verify {folder}`")
+    if verification.personal:
+        raise RunError(
+            f"{folder} is not packed: {verification.personal[0]} Write a name in its place, or run `robo-orl bench` "
+            "once more where it is suite.json, which is then written anew."
+        )
     return verification
 
 

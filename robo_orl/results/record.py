@@ -17,9 +17,9 @@ COST_SCHEMA_VERSION = 2
 
 
 class Stored(BaseModel):
-    """A frozen part of a record; unknown keys are refused."""
+    """A frozen part of a record; unknown keys are refused, and numbers that are infinite or no number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
@@ -76,6 +76,7 @@ class EpisodeRow(Stored):
     loop: str = Field("", description="the physics loop")
     request: str = Field("", description="hash of all that decides an episode of this evaluation, for resuming")
     fingerprint: str = Field("", description="hash of every observation and action: equal ones are the same episode")
+    horizon: int | None = Field(None, ge=1, description="decisions until the time-out; None: that of the record's task")
 
 
 class Evaluation(Stored):
@@ -100,6 +101,7 @@ class Evaluation(Stored):
     sentences: list[str] = Field([], description="the instructions that the policy read, in turns")
     render: dict[str, Any] | None = Field(None, description="the renderer of the pictures that the policy saw")
     render_difference: str | None = Field(None, description="its differences from the renderer of the training data")
+    checkpoint_sha256: str | None = Field(None, description="the weights that played; None: an older record")
 
 
 # --------------------------------------------------------------------------------------------------------------- origin

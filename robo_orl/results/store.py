@@ -23,8 +23,8 @@ from pydantic import BaseModel, ValidationError
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
-from robo_orl.base.os_errors import cannot_read
 from robo_orl.results.container import PackedTexts, is_container, read_container, split_lines
+from robo_orl.results.reading import parse_json, read_text
 from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
 
 CELLS, COST, MANIFEST = "cells", "cost", "suite.json"
@@ -107,7 +107,7 @@ def _cell_name(record: dict[str, Any]) -> str:
 
 
 def _of_working_folder(folder: Path) -> Results:
-    suite = _read_text(folder / MANIFEST) if (folder / MANIFEST).exists() else None
+    suite = read_text(folder / MANIFEST) if (folder / MANIFEST).exists() else None
     costs = {path.stem: _read_json(path) for path in sorted((folder / COST).glob("*.json"))}
     cells = [folder_cell(path) for path in cell_folders(folder)]
     return Results(folder, False, suite, cells, costs)
@@ -116,7 +116,7 @@ def _of_working_folder(folder: Path) -> Results:
 def folder_cell(folder: Path) -> StoredCell:
     """The cell in one folder of a working folder."""
     place = folder / RECORD
-    return StoredCell(folder.name, str(place), partial(_read_text, place), lambda name: _read_text(folder / name))
+    return StoredCell(folder.name, str(place), partial(read_text, place), lambda name: read_text(folder / name))
 
 
 def cell_folders(out: Path) -> list[Path]:
@@ -140,7 +140,7 @@ def read_costs(out: Path) -> list[CostRecord]:
 
 def read_manifest(out: Path) -> Manifest | None:
     """The cells of the suite, or None in a folder of loose records."""
-    return _parse(Manifest, _read_text(out / MANIFEST), str(out / MANIFEST)) if (out / MANIFEST).exists() else None
+    return _parse(Manifest, read_text(out / MANIFEST), str(out / MANIFEST)) if (out / MANIFEST).exists() else None
 
 
 def read_record(folder: Path) -> Record:
@@ -150,7 +150,7 @@ def read_record(folder: Path) -> Record:
 
 def parse_rows(path: Path) -> list[EpisodeRow]:
     """The rows of an episodes.jsonl."""
-    return _rows(_read_text(path), str(path))
+    return _rows(read_text(path), str(path))
 
 
 def _rows(text: str, place: str) -> list[EpisodeRow]:
@@ -160,24 +160,18 @@ def _rows(text: str, place: str) -> list[EpisodeRow]:
         raise UsageError(f"{place} holds a row that is no episode: {_first(error)}.") from None
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise cannot_read(path, error) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is damaged: it is no text.") from None
-
-
 def _read_json(path: Path) -> dict[str, Any]:
-    return _object(_read_text(path), str(path))
+    return _object(read_text(path), str(path))
 
 
 def _object(text: str, place: str) -> dict[str, Any]:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise UsageError(f"{place} is not JSON; delete it and run the benchmark again.") from None
+        value = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{place} is not JSON ({error}); delete it and run the benchmark again.") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{place} is no JSON object; delete it and run the benchmark again.")
+    return value
 
 
 def _parse(schema: type[M], text: str, place: str) -> M:
@@ -203,8 +197,8 @@ def _first(error: ValidationError) -> str:
 
 
 def rows_text(rows: Sequence[EpisodeRow]) -> str:
-    """The content of episodes.jsonl."""
-    return "".join(row.model_dump_json() + "\n" for row in rows)
+    """The content of episodes.jsonl. A row that was written without a horizon keeps its text."""
+    return "".join(row.model_dump_json(exclude={"horizon"} if row.horizon is None else None) + "\n" for row in rows)
 
 
 def write_cell(folder: Path, record: Record, rows: Sequence[EpisodeRow]) -> None:

@@ -1,36 +1,77 @@
-"""Compute every score of a record from its episode rows, and every hash from what it was taken of."""
+"""Check stored results: compute again all that can be computed, and name each contradiction in one sentence.
+
+Hashes, digests and addresses are taken again of what they were taken of; scores are computed from the rows; each
+episode is checked against the task, each record against its configuration and its suite, and cells against each other.
+What no check can see is named as claimed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from robo_orl.base.errors import UsageError
-from robo_orl.config import PolicyConfig, ReferenceConfig
-from robo_orl.results.container import RECORDS
-from robo_orl.results.record import CostRecord, EpisodeRow, Record
-from robo_orl.results.store import Results, StoredCell, open_results
+from robo_orl.results.container import RECORDS, split_lines
+from robo_orl.results.reading import parse_json
+from robo_orl.results.record import EpisodeRow, Manifest, Record, StageScore
+from robo_orl.results.store import EPISODES, MANIFEST, Results, StoredCell, open_results
 from robo_orl.results.summary import summarise
+from robo_orl.results.verification.addresses import Requests, address_faults, request_faults
+from robo_orl.results.verification.costs import cost_faults
+from robo_orl.results.verification.episodes import row_faults
+from robo_orl.results.verification.folder import ReadCell, manifest_faults, shared_faults, suite_of
+from robo_orl.results.verification.personal import personal_faults
+from robo_orl.results.verification.records import policy_of, read_policy, record_faults
+from robo_orl.results.verification.tasks import task_of
+
+__all__ = ["CLAIMED", "Verification", "faults", "policy_of", "verify"]
+
+CLAIMED = (
+    "times, speeds and measured memory",
+    "ratios of step times, and ratios under a launcher",
+    "versions, hardware, code and dates",
+    "the content of the data and of the checkpoint behind their hashes",
+    "that the episodes were played as the rows say",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Counts of the results that were checked, and their faults: cell, cost measurement or file -> sentences."""
+    """Counts of the results that were checked, and their faults: cell, cost measurement or file -> sentences.
+
+    missing: cells that the suite asks for and that have no record. superseded: records of settings that the suite has
+    no more, which no page shows. personal: traces of a machine in a working folder; in a container they are faults.
+    claimed: what no check can see. horizons: rows that hold their horizon; of the others it is that of the record.
+    """
 
     cells: int
     episodes: int
     costs: int
     faults: dict[str, list[str]]
-    missing: list[str]  # cells that the suite asks for and that have no record
+    missing: list[str]
+    superseded: list[str]
+    personal: list[str]
+    claimed: list[str]
+    horizons: int
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCell:
+    """A stored cell after its own checks. cell: None where it could not be read."""
+
+    key: str
+    faults: list[str]
+    cell: ReadCell | None = None
+    episodes: int = 0
 
 
 def verify(folder: Path) -> Verification:
@@ -45,78 +86,134 @@ def verify(folder: Path) -> Verification:
     except UsageError as error:
         if not folder.is_dir():
             raise
-        return Verification(0, 0, 0, {folder.name: [str(error)]}, [])
+        return Verification(0, 0, 0, {folder.name: [str(error)]}, [], [], [], list(CLAIMED), 0)
     if not results.cells and not results.costs:
         raise UsageError(f"{folder} holds no records; `robo-orl bench --out {folder}` writes some.")
-    checked = {cell.name: _check(cell, results.packed) for cell in results.cells}
-    faults = {name: sentences for name, (_, _, sentences) in checked.items()} | _cost_faults(results)
-    present = {key for key, _, _ in checked.values()}
-    absent = [cell for cell in (manifest.cells if manifest else []) if cell.cell[:10] not in present]
-    if results.packed and (lost := sum(cell.state == "done" for cell in absent)):
-        faults[RECORDS] = [f"the suite has {lost} cell(s) done that have no record here: the file is cut."]
-    return Verification(
-        cells=len(results.cells),
-        episodes=sum(episodes for _, episodes, _ in checked.values()),
-        costs=len(results.costs),
-        faults={name: sentences for name, sentences in faults.items() if sentences},
-        missing=[f"{c.task} {c.regime} {c.policy} {c.size} seed {c.seed}" for c in absent],
-    )
+    return _Folder(results, manifest).verification()
 
 
 def faults(cell: StoredCell, packed: bool = False) -> list[str]:
     """Every way in which a stored record contradicts its rows or itself, one sentence each."""
-    return _check(cell, packed)[2]
+    return _check(cell, packed, None, frozenset()).faults
 
 
-def _check(cell: StoredCell, packed: bool) -> tuple[str, int, list[str]]:
-    """The short key of a cell, the number of its episodes, and its faults."""
+class _Folder:
+    """The checks of one folder."""
+
+    def __init__(self, results: Results, manifest: Manifest | None):
+        self.results, self.manifest = results, manifest
+        self.suite = suite_of(manifest) if manifest else None
+        requests = Requests(self.suite.data, self.suite.evaluation) if self.suite else None
+        self.planned = frozenset(cell.cell for cell in manifest.cells) if manifest else frozenset()
+        self.checked = {c.name: _check(c, results.packed, requests, self.planned) for c in results.cells}
+        self.read = [checked.cell for checked in self.checked.values() if checked.cell is not None]
+
+    def verification(self) -> Verification:
+        """All of them."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name, checked in self.checked.items():
+            found[name] += checked.faults
+        for own in (shared_faults(self.read), self._suite_faults(), self._cost_faults()):
+            for name, sentences in own.items():
+                found[name] += sentences
+        personal = list(self._personal())
+        if self.results.packed:
+            for name, sentence in personal:
+                found[name].append(sentence)
+        return Verification(
+            cells=len(self.results.cells),
+            episodes=sum(checked.episodes for checked in self.checked.values()),
+            costs=len(self.results.costs),
+            faults={name: sentences for name, sentences in found.items() if sentences},
+            missing=self._missing(),
+            superseded=self._superseded(),
+            personal=[] if self.results.packed else [f"{name}: {sentence}" for name, sentence in personal],
+            claimed=[*CLAIMED, *self._undefined()],
+            horizons=sum(row.horizon is not None for cell in self.read for row in cell.rows),
+        )
+
+    def _suite_faults(self) -> dict[str, list[str]]:
+        if self.manifest is None:
+            return {}
+        keys = {checked.key[:10] for checked in self.checked.values()}
+        known = {cell.cell for cell in self.manifest.cells if cell.cell[:10] in keys}
+        found = manifest_faults(self.manifest, self.suite, self.read, known)
+        lost = [sentence for sentence in found if "no record here" in sentence]
+        return {MANIFEST: [s for s in found if s not in lost], (RECORDS if self.results.packed else "cells"): lost}
+
+    def _cost_faults(self) -> dict[str, list[str]]:
+        try:
+            records = self.results.cost_records
+        except UsageError as error:
+            return {"cost": [str(error)]}
+        found = cost_faults(records, self.manifest, self.suite)
+        for key, record in zip(sorted(self.results.costs), records, strict=True):
+            if key != record.key:
+                found.setdefault(f"cost {key}", []).append(f"the file is called {key}, its key is {record.key}.")
+        return found
+
+    def _personal(self) -> Iterable[tuple[str, str]]:
+        values = [(cell.name, cell.record.model_dump(mode="json")) for cell in self.read]
+        values += [(f"cost {key}", value) for key, value in self.results.costs.items()]
+        if self.manifest is not None:
+            values.append((MANIFEST, self.manifest.model_dump(mode="json")))
+        return ((name, sentence) for name, value in values for sentence in personal_faults(value))
+
+    def _missing(self) -> list[str]:
+        present = {checked.key[:10] for checked in self.checked.values()}
+        absent = [c for c in (self.manifest.cells if self.manifest else []) if c.cell[:10] not in present]
+        return [f"{c.task} {c.regime} {c.policy} {c.size} seed {c.seed}" for c in absent]
+
+    def _superseded(self) -> list[str]:
+        if self.manifest is None:
+            return []
+        costs = self.results.costs if self.manifest.costs is not None else {}
+        strange = [cell.name for cell in self.read if cell.record.cell not in self.planned]
+        return strange + [f"cost {key}" for key in sorted(costs) if key not in self.manifest.costs]
+
+    def _undefined(self) -> list[str]:
+        """The tasks that nothing here defines: their horizon and reward cannot be looked up."""
+        unknown = sorted({cell.record.task.name for cell in self.read if task_of(cell.record.task) is None})
+        return [f"the horizon and the reward of the task {name}, which is not defined here" for name in unknown]
+
+
+def _check(cell: StoredCell, packed: bool, requests: Requests | None, planned: frozenset[str]) -> CheckedCell:
+    """The checks of one cell by itself. planned: the cells that the suite has now, whose requests are known."""
+    key = cell.name.rsplit("-", 1)[-1]
     try:
         record = cell.record()
+        if record.evaluation.episodes_file != EPISODES:
+            return CheckedCell(key, [f"evaluation.episodes_file is not {EPISODES}."])
         text, rows = cell.episodes(record), cell.rows(record)
+        _check_json(text, cell.name)
     except UsageError as error:
-        return cell.name.rsplit("-", 1)[-1], 0, [str(error)]
-    issues = _hash_faults(record, text)
-    if not packed and not cell.name.endswith(record.cell[:10]):
-        issues.append(f"the folder is called {cell.name}, the record says cell {record.cell[:10]}.")
-    return record.cell[:10], len(rows), issues + _row_faults(record, rows) + _score_faults(record, rows)
+        return CheckedCell(key, [str(error)])
+    own = requests if record.cell in planned else None
+    policy, issues = read_policy(record)
+    if hashlib.sha256(text.encode()).hexdigest() != record.evaluation.episodes_sha256:
+        stated = record.evaluation.episodes_sha256
+        issues.insert(0, f"{EPISODES} has changed: its sha256 is not the record's {stated[:12]}...")
+    if not packed and cell.name != _name(record):
+        issues.append(f"the folder is called {cell.name}, the record is that of {_name(record)}.")
+    issues += [*row_faults(record, rows), *_score_faults(record, rows), *request_faults(record, rows)]
+    if policy is None:
+        return CheckedCell(record.cell, issues, None, len(rows))
+    issues += [*record_faults(record, policy, own), *address_faults(record, policy, own)]
+    return CheckedCell(record.cell, issues, ReadCell(cell.name, record, policy, rows), len(rows))
 
 
-def _hash_faults(record: Record, episodes: str) -> list[str]:
-    issues = []
-    stated = record.evaluation.episodes_sha256
-    if hashlib.sha256(episodes.encode()).hexdigest() != stated:
-        issues.append(f"{record.evaluation.episodes_file} has changed: its sha256 is not the record's {stated[:12]}...")
-    if ("library" in record.policy.config) != (record.kind == "reference"):
-        return [*issues, f"the record is of kind {record.kind}, its policy.config is not."]
-    try:
-        digest = policy_of(record).digest()
-    except ValidationError as error:
-        return [*issues, f"policy.config is no configuration: {' '.join(str(error.errors()[0]['msg']).split())}."]
-    if digest != record.policy.digest:
-        issues.append(f"policy.config is not what policy.digest {record.policy.digest[:12]}... was taken of.")
-    return issues
+def _name(record: Record) -> str:
+    where = f"{record.task.name}-{record.regime}-{record.policy.name}-{record.size}"
+    return f"{where}-s{record.seed}-{record.cell[:10]}"
 
 
-def policy_of(record: Record) -> PolicyConfig | ReferenceConfig:
-    """The policy of a record; pydantic's ValidationError where its configuration is none."""
-    schema = ReferenceConfig if record.kind == "reference" else PolicyConfig
-    return schema.model_validate(record.policy.config)
-
-
-def _row_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
-    issues = []
-    if sorted(row.episode for row in rows) != list(range(len(rows))):
-        issues.append("episodes are missing or counted twice.")
-    if len({(row.start, row.seed) for row in rows}) != len(rows):
-        issues.append("a start state was used more than once with the same seed, so the episodes are not independent.")
-    for row in rows:
-        if row.length > record.task.horizon:
-            issues.append(f"episode {row.episode} is longer ({row.length}) than the horizon ({record.task.horizon}).")
-        if row.success_at_end and not row.success_once:
-            issues.append(f"episode {row.episode} ends in success without ever having succeeded.")
-        if row.stages and row.success_once != row.stages[-1]:
-            issues.append(f"episode {row.episode}: the last stage and success disagree.")
-    return issues
+def _check_json(rows: str, name: str) -> None:
+    """UsageError where a row repeats a key: readers would take different values of it."""
+    for number, line in enumerate(split_lines(rows), 1):
+        try:
+            parse_json(line)
+        except ValueError as error:
+            raise UsageError(f"line {number} of {EPISODES} of {name} is no episode row: {error}.") from None
 
 
 def _score_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
@@ -125,30 +222,11 @@ def _score_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
     except ValueError as error:
         return [f"{error}."]
     return [
-        f"evaluation.{name} is {_short(stated)}, the rows give {_short(value)}."
+        f"evaluation.{name} is {_short(stated, value)}, the rows give {_short(value, stated)}."
         for name, value in scores.items()
         for stated in [getattr(record.evaluation, name)]
         if not _same(stated, value)
     ]
-
-
-def _cost_faults(results: Results) -> dict[str, list[str]]:
-    """Of the interleaved measurements. Their ratios are medians within a round, which no stored number gives back."""
-    try:
-        return {f"cost {record.key}": _part_faults(record) for record in results.cost_records}
-    except UsageError as error:
-        return {"cost": [str(error)]}
-
-
-def _part_faults(record: CostRecord) -> list[str]:
-    issues = []
-    for row in record.rows:
-        if row.parameters is None:
-            continue
-        total, parts = row.parameters.get("total"), {k: v for k, v in row.parameters.items() if k != "total"}
-        if total is not None and total != sum(parts.values()):
-            issues.append(f"{row.policy}: the components sum to {sum(parts.values())} parameters, total says {total}.")
-    return issues
 
 
 def _same(stated: Any, value: Any) -> bool:
@@ -158,7 +236,16 @@ def _same(stated: Any, value: Any) -> bool:
     return stated == value
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, other: Any) -> str:
+    """A score in words; of stages the first one that differs from that of the other side."""
+    if isinstance(value, list):
+        differing = [stage for index, stage in enumerate(value) if other[index : index + 1] != [stage]]
+        return f"{len(value)} stages" if not differing else _stage_words(differing[0])
     if hasattr(value, "k"):
         return f"{value.k}/{value.n} [{value.low:.3f}, {value.high:.3f}]"
     return str(value)
+
+
+def _stage_words(stage: StageScore) -> str:
+    reached, given = stage.reached, stage.conditional
+    return f"{stage.name} {_short(reached, None)} ({_short(given, None)} of those that reached the stage before)"

@@ -12,7 +12,9 @@ from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.base.machine import cores
 from robo_orl.config import SuiteConfig
 from robo_orl.results.record import Manifest, PlannedCell, Record
-from robo_orl.results.store import CELLS, RECORD, read_costs, read_manifest, read_record, write_manifest
+from robo_orl.results.store import CELLS, RECORD, folder_cell, read_costs, read_manifest, read_record, write_manifest
+from robo_orl.results.verification.personal import without_paths
+from robo_orl.results.verify import faults
 from robo_orl.sweep.cells import Cell, check_policies, expand, load_suite
 from robo_orl.sweep.collect import describe_data, store_cell, store_cost, suite_ref, update_provenance
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
@@ -81,6 +83,15 @@ def _first(suite: SuiteConfig, blocks: int) -> SuiteConfig:
     return suite.model_copy(update={"groups": suite.groups[:blocks]})
 
 
+def _check_record(folder: Path) -> None:
+    """UsageError where a record contradicts its rows or itself: it counts for no cell."""
+    if found := faults(folder_cell(folder)):
+        raise UsageError(
+            f"{folder} is not what its rows and configuration say: {found[0].removesuffix('.')}; delete this folder, "
+            "and bench computes the cell anew."
+        )
+
+
 class Bench:
     """One call of `bench` on a folder that it has locked."""
 
@@ -147,6 +158,7 @@ class Bench:
             if cell.key not in self.records and (folder / RECORD).exists():
                 record = read_record(folder)
                 if record.cell == cell.key:
+                    _check_record(folder)
                     self.records[cell.key] = record
 
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
@@ -205,10 +217,11 @@ class Bench:
         return Failure(cell=name, step=state.job.kind, reason=state.reason, log=str(log))
 
     def _write_manifest(self, failed: dict[str, Failure]) -> None:
+        config = self.suite.model_dump(mode="json")
         manifest = Manifest(
             suite=suite_ref(self.suite),
             description=self.suite.description,
-            config=self.suite.model_dump(mode="json"),
+            config=without_paths(config, self.out, Path.cwd()),
             cells=[self._planned(cell, failed.get(cell.key)) for cell in self.cells],
             costs=[cell.key for cell in self.cost_cells],
             wall_s=self.spent_before + time.monotonic() - self.began,
@@ -224,7 +237,7 @@ class Bench:
             size=cell.size,
             seed=cell.seed,
             state="failed" if failure else "done" if cell.key in self.records else "missing",
-            reason=failure.reason if failure else "",
+            reason=without_paths(failure.reason, self.out, Path.cwd()) if failure else "",
         )
 
     def _summary(self, failed: dict[str, Failure]) -> BenchSummary:

@@ -1,14 +1,8 @@
 """A suite expanded into cells, each addressed by what decides its result and by nothing else.
 
-data key   task, regime, episodes, seed, loop
-run key    data key + the policy without its name, description and selection + the training seed
-cell key   run key + selection + evaluation request + the policy's name, which a report shows
-
-A policy that learns several tasks together has one run, addressed by all their data and weights, and a cell for each
-task that it is judged on.
-
-No path, host or date enters a key: equal requests have equal keys on every machine, and policies that differ in
-how they select among samples share one training.
+The addresses (data, run and cell key) are defined in results/addresses.py. A policy that learns several tasks together
+has one run, addressed by all their data and weights, and a cell for each task that it is judged on. Policies that
+differ in how they select among samples share one training.
 """
 
 from __future__ import annotations
@@ -34,17 +28,13 @@ from robo_orl.config import (
     TaskConfig,
     deep_merge,
     parse,
-    sha256_of,
 )
 from robo_orl.config.presets import load_task, preset_values
 from robo_orl.config.strict import LONGEST_NAME
 from robo_orl.models.vlm.architectures import architecture
+from robo_orl.results.addresses import cell_key, data_key, needs_next_obs, run_key
 from robo_orl.results.record import Tuning
 from robo_orl.sweep.tuned import Tuned, tuned_of
-
-# Raise one when a change of the code or of a default changes what that step computes: results of before are then
-# computed anew. A change of one objective raises the `version` of its class.
-STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
 
 
 @dataclass(frozen=True)
@@ -86,36 +76,31 @@ class Cell:
     @property
     def next_obs(self) -> bool:
         """True where its data must hold next_obs: robomimic's RL algorithms read it, ours derive it by index."""
-        return self.is_reference and self.policy.settings["train"]["hdf5_load_next_obs"]
+        return needs_next_obs(self.policy)
 
     @cached_property
     def data_key(self) -> str:
         """Address of the data set."""
-        request = {"task": self.task.digest(), "regime": self.regime, **self.data.identity()}
-        if self.next_obs:  # the same episodes in another file
-            request["next_obs"] = True
-        return sha256_of({"version": STEP_VERSIONS["data"], **request})
+        return data_key(self.task.digest(), self.regime, self.data, self.next_obs)
 
     @cached_property
     def run_key(self) -> str:
         """Address of the trained run."""
-        learned = self.policy.identity(exclude={"name", "selection"})
-        data: str | list = self.data_key
+        data: str | list[tuple[str, float]] = self.data_key
         if self.together:
-            data = [[own.data_key, share.weight] for own, share in zip(self.sources, self.together, strict=True)]
-        request = {"version": STEP_VERSIONS["train"], "data": data, "policy": learned, "seed": self.seed}
-        if isinstance(self.policy, PolicyConfig) and (versions := objective_versions([self.policy])):
-            request["objective"] = versions[self.policy.objective.name]
-        return sha256_of(request)
+            data = [(own.data_key, share.weight) for own, share in zip(self.sources, self.together, strict=True)]
+        return run_key(data, self.policy, self.seed, self._objective_version())
 
     @cached_property
     def key(self) -> str:
         """Address of the record."""
-        judged = {"task": self.task.digest()} if self.together else {}  # else the run says it
-        return sha256_of({
-            "version": STEP_VERSIONS["evaluate"], "run": self.run_key, "policy": self.policy.name,
-            "selection": self.policy.selection.identity(), "evaluation": self.evaluation.identity(), **judged,
-        })  # fmt: skip
+        judged = self.task.digest() if self.together else None
+        return cell_key(self.run_key, self.policy, self.evaluation, judged)
+
+    def _objective_version(self) -> int:
+        if not isinstance(self.policy, PolicyConfig):
+            return 1
+        return objective_versions([self.policy]).get(self.policy.objective.name, 1)
 
     @property
     def data_name(self) -> str:

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from cell_examples import example_record, example_rows
+from cell_examples import SUITE_CONFIG, TASK, example_key, example_record, example_rows
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import write_text
@@ -16,11 +16,12 @@ from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import open_results, read_cells, write_cell, write_manifest
 from robo_orl.results.verify import verify
 
-KEYS = ("ab" * 32, "cd" * 32)
-COST_KEYS = ("toy-tiny-0123456789", "toy-s-0123456789")
+KEYS = (example_key(0), example_key(1))
+COST_KEYS = ("chain2-tiny-zero0-bc-0123456789", "chain2-tiny-zero0-bc-9876543210")
 COST_RECORD = {
     "schema_version": 2, "suite": {"name": "quick", "version": 1}, "base": "bc", "batch_size": 8, "precision": "fp32",
-    "task": {"name": "t", "digest": "d", "version": 1, "horizon": 9, "control_hz": 20, "padding": 0.0, "stages": []},
+    "task": {"name": "chain2", "digest": TASK.digest(), "version": 1, "horizon": 400, "control_hz": 20, "padding": 0.0,
+             "stages": TASK.stages},
     "rows": [{"policy": "bc", "size": "tiny", "step_s": 1e-05, "peak_memory_bytes": None}], "versions": {},
     "hardware": {"cpu": "c", "cores": 1, "memory_bytes": 1}, "code": {"version": "1", "commit": None, "dirty": None},
     "created": "now",
@@ -32,14 +33,16 @@ def working(tmp_path):
     """Two cells, a manifest that names them, and two cost records."""
     folder = tmp_path / "working"
     for seed, key in enumerate(KEYS):
-        rows = example_rows(20)
-        record = example_record(rows, key=key, seed=seed, train=example_record(rows).train)
+        rows = example_rows(20, seed)
+        record = example_record(rows, seed)
         write_cell(folder / "cells" / f"chain2-mg-bc-tiny-s{seed}-{key[:10]}", record, rows)
     planned = [
         PlannedCell(cell=key, task="chain2", regime="mg", policy="bc", size="tiny", seed=seed, state="done")
         for seed, key in enumerate(KEYS)
     ]
-    write_manifest(folder, Manifest(suite=SuiteRef(name="quick", version=1), description="", config={}, cells=planned))
+    write_manifest(
+        folder, Manifest(suite=SuiteRef(name="quick", version=1), description="", config=SUITE_CONFIG, cells=planned)
+    )
     for key in COST_KEYS:
         write_text(folder / "cost" / f"{key}.json", json.dumps(COST_RECORD | {"key": key}))
     return folder
@@ -82,12 +85,12 @@ def test_floats_and_text_of_any_language_survive(working, tmp_path):
     record = working / "cells" / f"chain2-mg-bc-tiny-s0-{KEYS[0][:10]}" / "record.json"
     values = json.loads(record.read_text())
     values["train"]["wall_s"] = 0.1 + 0.2
-    values["evaluation"]["sentences"] = ["put the cube away\u2028 – über 立方体"]
+    values["train"]["peak_memory_kind"] = "put the cube away\u2028 – über 立方体"
     record.write_text(json.dumps(values))
     pack(working, tmp_path / "packed")
     stored = read_cells(tmp_path / "packed")[0][0]
     assert stored.train.wall_s == 0.30000000000000004
-    assert stored.evaluation.sentences == ["put the cube away\u2028 – über 立方体"]
+    assert stored.train.peak_memory_kind == "put the cube away\u2028 – über 立方体"
 
 
 def tamper(container, change):
@@ -145,13 +148,13 @@ def test_records_that_are_cut_with_their_rows_are_noticed(container):
 
 def test_a_changed_episode_is_noticed(container):
     text = gzip.decompress((container / EPISODES).read_bytes()).decode()
-    (container / EPISODES).write_bytes(gzip.compress(text.replace('"length":41', '"length":42', 1).encode()))
+    (container / EPISODES).write_bytes(gzip.compress(text.replace('"length":43', '"length":44', 1).encode()))
     assert any("its sha256 is not the record's" in fault for fault in verify(container).faults.popitem()[1])
 
 
 def test_a_folder_with_faults_is_not_packed(working, tmp_path):
     record = working / "cells" / f"chain2-mg-bc-tiny-s0-{KEYS[0][:10]}" / "record.json"
-    record.write_text(record.read_text().replace('"discounted_return": 0.0', '"discounted_return": 0.9', 1))
+    record.write_text(record.read_text().replace('"discounted_return": 0.', '"discounted_return": 0.9', 1))
     with pytest.raises(RunError, match="the rows give"):
         pack(working, tmp_path / "packed")
     assert [path.name for path in tmp_path.iterdir()] == ["working"]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from cell_examples import example_record, example_rows
+from cell_examples import SUITE_CONFIG, example_record, example_rows
 
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
@@ -70,7 +70,7 @@ def test_a_changed_policy_breaks_its_digest(cell):
     [
         ({"episode": 1}, "counted twice"),
         ({"start": 1}, "more than once"),
-        ({"length": 999}, "longer (999) than the horizon (320)"),
+        ({"length": 999}, "longer (999) than the horizon (400)"),
         ({"success_once": False}, "without ever having succeeded"),
         ({"stages": [True, False]}, "the last stage and success disagree"),
     ],
@@ -88,12 +88,14 @@ def test_missing_rows_are_one_fault(cell):
 
 
 def test_cells_that_the_suite_asked_for_and_nobody_ran_are_listed(cell, tmp_path):
+    keys = (example_record(example_rows()).cell, "cd" * 32)
     asked = [
-        PlannedCell(cell=key * 32, task="chain2", regime="mg", policy="qc", size="tiny", seed=0) for key in ("ab", "cd")
+        PlannedCell(cell=key, task="chain2", regime="mg", policy="bc", size="tiny", seed=seed)
+        for seed, key in enumerate(keys)
     ]
     suite = SuiteRef(name="quick", version=1)
-    write_manifest(tmp_path, Manifest(suite=suite, description="", config={}, cells=asked))
-    assert verify(tmp_path).missing == ["chain2 mg qc tiny seed 0"]
+    write_manifest(tmp_path, Manifest(suite=suite, description="", config=SUITE_CONFIG, cells=asked))
+    assert verify(tmp_path).missing == ["chain2 mg bc tiny seed 1"]
 
 
 def test_a_folder_without_records_is_a_usage_error(tmp_path):

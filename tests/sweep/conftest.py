@@ -1,5 +1,6 @@
 """A folder of presets small enough to read, and commands that answer at once."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -47,6 +48,18 @@ def presets(tmp_path, monkeypatch):
     return write_suite
 
 
+def describe_fake_data(file):
+    """The description of a data file of fake_robo_orl, whose last word is the number of its episodes."""
+    text = file.read_text()
+    n = int(text.split()[-1])
+    return {
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "episodes": n,
+        "frames": 10 * n,
+        "success": {"k": 2 * n // 5, "n": n},
+    }
+
+
 @pytest.fixture
 def fakes(tmp_path, monkeypatch):
     """Jobs run the fake commands. Returns a function that changes their behaviour, with .calls() -> what ran."""
@@ -54,7 +67,7 @@ def fakes(tmp_path, monkeypatch):
     monkeypatch.setattr("robo_orl.sweep.jobs.ROBO_ORL", (sys.executable, str(FAKE)))
     monkeypatch.setattr(
         "robo_orl.sweep.bench.describe_data",
-        lambda file: {"sha256": "s", "episodes": 5, "frames": 50, "success": {"k": 2, "n": 5}},
+        describe_fake_data,
     )
 
     def behave(**behaviour):

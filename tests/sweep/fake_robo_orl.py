@@ -30,7 +30,7 @@ def tell(**call):
 def data():
     out = Path(option("out"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(f"{option('task')} {option('regime')} {option('seed')}")
+    out.write_text(f"{option('task')} {option('regime')} {option('seed')} {option('episodes')}")
     return {"episodes": int(option("episodes"))}
 
 
@@ -39,20 +39,34 @@ def train():
     out.mkdir(parents=True, exist_ok=True)
     assert Path(option("data")).exists(), "training began before its data were there"
     (out / "metrics.jsonl").write_text('{"step": 5}\n')
-    parameters = {"backbone": 10, "action_head": 2, "critic": 0, "target": 0}
+    policy = policy_of(out)
+    critic = policy.get("critic")
+    target = 3 if critic and critic["target"] != "none" else 0
+    parameters = {"backbone": 10, "action_head": 2, "critic": 3 if critic else 0, "target": target}
+    own = policy.get("settings", {}).get("train")  # of a reference
+    batch = own["batch_size"] if own else policy["optim"]["batch_size"]
+    steps = (
+        own["num_epochs"] * policy["settings"]["experiment"]["epoch_every_n_steps"] if own else policy["optim"]["steps"]
+    )
+    (out / "task").write_text(option("task"))
     return {
-        "steps": 10, "wall_s": 1.0, "step_s": 0.1, "samples_per_s": 1280.0, "peak_memory_bytes": 1000,
+        "steps": steps, "wall_s": 1.0, "step_s": 0.1, "samples_per_s": batch / 0.1, "peak_memory_bytes": 1000,
         "peak_memory_of": "resident memory", "parameters": parameters, "finished": True,
     }  # fmt: skip
 
 
+def policy_of(run):
+    return yaml.safe_load((run.parent.parent / "requests" / f"{run.name}.yaml").read_text())
+
+
 def is_liked(run):
-    policy = yaml.safe_load((run.parent.parent / "requests" / f"{run.name}.yaml").read_text())
+    policy = policy_of(run)
     return "likes" in behaviour and policy["optim"]["lr"] == behaviour["likes"]
 
 
 def evaluate():
     from robo_orl.base.files import file_sha256
+    from robo_orl.config.presets import load_task
     from robo_orl.results.record import EpisodeRow
     from robo_orl.results.store import rows_text
     from robo_orl.results.summary import summarise
@@ -60,11 +74,14 @@ def evaluate():
     assert Path(words[1]).exists(), "evaluation began before its run was there"
     out, n = Path(option("out")), int(option("episodes"))
     out.mkdir(parents=True, exist_ok=True)
+    run = Path(words[1])
+    horizon = load_task(option("task") if "--task" in words else (run / "task").read_text()).horizon
+    sees = policy_of(run).get("observation", {}).get("instruction")
     won = [i % 2 == 0 or is_liked(Path(words[1])) for i in range(n)]
     rows = [
         EpisodeRow(
             episode=i, start=i, seed=0, success_once=won[i], success_at_end=won[i], stages=[True, won[i]],
-            length=50 + i, discounted_return=0.5 * won[i], wall_s=0.1,
+            length=50 + i if won[i] else horizon, discounted_return=0.99 ** (49 + i) if won[i] else 0.0, wall_s=0.1,
         )
         for i in range(n)
     ]  # fmt: skip
@@ -74,6 +91,7 @@ def evaluate():
     return dumped | {
         "gamma": 0.99, "episodes_file": "episodes.jsonl", "episodes_sha256": file_sha256(out / "episodes.jsonl"),
         "starts_sha256": hashlib.sha256(b"bank").hexdigest(), "loop": "exact", "seed": 0, "wall_s": 1.0, "speed": {},
+        "sentences": ["do it"] if sees else [],
     }  # fmt: skip
 
 
@@ -91,7 +109,8 @@ def profile():
             "policy": p["name"], "size": p["backbone"]["size"], "topology": (p["critic"] or {}).get("topology"),
             "step_s": 0.1 * (i + 1), "step_relative": i + 1.0, "peak_memory_bytes": 1000, "memory_relative": 1.0,
             "memory_kind": "resident memory", "flops_per_sample": 1e6, "flops_relative": 1.0, "threads": 1,
-            "parameters": {"backbone": 10}, "steps": int(option("steps")), "oom": None, "batch": 8,
+            "parameters": {"backbone": 10, "critic": 2 if p["critic"] else 0},
+            "steps": int(option("steps")), "oom": None, "batch": 8,
         }
         for i, p in enumerate(policies)
     ]  # fmt: skip

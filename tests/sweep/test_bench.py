@@ -207,7 +207,8 @@ def start(call):
     code = (
         "import sys, json; from robo_orl.sweep import bench, jobs\n"
         f"jobs.ROBO_ORL = jobs.STEPS = (sys.executable, {str(Path(__file__).parent / 'fake_robo_orl.py')!r})\n"
-        "bench.describe_data = lambda f: {'sha256': 's', 'episodes': 5, 'frames': 50, 'success': {'k': 2, 'n': 5}}\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import conftest; bench.describe_data = conftest.describe_fake_data\n"
     )
     return start_interruptible([sys.executable, "-c", code + call], stderr=subprocess.PIPE)
 
