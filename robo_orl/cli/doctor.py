@@ -27,6 +27,7 @@ from robo_orl.base.text import printable
 from robo_orl.cli.options import Json, show
 
 GIB = 2**30
+OUR_ERRORS = "robo_orl.base.errors."
 INSTALL = "run `make install`, or `pip install 'robo-orl[all]' -c constraints.txt`"
 
 
@@ -59,6 +60,7 @@ def examine() -> list[Finding]:
         robomimic,
         processes,
         cache,
+        folder,
         disk,
     ]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -122,14 +124,14 @@ def simulator() -> Finding:
     code = """
 import numpy as np
 from robo_orl.config.presets import load_task
-from robo_orl.envs.start_banks import eval_bank
+from robo_orl.envs.start_banks import make_eval_bank
 from robo_orl.envs.task_env import TaskEnv
-import robosuite
+from robo_orl.envs.rendering.opengl import import_robosuite
 task = load_task("lift")
 env = TaskEnv(task)
-env.reset(eval_bank(task)[0])
+env.reset(make_eval_bank(task, n=1)[0])
 env.step(np.zeros(env.action_dim))
-print(f"robosuite {robosuite.__version__} steps, loop '{env.loop}'")
+print(f"robosuite {import_robosuite().__version__} steps, loop '{env.loop}'")
 """
     return _finding("simulator", code, remedy=INSTALL)
 
@@ -138,12 +140,12 @@ def renderer() -> Finding:
     """One image is rendered off screen; only videos and cameras need it."""
     code = """
 from robo_orl.config.presets import load_task
-from robo_orl.envs.start_banks import eval_bank
+from robo_orl.envs.start_banks import make_eval_bank
 from robo_orl.envs.rendering.opengl import context_kind
 from robo_orl.envs.task_env import TaskEnv
 task = load_task("lift")
 env = TaskEnv(task)
-env.reset(eval_bank(task)[0])
+env.reset(make_eval_bank(task, n=1)[0])
 image = env.render("agentview", 64)
 assert image.std() > 0, "the image is blank"
 print(f"off-screen images through {context_kind()} (MUJOCO_GL)")
@@ -167,35 +169,72 @@ print(f"robomimic {robomimic.__version__} reads our files")
 
 
 def processes() -> Finding:
-    """A worker process is started as simulators are, and answers."""
+    """A simulator process is started as recording and evaluation start theirs, and steps."""
     code = """
-import multiprocessing
-if __name__ == "__main__":
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.map(abs, [-1]) == [1]
-    print("worker processes start and answer")
+from robo_orl.cli.doctor import step_once
+from robo_orl.rollout.pool import work_through
+(done,) = work_through([0], step_once, workers=1, patience_s=120)
+print(done.result)
 """
-    remedy = "raise the limit of processes (ulimit -u), or of the container's shared memory (docker run --shm-size=1g)"
+    remedy = "raise the limit of processes (ulimit -u) and the memory of the job or container"
     return _finding("processes", code, remedy=remedy)
+
+
+def step_once() -> Callable[[int], str]:
+    """The work of a simulator process that shows that one can be started."""
+    import numpy as np
+
+    from robo_orl.config.presets import load_task
+    from robo_orl.envs.start_banks import make_eval_bank
+    from robo_orl.envs.task_env import TaskEnv
+
+    task = load_task("lift")
+    env, start = TaskEnv(task), make_eval_bank(task, n=1)[0]
+
+    def work(_: int) -> str:
+        env.reset(start)
+        env.step(np.zeros(env.action_dim))
+        return "a simulator process starts, steps and answers"
+
+    return work
 
 
 def cache() -> Finding:
     """The cache folder takes a file and a lock; a read-only one serves what is in it."""
-    folder = cache_folder()
-    probe = folder / f"doctor-{os.getpid()}"
+    place, remedy = cache_folder(), "set ROBO_ORL_CACHE to a folder that you may write"
+    error = _write_error(place)
+    if error is None:
+        return Finding(name="cache", status="ok", says=f"files and locks work in {place}")
+    if os.access(place, os.R_OK | os.X_OK) and any(place.iterdir()):
+        says = f"{place} cannot be written: what is in it is used, and nothing new is kept"
+        return Finding(name="cache", status="warn", says=says, remedy=remedy)
+    return Finding(name="cache", status="fail", says=f"the cache cannot be written ({error})", remedy=remedy)
+
+
+def folder() -> Finding:
+    """The working folder takes a file and a lock: runs, results and reports go there unless --out says otherwise."""
+    error = _write_error(Path.cwd())
+    if error is None:
+        return Finding(name="folder", status="ok", says=f"runs can be written to {Path.cwd()}")
+    says = f"runs cannot be written here ({error})"
+    return Finding(
+        name="folder", status="warn", says=says, remedy="change to a folder that you may write, or give --out"
+    )
+
+
+def _write_error(place: Path) -> Exception | None:
+    """The error of writing a file under a lock in a folder, None where it works; nothing is left there."""
+    probe = place / f"doctor-{os.getpid()}"
     try:
         with file_lock(probe):
             write_text(probe, "written")
     except (RunError, UsageError) as error:
-        says = f"the cache cannot be written ({error})"
-        return Finding(
-            name="cache", status="fail", says=says, remedy="set ROBO_ORL_CACHE to a folder that you may write"
-        )
+        return error
     finally:
         for left in (probe, probe.with_name(f".{probe.name}.lock")):
             with suppress(OSError):
                 left.unlink(missing_ok=True)
-    return Finding(name="cache", status="ok", says=f"files and locks work in {folder}")
+    return None
 
 
 def disk() -> Finding:
@@ -222,6 +261,9 @@ def _finding(name: str, code: str, remedy: str, missing: Literal["warn", "fail"]
         return Finding(name=name, status=missing, says=f"{name} did not answer within 180 s", remedy=remedy)
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     says = lines[-1] if lines else f"{name} ended with signal {-done.returncode}"
+    if says.startswith(OUR_ERRORS):  # a sentence of this package, which names its own remedy
+        says = says.removeprefix(OUR_ERRORS).partition(": ")[2]
+        remedy = remedy if missing == "warn" else ""
     if done.returncode == 0:
         return Finding(name=name, status="ok", says=says)
     return Finding(name=name, status=missing, says=says, remedy=remedy)

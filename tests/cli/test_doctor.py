@@ -44,13 +44,49 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_remedy(monkeypatch, tm
     assert finding.status == "fail" and "set ROBO_ORL_CACHE" in finding.remedy
 
 
-def test_a_user_without_rights_learns_what_fails():
+PROBES = """
+from robo_orl.cli.doctor import *
+from robo_orl.cli.doctor import _probed
+print({p.__name__: _probed(p).model_dump() for p in (cache, folder, disk, processes, simulator)})"""
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/nonexistent", "read-only"])
+def test_a_user_without_rights_learns_what_fails(home):
     with public_folder() as folder:
-        code = "from robo_orl.cli.doctor import *; print([f.model_dump() for f in (cache(), processes(), disk())])"
-        done = run_unprivileged("-c", code, cwd=folder, HOME="/nonexistent")
-    found, workers, space = ast.literal_eval(done.stdout)
-    assert found["status"] == "fail" and "Permission denied" in found["says"] and "ROBO_ORL_CACHE" in found["remedy"]
-    assert workers["status"] == "ok" and space["says"]
+        (folder / "home").mkdir(mode=0o755)
+        where = str(folder / "home") if home == "read-only" else home
+        done = run_unprivileged("-c", PROBES, cwd=folder, HOME=where)
+    found = ast.literal_eval(done.stdout)
+    cache, here = found["cache"], found["folder"]
+    assert cache["status"] == "fail" and "ROBO_ORL_CACHE" in cache["remedy"]
+    assert any(words in cache["says"] for words in ("Permission denied", "is a file where a folder is needed"))
+    assert here["status"] == "warn" and "Permission denied" in here["says"] and "--out" in here["remedy"]
+    assert found["disk"]["says"] and found["processes"]["status"] == found["simulator"]["status"] == "ok", found
+
+
+def test_a_user_without_a_home_is_told_the_variable(monkeypatch):
+    monkeypatch.delenv("ROBO_ORL_CACHE", raising=False)
+    monkeypatch.setattr(doctor.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    finding = doctor._probed(doctor.cache)
+    assert finding.status == "fail" and "set ROBO_ORL_CACHE to a folder" in finding.says
+
+
+def test_a_read_only_cache_that_holds_something_is_a_warning():
+    with public_folder() as folder:
+        (folder / "cache").mkdir(mode=0o755)
+        (folder / "cache" / "data").touch()
+        code = "from robo_orl.cli.doctor import cache; print(cache().model_dump())"
+        done = run_unprivileged("-c", code, cwd=folder, ROBO_ORL_CACHE=str(folder / "cache"))
+    finding = ast.literal_eval(done.stdout)
+    assert finding["status"] == "warn" and "what is in it is used" in finding["says"]
+
+
+def test_a_wrong_choice_of_opengl_is_named_and_fails_no_work_on_states(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    pictures = doctor.renderer()
+    assert pictures.status == "warn" and "MUJOCO_GL=disable switches pictures off" in pictures.says
+    assert not pictures.says.startswith("robo_orl") and "MUJOCO_GL" in pictures.remedy
+    assert doctor.processes().status == "ok"
 
 
 def test_a_probe_that_fails_unexpectedly_does_not_end_the_examination():

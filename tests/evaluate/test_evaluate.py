@@ -1,5 +1,6 @@
 """An evaluation is a function of checkpoint, task and seed; it continues where it stopped and says what it counted."""
 
+import asyncio
 import itertools
 import json
 import shutil
@@ -219,3 +220,12 @@ def test_one_evaluation_at_a_time_writes_into_a_folder(run, on_the_line, monkeyp
     monkeypatch.setattr("robo_orl.base.locks.time.monotonic", itertools.count(0, 10).__next__)
     with folder_lock(run / "eval", "evaluating"), pytest.raises(UsageError, match="Another process is evaluating in"):
         quick(run, 4)
+
+
+def test_an_evaluation_runs_inside_an_event_loop_and_in_a_thread_of_it(run, on_the_line):
+    async def cell():
+        in_loop = quick(run, 3, out=run / "loop")
+        return in_loop, await asyncio.to_thread(quick, run, 3, out=run / "thread")
+
+    in_loop, in_thread = asyncio.run(cell())
+    assert in_loop["success_once"] == in_thread["success_once"] and in_loop["success_once"]["n"] == 3

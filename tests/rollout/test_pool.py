@@ -1,6 +1,7 @@
 """The pool of simulator processes: every item once, whatever happens to the processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,20 +106,31 @@ _multiprocessing.SemLock = refused
 """
 
 
-def python(*arguments, script=None):
+NOTEBOOK = """
+import asyncio, sys, types
+sys.modules["__main__"] = main = types.ModuleType("__main__")  # a kernel's: without __file__ and __spec__
+cell = compile({cell!r}, "<ipython-input-1>", "exec")
+async def kernel():
+    exec(cell, main.__dict__)
+asyncio.run(kernel())
+"""
+
+
+def python(*arguments, script=None, launcher=()):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, *map(str, arguments)]
+    command = [*launcher, sys.executable, *map(str, arguments)]
     return subprocess.run(command, input=script, capture_output=True, text=True, env=environment, timeout=120)
 
 
 @pytest.mark.parametrize("prelude", ["", NO_SEMAPHORES], ids=["plain", "without shared memory"])
-@pytest.mark.parametrize("way", ["script without a guard", "standard input", "-c"])
+@pytest.mark.parametrize("way", ["script without a guard", "standard input", "-c", "notebook"])
 def test_it_does_not_depend_on_the_callers_main_module(way, prelude, tmp_path):
     (tmp_path / "script.py").write_text(prelude + CALL)
     arguments = {
         "script without a guard": [tmp_path / "script.py"],
         "standard input": ["-"],
         "-c": ["-c", prelude + CALL],
+        "notebook": ["-c", prelude + NOTEBOOK.format(cell=CALL)],
     }
     done = python(*arguments[way], script=prelude + CALL)
     assert done.stdout.strip() == "[1, 4, 9]" and done.returncode == 0, done.stderr
@@ -160,3 +172,16 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def without_shared_memory() -> list[str]:
+    """The command that runs another one where /dev/shm cannot be written; skips where namespaces are not allowed."""
+    launcher = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*launcher, "true"], capture_output=True).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    return launcher
+
+
+def test_a_machine_whose_shared_memory_cannot_be_written_runs_a_pool():
+    done = python("-c", NOTEBOOK.format(cell=CALL), launcher=without_shared_memory())
+    assert done.stdout.strip() == "[1, 4, 9]" and done.returncode == 0, done.stderr

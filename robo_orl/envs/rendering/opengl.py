@@ -8,15 +8,19 @@ one that the user chose.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from robo_orl.base.errors import RunError
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.os_errors import cache_folder
 
 CONTEXTS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw", "cgl": "mujoco.cgl"}
 DEFAULT = ("", "enable", "enabled", "on", "true", "1")
@@ -81,12 +85,45 @@ def import_mujoco() -> ModuleType:
 def import_robosuite() -> ModuleType:
     """The robosuite module, imported without an OpenGL library."""
     import_mujoco()
+    _choose_numba_cache()
     with _without_opengl():
         import robosuite
         from robosuite.utils import binding_utils
     if chosen := os.environ.get("MUJOCO_GL", "").lower().strip():
         binding_utils._MUJOCO_GL = chosen  # robosuite's own renderer draws with the user's choice
     return robosuite
+
+
+def _choose_numba_cache() -> None:
+    """Set NUMBA_CACHE_DIR where neither robosuite's folder nor the home takes the functions that numba compiles.
+
+    robosuite cannot be imported without such a place. It is in our cache, else a folder of this user's own in the
+    folder of temporary files.
+    """
+    spec = importlib.util.find_spec("robosuite")
+    if "NUMBA_CACHE_DIR" in os.environ or spec is None or not spec.submodule_search_locations:
+        return
+    places = [Path(spec.submodule_search_locations[0]) / "utils" / "__pycache__"]
+    with suppress(RuntimeError):
+        places.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba")
+    if any(_can_be_written(place) for place in places):
+        return
+    with suppress(UsageError):
+        if _can_be_written(place := cache_folder() / "numba"):
+            os.environ["NUMBA_CACHE_DIR"] = str(place)
+            return
+    place = Path(tempfile.gettempdir()) / f"robo_orl-numba-{os.getuid()}"
+    with suppress(OSError):
+        place.mkdir(mode=0o700, exist_ok=True)
+    if not place.is_dir() or place.stat().st_uid != os.getuid():  # compiled code of others is not run
+        place = Path(tempfile.mkdtemp(prefix="robo_orl-numba-"))
+    os.environ["NUMBA_CACHE_DIR"] = str(place)
+
+
+def _can_be_written(place: Path) -> bool:
+    """True if this user may write in a folder, or make it."""
+    existing = next(path for path in (place, *place.absolute().parents) if os.path.exists(path))
+    return os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
 
 
 @contextmanager
