@@ -19,7 +19,7 @@ from robo_orl.results.verification.tasks import START_BANKS
 from robo_orl.results.verify import verify
 
 BEST = CRITIC | {"name": "qc4", "selection": {"num_samples": 4}}  # of the run of qc
-CELLS = ((0, CONFIG), (1, CONFIG), (0, CRITIC), (1, CRITIC), (0, BEST))
+CELLS = ((0, CONFIG), (1, CONFIG), (0, CRITIC), (1, CRITIC), (0, BEST), (1, BEST))
 ROW = {
     "size": "tiny", "step_s_quartiles": [0.09, 0.11], "step_relative_quartiles": [1.0, 1.0],
     "phases_s": {"forward": 0.05, "backward": 0.05}, "memory_kind": "process_rss", "parameters_total": 3, "steps": 20,
@@ -44,7 +44,7 @@ QC_COST = BC_COST | {
 
 @pytest.fixture(scope="module")
 def texts():
-    """A container of five cells and a cost measurement that contradicts nothing, in memory."""
+    """A container of six cells and a cost measurement that contradicts nothing, in memory."""
     records, episodes, planned = [], {}, []
     for seed, config in CELLS:
         rows = example_rows(20, seed, config)
@@ -92,7 +92,7 @@ def test_what_nobody_touched_has_no_fault(texts, tmp_path):
     Forgery(texts).write(tmp_path)
     assert check(tmp_path) == []
     checked = verify(tmp_path)
-    assert (checked.cells, checked.episodes, checked.costs, checked.horizons) == (5, 100, 2, 100)
+    assert (checked.cells, checked.episodes, checked.costs, checked.horizons) == (6, 120, 2, 120)
     assert (checked.superseded, checked.personal) == ([], [])
     assert any("hardware" in words for words in checked.claimed)
 
