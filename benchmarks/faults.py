@@ -422,7 +422,7 @@ FAULTS = {
     ),
     "tuning_episodes_taken_for_results": Fault(
         "Episodes from one bank of start states are kept as those of another",
-        (("evaluate/scores.py", '"starts": info.starts_sha256,', '"starts": "",'),),
+        (("results/addresses.py", '"starts": starts_sha256,', '"starts": "",'),),
         ("tests/evaluate/test_start_banks.py",),
         "never_taken",
     ),
@@ -494,7 +494,7 @@ FAULTS = {
     ),
     "other_checkpoints_episodes_kept": Fault(
         "Episodes of another checkpoint are kept as those of this one",
-        (("evaluate/scores.py", '                "checkpoint": self.checkpoint_sha256,\n', ""),),
+        (("results/addresses.py", '            "checkpoint": checkpoint_sha256,\n', ""),),
         (PLAYING,),
         "kept",
     ),
