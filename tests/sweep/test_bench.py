@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,3 +243,25 @@ def test_a_record_that_was_written_as_the_signal_came_is_counted(presets, fakes,
         module.bench(presets(groups=[GROUP]), tmp_path / "out", workers=1, progress=False)
     states = [cell["state"] for cell in json.loads((tmp_path / "out" / "suite.json").read_text())["cells"]]
     assert states.count("done") == 1
+
+
+def test_a_record_that_contradicts_its_rows_counts_for_no_cell(presets, fakes, tmp_path):
+    suite, out = presets(), tmp_path / "out"
+    bench(suite, out, workers=2, progress=False)
+    record = next(out.glob("cells/*-bc-*/record.json"))
+    record.write_text(record.read_text().replace('"steps": 10,\n  "batch_size"', '"steps": 10000,\n  "batch_size"'))
+    with pytest.raises(UsageError, match="train.steps is 10000.*delete this folder, and bench computes the cell anew"):
+        bench(suite, out, workers=2, progress=False)
+    shutil.rmtree(record.parent)
+    assert bench(suite, out, workers=2, progress=False).computed == 1
+
+
+def test_a_results_folder_holds_no_path_of_this_machine(presets, fakes, tmp_path):
+    policy = tmp_path / "private" / "mine.yaml"
+    policy.parent.mkdir()
+    policy.write_text("optim: {steps: 10}\nname: mine\n")
+    group = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["bc", str(policy)]}
+    bench(presets(groups=[group]), tmp_path / "out", workers=2, progress=False)
+    assert str(tmp_path) not in (tmp_path / "out" / "suite.json").read_text()
+    checked = verify(tmp_path / "out")
+    assert (checked.cells, checked.faults, checked.personal) == (2, {}, [])

@@ -27,7 +27,7 @@ FIELDS = ("name", "version", "horizon", "control_hz", "padding", "stages")
 def task_of(task: TaskRef) -> TaskConfig | None:
     """The definition of a stored task, None where no task here has its digest."""
     own = _load(task.name)
-    if own is not None and own.digest() == task.digest:
+    if own is not None and _digest(task.name, os.environ.get(PRESETS_VARIABLE)) == task.digest:
         return own
     return _by_digest(_presets()).get(task.digest)
 
@@ -72,6 +72,13 @@ def _load_once(name: str, presets: str | None) -> TaskConfig | None:
         return None if name.endswith((".yaml", ".yml")) else load_task(name)
     except UsageError:
         return None
+
+
+@cache
+def _digest(name: str, presets: str | None) -> str | None:
+    """The digest of a task by name; taken once, as a folder has many records of one task."""
+    task = _load_once(name, presets)
+    return task.digest() if task is not None else None
 
 
 def _presets() -> tuple[str, ...]:
