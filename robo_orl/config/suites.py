@@ -22,8 +22,6 @@ class Choice(Strict):
     @model_validator(mode="before")
     @classmethod
     def _a_name_alone(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("name") == "":  # the default, as the suite.json of a folder holds it
-            return {key: inner for key, inner in value.items() if key != "name"}
         return {"use": value} if isinstance(value, str) else value
 
     @property

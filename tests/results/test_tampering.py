@@ -15,6 +15,7 @@ from robo_orl.envs.start_states import StartBank
 from robo_orl.results.container import EPISODES, RECORDS, SUITE, Line, PackedTexts
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import rows_text
+from robo_orl.results.verification.folder import suite_of
 from robo_orl.results.verification.tasks import START_BANKS
 from robo_orl.results.verify import verify
 
@@ -181,4 +182,5 @@ def test_the_command_says_what_is_claimed(texts, tmp_path, capsys, monkeypatch):
 
 def test_the_configuration_that_a_folder_holds_is_read_as_a_suite():
     suite = SuiteConfig.model_validate(SUITE_CONFIG)
-    assert SuiteConfig.model_validate(suite.model_dump(mode="json")) == suite
+    stored = Manifest(suite=SuiteRef(name="quick", version=1), description="", config=suite.model_dump(), cells=[])
+    assert suite_of(stored) == suite

@@ -31,9 +31,17 @@ class ReadCell:
 def suite_of(manifest: Manifest) -> SuiteConfig | None:
     """The suite of a manifest, None where its configuration is none."""
     try:
-        return SuiteConfig.model_validate(manifest.config)
+        return SuiteConfig.model_validate(_without_empty_names(manifest.config))
     except ValidationError:
         return None
+
+
+def _without_empty_names(value: Any) -> Any:
+    """A stored configuration without the names that a row does not have: stored as "", which nobody may write."""
+    if isinstance(value, dict):
+        empty = "use" in value and value.get("name") == ""
+        return {key: _without_empty_names(inner) for key, inner in value.items() if not (empty and key == "name")}
+    return [_without_empty_names(inner) for inner in value] if isinstance(value, list) else value
 
 
 def manifest_faults(
