@@ -161,6 +161,7 @@ def test_a_file_of_others_is_one_sentence(kind, name, texts, tmp_path):
         (gzip.compress(b"{}")[:-9], "no complete gzip file"),
         (gzip.compress(b"\xff\xfe"), "no complete gzip file"),
     ],
+    ids=["too large", "empty", "cut short", "no text"],
 )
 def test_rows_that_are_none_are_one_sentence(content, sentence, texts, tmp_path):
     Forgery(texts).write(tmp_path)
