@@ -55,8 +55,15 @@ def run_without_rights(
 
     modules: imported before the rights are dropped, since the interpreter may lie in root's home.
     """
+    _skip_where_closed(ROOT, Path(sys.prefix))
     begin = WITHOUT_RIGHTS.format(modules=modules, user=NOBODY)
     return _run([sys.executable, "-c", begin + code, *map(str, arguments)], cwd, environment)
+
+
+def _skip_where_closed(*folders: Path) -> None:
+    for folder in folders:
+        if any(not path.stat().st_mode & 0o001 for path in (folder, *folder.parents)):
+            pytest.skip(f"{folder} lies in a folder that only its owner may enter: others cannot import from it")
 
 
 def _run(command: list[str], cwd: Path, environment: dict[str, str | None]) -> subprocess.CompletedProcess:

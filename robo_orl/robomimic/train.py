@@ -168,8 +168,7 @@ def _restore(training: Training) -> None:
 
     if stored := checkpoints(training.out):
         weights, learning = read_weights(stored[-1] / MODEL), read_state(stored[-1] / LEARNING)
-        for name, values in ((MODEL, weights), (LEARNING, learning)):
-            check_belongs(stored[-1] / name, values.get("run"), training.run)
+        check_belongs(stored[-1] / LEARNING, learning.get("run"), training.run)
         training.algo.deserialize(weights["model"])
         restore_learning(training.algo, learning["algo"])
         training.wall_s = learning["wall_s"]
@@ -223,7 +222,6 @@ def _save(training: Training) -> None:
         "model": training.algo.serialize(),
         "config": config.dump(),
         "algo_name": config.algo_name,
-        "run": run_identity(run),
         "env_metadata": get_env_metadata_from_dataset(run.data),
         "shape_metadata": {
             "ac_dim": run.action_dim,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cell_examples import example_record, example_rows
@@ -64,8 +65,9 @@ def test_an_escape_sequence_in_a_description_does_not_reach_the_terminal(tmp_pat
 
 def results_of(folder, policy):
     """One cell of a policy with this name."""
-    rows, key = example_rows(20), "ab" * 32
-    record = example_record(rows, key=key)
+    rows = example_rows(20)
+    record = example_record(rows)
+    key = record.cell
     named = record.policy.model_copy(update={"name": policy})
     write_cell(folder / "cells" / f"cell-{key[:10]}", record.model_copy(update={"policy": named}), rows)
     plan = PlannedCell(cell=key, task="chain2", regime="mg", policy=policy, size="tiny", seed=0, state="done")
@@ -74,20 +76,22 @@ def results_of(folder, policy):
     return folder
 
 
+QUICK = Path(__file__).parents[2] / "results" / "quick"
 ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def test_a_report_is_written_and_its_table_printed_in_an_ascii_locale(tmp_path):
-    command = [sys.executable, "-m", "robo_orl", "report", str(results_of(tmp_path / "results", "bc"))]
+    command = [sys.executable, "-m", "robo_orl", "report", str(QUICK), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, env=os.environ | ASCII)
-    assert b"Traceback" not in done.stderr and b"7/20" in done.stdout, done.stderr
-    assert (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    assert b"Traceback" not in done.stderr and b"43/50" in done.stdout, done.stderr
+    assert (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_an_escape_sequence_in_a_stored_name_is_shown_in_the_table_of_a_report(tmp_path):
+def test_a_stored_name_with_an_escape_sequence_is_refused_and_does_not_reach_the_terminal(tmp_path):
     command = [sys.executable, "-m", "robo_orl", "report", str(results_of(tmp_path / "results", "b\x1b[2J[red]"))]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
-    assert "\x1b" not in done.stdout + done.stderr and "b\\x1b[2J[red]" in done.stdout, done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_the_label_of_a_progress_bar_is_text():

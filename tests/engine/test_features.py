@@ -51,7 +51,7 @@ def test_training_on_features_is_training_on_images_without_the_model(windows, m
     plain = windows.batch(0, 3, 0, 1, 8)
     expected, metrics = learner(plain, Draws(0, 3))
     kept = cached(learner, windows, CPU)
-    monkeypatch.setattr(learner.backbone.family, "see", None)  # whoever looks at an image fails
+    monkeypatch.setattr(learner.backbone.family, "encode_images", None)  # whoever looks at an image fails
     window = kept.batch(0, 3, 0, 1, 8)
     assert not window.obs.images and torch.equal(window.frame, plain.frame)
     loss, found = learner(window, Draws(0, 3))

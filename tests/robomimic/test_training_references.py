@@ -274,8 +274,8 @@ def test_one_training_at_a_time_writes_into_a_folder(trained, monkeypatch):
         trained("iql", "train.num_epochs=2")
 
 
-@pytest.mark.parametrize("file", ["model.pth", "learning.pt", "train.json"])
-def test_every_file_of_a_run_names_it_and_is_not_believed_in_another(trained, file):
+@pytest.mark.parametrize("file", ["learning.pt", "train.json"])
+def test_a_checkpoint_and_a_summary_name_their_run_and_is_not_believed_in_another(trained, file):
     """The files of seed 1 under the reference.json of seed 0, as two processes without a lock would leave them."""
     last = "train.num_epochs=2" if file == "train.json" else "train.num_epochs=3"
     run = trained("iql", last, stop_at=2)
@@ -301,5 +301,5 @@ def _without_the_others(run, file):
 def test_a_checkpoint_of_another_run_is_not_evaluated(trained):
     run = trained("iql")
     _put_under_another_seed(run)
-    with pytest.raises(UsageError, match="model.pth belongs to another run"):
+    with pytest.raises(UsageError, match="learning.pt belongs to another run"):
         load_run(run, None)

@@ -149,6 +149,7 @@ def test_processes_are_gone_when_the_parent_is(kill, tmp_path):
     call = f"work_through([1, 2], partial(toy_work.works_for_ever, Path({str(tmp_path)!r})), 2)"
     script = "\n".join(
         ("from functools import partial", "from pathlib import Path", "import toy_work")
+        + ("import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)")  # a shell's & had it ignored
         + ("from robo_orl.rollout.pool import work_through", f"list({call})")
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
