@@ -6,18 +6,18 @@ import errno
 import fcntl
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.os_errors import DENIED, describe_os_errors
-from robo_orl.base.text import printable
+from robo_orl.base.os_errors import DENIED, closed_lock, describe_os_errors
+from robo_orl.base.text import notice, printable
 
 FOLDER_LOCK = ".lock"
 BENCH_LOCK = "bench.lock"
+READABLE = 0o444
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -31,7 +31,8 @@ def file_lock(path: Path, patience_s: float = LONGEST_WAIT_S) -> Iterator[None]:
     """Wait for the lock beside `path`, a file or folder that need not exist, and hold it.
 
     A user who may not write there holds no lock: files appear complete or not at all, so reading needs none.
-    Raises RunError, which names the holder, after patience_s, and sooner where the holder is a stopped process.
+    Raises RunError, which names the holder, after patience_s, and sooner where the holder is a stopped process;
+    UsageError where the lock is another user's and closed to this one.
     """
     with describe_os_errors(path):
         descriptor, writable = _open_lock(path.with_name(f".{path.name}.lock"))
@@ -60,7 +61,17 @@ def _open_lock(lock: Path) -> tuple[int | None, bool]:
     try:
         return os.open(lock, os.O_RDONLY), False
     except OSError:
+        if _exists(lock):
+            raise closed_lock(lock) from None
         return None, False
+
+
+def _exists(lock: Path) -> bool:
+    """True if a file is seen there; False also where its folder may not be entered."""
+    try:
+        return lock.exists()
+    except OSError:
+        return False
 
 
 def _lock(descriptor: int) -> bool:
@@ -87,14 +98,17 @@ def _wait_for_file(descriptor: int, path: Path, patience_s: float) -> None:
                 "`kill` and its number), and repeat."
             )
         if waited > NOTICE_S and not noticed:
-            print(f"robo-orl: waiting for process {holder}, which works on {path}.", file=sys.stderr)
+            notice(f"waiting for process {holder}, which works on {path}.")
             noticed = True
         time.sleep(min(0.5, 0.01 + waited / 20))
 
 
 def _sign(descriptor: int, place: Path) -> None:
-    """Write this process into a lock file, for those who wait for it."""
+    """Write this process into a lock file, for those who wait for it, whichever user they are."""
     with describe_os_errors(place):
+        info = os.fstat(descriptor)
+        if info.st_uid == os.geteuid() and info.st_mode & READABLE != READABLE:  # by a narrow umask
+            os.fchmod(descriptor, info.st_mode & 0o777 | READABLE)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
 
@@ -141,7 +155,10 @@ def _open_folder_lock(lock: Path) -> tuple[int, bool]:
     except PermissionError:
         if not lock.exists():
             raise
-    return os.open(lock, os.O_RDONLY), False
+    try:
+        return os.open(lock, os.O_RDONLY), False
+    except PermissionError:
+        raise closed_lock(lock) from None
 
 
 def _wait(descriptor: int, folder: Path, activity: str, patience_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,19 @@ def cannot_read(path: Path, error: OSError, otherwise: str = "") -> UsageError:
         closed = _closed_folder(path)
         remedy = READ_REMEDY if closed is None else f"this user may not enter {closed}: ask its owner for the right"
     return UsageError(f"Cannot read {path}: {error.strerror}{remedy and '; '}{remedy}{'' if '?' in remedy else '.'}")
+
+
+def closed_lock(lock: Path) -> UsageError:
+    """The error for a lock that another user has closed to this one, so that nobody can see whether it is held."""
+    owner = lock.stat().st_uid
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    return UsageError(
+        f"{lock} belongs to the user {name}, who may be at work there, and this user may not read it: "
+        f"{_choice(lock)}, or ask {name} for `chmod a+r {lock}`."
+    )
 
 
 def _closed_folder(place: Path) -> Path | None:

@@ -1,8 +1,22 @@
-"""Text that may be printed: names come from files of others, and may hold what a terminal would carry out."""
+"""Text that may be printed: names come from files of others, and may hold what a terminal would carry out.
+
+Lines that are not a table are printed here only, so that no path and no message of a library reaches a terminal raw.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+
+def notice(text: str) -> None:
+    """Print a line of the program on stderr, where it disturbs no output."""
+    print(f"robo-orl: {printable(text)}", file=sys.stderr)
+
+
+def print_line(text: str) -> None:
+    """Print a line of a command's output."""
+    print(printable(text))
 
 
 def printable(text: str) -> str:

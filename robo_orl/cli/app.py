@@ -19,7 +19,7 @@ import typer
 from robo_orl import __version__
 from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError
 from robo_orl.base.os_errors import READ_REMEDY, sentence_of
-from robo_orl.base.text import printable
+from robo_orl.base.text import notice, print_line
 from robo_orl.base.waiting import wait_passively
 from robo_orl.cli import data, results
 from robo_orl.cli.bench import bench
@@ -56,7 +56,7 @@ app.command()(report)
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print(f"robo-orl {__version__}")
+        print_line(f"robo-orl {__version__}")
         raise typer.Exit()
 
 
@@ -135,5 +135,5 @@ def _exit_with(sentence: str, code: int) -> NoReturn:
         sys.exit(code)  # every process of a launch gets the same bad request; the first one says so
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))
-    print(f"robo-orl: {printable(sentence)}", file=sys.stderr)
+    notice(sentence)
     sys.exit(code)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.text import print_line
 from robo_orl.cli.options import (
     AcceptMismatch,
     AfterSuccess,
@@ -171,14 +172,14 @@ def validate(
 
 def _print_findings(result: dict[str, Any]) -> None:
     """The faults of the chosen level, then those that stand in the way of the other levels only, then notes."""
-    print("\n".join(result["faults"]) or f"{result['file']}: no fault found.")
+    print_line("\n".join(result["faults"]) or f"{result['file']}: no fault found.")
     said = set(result["faults"])
     for name, sentences in result["levels"].items():
         for sentence in (s for s in sentences if s not in said):
-            print(f"for {name}: {sentence}")
+            print_line(f"for {name}: {sentence}")
         said |= set(sentences)
     for note in result["notes"]:
-        print(f"note: {note}")
+        print_line(f"note: {note}")
 
 
 def _reading(policy: str, task: str, choice: dict[str, Any]) -> Reading:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from robo_orl.base.errors import unknown
-from robo_orl.base.text import printable
+from robo_orl.base.text import notice
 from robo_orl.cli.options import Json, show
 
 
@@ -30,4 +29,4 @@ def list_presets(
         from robo_orl.objectives import OBJECTIVES
 
         for error in OBJECTIVES.broken.values():
-            print(f"robo-orl: {printable(str(error))}", file=sys.stderr)
+            notice(str(error))

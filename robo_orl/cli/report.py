@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robo_orl.base.errors import RunError
-from robo_orl.base.text import printable
+from robo_orl.base.text import notice, print_line
 from robo_orl.cli.options import Json
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _check_results(results: Path, as_json: bool) -> None:
     if faults and as_json:
         print(json.dumps({"faults": faults}))
     for cell, sentences in faults.items():
-        print(f"robo-orl: {printable(cell)}: {printable(' '.join(sentences))}", file=sys.stderr)
+        notice(f"{cell}: {' '.join(sentences)}")
     if faults:
         raise RunError(
             f"{len(faults)} of the results contradict themselves, so no page is written: take them away and run "
@@ -65,5 +64,5 @@ def write_report(results: Path, out: Path, as_json: bool) -> Built:
         from rich.console import Console
 
         Console().print(table(json.loads(Path(built.json).read_text(encoding="utf-8"))))
-        print(f"Report: {built.html}")
+        print_line(f"Report: {built.html}")
     return built

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robo_orl.base.text import printable
+from robo_orl.base.text import notice, print_line
 from robo_orl.cli.options import Json, show
 
 if TYPE_CHECKING:
@@ -64,14 +63,14 @@ def _print(checked: dict[str, Verification]) -> None:
     for path, verification in checked.items():
         for name, sentences in verification.faults.items():
             for sentence in sentences:
-                print(printable(f"robo-orl: {path}: {name}: {sentence}"), file=sys.stderr)
+                notice(f"{path}: {name}: {sentence}")
         counts = f"{verification.cells} cells, {verification.episodes} episodes, {verification.costs} cost measurements"
         absent = f", {len(verification.missing)} cells not run" if verification.missing else ""
         if verification.superseded:
             absent += f", {len(verification.superseded)} records of settings that the suite has no more"
         faults = f"{len(verification.faults)} with faults" if verification.faults else "no fault"
-        print(f"{path}: {counts}{absent}: {faults}")
+        print_line(f"{path}: {counts}{absent}: {faults}")
         for sentence in verification.personal:
-            print(printable(f"{path}: {sentence} `robo-orl results pack` refuses it."))
+            print_line(f"{path}: {sentence} `robo-orl results pack` refuses it.")
     claimed = list(dict.fromkeys(words for verification in checked.values() for words in verification.claimed))
-    print(printable(f"Claimed, which no check can see: {'; '.join(claimed)}."))
+    print_line(f"Claimed, which no check can see: {'; '.join(claimed)}.")

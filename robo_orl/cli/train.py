@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.text import print_line
 from robo_orl.cli.options import (
     AcceptMismatch,
     AfterSuccess,
@@ -69,7 +70,7 @@ def train(
         values["more"] = [_task_data(item) | {"reading": reading} for item in more]
     if dry_run:
         expected = _expected_cost(policy, task, data, settings, values)
-        show(expected.to_json(), as_json, lambda _: print("\n".join(expected.lines())))
+        show(expected.to_json(), as_json, lambda _: print_line("\n".join(expected.lines())))
         return
     summary = train_policy(
         policy, task, data, out, settings, progress=shows_progress(as_json), extend=steps is not None, **values

@@ -5,7 +5,6 @@ A run whose prediction exceeds the device stops before it starts, with the neare
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from accelerate import Accelerator
 from robo_orl.agent.compatibility import needs_whole_batch
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_json
+from robo_orl.base.text import notice
 from robo_orl.config import SIZES, RunConfig
 from robo_orl.cost.measure.calibration import stored_bytes
 from robo_orl.cost.parallelism import Layout
@@ -55,7 +55,7 @@ class PredictedMemory:
         """Print the prediction, where a person watches."""
         if progress and self.accelerator.is_main_process:
             line = f"not predicted: {self.why_not}" if self.predicted is None else memory_line(self.predicted)
-            print(f"memory per process, predicted: {line}", file=sys.stderr)
+            notice(f"memory per process, predicted: {line}")
 
     @contextmanager
     def step(self, number: int, out: Path, progress: bool) -> Iterator[None]:
@@ -72,7 +72,7 @@ class PredictedMemory:
             predicted = self.predicted.to_json() if self.predicted else None
             write_json(out / "memory.json", {"predicted": predicted, "measured_peak_bytes": self.measured})
             if progress:
-                print(f"memory per process, measured: {human_bytes(self.measured)} at its peak", file=sys.stderr)
+                notice(f"memory per process, measured: {human_bytes(self.measured)} at its peak")
 
 
 def layout_of(accelerator: Accelerator) -> Layout:

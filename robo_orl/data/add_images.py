@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import zipfile
 import zlib
 from functools import partial
@@ -22,7 +21,7 @@ from rich.progress import track
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import atomic_file, file_sha256, folder_beside
 from robo_orl.base.locks import shard_folder
-from robo_orl.base.text import as_label
+from robo_orl.base.text import as_label, notice
 from robo_orl.config import TaskConfig, View, sha256_of
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space
@@ -95,7 +94,7 @@ def _is_whole(file: Path) -> bool:
         with np.load(file) as pictures:
             return all(pictures[key].size for key in pictures.files)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        print(f"robo-orl: the kept pictures {file} are damaged and are made again.", file=sys.stderr)
+        notice(f"the kept pictures {file} are damaged and are made again.")
         file.unlink(missing_ok=True)
         return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +19,7 @@ from robo_orl.base.episode import Episode
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import folder_beside
 from robo_orl.base.locks import shard_folder
-from robo_orl.base.text import as_label
+from robo_orl.base.text import as_label, notice
 from robo_orl.config import Loop, TaskConfig, View
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import read_episode, write_file
@@ -56,7 +55,7 @@ class Shards:
             try:
                 self.read(int(file.stem))
             except layout.DAMAGE:
-                print(f"robo-orl: the kept episode {file} is damaged and is made again.", file=sys.stderr)
+                notice(f"the kept episode {file} is damaged and is made again.")
                 file.unlink(missing_ok=True)
 
     def path(self, index: int) -> Path:

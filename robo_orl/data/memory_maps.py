@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from robo_orl.base.errors import RunError
 from robo_orl.base.files import flush
 from robo_orl.base.locks import file_lock
 from robo_orl.base.os_errors import CACHE_VARIABLE, describe_os_errors
+from robo_orl.base.text import notice
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def _remove_damaged(folder: Path, read: Callable[[Path], T]) -> None:
         try:
             read(folder)
         except DAMAGE as error:
-            print(f"robo-orl: the cache {folder} is damaged ({in_words(error)}) and is made again.", file=sys.stderr)
+            notice(f"the cache {folder} is damaged ({in_words(error)}) and is made again.")
             shutil.rmtree(folder, ignore_errors=True)
 
 

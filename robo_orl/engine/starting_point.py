@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_json
+from robo_orl.base.text import notice
 from robo_orl.config import RunConfig
 from robo_orl.engine.checkpoint import AGENT, checkpoints
 from robo_orl.engine.run_folder import SUMMARY, read_run
@@ -93,7 +93,7 @@ def load_initial_weights(agent: nn.Module, source: Path, out: Path | None) -> In
     agent.load_state_dict({name: weights[name] for name in fits}, strict=False)
     if out is not None:
         write_json(out / INIT, asdict(report))
-        print(f"robo-orl: {report.sentence}.", file=sys.stderr)
+        notice(f"{report.sentence}.")
     return report
 
 

@@ -6,7 +6,6 @@ Called by `robo-orl train` in one process and by the same command under `acceler
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError
 from robo_orl.base.files import write_json
+from robo_orl.base.text import notice
 from robo_orl.base.types import PairedWindow
 from robo_orl.base.waiting import crowding_advice
 from robo_orl.config import RunConfig
@@ -153,7 +153,7 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
     run, out, accelerator = training.run, training.out, training.accelerator
     training.memory_check.announce(progress)
     if progress and accelerator.is_main_process and (advice := crowding_advice(torch.get_num_threads())):
-        print(f"robo-orl: {advice}.", file=sys.stderr)
+        notice(f"{advice}.")
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
@@ -209,7 +209,7 @@ def _start(
         if run.extended_at:
             set_aside_summary(out, run.extended_at[-1])
         for note in dict.fromkeys(note for arrays in opened for note in arrays.notes):
-            print(f"robo-orl: data: {note}.", file=sys.stderr)
+            notice(f"data: {note}.")
         write_run(out, run, spec)
         write_json(out / "data.json", {"files": [arrays.summary() for arrays in opened]})
         remove_partial(out)

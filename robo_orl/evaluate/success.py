@@ -7,7 +7,6 @@ RUN/eval/finished.jsonl   every row of this plan so far: an interrupted evaluati
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import file_sha256
 from robo_orl.base.locks import folder_lock
 from robo_orl.base.machine import cores
-from robo_orl.base.text import as_label
+from robo_orl.base.text import as_label, notice
 from robo_orl.config import (
     Loop,
     PolicyConfig,
@@ -206,7 +205,7 @@ def _warn_of_other_pictures(plan: EvaluationPlan, info: SimulatorInfo) -> None:
     """Write on stderr where the policy learned from pictures of another renderer."""
     difference = plan.render_difference(info)
     if difference:
-        print(f"robo-orl: the policy learned from other pictures than it is shown: {difference}.", file=sys.stderr)
+        notice(f"the policy learned from other pictures than it is shown: {difference}.")
 
 
 def _with_progress(

@@ -17,6 +17,7 @@ from typing import Any
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import atomic_file
+from robo_orl.base.text import notice
 from robo_orl.report.build import build
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -77,7 +78,7 @@ def main() -> int:
     try:
         picture(chosen.source, chosen.out, width=chosen.width, height=chosen.height, theme=chosen.theme)
     except (UsageError, RunError) as error:
-        print(error, file=sys.stderr)
+        notice(str(error))
         return 2 if isinstance(error, UsageError) else 1
     return 0
 

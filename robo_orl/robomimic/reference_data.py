@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.text import notice
 from robo_orl.config import DataReading, ReferenceConfig, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays, Reading
@@ -35,7 +35,7 @@ def open_reference_data(
     if arrays.task is None and arrays.rewards.max(initial=0) not in (0, 1):
         notes.append(f"robomimic learns from rewards of up to {arrays.rewards.max():g} as they are")
     for note in dict.fromkeys(notes):
-        print(f"robo-orl: data: {note}.", file=sys.stderr)
+        notice(f"data: {note}.")
     return arrays
 
 

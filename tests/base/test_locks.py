@@ -1,6 +1,7 @@
 """A process that waits for another one says for whom, and does not wait for ever."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,12 +73,40 @@ from pathlib import Path; from robo_orl.base.locks import folder_lock
 with folder_lock(Path('run'), 'training'): print('held')"""
 
 
-@pytest.mark.parametrize(("mode", "says"), [(0o644, "held"), (0o600, "Permission denied; choose another --out")])
-def test_the_lock_of_another_user_in_a_folder_that_both_may_write(mode, says):
+FILE = """
+from pathlib import Path; from robo_orl.base.locks import file_lock
+with file_lock(Path('run/data')): print('held')"""
+CLOSED = {
+    FOLDER: "run/.lock belongs to the user root, .* choose another --out, or ask root for `chmod a",
+    FILE: r"run/.data.lock belongs to the user root, .* set ROBO_ORL_CACHE to a folder that you may write, or ask root",
+}
+
+
+@pytest.mark.parametrize("code", CLOSED, ids=("folder", "file"))
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_the_lock_of_another_user_in_a_folder_that_both_may_write(code, mode):
+    """It is waited for where it can be read, and else it is said whose it is."""
+    if os.getuid():
+        pytest.skip("only root can make a file of another user")
     with public_folder() as folder:
         (folder / "run").mkdir()
         (folder / "run").chmod(0o777)
-        (folder / "run" / ".lock").touch()
-        (folder / "run" / ".lock").chmod(mode)
-        done = run_without_rights(FOLDER, "robo_orl.base.locks", cwd=folder)
-    assert says in (done.stdout or done.stderr.strip().splitlines()[-1])
+        for name in (".lock", ".data.lock"):
+            (folder / "run" / name).touch()
+            (folder / "run" / name).chmod(mode)
+        cache = str(folder / "run") if code == FILE else str(folder / "cache")
+        done = run_without_rights(code, "robo_orl.base.locks", cwd=folder, ROBO_ORL_CACHE=cache)
+    if mode == 0o644:
+        assert done.stdout == "held\n", done.stderr
+    else:
+        assert re.search(CLOSED[code], done.stderr.strip().splitlines()[-1]), done.stderr
+
+
+def test_a_lock_is_readable_by_others_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with file_lock(tmp_path / "data"), folder_lock(tmp_path, "training"):
+            pass
+    finally:
+        os.umask(before)
+    assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in (".data.lock", ".lock")] == ["0o644"] * 2

@@ -1,14 +1,16 @@
 """Output that others close or cannot print does not end a command."""
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import foreign
 import pytest
 from cell_examples import example_record, example_rows
 
-from robo_orl.base.text import as_label, printable
+from robo_orl.base.text import as_label, notice, print_line, printable
 from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
 from robo_orl.results.store import write_cell, write_manifest
 
@@ -53,6 +55,36 @@ def test_an_escape_sequence_in_a_name_is_shown_and_not_carried_out(tmp_path):
     assert printable(name) == "lift\\x1b[2J\\x9b31m\\x07" and printable("näme 1\n") == "näme 1\n"
     done = subprocess.run([sys.executable, "-m", "robo_orl", "list", name], capture_output=True, text=True)
     assert "\x1b" not in done.stderr and "lift\\x1b[2J" in done.stderr
+
+
+PACKAGE = Path(__file__).parents[2] / "robo_orl"
+
+
+def test_lines_are_printed_in_one_place():
+    """Everything else that calls print prints JSON, which spells control characters out."""
+    raw = []
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+            if called and not ast.unparse(node).startswith("print(json.dumps("):
+                raw.append(f"{file.relative_to(PACKAGE)}: {ast.unparse(node)}")
+    assert [line.split(":")[0] for line in raw] == ["base/text.py"] * 2, raw
+
+
+def test_an_escape_sequence_in_a_path_or_a_message_is_shown(capsys):
+    notice("waiting for /tmp/a\x1b[2Jb")
+    print_line("/tmp/a\x1b[2Jb: no fault found.")
+    shown = capsys.readouterr()
+    assert shown.err == "robo-orl: waiting for /tmp/a\\x1b[2Jb\n" and shown.out == "/tmp/a\\x1b[2Jb: no fault found.\n"
+
+
+def test_an_escape_sequence_in_the_name_of_a_data_file_is_shown(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "robo_orl", "data", "validate", str(foreign.lift_file(tmp_path / "a\x1b[31m.hdf5"))],
+        capture_output=True,
+        text=True,
+    )
+    assert "\x1b" not in done.stdout and "a\\x1b[31m.hdf5: no fault found" in done.stdout, done.stderr
 
 
 def test_an_escape_sequence_in_a_description_does_not_reach_the_terminal(tmp_path):
