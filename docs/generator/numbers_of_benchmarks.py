@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numbers_of_results import table
+from numbers_of_results import table, written
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +91,20 @@ def claim() -> str:
         for r in benchmark("claim")["rows"]
     ]  # fmt: skip
     return table(["layout", "FLOPs, x bc_flow", "peak memory, x bc_flow", "step time, x bc_flow"], rows)
+
+
+def critic_price(size: str) -> str:
+    """Steps and decisions relative to deterministic cloning's, at B and at 2B observations a step."""
+    rows = [
+        [f"`{written(r['policy'].removesuffix('_2B'))}`", r["batch"],
+         r["batch"] // 2 if r["parameters"].get("critic") else "",
+         f"{r['flops_per_step_relative']:.2f}", f"{r['memory_relative']:.2f}",
+         _quartiles(r["step_relative"], r["step_relative_quartiles"]),
+         _quartiles(r["act_relative"], r["act_relative_quartiles"])]
+        for r in benchmark("critic_price")["sizes"][size]
+    ]  # fmt: skip
+    header = ["policy", "observations", "transitions of the critic", "FLOPs", "peak memory", "step", "decision"]
+    return table(header, rows)
 
 
 def critic_cost(size: str = "m") -> str:
@@ -258,8 +272,8 @@ def gigabytes(count: float) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        benchmark, stepper, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost, best_of_n,
-        largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence, bc_training,
+        benchmark, stepper, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost, critic_price,
+        best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence, bc_training,
         image_loader, loader, lock, trunk_gradients, gigabytes,
     )
 }  # fmt: skip

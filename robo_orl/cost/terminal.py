@@ -119,6 +119,8 @@ def _lines(row: StepCost) -> list[tuple[str, str]]:
     lines = [("step, median", f"{row.step_s * 1e3:.4g} ms")]
     if row.times:
         lines += [(f"  {phase}", f"{seconds * 1e3:.4g} ms") for phase, seconds in row.times.phases_s.items()]
+    if row.acting:
+        lines += [("a decision, one observation", f"{row.acting.act_s * 1e3:.4g} ms")]
     if rates := row.rates:
         lines += [("observations per second", f"{rates.observations_per_s:.4g}")]
         lines += [("MFU, HFU", f"{rates.mfu:.1%}, {rates.hfu:.1%} of {rates.ceiling_flops_per_s:.3g} FLOP/s")]
@@ -134,17 +136,22 @@ def _show_comparison(rows: Sequence[StepCost]) -> None:
     first = rows[0]
     table = _table(
         f"size {first.size}, batch {first.batch}, synthetic windows, ratios to {first.policy}",
-        ("policy", "step", "x", "memory", "x", "FLOPs x"),
+        ("policy", "step", "x", "memory", "x", "FLOPs x", "acts", "x"),
     )
     for row in rows:
         if row.step_s is None:
             table.add_row(row.policy, "[red]out of memory[/]" if row.oom else "not measured")
             continue
         ratios = (row.step_relative, row.memory_relative, row.flops_relative)
-        step, memory, flops = ("" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
+        step, memory, flops = map(_ratio, ratios)
         time = f"{row.step_s * 1e3:.4g} ms"
-        table.add_row(row.policy, time, step, human_bytes(row.peak_memory_bytes), memory, flops)
+        acts = [f"{row.acting.act_s * 1e3:.4g} ms", _ratio(row.acting.act_relative)] if row.acting else []
+        table.add_row(row.policy, time, step, human_bytes(row.peak_memory_bytes), memory, flops, *acts)
     Console().print(table)
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _table(title: str, columns: tuple[str, ...]) -> Table:

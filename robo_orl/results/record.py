@@ -211,6 +211,10 @@ class CostRow(Stored):
     step_relative: float | None = Field(None, gt=0, description="None: not measured in turns with the base")
     step_relative_quartiles: list[float] | None = None
     phases_s: dict[str, float] | None = None
+    act_s: float | None = Field(None, gt=0, description="median of a decision on one observation, as the policy acts")
+    act_s_quartiles: list[float] | None = None
+    act_relative: float | None = Field(None, gt=0, description="None: not measured in turns with the base")
+    act_relative_quartiles: list[float] | None = None
     peak_memory_bytes: int | None = None
     memory_relative: float | None = None
     memory_kind: str | None = None

@@ -64,6 +64,33 @@ def test_phases_and_memory_parts_add_up(table):
         assert 2 * trained <= moments <= 2 * trained + 4 * 1000  # AdamW: two moments, and a step count per tensor
 
 
+def test_a_decision_is_timed_beside_that_of_the_first(table):
+    for row in table.values():
+        low, high = row["act_s_quartiles"]
+        assert 0 < low <= row["act_s"] <= high
+        low, high = row["act_relative_quartiles"]
+        assert 0 < low <= row["act_relative"] <= high
+    assert table["bc"]["act_relative"] == 1
+
+
+def test_decisions_take_turns_on_one_observation_without_a_gradient():
+    made = [SyntheticStep(policy(name), task_spec(TASK), 7, 0.99) for name in ("a", "b")]
+    turns = []
+    for step in made:
+        act = step.agent.act
+
+        def seen(obs, draws, agent=step.agent, name=step.policy.name, act=act):
+            turns.append(name)
+            assert len(obs) == 1 and not torch.is_grad_enabled() and not agent.training
+            return act(obs, draws)
+
+        step.agent.act = seen
+    seconds = module.decision_seconds(made, 3)
+    assert [len(own) for own in seconds] == [3, 3] and len(turns) == 2 * (3 + WARM_UP)
+    rounds = [tuple(turns[i : i + 2]) for i in range(0, len(turns), 2)]
+    assert set(rounds) == {("a", "b"), ("b", "a")}
+
+
 def test_topologies_order_as_their_work_does(table):
     flops = {name: row["flops_per_sample"] for name, row in table.items()}
     assert flops["frozen"] < flops["bc"] < flops["shared_detached"] < flops["shared"] < flops["separate_small"]
@@ -142,6 +169,7 @@ def test_a_step_without_memory_is_a_row_and_where_two_do_not_fit_each_is_measure
     base, row = compare(pair, TASK, steps=1, device="cpu", predict=False)
     assert row.alone and row.oom is None and row.memory_relative > 1 and row.flops_relative > 1
     assert row.step_relative is None and row.step_relative_quartiles is None and base.step_relative == 1
+    assert row.acting.act_s > 0 and row.acting.act_relative is None and base.acting.act_relative is None
 
     def none(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")

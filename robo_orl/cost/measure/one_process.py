@@ -19,12 +19,13 @@ import torch
 from torch import nn
 
 from robo_orl.base.errors import UsageError
+from robo_orl.base.rng import Draws
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.cost.flops import count_flops
 from robo_orl.cost.measure.calibration import calibration_bytes
 from robo_orl.cost.measure.memory import measured_memory
-from robo_orl.cost.measure.step_cost import WARM_UP, Rates, StepCost, beside, in_turns, times_of
+from robo_orl.cost.measure.step_cost import WARM_UP, Rates, StepCost, acting_in_turns, beside, in_turns, times_of
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.memory import memory
 from robo_orl.cost.predict.workload import shapes_of_task, unpredictable, workload_of
@@ -58,7 +59,7 @@ def compare(
     makers = [partial(_make, policy, task, device) for policy in policies]
     forget()
     try:
-        rows = compare_steps(makers, steps, progress, described)
+        rows = compare_steps(makers, steps, progress, described, acting=True)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         reason = out_of_memory(error)
         forget()
@@ -70,12 +71,22 @@ def compare(
 
 
 def compare_steps(
-    makers: Sequence[MakeStep], rounds: int, progress: bool = False, described: Sequence[StepCost] | None = None
+    makers: Sequence[MakeStep],
+    rounds: int,
+    progress: bool = False,
+    described: Sequence[StepCost] | None = None,
+    acting: bool = False,
 ) -> list[StepCost]:
-    """The rows of `compare` for the steps that `makers` make."""
+    """The rows of `compare` for the steps that `makers` make; acting: also the time of a decision."""
     # One at a time: on a GPU the counter sees whatever else is held.
     rows = [_alone(make(), row) for make, row in zip(makers, described or [None] * len(makers), strict=True)]
-    table, joules = _interleaved([make() for make in makers], rounds, progress)
+    made = [make() for make in makers]
+    table, joules = _interleaved(made, rounds, progress)
+    if acting:
+        decisions = decision_seconds(made, rounds)
+        rows = [
+            replace(row, acting=acting_in_turns(own, decisions[0])) for row, own in zip(rows, decisions, strict=True)
+        ]
     turns = [[seconds[index] for seconds in table] for index in range(len(rows))]
     times = [times_of(own) for own in turns]
     if len(rows) == 1:
@@ -130,7 +141,10 @@ def _one_by_one(makers: Sequence[MakeStep], rounds: int, described: Sequence[Ste
     rows = []
     for make, row in zip(makers, described, strict=True):
         try:
-            measured = compare_steps([make], rounds, described=[row])[0]
+            measured = compare_steps([make], rounds, described=[row], acting=True)[0]
+            measured = replace(
+                measured, acting=replace(measured.acting, act_relative=None, act_relative_quartiles=None)
+            )
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             measured = replace(row, oom=out_of_memory(error))
         forget()
@@ -164,6 +178,25 @@ def _interleaved(
             table.append([seconds[index] for index in range(len(steps))])
     after = energy_joules()
     return table, (after - before) / rounds if before is not None and after is not None else None
+
+
+@torch.no_grad()
+def decision_seconds(steps: Sequence[SyntheticStep], rounds: int) -> list[list[float]]:
+    """policies x rounds -> seconds of one decision on one observation; every round begins with another policy."""
+    seconds: list[list[float]] = [[] for _ in steps]
+    for step in steps:
+        step.agent.eval()
+    one = [step.window.obs.map(lambda t: t[:1]) for step in steps]
+    for turn in range(WARM_UP + rounds):
+        for offset in range(len(steps)):
+            index = (turn + offset) % len(steps)
+            began = perf_counter()
+            steps[index].agent.act(one[index], Draws(0, turn, device=steps[index].device))
+            if steps[index].device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn >= WARM_UP:
+                seconds[index].append(perf_counter() - began)
+    return seconds
 
 
 def _on_host(step: SyntheticStep) -> PairedWindow | None:

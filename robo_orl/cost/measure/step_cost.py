@@ -47,6 +47,19 @@ class StepTimes:
 
 
 @dataclass(frozen=True)
+class ActingTimes:
+    """Seconds of one decision on one observation, as the policy acts: its samples, and its critic where that chooses.
+
+    The ratio is the median over rounds of the ratio to the base within a round; None where they took no turns.
+    """
+
+    act_s: float
+    act_s_quartiles: list[float]
+    act_relative: float | None = None
+    act_relative_quartiles: list[float] | None = None
+
+
+@dataclass(frozen=True)
 class Rates:
     """Throughput, and the share of what the device reaches in a matrix product (mfu: of the model's FLOPs)."""
 
@@ -89,6 +102,7 @@ class StepCost:
     flops_per_sample: float | None = None
     memory: MeasuredMemory | None = None
     times: StepTimes | None = None
+    acting: ActingTimes | None = None
     rates: Rates | None = None
     launched: ProcessCosts | None = None
     step_relative: float | None = None
@@ -116,7 +130,7 @@ class StepCost:
         """One flat object; what was not measured has no key."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         memory, predicted = values.pop("memory"), values.pop("predicted")
-        for part in ("times", "rates", "launched"):
+        for part in ("times", "acting", "rates", "launched"):
             values |= asdict(inner) if (inner := values.pop(part)) else {}
         values |= {"step_s": self.step_s, "peak_memory_bytes": self.peak_memory_bytes}
         values["steps"] = self.times.steps if self.times else len(self.launched.times_s) if self.launched else None
@@ -149,6 +163,12 @@ def in_turns(row: StepCost, own: Sequence[dict[str, float]], base: Sequence[dict
     """The row with the median over rounds of the ratio within a round, which a machine that slows down leaves alone."""
     ratios = [step_seconds(mine) / step_seconds(other) for mine, other in zip(own, base, strict=True)]
     return replace(row, step_relative=median(ratios), step_relative_quartiles=quartiles(ratios))
+
+
+def acting_in_turns(own: Sequence[float], base: Sequence[float]) -> ActingTimes:
+    """The times of one policy's decisions beside those of the base in the same rounds."""
+    ratios = [mine / other for mine, other in zip(own, base, strict=True)]
+    return ActingTimes(median(own), quartiles(list(own)), median(ratios), quartiles(ratios))
 
 
 def step_seconds(phases: dict[str, float]) -> float:

@@ -105,12 +105,14 @@ def _suite_faults(record: CostRecord, manifest: Manifest | None, suite: SuiteCon
 
 
 def _row_faults(row: CostRow) -> Iterator[str]:
-    if row.oom is not None and (row.step_s is not None or row.peak_memory_bytes is not None):
+    if row.oom is not None and not all(value is None for value in (row.step_s, row.peak_memory_bytes, row.act_s)):
         yield "it ran out of memory, and a step is stated."
     if row.oom is None and row.step_s is None:
         yield "no step was measured, and no reason is stated."
     yield from _quartile_faults("step_s", row.step_s, row.step_s_quartiles)
     yield from _quartile_faults("step_relative", row.step_relative, row.step_relative_quartiles)
+    yield from _quartile_faults("act_s", row.act_s, row.act_s_quartiles)
+    yield from _quartile_faults("act_relative", row.act_relative, row.act_relative_quartiles)
     if row.phases_s is not None and row.step_s is not None:
         total = sum(row.phases_s.values())
         if min(row.phases_s.values(), default=0) < 0 or not 0.5 < total / row.step_s < 1.5:
