@@ -9,10 +9,11 @@ from robo_orl.sweep.cells import expand, load_suite
 # Number of cells, and a hash of their tasks, regimes, rows, sizes and seeds in order. What is in a cell is held by the
 # records (tests/results/test_shipped.py): their addresses follow from the whole configuration.
 CELLS = {
+    "controls": (180, "071ce70b78e7bab7"),
     "horizon": (72, "fab0acf379ba1b1e"),
     "methods": (1170, "f5e171e00655fb47"),
     "multitask": (4, "55df7af207d4a63b"),
-    "parity": (143, "391da634f4d2c217"),
+    "parity": (119, "a12a423b749c67f3"),
     "quick": (12, "8e8ab996d7aa31b4"),
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
