@@ -1,4 +1,8 @@
-"""Interruption of a training: Ctrl-C and SIGTERM wait for the end of the step, so that its result can be saved."""
+"""Interruption of a training: Ctrl-C and SIGTERM wait for the end of a step, so that its result can be saved.
+
+Several processes save together, so they have to agree on the step: each posts its own flag after every step, and all
+read the sum one step later, when it has arrived without anybody waiting for it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
+import torch.distributed as dist
 
 from robo_orl.base.errors import Interrupted
 
@@ -31,14 +38,13 @@ class Interruption:
 
 
 @contextmanager
-def deferred_interruption(single_process: bool = True) -> Iterator[Interruption]:
+def deferred_interruption() -> Iterator[Interruption]:
     """Within the block, signals that would raise KeyboardInterrupt are recorded in the Interruption instead.
 
-    Several processes save together and would have to agree on a step: there, as outside the main thread, a signal
-    raises KeyboardInterrupt at once.
+    Outside the main thread a signal raises KeyboardInterrupt at once.
     """
     interruption = Interruption()
-    possible = single_process and threading.current_thread() is threading.main_thread()
+    possible = threading.current_thread() is threading.main_thread()
     deferred = [number for number in SIGNALS if possible and signal.getsignal(number) is signal.default_int_handler]
     for number in deferred:
         signal.signal(number, interruption.handle)
@@ -47,6 +53,30 @@ def deferred_interruption(single_process: bool = True) -> Iterator[Interruption]
     finally:
         for number in deferred:
             signal.signal(number, signal.default_int_handler)
+
+
+class AgreedInterruption:
+    """An interruption that all processes of a training see after the same step, whichever of them got the signal.
+
+    The flag of a step is summed while the next one is computed: with one process there is nothing to wait for, with
+    several the end comes one step later.
+    """
+
+    def __init__(self, own: Interruption, processes: int, device: torch.device):
+        self.own, self.processes, self.device = own, processes, device
+        self._posted: tuple[dist.Work, torch.Tensor] | None = None
+
+    def after_step(self) -> bool:
+        """True if the training ends here; every process calls it once after each step."""
+        if self.processes == 1:
+            return self.own.requested
+        before, flag = self._posted, torch.full((1,), float(self.own.requested), device=self.device)
+        self._posted = dist.all_reduce(flag, async_op=True), flag
+        if before is None:
+            return False
+        work, total = before
+        work.wait()
+        return bool(total.item() > 0)
 
 
 @contextmanager

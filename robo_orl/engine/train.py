@@ -37,7 +37,7 @@ from robo_orl.engine.checkpoint import (
 )
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.features import with_features
-from robo_orl.engine.interruption import deferred_interruption, describe_interruption
+from robo_orl.engine.interruption import AgreedInterruption, deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
 from robo_orl.engine.optimizer import GradientWatch, make_optimizer, steps_taken
 from robo_orl.engine.process_group import describe_lost_process
@@ -116,8 +116,8 @@ def train(
 
     stop_at: end after this step with a checkpoint, as if interrupted there. extend: a shorter run in `out` goes on to
     the steps of this one. memory_check: on the command line
-    cost.memory_check.PredictedMemory. Interrupted by Ctrl-C, or by SIGTERM on the command line, a single process saves
-    a checkpoint after its step.
+    cost.memory_check.PredictedMemory. Interrupted by Ctrl-C, or by SIGTERM on the command line, all processes save a
+    checkpoint together, of several processes after the step that follows.
 
     Raises:
         UsageError: `out` holds another run, another process is training there, or the data do not fit.
@@ -158,14 +158,14 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
     try:
-        single = accelerator.num_processes == 1
-        with describe_interruption(lambda: checkpoints(out)), deferred_interruption(single) as interruption:
+        with describe_interruption(lambda: checkpoints(out)), deferred_interruption() as own:
+            interruption = AgreedInterruption(own, accelerator.num_processes, accelerator.device)
             for step in range(training.step, last):
                 with training.memory_check.step(step - training.step + 1, out, progress):
                     metrics = _train_step(training, step, monitor)
                 monitor.add(step + 1, metrics)
                 watch.check(step + 1)
-                stopped = interruption.requested
+                stopped = interruption.after_step()
                 if stopped or step + 1 == last or (step + 1) % run.checkpoint_every == 0:
                     monitor.report(step + 1)
                     with monitor.pause():

@@ -6,7 +6,9 @@ Process 0 writes outcome.json: name -> {"summary"} or {"error": sentence, "kind"
 
 import json
 import os
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 
 import robo_orl.agent.agent as agent_module
+import robo_orl.engine.train as train_module
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine.train import train
 
@@ -29,10 +32,29 @@ def outcome(folder: Path, job: dict) -> dict:
     agent_module.build_agent = BUILD if fake is None else lambda *_: tiny.ForgetfulAgent(**fake)
     run = tiny.run_of(folder / "toy.hdf5", job.get("policy"), **job.get("run", {}))
     try:
-        summary = train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))
+        with told_to_end(**job.get("signal", {})):
+            summary = train(run, folder / job["name"], progress=False, stop_at=job.get("stop_at"))
         return {"summary": summary.to_json()}
     except (RunError, UsageError) as error:
         return {"error": str(error), "kind": type(error).__name__}
+
+
+@contextmanager
+def told_to_end(rank: int = -1, step: int = -1):
+    """SIGTERM comes to one process in the middle of its `step`-th step, as it does on the command line."""
+    own_step, old = train_module._train_step, signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def step_with_signal(training, number, monitor):
+        if int(os.environ.get("RANK", 0)) == rank and number + 1 == step:
+            signal.raise_signal(signal.SIGTERM)
+        return own_step(training, number, monitor)
+
+    train_module._train_step = step_with_signal
+    try:
+        yield
+    finally:
+        train_module._train_step = own_step
+        signal.signal(signal.SIGTERM, old)
 
 
 def stale_gradient_canary() -> dict:

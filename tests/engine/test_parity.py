@@ -20,6 +20,9 @@ from engine_job import outcome
 from policy_files import distinct
 from safetensors.torch import load_file
 
+from robo_orl.engine.checkpoint import checkpoints
+from robo_orl.engine.train import train
+
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-5
 AGENT, OPTIMISER = "agent.safetensors", "optimizer.safetensors"
@@ -30,6 +33,7 @@ JOBS = [
     {"name": "begun_by_two", "policy": tiny.CASES["iql_separate"], "stop_at": STEPS // 2},
     {"name": "bf16", "policy": tiny.CASES["iql_shared"] | {"optim": {"precision": "bf16", "steps": 4}}},
     {"name": "in_parts", "policy": tiny.CASES["iql_shared"] | {"optim": {"accumulation": 2}}},
+    {"name": "told_to_end", "policy": tiny.CASES["bc"], "signal": {"rank": 1, "step": 5}},
     {"name": "forgetful", "agent": {"forgets": True}},
     {"name": "diverging", "agent": {"diverges_at": 13}, "run": {"checkpoint_every": 10}},
     {"name": "not_as_asked", "run": {"expect": {"processes": 3}}},
@@ -134,6 +138,15 @@ def test_two_processes_report_the_losses_of_one(job, alone, case):
 def read_losses(run: Path) -> dict[int, float]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {row["step"]: row["loss"] for row in rows}
+
+
+def test_a_signal_to_one_of_two_processes_saves_a_step_that_both_agree_on(job, alone, tmp_path):
+    """Of 20 steps without a checkpoint until the end: the sixth is saved, and a single process goes on from it."""
+    assert "goes on from step_00000006" in job.outcomes["told_to_end"]["error"]
+    shutil.copytree(job.folder / "told_to_end", tmp_path / "run")
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step_00000006"]
+    assert train(tiny.run_of(job.folder / "toy.hdf5", tiny.CASES["bc"]), tmp_path / "run", progress=False).finished
+    assert_close(newest(tmp_path / "run", AGENT), newest(alone / "bc", AGENT))
 
 
 def test_what_one_process_began_two_continue(job, alone):

@@ -206,8 +206,6 @@ def test_a_second_signal_does_not_wait(monkeypatch):
             assert stop.requested
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGTERM)
-        with deferred_interruption(single_process=False), pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, old)
 
