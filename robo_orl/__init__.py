@@ -9,6 +9,7 @@ _INTERFACE = {
     "generate_data": "robo_orl.api",
     "train_policy": "robo_orl.api",
     "evaluate_policy": "robo_orl.api",
+    "tables": "robo_orl.api",
     "load_policy": "robo_orl.evaluate.policy",
     "Policy": "robo_orl.evaluate.policy",
     "register": "robo_orl.base.plugins",

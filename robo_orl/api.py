@@ -1,4 +1,4 @@
-"""The commands `data generate`, `train` and `eval` as functions, for scripts and notebooks.
+"""The commands `data generate`, `train`, `eval` and the tables of results as functions, for scripts and notebooks.
 
 They are reached from the package: `import robo_orl`, then `robo_orl.train_policy(...)`.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from robo_orl.config import RunConfig, apply_overrides, deep_merge, parse
 from robo_orl.config.presets import load_task, preset_values
+
+if TYPE_CHECKING:
+    from robo_orl.results.tables import Tables
 
 Preset = str | dict[str, Any] | BaseModel  # a name or path, values that may say `extends`, or a configuration
 
@@ -74,6 +77,17 @@ def evaluate_policy(run: Path | str, episodes: int = 200, progress: bool = True,
     from robo_orl.evaluate.success import evaluate
 
     return evaluate(Path(run), episodes, progress=progress, **options).to_json()
+
+
+def tables(*folders: Path | str) -> Tables:
+    """The tables `records`, `episodes` and `cost` of results folders, packed or not, or of folders of them.
+
+    Each has `.rows`, a list of dictionaries, and `.frame()`, a pandas data frame where pandas is installed; their
+    columns are those of `robo-orl results query --columns`.
+    """
+    from robo_orl.results.tables import read_tables
+
+    return read_tables([Path(folder) for folder in folders])
 
 
 def _values(kind: str, preset: Preset) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robo_orl.base.errors import UsageError
 from robo_orl.base.text import notice, print_line
 from robo_orl.cli.options import Json, show
 
 if TYPE_CHECKING:
     from robo_orl.results.verify import Verification
 
-app = typer.Typer(help="Results: pack them into few files, unpack them, verify them.", no_args_is_help=True)
+app = typer.Typer(help="Results: pack them into few files, unpack, verify and query them.", no_args_is_help=True)
 
 
 @app.command()
@@ -57,6 +61,52 @@ def verify(
     show({path: verification.to_json() for path, verification in checked.items()}, as_json, lambda _: _print(checked))
     if any(verification.faults for verification in checked.values()):
         raise typer.Exit(1)
+
+
+QUERY_HELP = """Answer a question about results in SQL, by DuckDB: tables records, episodes and cost.
+
+The engine reads these tables only: no file, no network; a query changes nothing. Three examples:
+
+robo-orl results query "SELECT policy, k, n FROM records WHERE task = 'chain1' ORDER BY k DESC" results/methods
+
+robo-orl results query "SELECT policy, avg(length) FROM episodes WHERE success GROUP BY policy" runs/quick
+
+robo-orl results query "SELECT policy, size, max(memory_relative) FROM cost GROUP BY ALL" results --csv
+"""
+
+
+@app.command(help=QUERY_HELP)
+def query(
+    sql: Annotated[str | None, typer.Argument(help="One SELECT.", show_default=False)] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Results folders, packed or not, or folders of them.", show_default="results"),
+    ] = None,
+    columns: Annotated[bool, typer.Option("--columns", help="List the tables and their columns.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a header.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Answer one SELECT over the tables of results folders."""
+    from robo_orl.cli.tables import listing
+    from robo_orl.results.query import column_rows
+    from robo_orl.results.query import query as ask
+
+    if as_csv and as_json:
+        raise UsageError("--csv and --json are two forms of one answer: give one of them.")
+    if columns:
+        show(column_rows(), as_json, listing)
+        return
+    if sql is None:
+        raise UsageError("Give a query, as in `robo-orl results query --help`, or --columns for what there is to ask.")
+    answer = ask(sql, folders or [Path("results")])
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([answer.columns, *answer.rows])
+    elif as_json:
+        print(json.dumps(answer.to_json(), default=str))
+    else:
+        rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+        listing({f"{len(rows)} rows": rows})
 
 
 def _print(checked: dict[str, Verification]) -> None:
