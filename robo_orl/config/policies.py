@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -230,14 +230,16 @@ class PolicyConfig(Strict):
     critic: CriticConfig | None = None
     objective: ObjectiveConfig = ObjectiveConfig()
     gamma: GammaConfig = GammaConfig(fixed=0.99)
-    n_step: int | None = Field(None, ge=1, description="n of the pair (t, t+n); default: the chunk h")
+    n_step: Annotated[int, Field(ge=1)] | Literal["execute"] | None = Field(
+        None, description="n of the pair (t, t+n), or execute: as many as are executed; default: the chunk h"
+    )
     optim: OptimConfig = OptimConfig()
     selection: SelectionConfig = SelectionConfig()
 
     @property
     def n(self) -> int:
         """Frames between the two observations of a pair."""
-        return self.n_step or self.action_head.chunk
+        return self.action_head.execute if self.n_step == "execute" else self.n_step or self.action_head.chunk
 
     @property
     def size(self) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import (
@@ -82,6 +83,15 @@ def test_a_task_twice_as_fast_has_twice_the_horizon_and_padding_adds_to_it():
 def test_a_matched_discount_follows_the_horizon():
     assert GammaConfig(matched=2.0).value(200) == pytest.approx(0.99)
     assert GammaConfig(fixed=0.95).value(200) == 0.95
+
+
+def test_a_backup_reaches_over_the_chunk_over_what_is_executed_or_n_frames():
+    head = {"action_head": {"chunk": 10, "execute": 5}}
+    assert PolicyConfig.model_validate({"name": "p"} | head).n == 10
+    assert PolicyConfig.model_validate({"name": "p", "n_step": "execute"} | head).n == 5
+    assert PolicyConfig.model_validate({"name": "p", "n_step": 3} | head).n == 3
+    with pytest.raises(ValidationError):
+        PolicyConfig.model_validate({"name": "p", "n_step": "chunk"} | head)
 
 
 @pytest.mark.parametrize("text", ["- a list", "a: [", "just text"])
