@@ -23,7 +23,7 @@ from robo_orl.data.flat_arrays import write_arrays
 from robo_orl.data.memory_maps import built, in_words, mapped
 from robo_orl.data.training_checks import training_faults
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")
 EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
 

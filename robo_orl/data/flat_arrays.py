@@ -35,7 +35,7 @@ def write_arrays(file: h5py.File, sha256: str, reading: Reading, into: Path) -> 
     sizes = chosen_keys(file, reading)
     scale = file_scale(file, reading.choice)
     demos = [file["data"][name] for name in layout.demo_names(file)]
-    stage_count = _common_stages(demos)
+    stage_count = layout.stage_count(file)
     rows = [read_rows(demo, list(sizes), scale, reading, stage_count) for demo in demos]
     actions = np.concatenate([row.actions for row in rows])
     np.save(into / "observations.npy", np.concatenate([row.observations for row in rows]))
@@ -59,12 +59,6 @@ def write_arrays(file: h5py.File, sha256: str, reading: Reading, into: Path) -> 
     index |= {"adjusted": asdict(adjusted), "notes": training_notes(file, reading)}
     index |= {"reward_fault": None if isinstance(scale, RewardScale) else scale}
     (into / "index.json").write_text(json.dumps(index))
-
-
-def _common_stages(demos: list[h5py.Group]) -> int:
-    """S, the number of stages that every episode stores; 0 where they differ."""
-    counts = {demo["stages"].shape[1] if "stages" in demo and demo["stages"].ndim == 2 else 0 for demo in demos}
-    return counts.pop() if len(counts) == 1 else 0
 
 
 def read_rows(

@@ -129,6 +129,13 @@ def low_dim_sizes(file: h5py.File) -> dict[str, int]:
     return {key: sizes[key] for key in (*first, *sorted(set(sizes) - set(first)))}
 
 
+def stage_count(file: h5py.File) -> int:
+    """S, the number of stages that every episode stores; 0 where they differ or one has none."""
+    demos = [file["data"][name] for name in demo_names(file)]
+    counts = {demo["stages"].shape[1] if "stages" in demo and demo["stages"].ndim == 2 else 0 for demo in demos}
+    return counts.pop() if len(counts) == 1 else 0
+
+
 def image_keys(file: h5py.File) -> list[str]:
     """The pictures of a file, "<camera>_image" as robomimic names them."""
     obs = file["data"][demo_names(file)[0]]["obs"]

@@ -59,7 +59,7 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
     """A file with states and actions, checked.
 
     task: needed where the file does not name its own. Raises UsageError for a file without states, of another
-    environment than the task's, and without a task.
+    environment than the task's or of a scene that no task here has, and without a task.
     """
     faults = examine(path).replays
     if faults:
@@ -67,6 +67,8 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
         raise UsageError(f"{where}{faults[0].rstrip('.')}; `robo-orl data validate --level replays` names every fault.")
     with layout.open_hdf5(path) as file:
         made, names, env = layout.provenance(file), layout.demo_names(file), layout.env_args(file)
+    if made is None and not accept_mismatch:
+        _check_scene(path, env)
     if made is not None:
         if task is not None and task.digest() != made.task.digest():
             raise UsageError(f"{path} was recorded on its own task {made.task.name}: leave --task out.")
@@ -76,6 +78,18 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
             f"{path} does not name its task{_hint(env)}: give it with --task, e.g. --task {_task_name(env) or 'lift'}."
         )
     return RecordingFile(path, task, None, names, check_environment(str(path), env, task, accept_mismatch))
+
+
+def _check_scene(path: Path, env: dict) -> None:
+    """UsageError where no scene here, nor a part of one, is the environment of a recording."""
+    from robo_orl.envs.registry import SCENES
+
+    name = str(env.get("env_name", ""))
+    if not any(entry.robosuite_name.startswith(name) for entry in SCENES.values()):
+        raise UsageError(
+            f"{path} was recorded in the scene {name}, which no task here has: register a SceneEntry for {name} with "
+            "its stages and write a task for it (docs: 'Own task', 'A new scene'), then give that with --task."
+        )
 
 
 def _hint(env: dict) -> str:

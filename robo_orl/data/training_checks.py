@@ -181,7 +181,7 @@ def is_absolute(demo: h5py.Group, actions: np.ndarray) -> bool:
 
 
 def training_notes(file: h5py.File, reading: Reading) -> list[str]:
-    """Facts about a file that trains: counts that contradict it, keys that are left out."""
+    """Facts about a file that trains: counts that contradict it, keys and stages that are left out."""
     notes, names = [], layout.demo_names(file)
     demos = {name: file["data"][name] for name in names}
     wrong = [name for name, demo in demos.items() if claimed_frames(demo) not in (None, len(demo["actions"]))]
@@ -202,7 +202,23 @@ def training_notes(file: h5py.File, reading: Reading) -> list[str]:
         lacking = [name for name in names if not layout.stored_name(file["data"][name]["obs"], key)]
         where = "no episode" if len(lacking) == len(names) else f"{len(lacking)} of {len(names)} episodes lack it"
         notes.append(f"the task's key '{key}' is not read: " + (f"{where} has it" if where == "no episode" else where))
-    return notes
+    without = stage_note(file)
+    return [*notes, without] if without else notes
+
+
+def stage_note(file: h5py.File) -> str | None:
+    """The sentence about a file whose episodes have no stages in common, with the way to get them; None where they do.
+
+    Stages of data come from the simulator's states, which `data convert` restores in the scene of a task.
+    """
+    if layout.stage_count(file):
+        return None
+    demos = [file["data"][name] for name in layout.demo_names(file)]
+    lacks = "has no stages" if not any("stages" in demo for demo in demos) else "has episodes with other stages"
+    left_out = f"it {lacks}, so results by stage of its episodes are left out (evaluation has its own)"
+    if all(isinstance(demo.get("states"), h5py.Dataset) for demo in demos):
+        return f"{left_out}: `robo-orl data convert FILE --task TASK --out NEW.hdf5` takes them from its states"
+    return f"{left_out}, and it has no states of this simulator to take them from"
 
 
 def claimed_frames(demo: h5py.Group) -> int | None:

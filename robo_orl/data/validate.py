@@ -21,7 +21,13 @@ from robo_orl.data.array_checks import array_faults, each_episode
 from robo_orl.data.arrays import Reading
 from robo_orl.data.layouts import is_raw_robosuite
 from robo_orl.data.memory_maps import in_words
-from robo_orl.data.training_checks import claimed_frames, container_faults, holder_in_words, training_faults
+from robo_orl.data.training_checks import (
+    claimed_frames,
+    container_faults,
+    holder_in_words,
+    stage_note,
+    training_faults,
+)
 
 Level = Literal["trains", "replays", "robomimic"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -62,7 +68,7 @@ def examine(path: Path | str, reading: Reading = EVERYTHING) -> Findings:
                 trains=list(training_faults(file, reading)),
                 replays=list(each_episode(file, _replay_faults)),
                 robomimic=list(_robomimic_faults(file)),
-                notes=[*_header_notes(file), *each_episode(file, _meaning_notes)],
+                notes=[*_header_notes(file), *each_episode(file, _meaning_notes), *_stage_notes(file)],
             )
     except UsageError as error:
         stop = [str(error)]
@@ -178,6 +184,12 @@ def _header_notes(file: h5py.File) -> Iterator[str]:
     made, demos = layout.provenance(file), layout.demo_names(file)
     if made and made.episodes != len(demos):
         yield f"data: holds {len(demos)} demos, but {made.episodes} were requested."
+
+
+def _stage_notes(file: h5py.File) -> Iterator[str]:
+    without = stage_note(file)
+    if without:
+        yield f"{without[0].upper()}{without[1:]}."
 
 
 def _meaning_notes(demo: h5py.Group, name: str) -> Iterator[str]:

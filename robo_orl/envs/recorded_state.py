@@ -1,11 +1,13 @@
-"""Simulator states that other software stored, put into a scene: object sizes from the model's text, then the state.
+"""Simulator states that other software stored, put into a scene: first what a reset drew, from the model's text.
 
-A stored state [time, qpos, qvel] holds neither what the controllers remember nor the sizes that a reset drew. The
-controllers are begun anew at the state; the sizes of boxes are read from the XML that robosuite and robomimic keep.
+A stored state [time, qpos, qvel] holds neither what the controllers remember nor the sizes and fixed places that a
+reset drew. The controllers are begun anew at the state; the sizes of boxes, and the places of objects that stand fixed
+with a part that moves (a door in its frame), are read from the XML that robosuite and robomimic keep.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,12 +19,40 @@ from robo_orl.base.errors import UsageError
 
 def box_sizes(model_xml: str) -> dict[str, np.ndarray]:
     """Geom name -> half edges (3,) metres of every box in a MuJoCo XML; empty where the text is none."""
+    boxes = (geom for geom in _elements(model_xml, "geom", "name", "size") if geom.get("type") == "box")
+    return {geom.get("name"): _numbers(geom.get("size")) for geom in boxes}
+
+
+def body_places(model_xml: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Body name -> position (3,) metres and quaternion (4,) in its parent; empty where the text is none."""
+    bodies = _elements(model_xml, "body", "name", "pos")
+    return {body.get("name"): (_numbers(body.get("pos")), _numbers(body.get("quat", "1 0 0 0"))) for body in bodies}
+
+
+def _elements(model_xml: str, tag: str, *attributes: str) -> Iterator[ElementTree.Element]:
+    """The elements of a MuJoCo XML that have these attributes."""
     try:
         tree = ElementTree.fromstring(model_xml)
     except ElementTree.ParseError:
-        return {}
-    boxes = (geom for geom in tree.iter("geom") if geom.get("type") == "box" and geom.get("name") and geom.get("size"))
-    return {geom.get("name"): np.array(geom.get("size").split(), dtype=np.float64) for geom in boxes}
+        return
+    yield from (element for element in tree.iter(tag) if all(element.get(name) for name in attributes))
+
+
+def _numbers(text: str) -> np.ndarray:
+    return np.array(text.split(), dtype=np.float64)
+
+
+def set_fixed_places(env: Any, places: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Put objects that stand fixed and have joints inside, as a door in its frame, where a recording has them.
+
+    places: by the name of the object or of its root body, which differ between versions of robosuite.
+    """
+    model = env.sim.model._model
+    for thing in env.model.mujoco_objects:
+        body = env.sim.model.body_name2id(thing.root_body)
+        place = places.get(thing.root_body, places.get(thing.name))
+        if thing.joints and model.body_jntnum[body] == 0 and place is not None:
+            model.body_pos[body], model.body_quat[body] = place
 
 
 def set_box_sizes(env: Any, sizes: dict[str, np.ndarray]) -> None:
@@ -57,13 +87,14 @@ def _resize(model: Any, geom: int, size: np.ndarray, heavy: bool) -> None:
         model.bvh_aabb[row, 3:] = size
 
 
-def begin_at(env: Any, state: np.ndarray, sizes: dict[str, np.ndarray]) -> None:
+def begin_at(env: Any, state: np.ndarray, model_xml: str) -> None:
     """Begin an episode of a robosuite environment at `state` (Z,), the controllers at rest there.
 
-    Raises UsageError where the state belongs to a scene of another size.
+    model_xml: the scene of the recording. Raises UsageError where the state belongs to a scene of another size.
     """
     check_size(env, state)
-    set_box_sizes(env, sizes)
+    set_box_sizes(env, box_sizes(model_xml))
+    set_fixed_places(env, body_places(model_xml))
     mujoco.mj_resetData(env.sim.model._model, env.sim.data._data)
     env.sim.set_state_from_flattened(state)
     env.sim.forward()

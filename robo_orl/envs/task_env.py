@@ -105,12 +105,12 @@ class TaskEnv:
     def begin_at(self, state: np.ndarray, model_xml: str = "", keep_stages: bool = False) -> dict[str, np.ndarray]:
         """Begin an episode at a state (Z,) that other software stored; the first observation, per key (D,) float32.
 
-        model_xml: the scene of the recording, for the sizes of its objects. keep_stages: go on in the present episode.
-        Raises UsageError where the state belongs to another scene.
+        model_xml: the scene of the recording, for the sizes and fixed places of its objects. keep_stages: go on in the
+        present episode. Raises UsageError where the state belongs to another scene.
         """
-        from robo_orl.envs.recorded_state import begin_at, box_sizes
+        from robo_orl.envs.recorded_state import begin_at
 
-        begin_at(self._env, state, box_sizes(model_xml))
+        begin_at(self._env, state, model_xml)
         self._stepper.attach()
         if not keep_stages:
             self._begin()

@@ -22,7 +22,7 @@ def test_somebody_elses_file_trains_on_the_first_try(tmp_path):
     assert json.loads(done.stdout)["steps"] == 2
     assert "does not name its task: lift is taken from the command line" in done.stderr
     recorded = json.loads((out / "data.json").read_text())["files"][0]
-    assert recorded["episodes"] == 5 and recorded["success_k"] == 3 and len(recorded["notes"]) == 1
+    assert recorded["episodes"] == 5 and recorded["success_k"] == 3 and len(recorded["notes"]) == 2
 
 
 def test_the_refusal_names_the_option_with_which_it_trains(tmp_path):

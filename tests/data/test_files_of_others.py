@@ -1,6 +1,10 @@
-"""Recordings of other people: named, converted by restoring their states, replayed, drawn, trained on."""
+"""Recordings of other people: named, converted by restoring their states, replayed, drawn, trained on.
+
+ROBO_ORL_REAL_FILES names another folder of the same files, such as the whole ones of which those here are a part.
+"""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,19 +14,26 @@ import numpy as np
 import pytest
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config import DataReading, ObservationConfig, RunConfig, View
+from robo_orl.config import DataReading, ObservationConfig, RunConfig, TaskConfig, View
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.data.add_images import add_images
 from robo_orl.data.cache import open_cache
-from robo_orl.data.convert import convert
+from robo_orl.data.convert import convert, restored
 from robo_orl.data.generate import generate
+from robo_orl.data.recording import open_recordings, read_recording
 from robo_orl.data.replay import replay
 from robo_orl.data.validate import examine, faults
 from robo_orl.engine.task_data import open_data
+from robo_orl.envs.recorded_state import body_places
 
-FILES = Path(__file__).parent / "files"
+FILES = Path(os.environ.get("ROBO_ORL_REAL_FILES", Path(__file__).parent / "files"))
 RAW = FILES / "robosuite_raw"
-REACHING = FILES / "robomimic_layout" / "reaching_custom_env_2_demos.hdf5"
+REACHING = next(FILES.glob("robomimic_layout/reaching_custom_env_*.hdf5"))
+
+
+def recording_of(name):
+    """The one human demonstration of robosuite 1.0."""
+    return next((RAW / f"v1.0_{name}").rglob("demo.hdf5"))
 
 
 @pytest.mark.parametrize("path", sorted(RAW.rglob("*.hdf5")), ids=lambda p: str(p.relative_to(RAW)))
@@ -37,7 +48,7 @@ def test_a_lerobot_data_set_is_named():
     with pytest.raises(UsageError, match="is a LeRobot data set"):
         open_cache(FILES / "lerobot_v21")
     with pytest.raises(UsageError, match="is a Parquet file, as LeRobot"):
-        open_cache(FILES / "lerobot_v21" / "data" / "episode_000000.parquet")
+        open_cache(next((FILES / "lerobot_v21" / "data").rglob("episode_000000.parquet")))
 
 
 def test_a_robomimic_file_of_an_environment_of_its_own(tmp_path):
@@ -52,7 +63,7 @@ def test_a_robomimic_file_of_an_environment_of_its_own(tmp_path):
     with pytest.raises(UsageError, match="environment ReachingFrankaBC, and the task's is Lift; --accept-mismatch"):
         opened()
     arrays = opened(reading=DataReading(accept_mismatch=True))
-    assert list(arrays.spec) == own and arrays.success.all() and arrays.rewards.sum() == 2
+    assert list(arrays.spec) == own and arrays.success.all() and arrays.rewards.sum() == len(arrays)
     assert any("rewards are 10 at success" in note for note in arrays.notes)
     assert any("demo_1: 322 against 111" in note for note in arrays.notes)
 
@@ -64,19 +75,56 @@ simulated = pytest.mark.skipif(
 )
 
 
+PART_OF = {  # a task whose scene is the recording's, and whose success is a part of that
+    "square": "environment NutAssembly, and the task's is NutAssemblySquare; --accept-mismatch",
+    "can": "environment PickPlace, and the task's is PickPlaceCan; --accept-mismatch",
+}
+RESTORED = {"lift": "lift", "stack": "stack", "nut-assembly": "square", "pick-place": "can"}
+
+
 @simulated
-@pytest.mark.parametrize(("name", "task"), [("lift", "lift"), ("stack", "stack"), ("nut-assembly", "square")])
-def test_restored_states_succeed(tmp_path, name, task):
-    """One human demonstration each, of robosuite 1.0; square is one of the two nuts of the recording."""
-    path, out, config = RAW / f"v1.0_{name}" / "demo.hdf5", tmp_path / "a.hdf5", load_task(task)
-    if task == "square":
-        with pytest.raises(UsageError, match="environment NutAssembly, and the task's is NutAssemblySquare"):
+@pytest.mark.parametrize("name", RESTORED)
+def test_restored_states_succeed(tmp_path, name):
+    """square is one of the two nuts of its recording, can one of four things."""
+    path, out, config = recording_of(name), tmp_path / "a.hdf5", load_task(RESTORED[name])
+    part = config.name in PART_OF
+    if part:
+        with pytest.raises(UsageError, match=PART_OF[config.name]):
             convert(path, config, out, workers=1, progress=False)
-    summary = convert(path, config, out, workers=1, progress=False, accept_mismatch=task == "square").summary
+    summary = convert(path, config, out, workers=1, progress=False, accept_mismatch=part).summary
     assert faults(out) == [] and summary.all.success_k == summary.all.episodes == 1
     arrays = open_cache(out)
     assert arrays.terminal.all() and arrays.stages[-1].all() and not arrays.stages[0].any()
     assert convert(path, config, out, progress=False, accept_mismatch=True).already_complete
+
+
+@simulated
+@pytest.mark.parametrize("task", ["lift", None])
+def test_a_recording_of_a_scene_that_no_task_has_names_the_scene_and_the_remedy(tmp_path, task):
+    config = load_task(task) if task else None
+    with pytest.raises(UsageError, match="recorded in the scene Door, which no task here has: register a SceneEntry"):
+        open_recordings(recording_of("door"), config)
+    with pytest.raises(UsageError, match="hold 23 numbers, and the scene Lift has 32"):
+        convert(recording_of("door"), load_task("lift"), tmp_path / "a", 1, accept_mismatch=True, progress=False)
+    assert not (tmp_path / "a").exists()
+
+
+@simulated
+def test_that_remedy_restores_the_door_in_its_recorded_place_and_it_opens(monkeypatch):
+    """The scene that the refusal asks for: the door's frame stands where the recording's model has it."""
+    from robo_orl.envs.registry import SCENES, SceneEntry
+    from robo_orl.envs.task_env import TaskEnv
+
+    stages = {"touched": lambda scene: scene.touched()[0], "opened": lambda scene: scene.env._check_success()}
+    monkeypatch.setitem(SCENES, "door", SceneEntry("Door", ("Door",), stages=stages))
+    task = TaskConfig(name="door", env="door", stages=["touched", "opened"], max_seconds=20)
+    source = open_recordings(recording_of("door"), task)
+    recording, env = read_recording(source.path, source.names[0]), TaskEnv(task, "stock")
+    episode = restored(env, recording, [])
+    place, _ = body_places(recording.model_xml)["Door"]
+    np.testing.assert_allclose(env.scene.position(0), place, atol=1e-6)
+    first = episode.stages.argmax(axis=0)  # the frame of each stage
+    assert episode.success and 0 < first[0] < first[1] == len(episode.actions) - 1 < len(recording.actions)
 
 
 @simulated

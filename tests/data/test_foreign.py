@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -73,7 +74,40 @@ def test_of_robomimics_own_layout_the_numbers_are_those_of_ours(tmp_path):
     theirs, notes = opened(changed(tmp_path / "b.hdf5", as_robomimic))
     for name in ("observations", "actions", "rewards", "starts", "success", "terminal"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    assert len(notes) == 1
+    assert len(notes) == 2 and "has no stages" in notes[1]
+
+
+def without(*names):
+    """robomimic's layout without datasets of these names."""
+
+    def act(file):
+        as_robomimic(file)
+        for demo in demos(file):
+            for name in names:
+                del demo[name]
+
+    return act
+
+
+def one_without_stages(file):
+    del file["data/demo_2/stages"]
+
+
+STAGELESS = {
+    "has no stages.* NEW.hdf5` takes them from its states": as_robomimic,
+    "has no stages.*and it has no states of this simulator": without("states"),
+    "has episodes with other stages.* from its states": one_without_stages,
+}
+
+
+@pytest.mark.parametrize("said", STAGELESS)
+def test_a_file_without_stages_is_said_with_the_remedy(tmp_path, said):
+    """By train, validate and info alike."""
+    path = changed(tmp_path / "a.hdf5", STAGELESS[said])
+    arrays, notes = opened(path)
+    assert arrays.stages.shape[1] == 0
+    for sentences in (notes, examine(path).notes, describe(path).notes):
+        assert len([s for s in sentences if re.search(said, s)]) == 1, sentences
 
 
 REFUSED = {
