@@ -20,11 +20,11 @@ import numpy as np
 
 from robo_orl.data.cache import EpisodeArrays, open_cache
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.robomimic.evaluation import reference_actor
 from robo_orl.robomimic.run_folder import is_reference
+from robo_orl.rollout.env_spec import Frames
 from robo_orl.rollout.episodes import PolicyQuery
-from robo_orl.rollout.frames import Frames
 
 
 def actor_of(folder: Path) -> tuple[Any, int]:

@@ -29,7 +29,7 @@ from robo_orl.config import SelectionConfig
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.flops import count_flops
 from robo_orl.cost.measure.step_cost import quartiles
-from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec, synthetic_window
+from robo_orl.cost.synthetic_step import ACTION_DIM, policy_spec, synthetic_window
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3

@@ -33,7 +33,7 @@ from small_policy import small_policy
 from robo_orl.base.errors import RunError
 from robo_orl.config.presets import available, load_task
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.pool import work_through

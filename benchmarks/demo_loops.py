@@ -28,7 +28,7 @@ from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.envs.demonstrators.regimes import plan, record
 from robo_orl.envs.task_env import TaskEnv
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
 from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import Rollouts

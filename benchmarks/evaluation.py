@@ -35,9 +35,9 @@ from robo_orl.base.files import atomic_file
 from robo_orl.base.machine import cores, versions
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.synthetic_data import task_spec
+from robo_orl.cost.synthetic_step import task_spec
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
 from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import PolicyQuery, Rollouts

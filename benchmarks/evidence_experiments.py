@@ -22,8 +22,7 @@ from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, deep_merge, parse
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.memory import measured_memory
-from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
-from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models import cpu_kernels as libraries

@@ -320,11 +320,15 @@ FAULTS = {
     "flow_blind_to_time": Fault(
         "The expert of a flow is blind to the time: a noisy chunk and a clean one get the same answer",
         (
-            ("models/action_heads/flow.py", "self.time_in(time_features(t).to", "self.time_in(time_features(t * 0).to"),
             (
-                "models/action_heads/flow_expert.py",
-                "self.time_in(time_features(t).to",
-                "self.time_in(time_features(t * 0).to",
+                "models/action_heads/flow.py",
+                "self.chunk_in(x.to(dtype)) + self.time_in(time_features(t)",
+                "self.chunk_in(x.to(dtype)) + self.time_in(time_features(t * 0)",
+            ),
+            (
+                "models/action_heads/flow.py",
+                "y = y + self.time_in(time_features(t)",
+                "y = y + self.time_in(time_features(t * 0)",
             ),
         ),
         (READS,),
@@ -332,7 +336,7 @@ FAULTS = {
     ),
     "first_tokens_for_action_queries": Fault(
         "Parallel heads read the first h tokens, which are pictures, instead of their action queries, the last h",
-        (("models/action_heads/parallel.py", "[:, -self.count :]", "[:, : self.count]"),),
+        (("models/action_heads/action_head.py", "[:, -self.count :]", "[:, : self.count]"),),
         (READS,),
         "query",
     ),
@@ -392,13 +396,13 @@ FAULTS = {
     ),
     "variants_settings_lost": Fault(
         "A trial of a variant is the preset with the point: the variant's own settings are lost",
-        (("sweep/plan.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
+        (("sweep/search.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),
         (TRIALS,),
         "variant",
     ),
     "suites_settings_lost": Fault(
         "Trials are trained without what the suite lays on every policy",
-        (("sweep/plan.py", "            set=self.layer,\n", ""),),
+        (("sweep/search.py", "            set=self.layer,\n", ""),),
         (TRIALS,),
         "cells",
     ),
@@ -410,7 +414,7 @@ FAULTS = {
     ),
     "tuned_on_test_starts": Fault(
         "Trials are judged on the start states that results are from",
-        (("sweep/plan.py", 'starts="tuning"', 'starts="test"'),),
+        (("sweep/search.py", 'starts="tuning"', 'starts="test"'),),
         (TRIALS,),
         "cells",
     ),
@@ -482,7 +486,7 @@ FAULTS = {
     ),
     "whole_chunk_executed": Fault(
         "An evaluation executes the whole chunk, whatever `execute` says",
-        (("evaluate/agent_policy.py", "chunks[:, : self.execute]", "chunks"),),
+        (("evaluate/policy.py", "chunks[:, : self.execute]", "chunks"),),
         (PLAYING,),
         "executed",
     ),
@@ -530,13 +534,13 @@ FAULTS = {
     ),
     "reference_draws_the_same_in_every_decision": Fault(
         "A reference that samples draws the same numbers in every decision of an episode",
-        (("robomimic/acting.py", "query.episode, query.decision)", "query.episode)"),),
+        (("robomimic/algo.py", "query.episode, query.decision)", "query.episode)"),),
         ("tests/robomimic/test_judging_references.py",),
         "draws",
     ),
     "policy_draws_the_same_in_every_decision": Fault(
         "A policy that samples draws the same numbers in every decision of an episode",
-        (("evaluate/agent_policy.py", "query.episode, query.decision, stream", "query.episode, stream"),),
+        (("evaluate/policy.py", "query.episode, query.decision, stream", "query.episode, stream"),),
         (PLAYING, "tests/evaluate/test_evaluate.py", "tests/rollout/test_rollouts.py"),
     ),
 }

@@ -23,8 +23,7 @@ from largest_model import workload_named
 from robo_orl.base.files import write_json
 from robo_orl.cost.measure.one_process import forget, out_of_memory
 from robo_orl.cost.predict.largest import at, dial
-from robo_orl.cost.synthetic_data import ACTION_DIM
-from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep
 
 HERE = Path(__file__).parent
 STEPS = 2  # the first makes the moments

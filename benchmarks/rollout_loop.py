@@ -43,10 +43,9 @@ from robo_orl.base.machine import cores
 from robo_orl.config import TaskConfig
 from robo_orl.config.presets import load_task
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.evaluate.success import SLOTS
-from robo_orl.robomimic.environment import RobomimicEnv
-from robo_orl.robomimic.rollout import ChunkPolicy
+from robo_orl.robomimic.rollout import ChunkPolicy, RobomimicEnv
 from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import Rollouts
 

@@ -18,8 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from robo_orl.base.machine import cores
-from robo_orl.base.waiting import PASSIVE
+from robo_orl.base.machine import PASSIVE, cores
 
 THREADS = 2
 

@@ -8,7 +8,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
 from robo_orl.config import SIZES
 from robo_orl.config.presets import PRESETS_VARIABLE, load_policy, load_task
-from robo_orl.cost.synthetic_data import synthetic_window, task_spec
+from robo_orl.cost.synthetic_step import synthetic_window, task_spec
 from robo_orl.objectives import OBJECTIVES, Objective
 
 

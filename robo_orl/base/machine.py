@@ -1,4 +1,4 @@
-"""This machine and its software: usable cores, package versions, hardware, the commit that runs."""
+"""This machine and its software: usable cores, how threads wait, package versions, hardware, the commit that runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import MutableMapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,3 +107,27 @@ def _output(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+PASSIVE = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}  # GNU's OpenMP and any other; Intel's and LLVM's
+CHOSEN_BY_USER = (*PASSIVE, "GOMP_SPINCOUNT")
+
+
+def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let waiting threads sleep, in this process before torch loads and in its children.
+
+    Nothing changes where the environment says how threads wait.
+    """
+    if not any(variable in environment for variable in CHOSEN_BY_USER):
+        environment.update(PASSIVE)
+
+
+def crowding_advice(threads: int) -> str | None:
+    """One sentence where this machine has more work than cores and `threads` threads would add to it."""
+    load, available = os.getloadavg()[0], cores()
+    if threads < 2 or load <= available:
+        return None
+    return (
+        f"this machine is busy (load {load:.1f} on {available} core(s)) and the training has {threads} threads, which "
+        f"wait for each other: OMP_NUM_THREADS={max(1, min(threads - 1, available // 2))} is usually faster"
+    )

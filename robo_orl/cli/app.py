@@ -1,10 +1,12 @@
 """The command `robo-orl`: its commands assembled, and every error turned into one sentence and an exit code.
 
-Heavy modules are imported inside the commands, so that `--help` and `list` answer at once.
+Heavy modules are imported inside the commands, so that `--help` and `list` answer at once. Output outlives its reader
+and never fails on a character: `train 2>&1 | head -1` goes on training.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,15 +14,15 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
 from robo_orl import __version__
 from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError
+from robo_orl.base.machine import wait_passively
 from robo_orl.base.os_errors import READ_REMEDY, sentence_of
 from robo_orl.base.text import notice, print_line
-from robo_orl.base.waiting import wait_passively
 from robo_orl.cli import data, results
 from robo_orl.cli.bench import bench
 from robo_orl.cli.doctor import doctor
@@ -29,7 +31,6 @@ from robo_orl.cli.presets import list_presets
 from robo_orl.cli.profile import profile
 from robo_orl.cli.reference import reference
 from robo_orl.cli.report import report
-from robo_orl.cli.streams import protect_streams
 from robo_orl.cli.train import train
 from robo_orl.cli.tune import tune
 from robo_orl.engine.launch import process_rank
@@ -137,3 +138,52 @@ def _exit_with(sentence: str, code: int) -> NoReturn:
         print(json.dumps({"error": sentence}))
     notice(sentence)
     sys.exit(code)
+
+
+# ----------------------------------------------------------------------------------- streams that outlive their readers
+
+
+GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)  # the reader closed a pipe, a terminal or a connection
+
+
+class PatientStream:
+    """A text stream that, once nobody reads it, writes to nowhere instead of raising."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, or drop it where the reader is gone."""
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what is left where the reader is gone."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if error.errno not in GONE:
+            raise error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def protect_streams() -> None:
+    """Make stdout and stderr outlive their readers, and print `?` for a character that their encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or isinstance(stream, PatientStream):
+            continue
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+        setattr(sys, name, PatientStream(stream))

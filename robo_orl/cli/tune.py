@@ -35,7 +35,7 @@ def tune(
     how many trials they are from. A trial is trained and evaluated as a cell of the suite, and kept.
     """
     from robo_orl.cli.tables import search_spaces, tuned_values
-    from robo_orl.sweep.plan import SearchRequest, make_plan, spaces_of
+    from robo_orl.sweep.search import SearchRequest, make_plan, spaces_of
     from robo_orl.sweep.tune import tune as run_search
 
     request = SearchRequest(

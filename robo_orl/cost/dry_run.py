@@ -20,8 +20,7 @@ from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import Unpredictable
 from robo_orl.cost.predict.memory import MemoryPrediction, memory
 from robo_orl.cost.predict.workload import Workload, unpredictable
-from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
-from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
 from robo_orl.cost.terminal import human_bytes, memory_line
 from robo_orl.data.cache import refused
 from robo_orl.data.hdf5_schema import open_hdf5

@@ -5,21 +5,27 @@ The cache is keyed by the file's sha256 and what is read of it, so that a change
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import cache_folder
+from robo_orl.base.files import cache_folder, file_sha256, write_json
 from robo_orl.config import TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import Adjustments, EpisodeArrays, Reading
-from robo_orl.data.file_hash import known_sha256
 from robo_orl.data.flat_arrays import write_arrays
+from robo_orl.data.hdf5 import check_space
 from robo_orl.data.memory_maps import built, in_words, mapped
 from robo_orl.data.training_checks import training_faults
 
@@ -38,8 +44,6 @@ def open_cache(
     converts, the others wait. Raises UsageError with the validator's sentence for a file that does not train, and for a
     camera without pictures; RunError when the disk is full.
     """
-    from robo_orl.data.images import open_pictures
-
     reading = reading or Reading(keys=tuple(keys) if keys is not None else None, cameras=tuple(cameras))
     path = Path(path)
     with layout.open_hdf5(path):
@@ -97,3 +101,90 @@ def _load(path: Path, folder: Path) -> EpisodeArrays:
         reward_fault=index["reward_fault"],
         **arrays,
     )
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+
+PICTURES_FORMAT = 1
+
+
+def open_pictures(
+    path: Path, arrays: EpisodeArrays, cameras: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+    """Per camera (F, H, W, 3) uint8 of the frames of `arrays`, read-only, and the fingerprint of what made them.
+
+    path: the file that `arrays` are of. Raises RunError for a full disk.
+    """
+    with layout.open_hdf5(path) as file:
+        render = layout.render_of(file)
+    cache, key = cache_folder() / "data", arrays.frames_key[:32]
+    folders = {camera: cache / f"{key}-{camera}-{PICTURES_FORMAT}" for camera in cameras}
+    lengths = arrays.lengths.tolist()
+    return {
+        c: built(f, partial(_convert_pictures, path, c, lengths), _load_pictures) for c, f in folders.items()
+    }, render
+
+
+def _load_pictures(folder: Path) -> np.ndarray:
+    pictures = mapped(folder / "pictures.npy")
+    if list(pictures.shape) != json.loads((folder / "index.json").read_text())["shape"]:
+        raise ValueError("its pictures have another shape than its index")
+    return pictures
+
+
+def _convert_pictures(path: Path, camera: str, lengths: list[int], into: Path) -> None:
+    """Write the camera's pictures of all demos end to end, of each the first so many frames."""
+    with layout.open_hdf5(path) as file:
+        demos = [file["data"][name]["obs"][camera + layout.IMAGE] for name in layout.demo_names(file)]
+        shape = (sum(lengths), *demos[0].shape[1:])
+        check_space(into, int(np.prod(shape)))
+        whole = np.lib.format.open_memmap(into / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
+        _copy_pictures(demos, lengths, whole)
+    (into / "index.json").write_text(json.dumps({"camera": camera, "shape": shape}))
+
+
+def _copy_pictures(demos: list[h5py.Dataset], lengths: list[int], whole: np.ndarray) -> None:
+    at = 0
+    for demo, length in zip(demos, lengths, strict=True):
+        demo.read_direct(whole, source_sel=np.s_[:length], dest_sel=np.s_[at : at + length])
+        at += length
+    whole.flush()
+
+
+# --------------------------------------------------------------------------------------------------- the hash of a file
+
+
+SETTLED_S = 2.0  # a file that changed more recently may change again within the clock's resolution
+
+
+def known_sha256(path: Path) -> str:
+    """The sha256 of a file, kept in the cache under its path, size, times and inode; any change of these forgets it.
+
+    The time of the last change of the inode is among them: writing to a file and setting its modification time back
+    changes it too. A cache that cannot be written costs the reading alone.
+    """
+    path = Path(os.path.realpath(path))
+    identity = _identity(path)
+    place = cache_folder() / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        stored = json.loads(place.read_text())
+        if stored["identity"] == identity and len(stored["sha256"]) == 64:
+            return stored["sha256"]
+    sha256 = file_sha256(path)
+    after = _identity(path)
+    if after == identity and time.time() - max(identity["mtime_ns"], identity["ctime_ns"]) / 1e9 > SETTLED_S:
+        with suppress(Exception):  # a read-only or full cache
+            write_json(place, {"path": str(path), "identity": identity, "sha256": sha256})
+    return sha256
+
+
+def _identity(path: Path) -> dict[str, int]:
+    info = path.stat()
+    return {
+        "size": info.st_size,
+        "mtime_ns": info.st_mtime_ns,
+        "ctime_ns": info.st_ctime_ns,
+        "inode": info.st_ino,
+        "device": info.st_dev,
+    }

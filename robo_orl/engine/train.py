@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError
 from robo_orl.base.files import write_json
+from robo_orl.base.machine import crowding_advice
 from robo_orl.base.text import notice
 from robo_orl.base.types import PairedWindow
-from robo_orl.base.waiting import crowding_advice
 from robo_orl.config import RunConfig
 from robo_orl.data.cache import EpisodeArrays
-from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import (
     CheckpointState,
@@ -54,7 +53,7 @@ from robo_orl.engine.run_folder import (
     write_summary,
 )
 from robo_orl.engine.starting_point import continued, load_initial_weights, set_aside_summary
-from robo_orl.engine.task_data import make_windows, open_data
+from robo_orl.engine.task_data import TaskMixture, make_windows, open_data
 from robo_orl.engine.tracker import start_tracker
 from robo_orl.engine.training_step import TrainingStep
 from robo_orl.engine.zero import release

@@ -34,7 +34,7 @@ from robo_orl.config.instructions import held_out_sentences
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.evaluate.result import EvaluationResult, Speed
 from robo_orl.evaluate.scores import EvaluationPlan, FinishedRows, read_current, row_of, write_scores
 from robo_orl.models.backbones import BACKBONES

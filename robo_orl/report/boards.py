@@ -9,14 +9,15 @@ from statistics import median
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
 from robo_orl.report.costs import RelativeCost, is_measured, relative_cost
-from robo_orl.report.curve import Curve, curve
 from robo_orl.report.scores import (
+    Curve,
     DeadlineRate,
     Length,
     Mean,
     StageRow,
     SuccessRate,
     bootstrapped,
+    curve,
     stages,
     success,
     within,

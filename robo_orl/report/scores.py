@@ -1,15 +1,16 @@
-"""The scores of a policy on a board, with training seeds pooled: counts, lengths and means with their intervals."""
+"""The scores of a policy on a board, with training seeds pooled: counts, lengths, means and curves with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from robo_orl.results.endpoints import Endpoint
+from robo_orl.report.contents import Cells
+from robo_orl.results.endpoints import Endpoint, success_curve, success_times
 from robo_orl.results.intervals import score, two_level_bootstrap
-from robo_orl.results.record import EpisodeRow
+from robo_orl.results.record import EpisodeRow, Record
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,46 @@ def bootstrapped(seeds: Sequence[Sequence[float]]) -> Mean:
     """
     mean, low, high = two_level_bootstrap(seeds, 2_000)
     return Mean(mean, *((low, high) if high > low else (None, None)), sum(map(len, seeds)))
+
+
+# -------------------------------------------------------------------------------- success against the decisions allowed
+
+
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """The episodes of one policy solved within each of a curve's decisions; the 95 % band where it is drawn."""
+
+    policy: str
+    n: int
+    k: list[int]
+    low: list[float] | None
+    high: list[float] | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Success against the decisions allowed, at equal steps up to the limit.
+
+    Drawn with a band: the policy with a critic and the one without that have the highest return, and the control.
+    """
+
+    decisions: list[int]
+    rows: list[CurveRow]
+
+
+def curve(
+    cells: Cells, policies: Mapping[str, Sequence[Record]], names: Sequence[str], drawn: Collection[str], horizon: int
+) -> Curve:
+    """The curves of the policies `names` at STEPS equal steps up to the limit; those in `drawn` have a band."""
+    decisions = sorted({max(1, horizon * step // STEPS) for step in range(1, STEPS + 1)})
+    rows = []
+    for name in names:
+        times = [success_times(cells.rows[record.cell]) for record in policies[name]]
+        k = sum(success_curve(seed, decisions) for seed in times)
+        band = [success([seed <= d for seed in times]) for d in decisions] if name in drawn else None
+        low, high = ([getattr(rate, end) for rate in band] if band else None for end in ("low", "high"))
+        rows.append(CurveRow(name, sum(map(len, times)), [int(count) for count in k], low, high))
+    return Curve(decisions, rows)

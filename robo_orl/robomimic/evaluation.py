@@ -23,7 +23,7 @@ from robo_orl.robomimic.weights import read_state, read_weights
 from robo_orl.rollout.env_spec import TaskEnvSpec
 
 if TYPE_CHECKING:
-    from robo_orl.robomimic.acting import ReferenceActor
+    from robo_orl.robomimic.algo import ReferenceActor
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,7 @@ def make_actor(checkpoint: ReferenceCheckpoint, seed: int) -> ReferenceActor:
     from robomimic.config.base_config import REGISTERED_CONFIGS
     from robomimic.utils.file_utils import policy_from_checkpoint
 
-    from robo_orl.robomimic.acting import ReferenceActor
-    from robo_orl.robomimic.algo import device
+    from robo_orl.robomimic.algo import ReferenceActor, device
 
     if (name := checkpoint.weights["algo_name"]) not in REGISTERED_CONFIGS:
         raise unknown("algorithm of robomimic 0.3.0", name, REGISTERED_CONFIGS)

@@ -12,7 +12,7 @@ from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
 from robo_orl.data.task_check import check_task
 from robo_orl.data.training_checks import claimed_frames
-from robo_orl.envs.observations import observation_sizes
+from robo_orl.envs.registry import observation_sizes
 
 
 def open_reference_data(

@@ -1,7 +1,11 @@
-"""The specification of the environments that a simulator process makes, and the interfaces that it relies on."""
+"""The specification of the environments that a simulator process makes, and the interfaces that it relies on.
+
+numpy only: simulator processes import this.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from robo_orl.config import Loop, StartBankName, TaskConfig, View
-from robo_orl.rollout.frames import Frame
 
 
 class TimeStep(Protocol):
@@ -94,3 +97,24 @@ class TaskEnvSpec:
         from robo_orl.envs.start_banks import stored_bank
 
         return stored_bank(self.task, self.bank)
+
+
+Frame = dict[str, np.ndarray]
+
+
+class Frames:
+    """The newest `history` frames of an episode; its first one stands for those before it too."""
+
+    def __init__(self, history: int):
+        self._frames: deque[Frame] = deque(maxlen=history)
+
+    def add(self, frame: Frame) -> None:
+        """Make this instant the newest frame."""
+        self._frames.extend([frame] * (1 if self._frames else self._frames.maxlen))
+
+    def stacked(self) -> Frame:
+        """The newest frame; with a history of k > 1, per key the newest k stacked, (k, ...), oldest first."""
+        newest = self._frames[-1]
+        if self._frames.maxlen == 1:
+            return newest
+        return {key: np.stack([frame[key] for frame in self._frames]) for key in newest}

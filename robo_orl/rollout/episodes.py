@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from robo_orl.base.errors import UsageError
-from robo_orl.rollout.frames import Frame
+from robo_orl.rollout.env_spec import Frame
 from robo_orl.rollout.pool import Item, Pool, SimulatorProcess
 from robo_orl.rollout.simulator import Act, Begin, EnvSpec, Outcome, Reply, SimulatorInfo, serve_episodes
 

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from robo_orl.config import View
-from robo_orl.rollout.env_spec import Environment, EnvSpec, TimeStep
-from robo_orl.rollout.frames import Frame, Frames
+from robo_orl.rollout.env_spec import Environment, EnvSpec, Frame, Frames, TimeStep
 
 # ------------------------------------------------------------------------------------------------------------- messages
 

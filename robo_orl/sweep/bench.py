@@ -16,10 +16,9 @@ from robo_orl.results.store import CELLS, RECORD, folder_cell, read_costs, read_
 from robo_orl.results.verification.personal import without_paths
 from robo_orl.results.verify import faults
 from robo_orl.sweep.cells import Cell, check_policies, expand, load_suite
-from robo_orl.sweep.collect import describe_data, store_cell, store_cost, suite_ref, update_provenance
+from robo_orl.sweep.collect import Ledger, describe_data, store_cell, store_cost, suite_ref, update_provenance
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_job, jobs_of_cell, unique
-from robo_orl.sweep.ledger import Ledger
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.runners.local import LocalRunner
 from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule

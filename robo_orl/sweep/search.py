@@ -1,20 +1,35 @@
-"""The search space of a policy and the points that are tried in it, the same number for every policy.
+"""A search for hyper-parameters: its plan, the space of every policy, and the points that are tried in it.
 
-Trial 0 is the policy file as it is. The others are drawn by optuna's tree-structured Parzen estimator (Bergstra et al.
-2011) from the grid that the objective's authors published, without repeating a point; with few trials that is a random
-search. Everything is a function of the seed and of the scores so far: an interrupted search that observes its stored
-scores proposes the same points.
+The plan says which policies of a suite are tuned, on which data, by which budget, the same for every policy. Trial 0 is
+the policy file as it is. The others are drawn by optuna's tree-structured Parzen estimator (Bergstra et al. 2011) from
+the grid that the objective's authors published, without repeating a point; with few trials that is a random search.
+Everything is a function of the seed and of the scores so far: an interrupted search that observes its stored scores
+proposes the same points.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from robo_orl.base.errors import RunError
-from robo_orl.config import PolicyConfig, deep_merge, sha256_of
+from robo_orl.base.errors import RunError, UsageError, unknown
+from robo_orl.config import (
+    EvaluationRequest,
+    GridConfig,
+    PolicyChoice,
+    PolicyConfig,
+    SuiteConfig,
+    apply_overrides,
+    deep_merge,
+    parse,
+    sha256_of,
+)
+from robo_orl.config.presets import stored_name, written_name
 from robo_orl.objectives import OBJECTIVES
+from robo_orl.sweep.cells import load_suite, policy_of
 
 Point = dict[str, Any]  # key of a policy file -> value
 # Every method has it. Nothing more: a budget of a few trials is for what the authors tuned.
@@ -92,3 +107,121 @@ class Search:
     def observe(self, score: float) -> None:
         """Take the score of the point that was proposed last; more is better."""
         self._study.tell(self._trial, score)
+
+
+# ------------------------------------------------------------------------------------------------------------- the plan
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """The options of `robo-orl tune`; None is the default of an option.
+
+    suite: a name or path. policies: comma-separated names of the suite's policies. settings: laid on every policy.
+    """
+
+    suite: str
+    policies: str | None = None
+    task: str | None = None
+    regime: str | None = None
+    trials: int = 8
+    episodes: int = 50
+    seed: int = 0
+    settings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search. choices: the suite's policies by name; layer: the settings that are laid on each of them."""
+
+    suite: SuiteConfig
+    choices: dict[str, PolicyChoice]
+    layer: dict[str, Any]
+    task: str
+    regime: str
+    size: str | None
+    trials: int
+    episodes: int
+    seed: int
+
+    def policy(self, name: str) -> PolicyConfig:
+        """A policy of the plan as the suite has it."""
+        choice = self.choices[name].model_copy(update={"name": name})
+        return policy_of(choice, self.layer, size=self.size, where=f"suite {self.suite.name}")
+
+    def trial(self, name: str, number: int, point: Point) -> PolicyChoice:
+        """A trial as a policy of a suite, with a name of its own."""
+        choice = self.choices[name]
+        settings = deep_merge(choice.set, nested(point))
+        values = {"use": choice.use, "name": f"{name}_trial{number}", "set": settings}
+        return parse(PolicyChoice, values, f"suite {self.suite.name}")
+
+    def cells_of(self, trials: list[PolicyChoice]) -> SuiteConfig:
+        """The suite whose cells are these trials."""
+        group = GridConfig(
+            tasks=[self.task],
+            regimes=[self.regime],
+            policies=trials,
+            sizes=[self.size] if self.size else [],
+            seeds=[self.seed],
+            set=self.layer,
+        )
+        evaluation = EvaluationRequest(episodes=self.episodes, loop=self.suite.evaluation.loop, starts="tuning")
+        values = {
+            "name": f"tune-{self.suite.name}",
+            "description": f"Trials of a search for suite {self.suite.name}; judged on start states for tuning.",
+            "groups": [group],
+            "data": self.suite.data,
+            "evaluation": evaluation,
+            "value_error": False,
+        }
+        return parse(SuiteConfig, values, f"suite {self.suite.name}")
+
+
+def make_plan(request: SearchRequest) -> Plan:
+    """The plan of a request; UsageError where the suite has no such policy, task or regime."""
+    suite = load_suite(request.suite)
+    if not suite.groups:
+        raise UsageError(f"suite {suite.name} trains nothing: there is nothing to tune.")
+    request = replace(request, task=request.task and written_name("tasks", request.task))
+    group = next((g for g in suite.groups if request.task is None or request.task in g.tasks), suite.groups[0])
+    choices = {choice.row: choice for g in suite.groups for choice in g.policies}
+    names = _names(request.policies) if request.policies is not None else [choice.row for choice in group.policies]
+    _check_names(suite, request, names, choices)
+    return Plan(
+        suite=suite,
+        choices={name: choices[name] for name in names},
+        layer=apply_overrides(deep_merge(suite.set, group.set), list(request.settings)),
+        task=request.task or group.tasks[0],
+        regime=request.regime or group.regimes[0],
+        size=group.sizes[0] if group.sizes else None,
+        trials=request.trials,
+        episodes=request.episodes,
+        seed=request.seed,
+    )
+
+
+def _names(policies: str) -> list[str]:
+    names = [stored_name(name.strip()) for name in policies.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--policies names no policy; leave it out for those of the suite's first group.")
+    return names
+
+
+def _check_names(
+    suite: SuiteConfig, request: SearchRequest, names: list[str], choices: dict[str, PolicyChoice]
+) -> None:
+    named = [("policy of the suite", name, set(choices)) for name in names]
+    named += [("task of the suite", request.task, {task for group in suite.groups for task in group.tasks})]
+    named += [("regime of the suite", request.regime, {regime for group in suite.groups for regime in group.regimes})]
+    for kind, name, known in named:
+        if name is not None and name not in known:
+            raise unknown(kind, name, known)
+
+
+def spaces_of(plan: Plan) -> dict[str, Any]:
+    """Per policy the values that may be tried (its own value first), and the number of points."""
+    policies = {}
+    for name in plan.choices:
+        space = space_of(plan.policy(name))
+        policies[name] = {"points": size_of(space), "trials": min(plan.trials, size_of(space)), "space": space}
+    return {"suite": plan.suite.name, "task": plan.task, "regime": plan.regime, "policies": policies}

@@ -22,9 +22,8 @@ from robo_orl.results.record import Evaluation
 from robo_orl.results.store import CELLS, read_record
 from robo_orl.sweep.bench import Bench
 from robo_orl.sweep.cells import expand
-from robo_orl.sweep.plan import Plan
 from robo_orl.sweep.runners.local import LocalRunner
-from robo_orl.sweep.search import Point, Search, nested
+from robo_orl.sweep.search import Plan, Point, Search, nested
 from robo_orl.sweep.tuned import Chosen, Tuned, load_tuned
 
 TUNED = "tuned.yaml"

@@ -80,7 +80,7 @@ def test_an_objective_of_another_package_is_listed_and_learns_on_its_backbone(pa
     assert "steady" in {row["name"] for row in json.loads(listed.stdout)["objectives"]}
     learned = package("""
 from robo_orl.config import PolicyConfig
-from robo_orl.cost.synthetic_data import synthetic_window
+from robo_orl.cost.synthetic_step import synthetic_window
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.rng import Draws
 policy = PolicyConfig(name="p", backbone={"kind": "theirs"}, objective={"name": "steady"})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.base import waiting
-from robo_orl.base.waiting import PASSIVE, crowding_advice, wait_passively
+from robo_orl.base import machine
+from robo_orl.base.machine import PASSIVE, crowding_advice, wait_passively
 
 ROOT = Path(__file__).parents[2]
 STEPS = """
@@ -59,12 +59,12 @@ def test_the_weights_are_bit_equal():
     ("load", "threads", "advice"), [(3.0, 2, "OMP_NUM_THREADS=1 "), (9.0, 8, "OMP_NUM_THREADS=1 "), (1.0, 2, None)]
 )
 def test_a_load_above_the_cores_is_advice(monkeypatch, load, threads, advice):
-    monkeypatch.setattr(waiting, "cores", lambda: 2)
-    monkeypatch.setattr(waiting.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (load, 0.0, 0.0))
     sentence = crowding_advice(threads)
     assert sentence is None if advice is None else advice in sentence
 
 
 def test_one_thread_needs_no_advice(monkeypatch):
-    monkeypatch.setattr(waiting.os, "getloadavg", lambda: (99.0, 0.0, 0.0))
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (99.0, 0.0, 0.0))
     assert crowding_advice(1) is None

@@ -18,7 +18,7 @@ WORK = """
 import sys, time
 from rich.console import Console
 from rich.progress import Progress
-from robo_orl.cli.streams import protect_streams
+from robo_orl.cli.app import protect_streams
 protect_streams()
 with Progress(console=Console(file=sys.stderr)) as progress:
     task = progress.add_task("train", total=50)

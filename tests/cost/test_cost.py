@@ -9,14 +9,13 @@ from accelerate import Accelerator
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.cost.flops import count_flops
-from robo_orl.cost.measure import launch as launching
+from robo_orl.cost.measure import distributed
 from robo_orl.cost.measure import one_process as module
 from robo_orl.cost.measure.one_process import compare
 from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts, StepCost, in_turns, times_of
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.profile import Request, measured
-from robo_orl.cost.synthetic_data import synthetic_window, task_spec
-from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.cost.synthetic_step import SyntheticStep, synthetic_window, task_spec
 from robo_orl.cost.terminal import show_measurement
 from robo_orl.engine.distributed import prepare
 from robo_orl.engine.training_step import PHASES, TrainingStep
@@ -214,9 +213,9 @@ def test_a_launched_policy_is_measured_between_two_measurements_of_its_base(monk
             for i, p in enumerate(policies)
         ]
 
-    monkeypatch.setattr(launching, "launch", launch)
+    monkeypatch.setattr(distributed, "launch", launch)
     pair = [policy("bc"), with_critic("shared")]
-    base, row = launching.compare_launched(pair, TASK, Layout(2), steps=2, predict=False)
+    base, row = distributed.compare_launched(pair, TASK, Layout(2), steps=2, predict=False)
     assert turns == [["bc", "shared", "bc"]]
     assert row.step_relative == 6 / 2 and row.memory_relative == 2 and base.step_relative == base.memory_relative == 1
     assert row.to_json()["sent_bytes_per_step"] == [1.0, 2.0] and row.to_json()["peak_memory_bytes"] == 20
@@ -224,8 +223,8 @@ def test_a_launched_policy_is_measured_between_two_measurements_of_its_base(monk
     def fails(*_):
         raise RunError("ZeRO-2 failed: CUDA out of memory")
 
-    monkeypatch.setattr(launching, "launch", fails)
-    assert launching.compare_launched(pair, TASK, Layout(2, 2), predict=False)[-1].oom.startswith("ZeRO-2 failed")
+    monkeypatch.setattr(distributed, "launch", fails)
+    assert distributed.compare_launched(pair, TASK, Layout(2, 2), predict=False)[-1].oom.startswith("ZeRO-2 failed")
 
 
 def test_policies_of_different_batch_sizes_do_not_compare():

@@ -6,8 +6,7 @@ import pytest
 
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.measure.distributed import bytes_sent
-from robo_orl.cost.measure.launch import launch, launch_file
+from robo_orl.cost.measure.distributed import bytes_sent, launch, launch_file
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.communication import sent
 from robo_orl.cost.predict.memory import memory

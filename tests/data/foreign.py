@@ -11,7 +11,7 @@ import numpy as np
 from synthetic import episode, write
 
 from robo_orl.config.presets import load_task
-from robo_orl.envs.observations import observation_sizes
+from robo_orl.envs.registry import observation_sizes
 
 LIFT = load_task("lift")
 ENV = {

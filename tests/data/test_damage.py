@@ -12,7 +12,7 @@ from synthetic import episode, made_by, write
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import cache_folder
-from robo_orl.data import file_hash
+from robo_orl.data import cache
 from robo_orl.data.cache import open_cache
 from robo_orl.data.generate import Shards, generate
 
@@ -64,14 +64,14 @@ def test_a_damaged_cache_that_cannot_be_replaced_is_named(file, monkeypatch):
 
 
 def test_the_hash_is_computed_once(file, monkeypatch):
-    monkeypatch.setattr(file_hash, "SETTLED_S", -1.0)
+    monkeypatch.setattr(cache, "SETTLED_S", -1.0)
     expected = open_cache(file).sha256
-    monkeypatch.setattr(file_hash, "file_sha256", None)
+    monkeypatch.setattr(cache, "file_sha256", None)
     assert open_cache(file).sha256 == expected
 
 
 def test_a_change_that_keeps_size_and_modification_time_is_seen(file, monkeypatch):
-    monkeypatch.setattr(file_hash, "SETTLED_S", -1.0)
+    monkeypatch.setattr(cache, "SETTLED_S", -1.0)
     before, times = open_cache(file), file.stat()
     time.sleep(0.02)
     with h5py.File(file, "r+") as opened:
@@ -88,7 +88,7 @@ def test_the_hash_of_a_file_that_changed_just_now_is_not_kept(file):
 
 
 def test_a_damaged_hash_is_computed_again(file, monkeypatch):
-    monkeypatch.setattr(file_hash, "SETTLED_S", -1.0)
+    monkeypatch.setattr(cache, "SETTLED_S", -1.0)
     expected = open_cache(file).sha256
     for place in (cache_folder() / "hashes").iterdir():
         place.write_text("{}")

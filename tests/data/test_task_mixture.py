@@ -7,8 +7,8 @@ from synthetic import TASK, episode, write
 from robo_orl.base.errors import UsageError
 from robo_orl.data.cache import open_cache
 from robo_orl.data.statistics import joint_statistics, statistics
-from robo_orl.data.task_mixture import TaskMixture
 from robo_orl.data.windows import PairedWindows
+from robo_orl.engine.task_data import TaskMixture
 
 TABLES = [(torch.full((1, 2), i), torch.ones(1, 2, dtype=torch.bool)) for i in range(2)]
 

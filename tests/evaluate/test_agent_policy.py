@@ -5,7 +5,7 @@ import pytest
 import torch
 from scripted_scene import TimeStep
 
-from robo_orl.evaluate.agent_policy import ACTION_GRID, AgentPolicy, EpisodeDraws
+from robo_orl.evaluate.policy import ACTION_GRID, AgentPolicy, EpisodeDraws
 from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.simulator import Rollout
 

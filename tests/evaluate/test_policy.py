@@ -7,7 +7,7 @@ import toy_run
 import robo_orl
 from robo_orl.base.errors import UsageError
 from robo_orl.engine.checkpoint import load_agent
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.rollout.episodes import PolicyQuery
 
 OBSERVATION = {"position": np.array([0.25]), "nobody_reads_this": np.zeros((2, 2))}

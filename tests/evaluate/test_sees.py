@@ -7,7 +7,7 @@ import torch
 from scripted_scene import Line, LineScene
 
 from robo_orl.config import View
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.simulator import Rollout
 

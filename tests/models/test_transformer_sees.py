@@ -9,7 +9,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig
-from robo_orl.cost.synthetic_data import synthetic_window
+from robo_orl.cost.synthetic_step import synthetic_window
 from robo_orl.models.backbones import check_backbone
 from robo_orl.models.backbones.embedding import MAX_BYTES, byte_tokens
 from robo_orl.models.backbones.transformer import Transformer, parameters_of

@@ -60,7 +60,7 @@ def test_past_frames_are_stacked_as_robomimic_stacks_them():
     from robomimic.envs.env_base import EnvBase
     from robomimic.envs.wrappers import FrameStackWrapper
 
-    from robo_orl.robomimic.acting import ReferenceActor
+    from robo_orl.robomimic.algo import ReferenceActor
 
     EnvBase.register(Playback)
 

@@ -20,7 +20,7 @@ from tiny_references import settings  # noqa: E402
 from robo_orl.base.errors import UsageError  # noqa: E402
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge  # noqa: E402
 from robo_orl.config.presets import load_task  # noqa: E402
-from robo_orl.cost.synthetic_data import task_spec  # noqa: E402
+from robo_orl.cost.synthetic_step import task_spec  # noqa: E402
 from robo_orl.engine.run_folder import read_spec  # noqa: E402
 from robo_orl.engine.train import train  # noqa: E402
 from robo_orl.evaluate.success import evaluate  # noqa: E402
@@ -59,7 +59,7 @@ def fingerprints(policy):
     """Of the episodes that robomimic's run_rollout plays with `policy`: hashes as `evaluate` takes them."""
     from robomimic.utils.train_utils import run_rollout
 
-    from robo_orl.robomimic.environment import RobomimicEnv
+    from robo_orl.robomimic.rollout import RobomimicEnv
 
     class Hashing(RobomimicEnv):
         def reset(self):

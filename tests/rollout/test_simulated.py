@@ -9,8 +9,8 @@ from robo_orl.agent.agent import build_agent  # noqa: E402
 from robo_orl.base.errors import RunError  # noqa: E402
 from robo_orl.config import PolicyConfig  # noqa: E402
 from robo_orl.config.presets import load_task  # noqa: E402
-from robo_orl.cost.synthetic_data import task_spec  # noqa: E402
-from robo_orl.evaluate.agent_policy import AgentPolicy  # noqa: E402
+from robo_orl.cost.synthetic_step import task_spec  # noqa: E402
+from robo_orl.evaluate.policy import AgentPolicy  # noqa: E402
 from robo_orl.evaluate.scores import EvaluationPlan  # noqa: E402
 from robo_orl.evaluate.success import roll_out  # noqa: E402
 from robo_orl.results.store import parse_rows  # noqa: E402

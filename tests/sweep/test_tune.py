@@ -17,7 +17,7 @@ from robo_orl.results.store import read_cells
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
 from robo_orl.sweep.cost_cells import cost_cells
-from robo_orl.sweep.plan import spaces_of
+from robo_orl.sweep.search import spaces_of
 from robo_orl.sweep.tuned import load_tuned
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")

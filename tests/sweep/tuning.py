@@ -1,6 +1,6 @@
 """Searches as the tests ask for them: the options of the command, and its JSON object."""
 
-from robo_orl.sweep.plan import SearchRequest, make_plan
+from robo_orl.sweep.search import SearchRequest, make_plan
 from robo_orl.sweep.tune import tune as run_search
 
 

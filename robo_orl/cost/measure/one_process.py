@@ -29,8 +29,7 @@ from robo_orl.cost.measure.step_cost import WARM_UP, Rates, StepCost, acting_in_
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.memory import memory
 from robo_orl.cost.predict.workload import shapes_of_task, unpredictable, workload_of
-from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
-from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
 
 CEILING_SIZE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the ceiling
 CEILING_S = 0.5

@@ -20,7 +20,7 @@ from robo_orl.cost.flops import count_flops
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import PhaseBytes, fake_step, shapes_of, step_bytes
 from robo_orl.cost.predict.resident_memory import Weights, weights_of
-from robo_orl.cost.synthetic_data import ACTION_DIM, policy_spec
+from robo_orl.cost.synthetic_step import ACTION_DIM, policy_spec
 from robo_orl.models.cpu_kernels import as_on_a_gpu
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from robo_orl.base.rng import Draws
-from robo_orl.models.layers import Readout, RMSNorm, SwiGLU
+from robo_orl.models.layers import Readout, RMSNorm, SwiGLU, last_layer
 
 
 class ActionHead(nn.Module):
@@ -83,6 +83,26 @@ class TokenReader(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, S, D) -> (B, R, D)."""
         x = self.readout(tokens)
+        return self.out_norm(x + self.mlp(self.mlp_norm(x)))
+
+
+class QueryReader(nn.Module):
+    """The backbone's last h tokens, its action queries; a residual MLP on each, then a norm.
+
+    The backbone itself decodes the chunk, all steps in one pass: a query per step saw the observation and the other
+    queries in every layer (Kim et al. 2025, arXiv:2502.19645, OpenVLA-OFT: parallel decoding). OpenVLA-OFT has a query
+    per number; one per step is A times fewer tokens.
+    """
+
+    def __init__(self, token_width: int, count: int):
+        super().__init__()
+        self.count = count
+        self.mlp_norm, self.out_norm = RMSNorm(token_width), RMSNorm(token_width)
+        self.mlp = SwiGLU(token_width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, S, D) -> (B, h, D)."""
+        x = last_layer(tokens)[:, -self.count :]
         return self.out_norm(x + self.mlp(self.mlp_norm(x)))
 
 

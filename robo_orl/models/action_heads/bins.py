@@ -18,7 +18,7 @@ from torch import Tensor
 
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
-from robo_orl.models.action_heads.action_head import ActionHead, TokenReader, masked_mean, masked_sum
+from robo_orl.models.action_heads.action_head import ActionHead, QueryReader, TokenReader, masked_mean, masked_sum
 from robo_orl.models.layers import linear, wide
 
 BINS = 256  # RT-2 and OpenVLA
@@ -78,3 +78,13 @@ class BinsHead(ActionHead):
     def centre_of(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         """The centre of each bin (...), in [-1, 1]."""
         return index.to(dtype) * self.width - 1
+
+
+class ParallelBinsHead(BinsHead):
+    """The same on the backbone's action queries: A x K logits for each."""
+
+    reads_queries = True
+
+    def __init__(self, token_width: int, depth: int, action_dim: int, config: ActionHeadConfig):
+        super().__init__(token_width, depth, action_dim, config)
+        self.reader = QueryReader(token_width, config.chunk)

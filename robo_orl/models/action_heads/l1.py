@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
-from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
+from robo_orl.models.action_heads.action_head import ActionHead, QueryReader, masked_mean
 from robo_orl.models.layers import Readout, RMSNorm, SwiGLU, linear, wide
 
 
@@ -40,3 +40,19 @@ class L1Head(ActionHead):
         """The prediction, num_samples times: (B, N, h, A). It draws nothing and takes no steps."""
         chunk = wide(self.predict(tokens)).clamp(-1, 1)
         return repeat(chunk, "B h A -> B N h A", N=num_samples)
+
+
+class ParallelL1Head(L1Head):
+    """The same on the backbone's action queries: A numbers for each."""
+
+    reads_queries = True
+
+    def __init__(self, token_width: int, depth: int, action_dim: int, config: ActionHeadConfig):
+        ActionHead.__init__(self)
+        self.shape = (config.chunk, action_dim)
+        self.reader = QueryReader(token_width, config.chunk)
+        self.out = linear(token_width, action_dim, bias=True, scale=0.1)
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """tokens (B, S, D) -> (B, h, A)."""
+        return self.out(self.reader(tokens))
