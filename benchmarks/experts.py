@@ -46,7 +46,7 @@ def measure(task_name: str, regime: str, first: int, last: int, seed: int) -> li
 
 def summary(task: str, regime: str, rows: list[dict], seed: int) -> dict:
     """Counts of one row."""
-    from robo_orl.envs.make_env import load_robosuite
+    from robo_orl.envs.registry import load_robosuite
 
     lengths = [row["length"] for row in rows if row["success"]]
     return {

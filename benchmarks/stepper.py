@@ -37,8 +37,7 @@ from numba import njit
 from robo_orl.config import TaskConfig
 from robo_orl.config.presets import available, load_task
 from robo_orl.envs.demonstrators.regimes import plan, record
-from robo_orl.envs.make_env import env_kwargs, make_simulator
-from robo_orl.envs.registry import scene_entry, scene_params
+from robo_orl.envs.registry import env_kwargs, make_simulator, scene_entry, scene_params
 from robo_orl.envs.snapshot import restore
 from robo_orl.envs.start_states import StartState
 from robo_orl.envs.task_env import TaskEnv

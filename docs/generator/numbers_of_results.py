@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from robo_orl.config.presets import written_name
+from robo_orl.results.cost_record import CostRecord, CostRow
 from robo_orl.results.intervals import PairedTest, paired_test, wilson
-from robo_orl.results.record import CostRecord, CostRow, EpisodeRow, Record
+from robo_orl.results.record import EpisodeRow, Record
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 
 ROOT = Path(__file__).parents[2]

@@ -29,9 +29,8 @@ from robo_orl.cli.doctor import doctor
 from robo_orl.cli.evaluate import evaluate
 from robo_orl.cli.presets import list_presets
 from robo_orl.cli.profile import profile
-from robo_orl.cli.reference import reference
 from robo_orl.cli.report import report
-from robo_orl.cli.train import train
+from robo_orl.cli.train import reference, train
 from robo_orl.cli.tune import tune
 from robo_orl.engine.launch import process_rank
 

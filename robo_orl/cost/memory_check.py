@@ -19,7 +19,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_json
 from robo_orl.base.text import notice
 from robo_orl.config import SIZES, RunConfig
-from robo_orl.cost.measure.calibration import stored_bytes
+from robo_orl.cost.measure.memory import stored_bytes
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import Unpredictable
 from robo_orl.cost.predict.memory import MemoryPrediction, largest_batch, memory

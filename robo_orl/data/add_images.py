@@ -101,7 +101,7 @@ def _is_whole(file: Path) -> bool:
 
 def _renderer(path: Path, task: TaskConfig, view: View, folder: Path) -> Work:
     """The work of one process, in one environment: render a demo's states and keep the pictures."""
-    from robo_orl.envs.rendering.fingerprint import render_fingerprint
+    from robo_orl.envs.rendering.renderer import render_fingerprint
     from robo_orl.envs.task_env import TaskEnv
 
     env, render = TaskEnv(task), json.dumps(render_fingerprint(view.look))

@@ -209,7 +209,7 @@ def _recorder(shards: Shards) -> Work:
     view = shards.made.view
     env, render = TaskEnv(shards.made.task, shards.made.loop), None
     if view is not None:
-        from robo_orl.envs.rendering.fingerprint import render_fingerprint
+        from robo_orl.envs.rendering.renderer import render_fingerprint
 
         render = render_fingerprint(view.look)
 

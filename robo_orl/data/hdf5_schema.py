@@ -54,7 +54,7 @@ class Provenance(Strict):
     versions: dict[str, str]
     view: View | None = None
     source: dict[str, str] | None = Field(None, description="the file of other software that it was converted from")
-    render: dict[str, Any] | None = Field(None, description="what made the pictures (envs/rendering/fingerprint.py)")
+    render: dict[str, Any] | None = Field(None, description="what made the pictures (envs/rendering/renderer.py)")
 
     def attributes(self) -> dict[str, str | int | bool]:
         """The attributes of the group `data`; nested values as JSON."""

@@ -9,8 +9,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
 from robo_orl.config import ObservationConfig, TaskConfig
 from robo_orl.data.arrays import EpisodeArrays
-from robo_orl.envs.make_env import ROBOT
-from robo_orl.envs.registry import ACTION_DIM, observation_sizes, scene_entry
+from robo_orl.envs.registry import ACTION_DIM, ROBOT, observation_sizes, scene_entry
 
 MISMATCH = "--accept-mismatch takes it all the same"
 

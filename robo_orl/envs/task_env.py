@@ -10,8 +10,7 @@ import numpy as np
 
 from robo_orl.base.errors import RunError
 from robo_orl.config import Loop, TaskConfig, View
-from robo_orl.envs.make_env import env_kwargs, load_robosuite, make_simulator
-from robo_orl.envs.registry import object_names, scene_entry, scene_params
+from robo_orl.envs.registry import env_kwargs, load_robosuite, make_simulator, object_names, scene_entry, scene_params
 from robo_orl.envs.scene import Scene
 from robo_orl.envs.stages import predicates
 from robo_orl.envs.start_states import StartState

@@ -67,7 +67,7 @@ class EvaluationPlan:
             return None
         if self.render is None:
             return "its data do not say which renderer made them"
-        from robo_orl.envs.rendering.fingerprint import difference
+        from robo_orl.envs.rendering.renderer import difference
 
         return difference(info.render, self.render)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from robo_orl.base.errors import UsageError
+from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.endpoints import Endpoint, declares_endpoints, endpoints_of
-from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, PlannedCell, Record
+from robo_orl.results.record import EpisodeRow, Manifest, PlannedCell, Record
 from robo_orl.results.store import open_results
 
 

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any, get_args
 
 from robo_orl.config import Topology
-from robo_orl.results.record import CostRecord, CostRow, Record, TaskRef
+from robo_orl.results.cost_record import CostRecord, CostRow
+from robo_orl.results.record import Record, TaskRef
 
 
 @dataclass(frozen=True)

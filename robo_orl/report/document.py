@@ -24,8 +24,9 @@ from robo_orl.report.trends import (
     value_errors,
 )
 from robo_orl.report.verdicts import BoardVerdict, uninformative, verdicts
+from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.endpoints import Endpoint
-from robo_orl.results.record import CostRecord, Record
+from robo_orl.results.record import Record
 
 REPORT_VERSION = 2  # 2: comparisons by every endpoint, verdicts, curves
 

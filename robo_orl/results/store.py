@@ -24,8 +24,9 @@ from pydantic import BaseModel, ValidationError
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
 from robo_orl.results.container import PackedTexts, is_container, read_container, split_lines
+from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.reading import parse_json, read_text
-from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
+from robo_orl.results.record import EpisodeRow, Manifest, Record
 
 CELLS, COST, MANIFEST = "cells", "cost", "suite.json"
 RECORD, EPISODES = "record.json", "episodes.jsonl"

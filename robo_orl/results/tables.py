@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from robo_orl.base.errors import UsageError
 from robo_orl.results.container import is_container
-from robo_orl.results.record import CostRecord, CostRow, EpisodeRow, Record
+from robo_orl.results.cost_record import CostRecord, CostRow
+from robo_orl.results.record import EpisodeRow, Record
 from robo_orl.results.store import CELLS, MANIFEST, open_results
 
 Kind = Literal["text", "integer", "number", "boolean"]

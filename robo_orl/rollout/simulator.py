@@ -153,7 +153,7 @@ class EpisodeServer:
         """Size and hash of the bank, sizes of the environment's observations and actions."""
         env, render = self.environments[0], None
         if self.spec.view is not None:
-            from robo_orl.envs.rendering.fingerprint import render_fingerprint
+            from robo_orl.envs.rendering.renderer import render_fingerprint
 
             render = render_fingerprint(self.spec.view.look)
         starts = len(self.bank), self.bank.sha256

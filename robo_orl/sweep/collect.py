@@ -15,14 +15,11 @@ from robo_orl.base.files import file_sha256, read_json, write_text
 from robo_orl.base.machine import code, hardware, versions
 from robo_orl.config import SuiteConfig
 from robo_orl.data.info import describe
+from robo_orl.results.cost_record import CalibrationRecord, CostRecord, CostRow, LargestModelRow
 from robo_orl.results.record import (
-    CalibrationRecord,
-    CostRecord,
-    CostRow,
     Count,
     DataRef,
     Evaluation,
-    LargestModelRow,
     PolicyRef,
     Record,
     SuiteRef,

@@ -19,7 +19,7 @@ from robo_orl.config.presets import load_task
 from robo_orl.cost.predict.cards import card
 from robo_orl.cost.predict.workload import unpredictable
 from robo_orl.results.addresses import STEP_VERSIONS
-from robo_orl.results.record import CostRecord
+from robo_orl.results.cost_record import CostRecord
 from robo_orl.sweep.cells import objective_versions, tuned_policy
 from robo_orl.sweep.tuned import tuned_of
 

@@ -7,8 +7,8 @@ import pytest
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import TaskConfig
-from robo_orl.cost.measure import calibration
-from robo_orl.cost.measure.calibration import calibrate, calibration_bytes, path_of, stored_bytes
+from robo_orl.cost.measure import memory as calibration
+from robo_orl.cost.measure.memory import calibrate, calibration_bytes, path_of, stored_bytes
 from robo_orl.cost.predict.memory import MemoryPrediction
 
 TASK = TaskConfig(name="chain2", env="chain", stages=["one", "two"], max_seconds=16)

@@ -19,7 +19,7 @@ from robo_orl.cost.synthetic_step import SyntheticStep, synthetic_window, task_s
 from robo_orl.cost.terminal import show_measurement
 from robo_orl.engine.distributed import prepare
 from robo_orl.engine.training_step import PHASES, TrainingStep
-from robo_orl.results.record import CostRow
+from robo_orl.results.cost_record import CostRow
 
 TASK = TaskConfig(name="chain2", env="chain", stages=["one", "two"], max_seconds=16)
 BASE = {"name": "bc", "action_head": {"kind": "flow", "chunk": 4, "execute": 2}, "optim": {"batch_size": 16}}

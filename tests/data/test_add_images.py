@@ -98,7 +98,7 @@ def test_generating_over_a_file_with_another_view_is_refused(blind):
 
 
 def test_fingerprints_name_what_differs():
-    from robo_orl.envs.rendering.fingerprint import difference, render_fingerprint
+    from robo_orl.envs.rendering.renderer import difference, render_fingerprint
 
     try:
         plain = render_fingerprint("plain")

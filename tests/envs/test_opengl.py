@@ -21,7 +21,7 @@ changed = {name for name in before | dict(os.environ) if before.get(name) != os.
 assert not changed & {"MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID", "CUDA_VISIBLE_DEVICES"}, changed
 print("stepped")
 from robo_orl.base.errors import RunError
-from robo_orl.envs.rendering.fingerprint import render_fingerprint
+from robo_orl.envs.rendering.renderer import render_fingerprint
 try:
     env.render("agentview", 32)
     print("drawn with", render_fingerprint("plain")["renderer"])

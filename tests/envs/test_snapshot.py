@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robo_orl.base.errors import RunError
-from robo_orl.envs.make_env import env_kwargs, make_simulator
+from robo_orl.envs.registry import env_kwargs, make_simulator
 from robo_orl.envs.snapshot import capture, restore, size_of
 
 SCENES = {"Lift": {}, "Stack": {}, "PickPlaceCan": {}, "NutAssemblySquare": {}, "Door": {}, "Chain": {"cubes": 4}}
@@ -93,7 +93,7 @@ def test_the_hammer_of_transport_is_put_back():
 ANOTHER_PROCESS = """
 import sys
 import numpy as np
-from robo_orl.envs.make_env import env_kwargs, make_simulator
+from robo_orl.envs.registry import env_kwargs, make_simulator
 from robo_orl.envs.snapshot import restore
 env = make_simulator("Lift", env_kwargs(20, {}))
 env.reset()

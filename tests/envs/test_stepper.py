@@ -250,7 +250,7 @@ SECOND_PROCESS = """
 import time
 import numpy as np
 from robo_orl.envs.native import stepper
-from robo_orl.envs.make_env import env_kwargs, make_simulator
+from robo_orl.envs.registry import env_kwargs, make_simulator
 env = make_simulator("Lift", env_kwargs(20, {})); env.reset()
 env.step(np.zeros(7))  # loads what robosuite itself compiles
 stepper.largest_difference = lambda env, step: step(np.zeros(7)) or 0.0  # no comparison

@@ -11,7 +11,7 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import TaskConfig
 from robo_orl.config.presets import load_task
 from robo_orl.envs.chain_layout import HALF, PLACE_SLOTS, TABLE_Z
-from robo_orl.envs.make_env import make_simulator
+from robo_orl.envs.registry import make_simulator
 from robo_orl.envs.task_env import TaskEnv
 
 STILL = np.zeros(7)

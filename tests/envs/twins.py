@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from robo_orl.envs import snapshot
-from robo_orl.envs.make_env import env_kwargs, make_simulator
 from robo_orl.envs.native.stepper import Stepper, make_stepper
+from robo_orl.envs.registry import env_kwargs, make_simulator
 
 SCENES = {
     "Lift": {}, "Stack": {}, "PickPlaceCan": {}, "NutAssemblySquare": {}, "ToolHang": {}, "Chain": {"cubes": 4},

@@ -12,7 +12,8 @@ import pytest
 
 from robo_orl.config import SIZES, sha256_of
 from robo_orl.results import store
-from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
+from robo_orl.results.cost_record import CostRecord
+from robo_orl.results.record import EpisodeRow, Manifest, Record
 from robo_orl.results.summary import summarise
 
 PARAMETERS = {"tiny": 300_000, "xs": 800_000, "s": 6_300_000, "m": 32_000_000, "l": 100_000_000, "reference": 5_000_000}

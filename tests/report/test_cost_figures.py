@@ -8,7 +8,7 @@ import pytest
 from robo_orl.report.build import build
 from robo_orl.report.cost_figures import cells_section, largest_section
 from robo_orl.report.costs import cost_cells, cost_groups, cost_tables
-from robo_orl.results.record import CostRecord
+from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.store import open_results
 
 ROOT = Path(__file__).parents[2]

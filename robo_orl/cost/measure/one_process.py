@@ -23,8 +23,7 @@ from robo_orl.base.rng import Draws
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.cost.flops import count_flops
-from robo_orl.cost.measure.calibration import calibration_bytes
-from robo_orl.cost.measure.memory import measured_memory
+from robo_orl.cost.measure.memory import calibration_bytes, measured_memory
 from robo_orl.cost.measure.step_cost import WARM_UP, Rates, StepCost, acting_in_turns, beside, in_turns, times_of
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.memory import memory

@@ -29,7 +29,7 @@ PARTS = ("parameters", "gradients", "optimizer", "master", "targets", "activatio
 class MemoryPrediction:
     """Bytes of one process. `parts` add up to the peak; `phase_bytes` is the peak of each phase.
 
-    calibration_bytes: those among the temporaries that the device adds to tensors (measure/calibration.py).
+    calibration_bytes: those among the temporaries that the device adds to tensors (measure/memory.py).
     """
 
     parts: dict[str, int]

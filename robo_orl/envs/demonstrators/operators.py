@@ -15,6 +15,7 @@ from robo_orl.envs.demonstrators.experts import (
     CLOSE,
     HOVER,
     OPEN,
+    TARGETS,
     PickAndPlace,
     Waypoint,
     holds,
@@ -22,7 +23,6 @@ from robo_orl.envs.demonstrators.experts import (
     steer,
     waypoint,
 )
-from robo_orl.envs.demonstrators.pick_and_place import TARGETS
 from robo_orl.envs.task_env import TaskEnv
 
 PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back towards the base and up, out of the way

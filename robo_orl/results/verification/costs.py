@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from robo_orl.config import SuiteConfig
 from robo_orl.config.presets import stored_name
-from robo_orl.results.record import CalibrationRecord, CostRecord, CostRow, LargestModelRow, Manifest, MemoryBytes
+from robo_orl.results.cost_record import CalibrationRecord, CostRecord, CostRow, LargestModelRow, MemoryBytes
+from robo_orl.results.record import Manifest
 from robo_orl.results.verification.tasks import task_faults
 
 KEY = re.compile(r"[0-9a-f]{10}")
