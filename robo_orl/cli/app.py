@@ -23,7 +23,7 @@ from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError
 from robo_orl.base.machine import wait_passively
 from robo_orl.base.os_errors import READ_REMEDY, sentence_of
 from robo_orl.base.text import notice, print_line
-from robo_orl.cli import data, results
+from robo_orl.cli import data, leaderboard, results
 from robo_orl.cli.bench import bench
 from robo_orl.cli.doctor import doctor
 from robo_orl.cli.evaluate import evaluate
@@ -52,6 +52,7 @@ app.command()(bench)
 app.command()(tune)
 app.command()(profile)
 app.command()(report)
+app.add_typer(leaderboard.app, name="leaderboard")
 
 
 def _print_version(requested: bool) -> None:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
+from robo_orl.base.text import printable
 from robo_orl.report import figures
 from robo_orl.report.contents import load
 from robo_orl.report.cost_figures import cells_section, largest_section
@@ -73,13 +74,13 @@ def build(results: Path, out: Path) -> Built:
 def render(document: dict[str, Any]) -> str:
     """The page as text."""
     look = figures.styles(document)
-    template = _environment().get_template("page.html.j2")
+    template = page_environment().get_template("page.html.j2")
     return template.render(
         d=document,
         cost_cells=cells_section(document["cost_cells"]),
         cost_largest=largest_section(document["cost_largest"]),
-        style=Markup(_read("style.css")),
-        script=Markup(_read("page.js")),
+        style=Markup(read_template("style.css")),
+        script=Markup(read_template("page.js")),
         symbols=figures.symbols(look),
         mark=lambda policy: figures.key_mark(policy, look),
         interval_bar=figures.interval_bar,
@@ -121,16 +122,23 @@ def _control(document: dict[str, Any]) -> str | None:
     return next((board["control"] for board in document["boards"] if board["control"]), None)
 
 
-def _read(name: str) -> str:
+def read_template(name: str) -> str:
+    """The text of a file in templates/."""
     return (files("robo_orl.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+def _without_control_characters(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Jinja2 for every page: names of others are text wherever they stand, and an unknown name is an error."""
     environment = Environment(
-        loader=FunctionLoader(_read), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
+        loader=FunctionLoader(read_template), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined, finalize=_without_control_characters,
+    )  # fmt: skip
     environment.globals.update(num=num, span=span)
     environment.filters["words"] = lambda name: str(name).replace("_", " ")
-    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(str(name).split("_"))
+    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(printable(str(name)).split("_"))
     return environment

@@ -34,6 +34,11 @@ def short(value: float) -> str:
     return f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 or value == 0 else human(value)
 
 
+def three(value: float) -> str:
+    """Three decimals."""
+    return f"{value:.3f}".replace("-", "−")
+
+
 def signed(value: float) -> str:
     """A signed number of three significant digits."""
     return f"{value:+.3g}".replace("-", "−") if value else "0"
@@ -58,7 +63,7 @@ def plain(value: float) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value:,}".replace(",", "\u202f")
 
 
-STYLES = {f.__name__: f for f in (percent, points, ratio, p_value, short, signed, human, gigabytes, plain)}
+STYLES = {f.__name__: f for f in (percent, points, ratio, p_value, short, three, signed, human, gigabytes, plain)}
 
 
 def num(value: Any, style: str = "plain") -> Markup:

@@ -32,13 +32,16 @@ def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
     """
     if not 0 <= k <= n:
         raise ValueError(f"k of n needs 0 <= k <= n, got {k} of {n}")
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = k / n, z * z
+    return wilson_of_share(k / n, n, z) if n else (0.0, 1.0)
+
+
+def wilson_of_share(p: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """`wilson` of a share p of n > 0 episodes, where n need not be whole: an effective number of them."""
+    z2 = z * z
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = z / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    # At k = 0 and k = n one end is exact; floating point leaves it a hair off.
-    return (0.0 if k == 0 else max(0.0, centre - half)), (1.0 if k == n else min(1.0, centre + half))
+    # At p = 0 and p = 1 one end is exact; floating point leaves it a hair off.
+    return (0.0 if p == 0 else max(0.0, centre - half)), (1.0 if p == 1 else min(1.0, centre + half))
 
 
 def score(k: int, n: int) -> Score:

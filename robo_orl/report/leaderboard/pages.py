@@ -1,0 +1,222 @@
+"""What the pages of a method and of a task show, from the rankings that hold them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from robo_orl.base.errors import UsageError
+from robo_orl.base.text import printable
+from robo_orl.config.presets import load_task
+from robo_orl.report.compare import Comparison
+from robo_orl.report.costs import cost_groups
+from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing
+from robo_orl.report.leaderboard.words import facts, family, layout
+from robo_orl.report.published import published
+from robo_orl.results.record import CostRecord
+
+Placed = tuple[Ranked, Ranking, Standing]
+
+
+@dataclass(frozen=True)
+class MethodPage:
+    """One policy by its name, over all sizes and divisions."""
+
+    name: str
+    page: str
+    description: str
+    facts: str
+    family: str
+    topology: str
+    places: list[Placed]
+    compared: list[Comparison]
+    costs: list[dict[str, Any]]
+    parameters: dict[str, int]
+    own: dict[str, Any]
+    commands: list[str]
+    made_with: str
+    configurations: list[tuple[str, str]]
+    videos: list[dict[str, str]]
+    curves: list[dict[str, Any]]
+
+    @property
+    def curve_file(self) -> str:
+        """The name of its curves' data file."""
+        return self.page.removesuffix(".html") + ".csv"
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """One task by name and digest."""
+
+    name: str
+    digest: str
+    page: str
+    description: str
+    instruction: str
+    horizon: int
+    control_hz: int
+    seconds: float
+    padding: float
+    stages: list[str]
+    starts: list[str]
+    rankings: list[tuple[Ranked, Ranking]]
+    published: list[dict[str, Any]]
+    picture: str | None
+
+
+def slug(kind: str, name: str, taken: dict[str, str]) -> str:
+    """A file name for a page: plain characters, distinct for distinct names. taken: file name -> name."""
+    plain = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.")[:60] or "unnamed"
+    candidate, count = f"{kind}-{plain}.html", 2
+    while taken.setdefault(candidate, name) != name:
+        candidate, count = f"{kind}-{plain}-{count}.html", count + 1
+    return candidate
+
+
+def method_pages(made: Sequence[Ranked], compared: Sequence[Sequence[Comparison]], costs: Sequence[CostRecord]):
+    """A page for every name, in alphabetical order. compared: the comparisons of each division."""
+    taken: dict[str, str] = {}
+    by_name: dict[str, list[Placed]] = {}
+    for division in made:
+        for ranking in division.rankings:
+            for standing in (*ranking.standings, *ranking.unranked):
+                by_name.setdefault(standing.row.policy, []).append((division, ranking, standing))
+    comparisons = {(id(d), name): [] for d in made for name in by_name}
+    for division, rows in zip(made, compared, strict=True):
+        for row in rows:
+            if row.endpoint in (division.division.cells.endpoints[0].name, "success"):
+                comparisons[id(division), row.policy].append(row)
+    measured = _measured(costs)
+    return [
+        _method(name, slug("policy", name, taken), by_name[name],
+                [row for d in made for row in comparisons[id(d), name]], measured.get(name, []))
+        for name in sorted(by_name)
+    ]  # fmt: skip
+
+
+def _measured(costs: Sequence[CostRecord]) -> dict[str, list[dict[str, Any]]]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for group in cost_groups(costs):
+        for row in group.compared():
+            value = {"size": row.size, "step_relative": row.step_relative, "memory_relative": row.memory_relative,
+                     "flops_relative": row.flops_relative, "base": group.base, "steps": row.steps,
+                     "machine": group.hardware}  # fmt: skip
+            if value not in rows.setdefault(row.policy, []):
+                rows[row.policy].append(value)
+    return rows
+
+
+def _method(
+    name: str, page: str, places: list[Placed], compared: list[Comparison], costs: list[dict[str, Any]]
+) -> MethodPage:
+    records = [record for _, _, standing in places for record in standing.records]
+    config = records[0].policy.config
+    seconds = [record.train.step_s_median for record in records]
+    memory = [record.train.peak_memory_bytes for record in records if record.train.peak_memory_bytes]
+    suites = dict.fromkeys((d.division.suite, d.division.version) for d, _, _ in places)
+    code = sorted({f"robo_orl {r.code.version}" + (f" ({r.code.commit[:9]})" if r.code.commit else "")
+                   for r in records})  # fmt: skip
+    return MethodPage(
+        name=name,
+        page=page,
+        description=config.get("description") or "",
+        facts=facts(config),
+        family=family(config),
+        topology=layout(config),
+        places=places,
+        compared=compared,
+        costs=costs,
+        parameters=records[0].train.parameters,
+        own={"step_s": median(seconds), "memory_bytes": median(memory) if memory else None},
+        commands=[f"robo-orl bench --suite {_word(suite)} --out runs/{_word(suite)}" for suite, _ in suites],
+        made_with=", ".join(code),
+        configurations=_configurations(places),
+        videos=[],
+        curves=[point for division, _, standing in places for point in _curves(division, standing)],
+    )
+
+
+def _curves(made: Ranked, standing: Standing) -> list[dict[str, Any]]:
+    """Success within d decisions of a row and of the control beside it, step by step."""
+    name = standing.row.policy
+    board = next((b for b in made.boards if standing.records[0].cell in made.cells_of(b, name)), None)
+    if board is None:
+        return []
+    several = f", {standing.size}" if sum(method[0] == name for method in made.methods) > 1 else ""
+    return [
+        {"board": f"{board.task} · {board.regime}{several} · {made.division.name}", "policy": row.policy,
+         "own": row.policy == name, "decisions": decisions, "k": k, "n": row.n, "share": k / row.n}
+        for row in board.curve.rows
+        if row.policy in (name, board.control)
+        for decisions, k in zip((0, *board.curve.decisions), (0, *row.k), strict=True)
+    ]  # fmt: skip
+
+
+def _word(name: str) -> str:
+    """A name as one word of a shell; one that is none is quoted."""
+    import shlex
+
+    return shlex.quote(printable(name))
+
+
+def _configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
+    """The distinct configurations, each with the divisions and sizes that have it."""
+    texts: dict[str, list[str]] = {}
+    for division, _, standing in places:
+        text = json.dumps(standing.records[0].policy.config, indent=1, ensure_ascii=False)
+        text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+        texts.setdefault(text, []).append(f"{division.division.name}, {standing.size}")
+    return [(" · ".join(dict.fromkeys(where)), text) for text, where in texts.items()]
+
+
+def task_pages(made: Sequence[Ranked], pictures: dict[str, str]) -> list[TaskPage]:
+    """A page for every task, by horizon. pictures: name of a task -> address of its picture."""
+    taken: dict[str, str] = {}
+    places: dict[tuple[str, str], list[tuple[Ranked, Ranking]]] = {}
+    for division in made:
+        for ranking in division.rankings:
+            places.setdefault((ranking.board.task, ranking.board.task_digest), []).append((division, ranking))
+    numbers = _published_rows()
+    several = [name for name, _ in places]
+    pages = []
+    for (name, digest), rankings in places.items():
+        board = rankings[0][1].board
+        shown = name if several.count(name) == 1 else f"{name} {digest[:6]}"
+        description, instruction = _of_preset(name, digest)
+        starts = {r.evaluation.starts_sha256 for _, k in rankings for s in k.standings for r in s.records}
+        pages.append(TaskPage(
+            name=shown, digest=digest, page=slug("task", shown, taken), description=description,
+            instruction=instruction, horizon=board.horizon, control_hz=board.control_hz,
+            seconds=board.horizon / board.control_hz, padding=board.padding, stages=board.stages,
+            starts=sorted(starts), rankings=rankings, published=[row for row in numbers if row["task"] == name],
+            picture=pictures.get(name),
+        ))  # fmt: skip
+    return sorted(pages, key=lambda page: (page.horizon, page.name))
+
+
+def _of_preset(name: str, digest: str) -> tuple[str, str]:
+    """(description, instruction) of a task that is defined here by this digest; else what its name says."""
+    for candidate in (name, name.replace("_", "+", 1)):
+        try:
+            task = load_task(candidate)
+        except UsageError:
+            continue
+        if task.digest() == digest:
+            return task.description, task.instruction or ""
+    return "A task that is not defined in this version of robo_orl.", ""
+
+
+def _published_rows() -> list[dict[str, Any]]:
+    made = published()
+    return [
+        {"task": row["task"], "regime": row["regime"], "method": method, "value": value, "source": table["source"],
+         "protocol": table["protocol"], "kind": table["kind"], "kind_words": made["kinds"][table["kind"]]}
+        for table in made["success"]
+        for row in table["rows"]
+        for method, value in row["success_percent"].items()
+    ]  # fmt: skip

@@ -1,0 +1,85 @@
+"use strict";
+// Filters, the endpoint that rows are ordered by, and the figures; all of their state stands in the address.
+(() => {
+  const form = document.getElementById("filters"), {parsed, draw} = figures;
+  const rows = parsed("rows"), profiles = parsed("profiles");
+  const names = [...form.elements].map(e => e.name).filter(Boolean);
+  const columns = ["suite", "task", "regime", "size", "topology", "family", "tier"];
+  const chosen = () => Object.fromEntries(names.map(name => [name, form.elements[name].value]));
+  const fits = (row, state) => columns.every(name => !state[name] || row[name] === undefined || row[name] === state[name])
+    && (!state.policy || row.policy.toLowerCase().includes(state.policy.trim().toLowerCase()));
+
+  const remember = state => {
+    const query = new URLSearchParams();
+    for (const name of names) if (state[name] !== defaults[name]) query.set(name, state[name]);
+    const address = location.pathname + (query.size ? `?${query}` : "") + location.hash;
+    try { history.replaceState(null, "", address); } catch { /* a browser that keeps file addresses as they are */ }
+  };
+  const recall = () => {
+    for (const [name, value] of new URLSearchParams(location.search)) {
+      const field = names.includes(name) ? form.elements[name] : null;
+      if (field && (field.tagName === "INPUT" || [...field.options].some(o => o.value === value))) field.value = value;
+    }
+  };
+
+  const order = by => {
+    for (const table of document.querySelectorAll("table.ranked")) {
+      const body = table.tBodies[0], placed = [...body.rows].map(row => [row, JSON.parse(row.dataset.places)[by]]);
+      if (placed.some(([, place]) => !place)) continue; // this suite does not have the endpoint
+      placed.sort((a, b) => a[1][0] - b[1][0]);
+      for (const [row, [place, best, worst]] of placed) {
+        row.querySelector(".place b").textContent = place;
+        row.querySelector(".place .ci").textContent = best === worst ? `[${best}]` : `[${best}–${worst}]`;
+        body.append(row);
+      }
+    }
+  };
+
+  const seen = new Set();
+  const drawings = () => {
+    const state = chosen(), own = rows.filter(row => row.ranked && fits(row, state)), steps = profiles.filter(row => fits(row, state));
+    for (const figure of document.querySelectorAll("figure.plot"))
+      if (seen.has(figure)) draw(figure, figure.dataset.figure === "profiles" ? steps : own);
+  };
+  const watcher = new IntersectionObserver(entries => {
+    for (const {isIntersecting, target} of entries) if (isIntersecting && !seen.has(target)) {
+      seen.add(target);
+      const state = chosen(), source = target.dataset.figure === "profiles" ? profiles : rows.filter(row => row.ranked);
+      draw(target, source.filter(row => fits(row, state)));
+    }
+  }, {rootMargin: "600px"});
+
+  const apply = () => {
+    const state = chosen();
+    let shown = 0, all = 0;
+    for (const row of document.querySelectorAll("table.ranked tbody tr")) {
+      const visible = fits(row.dataset, row.closest("#overall") ? {...state, task: "", regime: ""} : state);
+      row.hidden = !visible;
+      if (!row.closest("#overall")) { all += 1; shown += visible; }
+    }
+    for (const part of document.querySelectorAll(".ranking"))
+      part.hidden = !part.querySelector("tbody tr:not([hidden])");
+    for (const part of document.querySelectorAll(".division"))
+      part.hidden = state.suite !== "" && part.dataset.suite !== state.suite;
+    form.querySelector(".count").textContent = `${shown} of ${all} rows. Places stay those among all rows of a ranking.`;
+    order(state.by);
+    remember(state);
+    drawings();
+  };
+
+  const defaults = chosen();
+  recall();
+  if (location.hash.startsWith("#ranking-") && !new URLSearchParams(location.search).has("suite")) {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target) form.elements.suite.value = target.closest(".ranking").dataset.suite;
+  }
+  form.hidden = false;
+  form.addEventListener("input", apply);
+  form.addEventListener("reset", () => setTimeout(apply));
+  form.addEventListener("submit", event => event.preventDefault());
+  apply();
+  for (const figure of document.querySelectorAll("figure.plot")) watcher.observe(figure);
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  let pause;
+  addEventListener("resize", () => { clearTimeout(pause); pause = setTimeout(drawings, 200); });
+})();

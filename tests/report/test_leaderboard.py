@@ -1,0 +1,254 @@
+"""The leaderboard from records: divisions, places, what is never mixed, and names that are text everywhere."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from robo_orl.base.errors import RunError, UsageError
+from robo_orl.cli.app import app
+from robo_orl.envs.demonstrators.regimes import REGIMES as RECORDED
+from robo_orl.objectives import OBJECTIVES
+from robo_orl.report.leaderboard import site as leaderboard
+from robo_orl.report.leaderboard.divisions import divisions, folders_of
+from robo_orl.report.leaderboard.plots import curves, figures
+from robo_orl.report.leaderboard.rankings import ranked
+from robo_orl.report.leaderboard.site import by_size, gather, render
+from robo_orl.report.leaderboard.table import csv_text
+from robo_orl.report.leaderboard.words import FAMILIES, REGIMES, family
+from robo_orl.report.leaderboard.words import OBJECTIVES as FAMILY_OF
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def quick(quick_results):
+    """The leaderboard of two synthetic tasks and six policies, and its files."""
+    made = gather([quick_results])
+    return made, render(made)
+
+
+def rewritten(folder: Path, old: str, new: str, out: Path) -> Path:
+    """A copy of a results folder with one text replaced in all of its records."""
+    copy = shutil.copytree(folder, out)
+    for path in [*copy.glob("cells/*/record.json"), copy / "suite.json"]:
+        path.write_text(path.read_text().replace(old, new))
+    return copy
+
+
+def test_every_policy_of_every_task_is_ranked_with_a_set_that_holds_its_place(quick):
+    made, _ = quick
+    rankings = [ranking for division in made.divisions for ranking in division.rankings]
+    assert [(r.board.task, len(r.standings)) for r in rankings] == [("synthetic1", 6), ("synthetic2", 6)]
+    for standing in (s for ranking in rankings for s in ranking.standings):
+        for name, rank in standing.places.items():
+            assert 1 <= rank.best <= rank.place <= rank.worst <= 6, (standing.row.policy, name)
+    assert {s.trainings for r in rankings for s in r.standings} == {"one training"}
+
+
+def test_the_overall_ranking_holds_those_that_stand_on_every_task(quick, make_results, results_plan, tmp_path):
+    assert len(quick[0].totals[0].rows) == 6 and quick[0].totals[0].control == ("bc", "tiny")
+    partly = gather([make_results(tmp_path, results_plan(skip=[("synthetic2", "qc_shared")]))])
+    total = partly.totals[0]
+    assert len(total.rows) == 5 and total.partial == [(("qc_shared", "tiny"), 1)]
+    assert "qc_shared (tiny, 1 of 2)" in render(partly)["index.html"]
+
+
+def test_three_trainings_widen_the_interval_and_are_said(make_results, results_plan, tmp_path):
+    plan = results_plan(tasks=("synthetic1",), seeds=(0, 1, 2), episodes=30)
+    made = gather([make_results(tmp_path, plan)])
+    effect = made.divisions[0].effects["success"]
+    assert effect.freedom == 12 and effect.factor >= 1
+    assert all(s.estimates["success"].over_trainings for s in made.divisions[0].rankings[0].standings)
+    assert "3 trainings" in render(made)["index.html"]
+
+
+def test_versions_loops_renderers_and_digests_are_never_mixed(quick_results, tmp_path):
+    others = {
+        "version": ('"version": 1\n },\n "task"', '"version": 2\n },\n "task"'),
+        "loop": ('"loop": "exact"', '"loop": "fast"'),
+        "renderer": ('"render": null', '"render": {"reference_sha256": "' + "a" * 64 + '"}'),
+    }
+    for name, (old, new) in others.items():
+        copy = rewritten(quick_results, old, new, tmp_path / name)
+        for path in copy.glob("cells/*/record.json"):  # other cells, which are not those of the first folder
+            value = json.loads(path.read_text())
+            path.write_text(json.dumps(value | {"cell": f"{name[0]}{value['cell'][1:]}"}))
+        if name == "version":
+            (copy / "suite.json").unlink()
+        else:
+            suite = json.loads((copy / "suite.json").read_text())
+            cells = [cell | {"cell": f"{name[0]}{cell['cell'][1:]}"} for cell in suite["cells"]]
+            (copy / "suite.json").write_text(json.dumps(suite | {"cells": cells}))
+        made = [ranked(division) for division in divisions([quick_results, copy])]
+        assert sorted(len(d.rankings) for d in made) == [2, 2], name
+        assert all(len(ranking.standings) == 6 for d in made for ranking in d.rankings)
+        assert len({d.division.name for d in made}) == 2
+
+
+def test_rows_of_fewer_episodes_than_the_suite_asks_for_have_no_place(make_results, results_plan, tmp_path):
+    full = make_results(tmp_path / "full", results_plan(tasks=("synthetic1",), episodes=50, cost=False))
+    few = make_results(tmp_path / "few", results_plan(tasks=("synthetic1",), episodes=20, cost=False))
+    for path in [*few.glob("cells/*/record.json"), few / "suite.json"]:
+        text = path.read_text()
+        path.write_text(
+            re.sub(r'"cell": ?"(.{8})', r'"cell":"ffffffff', text).replace('"name": "bc"', '"name": "bc_few"')
+        )
+    (few / "suite.json").unlink()
+    suite = json.loads((full / "suite.json").read_text())
+    (full / "suite.json").write_text(json.dumps(suite | {"config": {"evaluation": {"episodes": 50}}}))
+    made = gather([full, few])
+    ranking = made.divisions[0].rankings[0]
+    assert len(ranking.standings) == 6 and len(ranking.unranked) == 6
+    assert ranking.unranked[0].reason == "20 episodes a training, the suite asks for 50"
+    html = render(made)["index.html"]
+    assert "Not ranked: 6 rows" in html and "20 episodes a training, the suite asks for 50" in html
+
+
+def test_rows_of_another_n_are_marked(make_results, results_plan, tmp_path):
+    more = make_results(tmp_path / "more", results_plan(tasks=("synthetic1",), episodes=50, cost=False))
+    less = make_results(tmp_path / "less", results_plan(tasks=("synthetic1",), episodes=40, cost=False))
+    for path in less.glob("cells/*/record.json"):
+        path.write_text(re.sub(r'"cell": ?"(.{8})', r'"cell":"ffffffff', path.read_text()))
+    (less / "suite.json").unlink()
+    (more / "suite.json").unlink()
+    html = render(gather([more, less]))["index.html"]
+    assert html.count("n differs: 40 episodes a training, others 50") == 6
+    assert "qc_shared (<wbr>less)" in html or "qc_<wbr>shared (less)" in html  # another row of the same name
+
+
+def test_cells_that_two_folders_hold_count_once(quick_results, tmp_path):
+    copy = shutil.copytree(quick_results, tmp_path / "again")
+    assert len(gather([quick_results, copy]).rows) == 12
+
+
+HOSTILE = "<script>alert(1)</script>\"'&\u0007\u001b[2J"
+
+
+def test_html_and_control_characters_in_names_are_text_everywhere(quick_results, tmp_path):
+    written = json.dumps(HOSTILE)[1:-1]
+    folder = rewritten(quick_results, '"qc_shared"', f'"{written}"', tmp_path / "hostile")
+    suite = json.loads((folder / "suite.json").read_text())
+    (folder / "suite.json").write_text(json.dumps(suite | {"description": HOSTILE}))
+    for path in folder.glob("cells/*/record.json"):
+        value = json.loads(path.read_text())
+        value["policy"]["config"]["description"] = HOSTILE
+        value["hardware"]["cpu"] = HOSTILE
+        path.write_text(json.dumps(value))
+    files = render(gather([folder]))
+    pages = {name: text for name, text in files.items() if name.endswith(".html")}
+    assert any("alert(1)" in text for text in pages.values())
+    for name, text in pages.items():
+        assert "<script>alert" not in text and '</script>"' not in text, name
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text), name
+        assert re.fullmatch(r"[a-z0-9_.-]+", name)
+    assert not re.search(r"[\x00-\x08\x0e-\x1f]", files["data/results.csv"].replace("\u0007", "").replace("\u001b", ""))
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_quoted():
+    assert csv_text([{"policy": "=cmd()", "k": 3, "rate": 1 / 3}]).splitlines()[1] == "'=cmd(),3,0.333333"
+
+
+def test_every_figures_numbers_are_a_csv_file_with_counts(quick):
+    made, files = quick
+    for figure in figures():
+        rows = list(csv.DictReader(io.StringIO(files[f"data/{figure.name}.csv"])))
+        if figure.name in ("memory", "training_time", "step_time", "horizon"):
+            assert len(rows) == 12 and all(row["k"] and row["n"] == "50" for row in rows), figure.name
+    results = list(csv.DictReader(io.StringIO(files["data/results.csv"])))
+    assert len(results) == 12 and {row["success_place"] for row in results} >= {"1"}
+    assert all(f"data/{page.curve_file}" in files for page in made.methods)
+
+
+def test_every_figure_is_a_specification_that_vega_lite_takes():
+    import vl_convert
+
+    for figure in (*figures(), curves()):
+        spec = figure.spec | {"datasets": {figure.spec["data"]["name"]: []}}
+        assert vl_convert.vegalite_to_vega(spec, vl_version="6.4")["marks"], figure.name
+
+
+def test_links_of_all_pages_lead_somewhere_and_none_leaves_them(quick):
+    _, files = quick
+    for name, text in files.items():
+        if not name.endswith(".html"):
+            continue
+        for target in re.findall(r'(?:href|src)="([^"]*)"', text):
+            path, _, anchor = target.partition("#")
+            assert "//" not in target and (target.startswith("data:") or (path or name) in files), (name, target)
+            if anchor:
+                assert f'id="{anchor}"' in files[path or name], (name, target)
+
+
+def test_names_are_never_shortened_and_sizes_stand_in_the_order_of_size(quick):
+    _, files = quick
+    for name in ("best_of_untrained", "qc_separate"):
+        assert f'data-policy="{name}"' in files["index.html"] and "…" not in files["index.html"]
+    assert by_size({"m", "reference", "tiny", "1b", "debug", "xs", "d48"}) == [
+        "debug", "tiny", "xs", "m", "1b", "d48", "reference"]  # fmt: skip
+
+
+def test_every_objective_regime_and_policy_is_explained(quick):
+    assert set(OBJECTIVES) <= set(FAMILY_OF) and set(FAMILY_OF.values()) <= set(FAMILIES)
+    assert set(RECORDED) <= set(REGIMES) and "not robomimic's mg" in REGIMES["mg"]
+    assert family({"objective": {"name": "iql", "extraction": {"kind": "best_of_n"}}}) == "best of samples"
+    assert family({"objective": {"name": "of_a_plugin"}}) == "other"
+    index = quick[1]["index.html"]
+    assert index.index('id="reading"') < index.index("<table")
+    assert all(page.facts for page in quick[0].methods)
+
+
+def test_the_page_of_a_method_says_what_it_is_what_it_costs_and_how_to_make_it_again(quick):
+    page = quick[1]["policy-qc_separate.html"]
+    assert "robo-orl bench --suite synthetic --out runs/synthetic" in page
+    assert "a backbone of its own" in page and "2.97×" in page  # 2.7 x 1.1, measured in turns
+    assert "Compared with" in page and "p Holm" in page and "Configuration" in page
+
+
+def test_published_numbers_stand_on_the_page_of_their_task_and_are_marked(quick_results, tmp_path):
+    folder = rewritten(quick_results, '"synthetic1"', '"lift"', tmp_path / "lift")
+    page = render(gather([folder]))["task-lift.html"]
+    assert "Published, not run here." in page and "robomimic study" in page and "91.3" in page
+
+
+def test_results_that_contradict_themselves_make_no_leaderboard(tmp_path):
+    folder = shutil.copytree(ROOT / "results" / "quick", tmp_path / "quick")
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    value = json.loads(lines[0])
+    value["evaluation"]["success_once"]["k"] -= 1
+    (folder / "records.jsonl").write_text("\n".join([json.dumps(value), *lines[1:]]) + "\n")
+    with pytest.raises(RunError, match="contradicts itself, so no leaderboard is built"):
+        leaderboard.build([folder], tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_the_command_writes_a_site_of_the_shipped_records(tmp_path):
+    done = CliRunner().invoke(
+        app, ["leaderboard", "build", str(ROOT / "results/quick"), "--out", str(tmp_path), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    assert made["rankings"] == 2 and made["policies"] == 6 and made["rows"] == 12
+    assert (tmp_path / "index.html").is_file() and (tmp_path / "assets/vega.js").stat().st_size < 1_000_000
+
+
+def test_folders_without_records_and_an_out_that_is_a_file_are_usage_errors(tmp_path):
+    with pytest.raises(UsageError, match="There is no results folder"):
+        folders_of([tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="holds no results"):
+        folders_of([tmp_path])
+    with pytest.raises(UsageError, match="hold costs only"):
+        leaderboard.build([ROOT / "results" / "cost_cpu"], tmp_path / "site")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        leaderboard.build([ROOT / "results" / "quick"], tmp_path / "file")
+
+
+def test_a_folder_of_results_folders_gives_all_of_them():
+    found = [folder.name for folder in folders_of([ROOT / "results"])]
+    assert {"methods", "parity", "quick", "cost"} <= set(found) and found == sorted(found)
