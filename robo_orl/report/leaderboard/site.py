@@ -140,7 +140,7 @@ def render(site: Site) -> dict[str, str]:
     files |= {
         "data/results.csv": csv_text(site.rows),
         "data/overall.csv": csv_text(_overall_rows(site)),
-        "assets/style.css": read_template("style.css"),
+        "assets/style.css": read_template("style.css") + read_template("leaderboard/leaderboard.css"),
         "assets/page.js": read_template("page.js"),
         "assets/figures.js": read_template("leaderboard/figures.js"),
         "assets/leaderboard.js": read_template("leaderboard/leaderboard.js"),
