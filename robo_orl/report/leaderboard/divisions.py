@@ -13,7 +13,8 @@ from pathlib import Path
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.report.contents import Cells, load, names
 from robo_orl.results.container import is_container
-from robo_orl.results.record import CostRecord, EpisodeRow, Manifest, Record
+from robo_orl.results.cost_record import CostRecord
+from robo_orl.results.record import EpisodeRow, Manifest, Record
 from robo_orl.results.store import CELLS, MANIFEST
 from robo_orl.results.verify import verify
 

@@ -187,6 +187,6 @@ def figures() -> list[Figure]:
         against_cost("training_time", "Success against training time", "training time relative to the control",
                      "time_relative", ".3~f", clock),
         against_cost("latency", "Success against inference latency", "median milliseconds of a decision",
-                     "decision_ms", ".2~r", " Measured in evaluation, one decision at a time."),
+                     "decision_ms", ".2~r", " Measured beside the training step, on one observation."),
         profiles(),
     ]  # fmt: skip

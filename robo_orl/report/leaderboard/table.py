@@ -70,7 +70,7 @@ def _flat(made: Ranked, ranking: Ranking, s: Standing) -> FlatRow:
         "cost_from": s.row.cost_source,
         "step_s": median(seconds) if seconds else None,
         "memory_bytes": median(memory) if memory else None,
-        "decision_ms": None,
+        "decision_ms": _decision_ms(made, s),
     }
     for name, estimate in s.estimates.items():
         values |= {f"{name}_mean": estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
@@ -78,6 +78,13 @@ def _flat(made: Ranked, ranking: Ranking, s: Standing) -> FlatRow:
             place = s.places[name]
             values |= {f"{name}_place": place.place, f"{name}_best": place.best, f"{name}_worst": place.worst}
     return values
+
+
+def _decision_ms(made: Ranked, s: Standing) -> float | None:
+    """Milliseconds of a decision on one observation, from a cost measurement of this policy and size."""
+    rows = [row for cost in made.division.cells.costs for row in cost.rows]
+    found = [row.act_s for row in rows if (row.policy, row.size) == s.method and row.act_s]
+    return 1000 * found[0] if found else None
 
 
 def profile_rows(divisions: Sequence[tuple[Ranked, Overall]]) -> list[FlatRow]:
