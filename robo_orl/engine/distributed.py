@@ -25,6 +25,7 @@ from torch import nn
 
 from robo_orl.base.errors import RunError, UsageError, unknown
 from robo_orl.config import RunConfig
+from robo_orl.engine.heartbeat import start_heartbeat
 from robo_orl.engine.launch import PRECISIONS, Launch, check_launch, read_launch
 from robo_orl.engine.process_group import meet
 from robo_orl.engine.tracker import check_tracker
@@ -74,9 +75,9 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
         log_with=tracker,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "tracker")),
     )
-    del store  # the process group holds its own now
     if launch.world > 1:
         atexit.register(_leave_process_group)
+    start_heartbeat(store, launch)
     _check_environment(accelerator, launch)
     return accelerator
 

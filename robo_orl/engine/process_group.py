@@ -29,8 +29,8 @@ LOST = (
 def meet(launch: Launch, environment: Mapping[str, str] = os.environ) -> dist.Store | None:
     """The store at which all processes of the launch have met; None where there is one process or no address.
 
-    torch would wait half an hour. The store is kept until the process group is made, which shares its server. Raises
-    RunError where a process is missing at the limit.
+    torch would wait half an hour. The store is kept for the signs of life (heartbeat.py); the process group shares its
+    server. Raises RunError where a process is missing at the limit.
     """
     if launch.world < 2 or dist.is_initialized() or not all(environment.get(variable) for variable in ADDRESS):
         return None

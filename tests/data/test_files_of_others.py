@@ -53,7 +53,7 @@ def test_a_lerobot_data_set_is_named():
 
 def test_a_robomimic_file_of_an_environment_of_its_own(tmp_path):
     """Its environment is unknown, its reward is 10, its counts are wrong: what can be read trains where one says so."""
-    assert examine(REACHING).trains == [] and len(examine(REACHING).robomimic) == 3
+    assert examine(REACHING).trains == [] and "data: total says" in examine(REACHING).robomimic[-1]
     own = ["robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos"]
     policy = load_policy("iql").model_copy(update={"observation": ObservationConfig(low_dim=own)})
 

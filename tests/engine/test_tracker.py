@@ -119,3 +119,11 @@ def test_a_tracker_that_does_not_start_is_a_sentence(data, tmp_path, wandb, monk
     monkeypatch.setenv("WANDB_FAILS", "1")
     with pytest.raises(RunError, match="wandb did not start: the run id is taken; --tracker none"):
         train(run_with(data, "wandb"), tmp_path / "run", progress=False)
+
+
+@pytest.mark.skipif(module.package_version("wandb") is None, reason="the real wandb is not installed")
+def test_the_real_wandb_keeps_an_offline_run_under_out(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(run_with(data, "wandb"), tmp_path / "run", progress=False)
+    assert list((tmp_path / "run" / "tracker").rglob("*.wandb"))
+    assert not any("wandb" in path.name for path in tmp_path.iterdir())
