@@ -27,6 +27,7 @@ class PairedWindows:
     one of the episode repeated before it). instructions: ids and mask (N, L) of N sentences, one drawn for each pair.
     cut_short: near the end of an episode that a timeout ended, t+n is its last frame, fewer than n after t.
     chosen_by: of the mask's episodes those to draw from, (M,) bool, given their discounted returns (M,); None = all.
+    part: (F,) bool, the frames to draw from, None = all: pairs and chunks then stay within a run of such frames.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class PairedWindows:
         instructions: tuple[Tensor, Tensor] | None = None,
         cut_short: bool = False,
         chosen_by: Callable[[np.ndarray], np.ndarray] | None = None,
+        part: np.ndarray | None = None,
     ):
         self.arrays, self.chunk, self.n, self.gamma = arrays, chunk, n, gamma
         self.instructions, self._behind = instructions, np.arange(history)[::-1]
@@ -47,16 +49,19 @@ class PairedWindows:
         episode = arrays.episode_of_frame  # (F,) and so below
         first, length = arrays.starts[episode], arrays.lengths[episode]
         frame = np.arange(len(episode)) - first
-        last, terminal = first + length - 1, arrays.terminal[episode]
-        left = length - 1 - frame
+        run, size = (first, length) if part is None else _runs(arrays, part)  # (F,) its first frame, and its length
+        last, at = run + size - 1, np.arange(len(episode)) - run
+        terminal = arrays.terminal[episode] & (last == first + length - 1)
+        left = size - 1 - at
         ahead = np.where(cut_short & ~terminal & (left > 0), np.minimum(left, n), n)
-        after, returns = first + (frame + ahead) % length, returns_to_go(arrays, gamma)
+        after, returns = run + (at + ahead) % size, returns_to_go(arrays, gamma)
         chosen = arrays.chosen(mask).copy()
         if chosen_by is not None:
             chosen[chosen] = chosen_by(returns[arrays.starts[:-1][chosen]])
-        self.frames = arrays.frames(chosen)  # (G,) every frame that may be drawn
+        frames = arrays.frames(chosen)
+        self.frames = frames if part is None else frames[part[frames]]  # (G,) every frame that may be drawn
         decay = gamma ** (ahead if cut_short else n)
-        transitions = _transitions(returns, after, frame + ahead < length, terminal, decay)
+        transitions = _transitions(returns, after, at + ahead < size, terminal, decay)
         # One row a frame: a random row misses the processor's cache once, random elements of six columns six times.
         self._counts = np.stack((episode, frame, stages_before(arrays), last, after), axis=1)  # (F, 5) int64
         self._numbers = np.stack((returns, returns[after], length - frame, *transitions), axis=1, dtype=np.float32)
@@ -179,6 +184,16 @@ def _transitions(
     """
     discount = np.where(exists, decay, 0.0)
     return returns - discount * returns[ahead], discount, exists | terminal
+
+
+def _runs(arrays: EpisodeArrays, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per frame the first frame and the length of its run: the longest stretch of one episode that lies in `part`
+    (F,) bool, or outside of it; (F,) each."""
+    begins = np.concatenate(([True], part[1:] != part[:-1]))
+    begins[arrays.starts[:-1]] = True
+    starts = np.flatnonzero(begins)
+    number = np.cumsum(begins) - 1
+    return starts[number], np.diff(starts, append=len(part))[number]
 
 
 def returns_to_go(arrays: EpisodeArrays, gamma: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from robo_orl.config.instructions import training_sentences
 from robo_orl.config.presets import stored_name
 from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
+from robo_orl.data.competence import competent_frames
 from robo_orl.data.task_check import check_pictures, check_task
 from robo_orl.data.windows import PairedWindows, check_divides
 from robo_orl.envs.registry import observation_sizes
@@ -87,6 +88,7 @@ def make_windows(run: RunConfig, opened: list[EpisodeArrays]) -> PairedWindows |
             table,
             objective.cut_short,
             objective.imitated,
+            competent_frames(arrays) if objective.competent_only else None,
         )
         for source, arrays, table in zip(sources, opened, tables, strict=True)
     ]

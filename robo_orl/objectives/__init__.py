@@ -18,6 +18,7 @@ from robo_orl.objectives.iql import IQL
 from robo_orl.objectives.mc_awr import MonteCarloAWR
 from robo_orl.objectives.mpo import MPO
 from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.oracle_competent import OracleCompetent
 from robo_orl.objectives.parts import Parts
 from robo_orl.objectives.qc import QChunking
 from robo_orl.objectives.qc_fql import QChunkingFQL
@@ -32,6 +33,7 @@ OURS: dict[str, type[Objective]] = {
     "bc": BC,
     "filtered_bc": FilteredBC,
     "top_bc": TopBC,
+    "oracle_competent": OracleCompetent,
     "return_conditioned": ReturnConditioned,
     "mc_awr": MonteCarloAWR,
     "recap": Recap,

@@ -47,6 +47,7 @@ class Objective:
     chooses: ClassVar[bool] = False  # whether its policy is to act by the best of several candidates, and else clones
     reads_rewards: ClassVar[bool] = True  # whether rewards, or the success that they mark, are in its loss
     needs_success: ClassVar[bool] = False  # whether frames of failures teach it nothing
+    competent_only: ClassVar[bool] = False  # whether it sees the frames of competent operators alone: an oracle
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
     # Raise it when a change of the code changes what the objective computes: its results are then computed anew.
     version: ClassVar[int] = 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from robo_orl.report.contents import Cells, control_rank, has_critic, is_plain_bc, topology
+from robo_orl.report.contents import Cells, control_rank, has_critic, is_oracle, is_plain_bc, topology
 from robo_orl.report.costs import RelativeCost, is_measured, relative_cost
 from robo_orl.report.scores import (
     Curve,
@@ -31,11 +31,15 @@ BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
 
 @dataclass(frozen=True)
 class PolicyRow:
-    """One policy of a board. Names with `relative` are ratios to the board's control (see costs.RelativeCost)."""
+    """One policy of a board. Names with `relative` are ratios to the board's control (see costs.RelativeCost).
+
+    oracle: it knows what no policy can know, and is a ceiling: no verdict compares with it.
+    """
 
     policy: str
     reference: str | None
     critic: bool
+    oracle: bool
     topology: str | None
     objective: str
     seeds: int
@@ -209,6 +213,7 @@ def _row(cells: Cells, name: str, records: list[Record], cost: RelativeCost) -> 
         policy=name,
         reference=config.get("library"),
         critic=has_critic(config),
+        oracle=is_oracle(config),
         topology=topology(config),
         objective=config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
         seeds=len(records),
@@ -245,14 +250,16 @@ def value(row: PolicyRow, endpoint: Endpoint) -> float:
 
 def drawn(rows: Sequence[PolicyRow], control: str | None) -> set[str]:
     """The policies of a curve with a band: the control, and the highest return with a critic and without one."""
-    ours = sorted((row for row in rows if not row.reference), key=lambda row: -row.discounted_return.mean)
+    ours = [row for row in rows if not row.reference and not row.oracle]
+    ours.sort(key=lambda row: -row.discounted_return.mean)
     best = {next((row.policy for row in ours if row.critic is critic), None) for critic in (True, False)}
     return {policy for policy in (control, *best) if policy}
 
 
 def pareto_front(rows: Sequence[PolicyRow]) -> list[str]:
     """The policies that no other policy of the board beats in both training time and success."""
-    places = {row.policy: (row.time_relative, -row.success.rate) for row in rows if row.time_relative}
+    real = [row for row in rows if row.time_relative and not row.oracle]
+    places = {row.policy: (row.time_relative, -row.success.rate) for row in real}
     return [
         policy
         for policy, (time, failure) in places.items()

@@ -109,8 +109,8 @@ def comparisons(cells: Cells, boards: Sequence[Board], grouped: Sequence[dict[st
 
     By each endpoint of the suite. Holm's correction runs over all comparisons of a critic with a policy without one, on
     all boards of the report, by one kind of endpoint: all deadlines together. The other comparisons with controls are
-    a family of their own. References are compared with the control too, and are no opponents. grouped: the records of
-    each board, by policy.
+    a family of their own. References and oracles are compared with the control too, and are no opponents. grouped: the
+    records of each board, by policy.
     """
     outcomes, rows, families = Outcomes(cells), [], {}
     for board, policies in zip(boards, grouped, strict=True):
@@ -133,7 +133,7 @@ def comparisons(cells: Cells, boards: Sequence[Board], grouped: Sequence[dict[st
 
 def _matches(board: Board) -> list[tuple[str, PolicyRow]]:
     """The pairs (opponent, row) that a board compares."""
-    opponents = [row.policy for row in board.rows if not row.critic and not row.reference]
+    opponents = [row.policy for row in board.rows if not (row.critic or row.reference or row.oracle)]
     return [
         (opponent, row)
         for opponent in opponents

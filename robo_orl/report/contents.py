@@ -107,6 +107,11 @@ def has_critic(config: dict[str, Any]) -> bool:
     return config.get("critic") is not None and not selection.get("untrained_critic", False)
 
 
+def is_oracle(config: dict[str, Any]) -> bool:
+    """True for a ceiling: what was learned from, or how it acts, knows what no policy can know."""
+    return (config.get("objective") or {}).get("name") == "oracle_competent"
+
+
 def topology(config: dict[str, Any]) -> str | None:
     """The topology of the critic, or None without a learned critic."""
     return config["critic"].get("topology") if has_critic(config) else None

@@ -192,7 +192,7 @@ def _side_by_side(board: Board, critic: PolicyRow, free: PolicyRow) -> str:
 
 
 def _split(board: Board) -> tuple[list[PolicyRow], list[PolicyRow]]:
-    ours = sorted((r for r in board.rows if not r.reference), key=lambda row: -row.success.rate)
+    ours = sorted((r for r in board.rows if not r.reference and not r.oracle), key=lambda row: -row.success.rate)
     return [r for r in ours if r.critic], [r for r in ours if not r.critic]
 
 

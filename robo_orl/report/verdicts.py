@@ -62,7 +62,7 @@ def verdicts(
     result = []
     for board in boards:
         ours = [row for row in board.rows if not row.reference]
-        critics, free = [r for r in ours if r.critic], [r for r in ours if not r.critic]
+        critics, free = [r for r in ours if r.critic], [r for r in ours if not r.critic and not r.oracle]
         here = [c for c in comparisons if c.board == board.index and c.critic]
         if not here:
             continue

@@ -93,6 +93,10 @@ def top_bc(x: Numbers, at: Numbers, p: P) -> Terms:
     return bc(x, at, p)  # of other frames: test_cloning.py
 
 
+def oracle_competent(x: Numbers, at: Numbers, p: P) -> Terms:
+    return bc(x, at, p)  # of other frames: tests/data/test_competence.py
+
+
 def return_conditioned(x: Numbers, at: Numbers, p: P) -> Terms:
     condition = at.g if p.outcome == "return" else at.success
     return {"actor": x.cloning(condition=condition[:, None]).mean()}
@@ -247,8 +251,8 @@ def cal_ql(x: Numbers, at: Numbers, p: P) -> Terms:
 
 
 OF = {
-    "bc": bc, "filtered_bc": filtered_bc, "top_bc": top_bc, "return_conditioned": return_conditioned,
-    "mc_awr": mc_awr, "recap": recap,
+    "bc": bc, "filtered_bc": filtered_bc, "top_bc": top_bc, "oracle_competent": oracle_competent,
+    "return_conditioned": return_conditioned, "mc_awr": mc_awr, "recap": recap,
     "sarsa_bon": sarsa_bon, "sharsa": sharsa, "iql": iql, "idql": iql, "dqc": dqc, "qc": qc, "bcq": bcq, "fql": fql,
     "qc_fql": fql, "td3_bc": td3_bc, "awac": awac, "crr": crr, "mpo": mpo, "cql": cql, "cal_ql": cal_ql,
 }  # fmt: skip

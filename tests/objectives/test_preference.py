@@ -12,7 +12,8 @@ from robo_orl.objectives import OBJECTIVES
 STEPS, PAIRS, LR = 200, 32, 1e-3
 NEAR = {"objective": {"params": {"alpha": 0.03}}}  # the halves lie far apart for a policy near a flow
 OWN = {"fql": NEAR, "qc_fql": NEAR, "mpo": {"objective": {"params": {"alpha": 0.1}}}}  # mpo clones half of its time
-CASES = {name: (name, OWN.get(name, {})) for name in OBJECTIVES if name not in ("bc", "filtered_bc", "top_bc")} | {
+NO_PREFERENCE = ("bc", "filtered_bc", "top_bc", "oracle_competent")
+CASES = {name: (name, OWN.get(name, {})) for name in OBJECTIVES if name not in NO_PREFERENCE} | {
     "iql_advantage_condition": ("iql", {"objective": {"extraction": "advantage_condition"}}),
     "iql_distil": ("iql", {"objective": {"extraction": {"kind": "distil", "params": {"alpha": 0.03}}}}),
 }

@@ -73,6 +73,22 @@ def test_a_report_is_judged_by_the_endpoints_that_its_suite_declares(quick_resul
     assert rates == sorted(rates, reverse=True), "the first endpoint orders the board"
 
 
+def test_no_verdict_compares_with_a_ceiling(make_results, results_plan, tmp_path):
+    policies = results_plan().policies
+    ceiling = replace(policies[0], name="oracle_competent", stage_rate=1.0, objective="oracle_competent")
+    plan = results_plan(tasks=["synthetic1"], policies=[*policies, ceiling])
+    made, without = (
+        report_of(load(make_results(tmp_path / name, given)))
+        for name, given in (("with", plan), ("without", replace(plan, policies=policies)))
+    )
+    row = made.boards[0].rows[0]
+    assert (row.policy, row.oracle, row.critic) == ("oracle_competent", True, False)
+    assert not any(c.against == "oracle_competent" for c in made.comparisons)
+    assert [v.without for v in made.verdicts] == [v.without for v in without.verdicts]
+    assert [c for c in made.comparisons if c.critic] == [c for c in without.comparisons if c.critic]
+    assert made.headline.short == without.headline.short
+
+
 def test_the_curve_of_a_board_ends_at_its_success_and_is_recounted_from_the_rows(quick_results):
     cells = load(quick_results)
     made = report_of(cells).boards[0]
