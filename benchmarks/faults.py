@@ -486,9 +486,21 @@ FAULTS = {
     ),
     "whole_chunk_executed": Fault(
         "An evaluation executes the whole chunk, whatever `execute` says",
-        (("evaluate/policy.py", "chunks[:, : self.execute]", "chunks"),),
+        (("evaluate/policy.py", "chunks[..., : self.execute, :]", "chunks"),),
         (PLAYING,),
         "executed",
+    ),
+    "branches_leave_a_trace": Fault(
+        "An episode goes on where its last branch ended",
+        (("rollout/simulator.py", "self.branches.pop(message.slot).close()", "self.branches.pop(message.slot)"),),
+        ("tests/rollout/test_branches.py", "tests/rollout/test_look_ahead.py"),
+        "bit_equal or bit_by_bit",
+    ),
+    "search_leaves_branches_that_may_win": Fault(
+        "A search leaves a branch that is behind, though it may still overtake",
+        (("rollout/search.py", "state.gained + self.gamma**state.decisions * state.to_come", "state.gained"),),
+        ("tests/rollout/test_look_ahead.py",),
+        "hand or left",
     ),
     "lost_success_counts_at_the_end": Fault(
         "A success that was lost again counts as one at the end",

@@ -228,21 +228,44 @@ class Agent(nn.Module):
     def act(self, obs: Observation, draws: Draws) -> Tensor:
         """obs: B raw observations -> (B, h, A) raw actions; the best of `selection.num_samples` by the critic.
 
-        `selection.noise_scale` is of the stream "act" alone, from which a flow starts that ends in actions.
+        UsageError where the samples are to be ranked in the simulator, which an agent does not have.
         """
+        if self.selection.look_ahead:
+            raise UsageError(
+                "selection.look_ahead ranks samples in the simulator, and this acts without one: evaluate the policy "
+                "by `robo-orl eval`, or set selection.look_ahead to 0."
+            )
         if self.selection.acting == "random":
             return 2 * draws.uniform("random", len(obs), self.policy.action_head.chunk, self.action_dim) - 1
-        if self.selection.noise_scale != 1:
-            draws = ScaledDraws(draws, "act", self.selection.noise_scale)
-        obs = self.normaliser.observation(obs)
-        policy = self.average or self
-        tokens = policy.backbone(obs)
+        policy, obs, tokens, draws = self.average or self, *self._seen(obs, draws)
         n = self.selection.num_samples
         candidates = self.objective.candidates(policy, tokens, n, draws)  # (B, N, h, A)
         best = self._values(obs, tokens, candidates).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
         rows = torch.arange(len(obs), device=candidates.device)
         chunk = self.objective.realise(policy, tokens, candidates[rows, best.to(rows.device)], draws)
         return self.normaliser.raw_actions(chunk)
+
+    @torch.no_grad()
+    def proposals(self, obs: Observation, draws: Draws) -> tuple[Tensor, Tensor | None]:
+        """obs: B raw observations -> the raw chunks (B, N, h, A) among which `act` chooses, and Q (B, N) of them.
+
+        Q is None where the objective has none.
+        """
+        policy, obs, tokens, draws = self.average or self, *self._seen(obs, draws)
+        candidates = self.objective.candidates(policy, tokens, self.selection.num_samples, draws)
+        values = self._values(obs, tokens, candidates) if "q" in self.objective.heads else None
+        chunks = [self.objective.realise(policy, tokens, one, draws) for one in candidates.unbind(1)]
+        return self.normaliser.raw_actions(torch.stack(chunks, 1)), values
+
+    def _seen(self, obs: Observation, draws: Draws) -> tuple[Observation, Tensor, Draws]:
+        """What acting begins with: the normalised observation, its tokens, and the draws of this selection.
+
+        `selection.noise_scale` is of the stream "act" alone, from which a flow starts that ends in actions.
+        """
+        if self.selection.noise_scale != 1:
+            draws = ScaledDraws(draws, "act", self.selection.noise_scale)
+        obs = self.normaliser.observation(obs)
+        return obs, (self.average or self).backbone(obs), draws
 
     def _values(self, obs: Observation, tokens: Tensor, chunks: Tensor) -> Tensor:
         """(B, N): the critic's values, on the backbone that it was trained on, also where an averaged policy acts."""

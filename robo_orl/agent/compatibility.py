@@ -192,16 +192,23 @@ def check_selection(selection: SelectionConfig, objective: Objective, head: Acti
     check_decoding(selection, objective, head)
     if selection.untrained_critic and selection.num_samples == 1:
         raise UsageError("selection.untrained_critic ranks samples: set selection.num_samples above 1.")
+    if selection.look_ahead and selection.num_samples == 1:
+        raise UsageError("selection.look_ahead ranks samples: set selection.num_samples above 1.")
+    if selection.look_ahead and selection.untrained_critic:
+        raise UsageError(
+            "selection.look_ahead ranks samples in the simulator, selection.untrained_critic by a critic: leave one of "
+            "them out."
+        )
     if selection.num_samples == 1:
         return
     if not head.stochastic and objective.values_actions:  # subgoals differ with any head
         raise UsageError(
             f"selection.num_samples above 1 needs a head that samples: set action_head.kind to {_one_of('stochastic')}."
         )
-    if "q" not in objective.heads and not selection.untrained_critic:
+    if "q" not in objective.heads and not selection.untrained_critic and not selection.look_ahead:
         raise UsageError(
             "selection.num_samples above 1 needs a trained Q: choose an objective that has one, or set "
-            "selection.untrained_critic for the control."
+            "selection.untrained_critic for the control, or selection.look_ahead for the ceiling."
         )
 
 

@@ -205,6 +205,11 @@ class SelectionConfig(Strict):
 
     num_samples: int = Field(1, ge=1, description="N: best of N by the critic; 1 = the policy's own sample")
     untrained_critic: bool = Field(False, description="control: rank by a freshly initialised critic")
+    look_ahead: int = Field(
+        0,
+        ge=0,
+        description="ceiling: rank by what each sample gains in the simulator within so many decisions; 0 = off",
+    )
     noise_scale: float = Field(
         1.0, ge=0, description="of the noise that a flow starts from in acting; 0 = one chunk, without noise"
     )

@@ -24,8 +24,10 @@ _STATE = mujoco.mjtState
 STATE = int(_STATE.mjSTATE_INTEGRATION & ~(_STATE.mjSTATE_QFRC_APPLIED | _STATE.mjSTATE_XFRC_APPLIED))
 
 
-def capture(env: Any) -> dict[str, np.ndarray]:
+def capture(env: Any, same_scene: bool = False) -> dict[str, np.ndarray]:
     """The present state of a robosuite environment: flat float64 arrays, of equal sizes for all states of a task.
+
+    same_scene: for this environment alone, whose model is not changed meanwhile: the fingerprint is not taken anew.
 
     state: the engine's integration state. model: the objects' rows of the model. rest: the fingerprint of the others.
     control: per arm, what its controller remembers. gripper: per gripper, its accumulated action.
@@ -40,7 +42,7 @@ def capture(env: Any) -> dict[str, np.ndarray]:
     entry = {
         "state": state,
         "model": scene_model.objects(env),
-        "rest": scene_model.rest(env),
+        "rest": scene_model.known_rest(env) if same_scene else scene_model.rest(env),
         "control": flatten([value for _, _, value in _memories(env)]),
         "gripper": flatten([np.broadcast_to(g.current_action, c.control_dim) for g, c in _grippers(env)]),
         "counters": np.array([env.timestep, env.cur_time, env.done, *_timer(env)], dtype=np.float64),

@@ -37,6 +37,17 @@ class TimeStep:
     stages: np.ndarray
 
 
+@dataclass(frozen=True)
+class EpisodeState:
+    """One instant of an episode: the simulator's state (snapshot.py), and what the task counts beside it."""
+
+    entry: dict[str, np.ndarray]
+    completed: int
+    active: int
+    dead: int
+    gripper: float
+
+
 class TaskEnv:
     """One simulator, reused across episodes. Building costs seconds, a reset a millisecond.
 
@@ -120,6 +131,22 @@ class TaskEnv:
         from robo_orl.envs.snapshot import capture
 
         return StartState(capture(self._env), index)
+
+    def snapshot(self) -> EpisodeState:
+        """The present instant of the episode, which `resume` puts back in this environment."""
+        from robo_orl.envs.snapshot import capture
+
+        entry = capture(self._env, same_scene=True)
+        return EpisodeState(entry, self._completed, self._active, self._dead, self._gripper)
+
+    def resume(self, state: EpisodeState) -> None:
+        """Go on from an instant of an episode of this environment, bit-equal to what followed it."""
+        from robo_orl.envs.snapshot import restore
+
+        restore(self._env, state.entry)
+        self._stepper.attach()
+        self._completed, self._active = state.completed, state.active
+        self._dead, self._gripper = state.dead, state.gripper
 
     def follow(self, state: np.ndarray) -> dict[str, np.ndarray]:
         """Put the next stored state (Z,) of an episode into the scene, count the stages, and observe it."""

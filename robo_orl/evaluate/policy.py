@@ -88,16 +88,20 @@ class AgentPolicy:
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, c, A) for B episodes. Raises RunError where an action is not finite."""
-        observation = self._observation(queries)
+        observation = self.observation(queries)
         draws = EpisodeDraws(self.seed, queries, self.device, self.dtype)
         with torch.inference_mode():
             chunks = self.agent.act(observation, draws)  # (B, h, A)
-        actions = chunks[:, : self.execute].double().cpu().numpy()
+        return self.sent(chunks)
+
+    def sent(self, chunks: Tensor) -> np.ndarray:
+        """Chunks (..., h, A) as the actions (..., c, A) that are carried out. RunError where one is not finite."""
+        actions = chunks[..., : self.execute, :].double().cpu().numpy()
         if not np.isfinite(actions).all():
             raise RunError("The policy's actions are not finite: training has diverged.")
         return np.clip(np.round(actions / ACTION_GRID) * ACTION_GRID, -1.0, 1.0)
 
-    def _observation(self, queries: list[PolicyQuery]) -> Observation:
+    def observation(self, queries: list[PolicyQuery]) -> Observation:
         """The observations of B episodes, per key one tensor: vectors in `dtype`, pictures (B, ..., 3, H, W) uint8."""
         low_dim, images = {}, {}
         for key in queries[0].obs:

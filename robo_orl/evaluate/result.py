@@ -119,6 +119,8 @@ def in_words(result: EvaluationResult) -> dict[str, str]:
     if scores.success_length_median is not None:
         lines["length of a success"] = f"{scores.success_length_median:.0f} decisions (median)"
     lines["discounted return"] = f"{scores.discounted_return:.3f} (mean, gamma {scores.gamma:.4g} per decision)"
+    if scores.look_ahead_decisions is not None:
+        lines["look-ahead"] = f"{scores.look_ahead_decisions:,} decisions simulated beside the episodes' own"
     if scores.render_difference:
         lines["pictures"] = f"not those that it learned from: {scores.render_difference}"
     if scores.restarts:

@@ -92,6 +92,7 @@ def row_of(finished: FinishedEpisode, plan: EvaluationPlan, info: SimulatorInfo)
         request=plan.digest(info),
         fingerprint=outcome.fingerprint,
         horizon=plan.task.horizon,
+        look_ahead_decisions=finished.simulated if plan.policy.selection.look_ahead else None,
     )
 
 

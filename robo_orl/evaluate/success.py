@@ -37,9 +37,11 @@ from robo_orl.engine.task_data import task_number
 from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.evaluate.result import EvaluationResult, Speed
 from robo_orl.evaluate.scores import EvaluationPlan, FinishedRows, read_current, row_of, write_scores
+from robo_orl.evaluate.searched_policy import SearchedPolicy
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.env_spec import EnvSpec, TaskEnvSpec
 from robo_orl.rollout.episodes import FinishedEpisode, Policy, Rollouts
+from robo_orl.rollout.look_ahead import LookAheadRollouts
 from robo_orl.rollout.simulator import SimulatorInfo
 
 VIDEOS = 4  # episodes that --video writes
@@ -87,7 +89,11 @@ def evaluate(
     if torch.cuda.is_available():
         agent = agent.to("cuda")
     tokens = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(sentences) if sentences else None
-    agent_policy = AgentPolicy(agent, policy.action_head.execute, seed, instructions=tokens)
+    execute = policy.action_head.execute
+    if policy.selection.look_ahead:
+        agent_policy = SearchedPolicy(agent, policy.selection, execute, seed, instructions=tokens)
+    else:
+        agent_policy = AgentPolicy(agent, execute, seed, instructions=tokens)
     env_spec = TaskEnvSpec(task_config, loop, _view(policy, render), policy.observation.history, starts)
     return roll_out(plan, agent_policy, env_spec, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
 
@@ -144,7 +150,7 @@ def roll_out(
     with (
         _one_thread(),
         _video_files(video, plan, episodes) as videos,
-        Rollouts(env_spec, policy, workers, slots, plan.gamma, videos) as rollouts,
+        _rollouts(plan, policy, env_spec, workers, slots, videos) as rollouts,
         ExitStack() as stack,
     ):
         info = rollouts.info()
@@ -162,6 +168,15 @@ def roll_out(
         reused = episodes - len(missing)
         speed = Speed.of(rollouts, len(missing), reused, perf_counter() - ready, ready - began)
         return write_scores(plan, info, played, out, speed, str(policy.dtype))
+
+
+def _rollouts(
+    plan: EvaluationPlan, policy: Policy, env_spec: EnvSpec, workers: int, slots: int, videos: dict[int, Path]
+) -> Rollouts:
+    """Rollouts of the plan's policy, by a search where its selection looks ahead."""
+    common = (env_spec, policy, workers, slots, plan.gamma, videos)
+    look_ahead = plan.policy.selection.look_ahead
+    return LookAheadRollouts(*common, look_ahead=look_ahead) if look_ahead else Rollouts(*common)
 
 
 @contextmanager

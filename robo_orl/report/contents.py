@@ -102,14 +102,17 @@ def names(record: Record) -> tuple[str, str, str, str, int]:
 
 
 def has_critic(config: dict[str, Any]) -> bool:
-    """True where a learned critic takes part in the choice of actions; an untrained one is a control."""
+    """True where a learned critic takes part in the choice of actions; an untrained one is a control, and a search in
+    the simulator chooses without one."""
     selection = config.get("selection") or {}
-    return config.get("critic") is not None and not selection.get("untrained_critic", False)
+    chosen_by_other = selection.get("untrained_critic", False) or selection.get("look_ahead", 0)
+    return config.get("critic") is not None and not chosen_by_other
 
 
 def is_oracle(config: dict[str, Any]) -> bool:
     """True for a ceiling: what was learned from, or how it acts, knows what no policy can know."""
-    return (config.get("objective") or {}).get("name") == "oracle_competent"
+    searches = bool((config.get("selection") or {}).get("look_ahead", 0))
+    return searches or (config.get("objective") or {}).get("name") == "oracle_competent"
 
 
 def topology(config: dict[str, Any]) -> str | None:

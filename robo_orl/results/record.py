@@ -76,6 +76,9 @@ class EpisodeRow(Stored):
     request: str = Field("", description="hash of all that decides an episode of this evaluation, for resuming")
     fingerprint: str = Field("", description="hash of every observation and action: equal ones are the same episode")
     horizon: int | None = Field(None, ge=1, description="decisions until the time-out; None: that of the record's task")
+    look_ahead_decisions: int | None = Field(
+        None, ge=0, description="decisions simulated beside the episode, where its samples were tried; None: no search"
+    )
 
 
 class Evaluation(Stored):
@@ -101,6 +104,9 @@ class Evaluation(Stored):
     render: dict[str, Any] | None = Field(None, description="the renderer of the pictures that the policy saw")
     render_difference: str | None = Field(None, description="its differences from the renderer of the training data")
     checkpoint_sha256: str | None = Field(None, description="the weights that played; None: an older record")
+    look_ahead_decisions: int | None = Field(
+        None, ge=0, description="decisions simulated beside the episodes; None: without a search"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- origin

@@ -198,8 +198,12 @@ def _first(error: ValidationError) -> str:
 
 
 def rows_text(rows: Sequence[EpisodeRow]) -> str:
-    """The content of episodes.jsonl. A row that was written without a horizon keeps its text."""
-    return "".join(row.model_dump_json(exclude={"horizon"} if row.horizon is None else None) + "\n" for row in rows)
+    """The content of episodes.jsonl. A row that was written without a field that is newer keeps its text."""
+    return "".join(row.model_dump_json(exclude=_absent(row)) + "\n" for row in rows)
+
+
+def _absent(row: EpisodeRow) -> set[str]:
+    return {name for name in ("horizon", "look_ahead_decisions") if getattr(row, name) is None}
 
 
 def write_cell(folder: Path, record: Record, rows: Sequence[EpisodeRow]) -> None:

@@ -19,6 +19,7 @@ def summarise(rows: Sequence[EpisodeRow], stages: Sequence[str]) -> dict[str, An
         raise ValueError(f"an episode row does not hold all of the stages {', '.join(stages)}")
     n = len(rows)
     lengths = [row.length for row in rows if row.success_once]
+    searched = [row.look_ahead_decisions for row in rows if row.look_ahead_decisions is not None]
     return {
         "episodes": n,
         "success_once": score(sum(row.success_once for row in rows), n),
@@ -29,6 +30,7 @@ def summarise(rows: Sequence[EpisodeRow], stages: Sequence[str]) -> dict[str, An
         "success_length_mean": fmean(lengths) if lengths else None,
         "discounted_return": fmean(row.discounted_return for row in rows) if rows else 0.0,
         "restarts": sum(row.restarts for row in rows),
+        "look_ahead_decisions": sum(searched) if searched else None,
     }
 
 

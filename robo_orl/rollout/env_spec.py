@@ -42,6 +42,12 @@ class Environment(Protocol):
     def step(self, action: np.ndarray) -> TimeStep:
         """Carry out one action (A,)."""
 
+    def snapshot(self) -> Any:
+        """The present instant of the episode; asked of an environment whose episodes are searched alone."""
+
+    def resume(self, state: Any) -> None:
+        """Go on from an instant that `snapshot` gave, bit-equal to what followed it."""
+
     def see(self, view: View) -> Frame:
         """The pictures of a view now."""
 
@@ -111,6 +117,12 @@ class Frames:
     def add(self, frame: Frame) -> None:
         """Make this instant the newest frame."""
         self._frames.extend([frame] * (1 if self._frames else self._frames.maxlen))
+
+    def copy(self) -> Frames:
+        """The same frames, to which others can be added."""
+        twin = Frames(self._frames.maxlen)
+        twin._frames.extend(self._frames)
+        return twin
 
     def stacked(self) -> Frame:
         """The newest frame; with a history of k > 1, per key the newest k stacked, (k, ...), oldest first."""

@@ -17,6 +17,7 @@ import numpy as np
 from robo_orl.base.errors import UsageError
 from robo_orl.rollout.env_spec import Frame
 from robo_orl.rollout.pool import Item, Pool, SimulatorProcess
+from robo_orl.rollout.search import Search
 from robo_orl.rollout.simulator import Act, Begin, EnvSpec, Outcome, Reply, SimulatorInfo, serve_episodes
 
 
@@ -31,12 +32,16 @@ class PolicyQuery:
 
 @dataclass(frozen=True)
 class FinishedEpisode:
-    """One episode done. wall_s: seconds from its reset to its end; restarts: times it was run again."""
+    """One episode done. wall_s: seconds from its reset to its end; restarts: times it was run again.
+
+    simulated: the decisions of its branches, in episodes whose decisions are tried in the simulator.
+    """
 
     episode: int
     outcome: Outcome
     wall_s: float
     restarts: int
+    simulated: int = 0
 
 
 Policy = Callable[[list[PolicyQuery]], np.ndarray]  # B queries -> actions (B, c, A), all c to be executed
@@ -44,12 +49,17 @@ Policy = Callable[[list[PolicyQuery]], np.ndarray]  # B queries -> actions (B, c
 
 @dataclass
 class ActiveEpisode:
-    """An episode in a slot of a process. obs: what it waits for an action on, None while it is being stepped."""
+    """An episode in a slot of a process. obs: what it waits for an action on, None while it is being stepped.
+
+    search: that of the present decision, where decisions are tried first; simulated: the decisions of all branches.
+    """
 
     slot: int
     began: float
     decision: int = 0
     obs: Frame | None = None
+    search: Search | None = None
+    simulated: int = 0
 
 
 @dataclass
@@ -139,7 +149,7 @@ class Rollouts:
 
     def _decide(self) -> None:
         """Call the policy for every episode that waits, and send the actions."""
-        waiting = [(process, *item) for process in self.pool.processes for item in _waiting(process)]
+        waiting = self._waiting()
         began = perf_counter()
         actions = self.policy([PolicyQuery(i, active.decision, active.obs) for _, i, active in waiting])  # (B, c, A)
         self.policy_s += perf_counter() - began
@@ -149,13 +159,17 @@ class Rollouts:
             active.obs, active.decision = None, active.decision + 1
             process.send(episode, Act(active.slot, chunk))
 
+    def _waiting(self) -> list[tuple[SimulatorProcess, int, ActiveEpisode]]:
+        return [(process, *item) for process in self.pool.processes for item in _waiting(process)]
+
     def _take(self, process: SimulatorProcess, episode: int, reply: Reply) -> Iterator[FinishedEpisode]:
         self.simulation_s += reply.busy_s
         if reply.outcome is None:
             process.held[episode].obs = reply.obs
             return
-        began = self.pool.finish(process, episode).began
-        yield FinishedEpisode(episode, reply.outcome, perf_counter() - began, self.pool.restarts[episode])
+        done: ActiveEpisode = self.pool.finish(process, episode)
+        restarts = self.pool.restarts[episode]
+        yield FinishedEpisode(episode, reply.outcome, perf_counter() - done.began, restarts, done.simulated)
 
 
 def _waiting(process: SimulatorProcess) -> list[tuple[int, ActiveEpisode]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from robo_orl.config import View
+from robo_orl.rollout.branches import Branches, Follow, Tried, Try
 from robo_orl.rollout.env_spec import Environment, EnvSpec, Frame, Frames, TimeStep
 
 # ------------------------------------------------------------------------------------------------------------- messages
@@ -95,6 +96,7 @@ class Rollout:
     recorder: Any = None
     length: int = 0
     discounted_return: float = 0.0
+    rewarded: float = 0.0
     success_once: bool = False
     stage_steps: list[int | None] = field(default_factory=list)
     trace: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
@@ -119,10 +121,15 @@ class Rollout:
 
     def observe(self, obs: Frame) -> None:
         """Keep this instant as the newest frame, with the pictures that the policy sees of it."""
-        self.frames.add(obs | self.environment.see(self.view) if self.view is not None else obs)
+        self.frames.add(self.seen(obs))
+
+    def seen(self, obs: Frame) -> Frame:
+        """The observation of this instant, with its pictures where the policy sees some."""
+        return obs | self.environment.see(self.view) if self.view is not None else obs
 
     def _count(self, action: np.ndarray, step: TimeStep) -> None:
         self.discounted_return += self.gamma**self.length * float(step.reward)
+        self.rewarded += float(step.reward)
         self.length += 1
         self.success_once |= bool(step.stages[-1])
         for index, reached in enumerate(step.stages):
@@ -141,13 +148,17 @@ class Rollout:
 
 
 class EpisodeServer:
-    """The work of one process: a Begin or an Act -> a Reply. One environment per slot, built when first needed."""
+    """The work of one process: a Begin or an Act -> a Reply, a Try or a Follow -> a Tried.
+
+    One environment per slot, built when first needed. An Act ends the branches of its slot.
+    """
 
     def __init__(self, spec: EnvSpec):
         self.spec = spec
         self.bank = spec.start_states()
         self.environments = {0: spec.make_env()}
         self.rollouts: dict[int, Rollout] = {}
+        self.branches: dict[int, Branches] = {}
 
     def info(self) -> SimulatorInfo:
         """Size and hash of the bank, sizes of the environment's observations and actions."""
@@ -159,16 +170,31 @@ class EpisodeServer:
         starts = len(self.bank), self.bank.sha256
         return SimulatorInfo(*starts, dict(env.spec), env.action_dim, list(env.stages), env.loop, render)
 
-    def __call__(self, message: Begin | Act) -> Reply:
+    def __call__(self, message: Begin | Act | Try | Follow) -> Reply | Tried:
         """Carry out one message."""
         began = perf_counter()
+        if isinstance(message, Try | Follow):
+            return self._branch(message, began)
         if isinstance(message, Begin):
             obs, outcome = self._begin(message), None
         else:
+            if message.slot in self.branches:
+                self.branches.pop(message.slot).close()
             obs, outcome = self.rollouts[message.slot].advance(message.actions)
         return Reply(message.slot, obs, outcome, perf_counter() - began)
 
+    def _branch(self, message: Try | Follow, began: float) -> Tried:
+        rollout, count = self.rollouts[message.slot], len(message.chunks)
+        if isinstance(message, Try):
+            self.branches[message.slot] = Branches(rollout, count)
+        indices = message.branches if isinstance(message, Follow) else range(count)
+        branches = self.branches[message.slot]
+        states = [branches.advance(index, chunk) for index, chunk in zip(indices, message.chunks, strict=True)]
+        stage = sum(step is not None for step in rollout.stage_steps)
+        return Tried(message.slot, states, stage, perf_counter() - began)
+
     def _begin(self, message: Begin) -> Frame:
+        self.branches.pop(message.slot, None)
         if message.slot not in self.environments:
             self.environments[message.slot] = self.spec.make_env()
         env = self.environments[message.slot]

@@ -104,6 +104,26 @@ def test_best_of_n_takes_the_sample_that_the_critic_values_most():
     assert (values.amax(-1) > values.amin(-1)).all()
 
 
+@pytest.mark.parametrize("name", ["qc", "sharsa", "bc+flow+best_of_n_untrained", "recap", "bc"])
+def test_proposals_are_the_chunks_among_which_acting_chooses(name):
+    learner, obs = toy.agent(toy.shipped(name)), toy.observation(6)
+    chunks, values = learner.proposals(obs, Draws(0, 0))
+    assert chunks.shape == (6, learner.selection.num_samples, toy.CHUNK, toy.ACTION_DIM)
+    acted = learner.act(obs, Draws(0, 0))
+    assert (values is not None) == (name in ("qc", "sharsa"))
+    if name == "qc":
+        torch.testing.assert_close(chunks[range(6), values.argmax(-1)], acted)
+    elif learner.selection.num_samples == 1:
+        assert torch.equal(chunks[:, 0], acted)
+
+
+def test_an_agent_alone_cannot_look_ahead():
+    learner = toy.agent(toy.policy("qc", selection={"num_samples": 3, "look_ahead": 10}))
+    assert learner.proposals(toy.observation(2), Draws(0, 0))[0].shape[1] == 3
+    with pytest.raises(UsageError, match="acts without one: evaluate the policy by `robo-orl eval`"):
+        learner.act(toy.observation(2), Draws(0, 0))
+
+
 def test_best_of_n_costs_one_backbone_pass():
     learner, passes = toy.agent(toy.policy("qc", selection={"num_samples": 8})), []
     learner.backbone.register_forward_hook(lambda *_: passes.append(1))

@@ -113,21 +113,35 @@ REFUSED = {
     "copies of the mode": ("qc+gmm+mode", "selection.acting 'mode' gives copies of one chunk"),
     "the mode of a flow": ("bc+flow+mode", "cannot act by 'mode': set selection.noise_scale to 0"),
     "the mode of one chunk": ("bc+mode", "cannot act by 'mode': leave selection.acting out"),
+    "looking ahead of one": (
+        "bc+flow",
+        "look_ahead ranks samples: set selection.num_samples above 1",
+        {"look_ahead": 9},
+    ),
+    "two ways of ranking": (
+        "bc+flow+best_of_n_untrained",
+        "selection.untrained_critic by a critic: leave one of them out",
+        {"look_ahead": 9},
+    ),
+    "looking ahead of copies": ("bc+oracle_best_of_n", "needs a head that samples"),
     "choosing at random": ("qc+random", "'random' reads no network: leave everything else of selection out"),
 }
 
 
-@pytest.mark.parametrize(("name", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_a_decoding_that_does_nothing_is_refused_in_one_sentence(name, sentence):
+@pytest.mark.parametrize(("name", "sentence", "more"), [(*c, {})[:3] for c in REFUSED.values()], ids=REFUSED)
+def test_a_decoding_that_does_nothing_is_refused_in_one_sentence(name, sentence, more):
+    policy = load_policy(name)
+    policy = policy.model_copy(update={"selection": policy.selection.model_copy(update=more)})
     with pytest.raises(UsageError, match=sentence) as error:
-        check_agent(load_policy(name))
+        check_agent(policy)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     "name",
     ["bc+flow+zero_noise", "bc+flow+half_noise", "return_conditioned+flow+zero_noise", "recap+zero_noise",
-     "qc+half_noise", "vla_flow+zero_noise", "bc+gmm+mode", "bc+gmm+sample", "bc+bins+sample", "bc+random"],
+     "qc+half_noise", "vla_flow+zero_noise", "bc+gmm+mode", "bc+gmm+sample", "bc+bins+sample", "bc+random",
+     "bc+flow+oracle_best_of_n", "qc+oracle_best_of_n", "bc+gmm+oracle_best_of_n"],
 )  # fmt: skip
 def test_variants_of_decoding_compose_and_share_the_training(name):
     policy, base = load_policy(name), load_policy(name.rpartition("+")[0])

@@ -13,13 +13,16 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import folder_lock
 from robo_orl.config import SelectionConfig
 from robo_orl.engine import run_folder
+from robo_orl.engine.checkpoint import load_agent
 from robo_orl.evaluate import success as module
 from robo_orl.evaluate.result import EvaluationResult, in_words
 from robo_orl.evaluate.scores import EvaluationPlan
+from robo_orl.evaluate.searched_policy import SearchedPolicy
 from robo_orl.evaluate.success import evaluate
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
-from robo_orl.results.store import parse_rows
+from robo_orl.results.store import parse_rows, rows_text
+from robo_orl.rollout.look_ahead import LookAheadRollouts
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +135,33 @@ def test_restarts_are_counted(run, on_the_line):
     result = quick(run, 4)
     assert result["restarts"] >= 1
     assert next(row for row in parse_rows(run / "eval/episodes.jsonl") if row.start == 2).restarts == 1
+
+
+def test_a_search_in_the_simulator_is_an_override_and_says_what_it_cost(run, on_the_line, tmp_path):
+    quick(run, 3)
+    plain = fingerprints(run)
+    search = ["selection.num_samples=8", "selection.look_ahead=40"]
+    result = quick(run, 3, overrides=search)
+    rows = parse_rows(run / "eval" / "episodes.jsonl")
+    assert [row.fingerprint for row in rows] != plain
+    assert all(row.look_ahead_decisions >= 8 * (row.length - 1) for row in rows), "eight branches of each chunk"
+    assert result["look_ahead_decisions"] == sum(row.look_ahead_decisions for row in rows)
+    assert "decisions simulated beside" in in_words(EvaluationResult.from_json(result))["look-ahead"]
+    two = quick(run, 3, overrides=search, workers=2, out=tmp_path / "two")
+    assert two["look_ahead_decisions"] == result["look_ahead_decisions"]
+    assert [row.fingerprint for row in parse_rows(tmp_path / "two" / "episodes.jsonl")] == fingerprints(run)
+    assert "look_ahead_decisions" not in rows_text(
+        [row.model_copy(update={"look_ahead_decisions": None}) for row in rows]
+    )
+
+
+def test_a_search_among_one_sample_is_the_policy_itself_bit_by_bit(run, on_the_line, tmp_path):
+    quick(run, 4)
+    agent, config = load_agent(run)
+    policy = SearchedPolicy(agent, SelectionConfig(), config.policy.action_head.execute, 0)
+    with LookAheadRollouts(LineScene(tmp_path), policy, 1, 2, look_ahead=10) as rollouts:
+        outcomes = {f.episode: f.outcome.fingerprint for f in rollouts.run(range(4))}
+    assert [outcomes[i] for i in range(4)] == fingerprints(run)
 
 
 def test_best_of_n_is_an_override_and_changes_the_episodes(run, on_the_line):

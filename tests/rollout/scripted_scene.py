@@ -64,6 +64,13 @@ class Line:
         done = bool(self.reached[-1])
         return TimeStep(self._obs(), float(done), done, self.taken >= TASK.horizon and not done, self.reached.copy())
 
+    def snapshot(self):
+        return self.position, self.taken, self.reached.copy()
+
+    def resume(self, state):
+        self.position, self.taken, reached = state
+        self.reached = reached.copy()
+
     def render(self, camera, size):
         self.scene.fault("render", self.start)
         return np.full((size, size, 3), 60 + self.taken, np.uint8)

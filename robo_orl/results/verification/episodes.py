@@ -55,6 +55,10 @@ def _belongs(record: Record, row: EpisodeRow) -> dict[str, str]:
         found["bank"] = f"{name} is of another bank of start states than the evaluation"
     if row.loop and row.loop != evaluation.loop:
         found["loop"] = f"{name} was stepped by the loop {row.loop}, the evaluation says {evaluation.loop}"
+    searches = bool((record.policy.config.get("selection") or {}).get("look_ahead"))
+    if searches != (row.look_ahead_decisions is not None):
+        states = "states" if row.look_ahead_decisions is not None else "states no"
+        found["search"] = f"{name} {states} decisions of a search, the policy's selection says otherwise"
     if row.horizon is not None and row.horizon != record.task.horizon:
         found["horizon"] = f"{name} has the horizon {row.horizon}, the task has {record.task.horizon}"
     return found
