@@ -1,6 +1,8 @@
 """Commands as a user without rights: root may write everywhere, which hides a missing permission."""
 
+import atexit
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,15 +57,40 @@ def run_without_rights(
 
     modules: imported before the rights are dropped, since the interpreter may lie in root's home.
     """
-    _skip_where_closed(ROOT, Path(sys.prefix))
     begin = WITHOUT_RIGHTS.format(modules=modules, user=NOBODY)
-    return _run([sys.executable, "-c", begin + code, *map(str, arguments)], cwd, environment)
+    command = [sys.executable, "-c", begin + code, *map(str, arguments)]
+    return _run([*_open_the_way(ROOT, Path(sys.prefix), cwd), *command], cwd, environment)
 
 
-def _skip_where_closed(*folders: Path) -> None:
-    for folder in folders:
-        if any(not path.stat().st_mode & 0o001 for path in (folder, *folder.parents)):
-            pytest.skip(f"{folder} lies in a folder that only its owner may enter: others cannot import from it")
+def _open_the_way(*folders: Path) -> list[str]:
+    """The command before another in which every user may enter these folders, at their own paths.
+
+    A checkout in a folder that only its owner may enter (mktemp -d) cannot be imported by another user. In a mount
+    namespace of its own, an empty folder that all may enter covers the closed one, and the checkout appears in it.
+    """
+    if os.getuid() or not any(_closed(folder) for folder in folders):
+        return []
+    namespace = ["unshare", "--mount", "--propagation", "private"]
+    tried = shutil.which("unshare") and subprocess.run([*namespace, "mount", "-t", "tmpfs", "none", "/tmp"])
+    if not tried or tried.returncode:
+        pytest.skip(f"{folders[0]} is closed to other users, and mount namespaces are not allowed here")
+    stage = Path(tempfile.mkdtemp(prefix="robo_orl-stage-"))
+    atexit.register(shutil.rmtree, stage, ignore_errors=True)  # empty folders: what is mounted there is the child's
+    needed = sorted({folder for folder in (*folders, Path(sys.base_prefix)) if _closed(folder)})  # outer ones first
+    lines = []
+    for number, folder in enumerate(needed):
+        (stage / str(number)).mkdir()
+        lines.append(["mount", "--rbind", folder, stage / str(number)])
+    lines += [["mount", "-t", "tmpfs", "-o", "mode=755", "none", cover] for cover in sorted({*map(_closed, needed)})]
+    for number, folder in enumerate(needed):
+        lines += [["mkdir", "-p", folder], ["mount", "--rbind", stage / str(number), folder]]
+    script = "\n".join(shlex.join(map(str, line)) for line in lines)
+    return [*namespace, "sh", "-ec", f'here=$PWD\n{script}\ncd "$here" && exec "$@"', "sh"]
+
+
+def _closed(folder: Path) -> Path | None:
+    """The outermost folder at or above `folder` that only its owner may enter."""
+    return next((p for p in reversed((folder, *folder.parents)) if not p.stat().st_mode & 0o001), None)
 
 
 def _run(command: list[str], cwd: Path, environment: dict[str, str | None]) -> subprocess.CompletedProcess:
