@@ -1,6 +1,6 @@
 """The combination lock of SHARSA (Park et al. 2025, arXiv:2506.04168, section 4): does error gather over the horizon?
 
-    python benchmarks/lock.py [--horizons 16 64 256 512] [--steps 4000] [--seeds 2] --out benchmarks/lock.json
+    python benchmarks/lock.py [--horizons 16 32 64 128 256 512] [--steps 4000] [--seeds 8] --out benchmarks/lock.json
     python benchmarks/lock.py --plot docs/pictures/lock.svg --out benchmarks/lock.json
 
 H states in random order, each seen as ceil(log2 H) bits of a random number; of two actions one moves on, the other goes
@@ -10,8 +10,10 @@ backup of n steps has the same Q* as one of one step: what differs is how often 
 
 The learners are double Q-learning (objective qc, whose policy proposes both actions) with 1 and with n steps, and as a
 control regression to Q* itself, which shows what the network can hold. All seeds of a row train as one stacked network.
-Per position (0 is the start): error of Q for the right action, and of the difference between the actions, which is what
-decides; the TD error against the learner's own target. One minute of one core.
+Errors of Q are split into their common part, the mean over both actions, and the error of the difference between the
+actions, which is what decides; beside them the TD error against the learner's own target. News travels tau of a backup
+a step: every horizon is trained until steps x tau is 20 H, so that what is left is error and not delay. The largest
+horizon is predicted from the others by robo_orl.results.fits before it is run. About a quarter of an hour of one core.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robo_orl.base.files import write_text
 from robo_orl.models.critics import StackedLinear
+from robo_orl.results.fits import FEWEST_SIZES, Size, power_fit, predict
 
 ARMS = ("1-step", "n-step", "regression to Q*")
+ERRORS = ("q_error", "common_error", "difference_error")
 
 
 @dataclass(frozen=True)
@@ -134,18 +139,23 @@ def train(learner: Learner, steps: int, batch: int, rate: float, tau: float, see
 
 
 @torch.no_grad()
-def judged(learner: Learner) -> dict[str, Any]:
+def errors_of(learner: Learner) -> dict[str, Any]:
     """Errors per position and their means; lists hold one number per seed."""
     everywhere = torch.arange(len(learner.q_star)).expand(len(learner.codes), -1)
     q, target = learner.online(learner.seen(everywhere)), learner.target(everywhere)  # (E, H, 2)
-    error = (q - learner.q_star).abs()
+    error, common = (q - learner.q_star).abs(), (q - learner.q_star).mean(-1).abs()
     difference = ((q[..., 1] - q[..., 0]) - (learner.q_star[:, 1] - learner.q_star[:, 0])).abs()
     td = (q - target).abs().mean(-1)
-    per_seed = {"q_error": error.mean((1, 2)), "difference_error": difference.mean(1), "td_error": td.mean(1)}
+    per_seed = {
+        "q_error": error.mean((1, 2)),
+        "common_error": common.mean(1),
+        "difference_error": difference.mean(1),
+        "td_error": td.mean(1),
+    }
     opens = (q[..., 1] > q[..., 0]).all(1)
     by_position = {"q_error": error[..., 1].median(0).values, "td_error": td.median(0).values}
     return {
-        **{name: [round(x, 4) for x in values.tolist()] for name, values in per_seed.items()},
+        **{name: [float(f"{x:.4g}") for x in values.tolist()] for name, values in per_seed.items()},
         "opened": int(opens.sum()),
         "of": len(opens),
         "by_position": {name: [round(x, 3) for x in values.tolist()] for name, values in by_position.items()},
@@ -162,9 +172,10 @@ def row(horizon: int, arm: str, args: argparse.Namespace) -> dict[str, Any]:
     networks[1].requires_grad_(False)
     n = {"1-step": 1, "n-step": min(args.n, horizon)}.get(arm)
     learner = Learner(*networks, codes, locks[0].ahead(n) if n else None, locks[0].q_star())
-    began = time.process_time()
-    train(learner, args.steps, args.batch, args.rate, args.tau, seed=horizon)
-    found = {"horizon": horizon, "arm": arm, "n": n, **judged(learner), "cpu_s": round(time.process_time() - began, 1)}
+    began, steps = time.process_time(), max(args.steps, math.ceil(args.propagation * horizon / args.tau))
+    train(learner, steps, args.batch, args.rate, args.tau, seed=horizon)
+    cpu_s = round(time.process_time() - began, 1)
+    found = {"horizon": horizon, "arm": arm, "n": n, "steps": steps, **errors_of(learner), "cpu_s": cpu_s}
     q, td = (np.median(found[name]) for name in ("q_error", "td_error"))
     print(
         f"H {horizon:4} {arm:17} Q error {q:8.3f}  TD error {td:7.3f}  opened {found['opened']}/{found['of']}",
@@ -172,6 +183,38 @@ def row(horizon: int, arm: str, args: argparse.Namespace) -> dict[str, Any]:
     )
     return found
 
+
+# ----------------------------------------------------------------------------------------------------------------- fits
+
+
+def sizes(rows: list[dict[str, Any]], arm: str, error: str) -> list[Size]:
+    """The seeds of an arm as the fits take them."""
+    return [Size.of(r["horizon"], r[error]) for r in rows if r["arm"] == arm]
+
+
+def predicted(rows: list[dict[str, Any]], horizon: int, seeds: int) -> dict[str, dict[str, Any]]:
+    """The errors at a horizon that was not run yet, from shorter ones; empty where there are too few."""
+    arms = {arm: {e: sizes(rows, arm, e) for e in ERRORS} for arm in ARMS}
+    return {
+        arm: {e: asdict(predict(own, horizon, seeds)) for e, own in errors.items() if len(own) >= FEWEST_SIZES}
+        for arm, errors in arms.items()
+    }
+
+
+def fitted(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The exponent of every error of every arm, and whether the prediction of the largest horizon held."""
+    found: dict[str, dict[str, Any]] = {}
+    for arm in ARMS:
+        for error in ERRORS:
+            own = sizes(rows, arm, error)
+            if len(own) >= FEWEST_SIZES:
+                fit = power_fit(own)
+                held = {"inside": fit.prediction.inside} if fit.prediction else {}
+                found.setdefault(arm, {})[error] = asdict(fit) | held
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------------- plot
 
 FLOOR = 1e-3  # steps; what is smaller is drawn here
 
@@ -218,10 +261,11 @@ def _smooth(values: list[float], width: int = 9) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--horizons", type=int, nargs="+", default=[16, 64, 256, 512])
+    parser.add_argument("--horizons", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512])
     parser.add_argument("--n", type=int, default=16, help="steps of the longer backup")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4000, help="at least; longer locks are trained longer")
+    parser.add_argument("--propagation", type=float, default=20.0, help="steps x tau is at least so many H")
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--batch", type=int, default=32, help="states per step, both actions of each")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -233,12 +277,22 @@ def main() -> None:
         plot(json.loads(args.out.read_text()), args.plot)
         return
     torch.set_num_threads(1)
-    names = ("n", "steps", "seeds", "batch", "width", "rate", "tau")
+    names = ("n", "steps", "propagation", "seeds", "batch", "width", "rate", "tau")
     result: dict[str, Any] = {"settings": {name: getattr(args, name) for name in names}, "rows": []}
-    for horizon in args.horizons:
+    horizons = sorted(args.horizons)
+    for horizon in horizons:
+        if horizon == horizons[-1]:
+            result["predictions"] = predicted(result["rows"], horizon, args.seeds)
         for arm in ARMS:
             result["rows"].append(row(horizon, arm, args))
-            args.out.write_text(json.dumps(result, indent=1) + "\n")
+            write_text(args.out, json.dumps(result, indent=1) + "\n")
+    result["rows"] = [r if r["horizon"] == horizons[-1] else without_positions(r) for r in result["rows"]]
+    write_text(args.out, json.dumps(result | {"fits": fitted(result["rows"])}, indent=1) + "\n")
+
+
+def without_positions(row: dict[str, Any]) -> dict[str, Any]:
+    """The row without its curves, which only the longest lock is drawn by."""
+    return {name: value for name, value in row.items() if name != "by_position"}
 
 
 if __name__ == "__main__":
