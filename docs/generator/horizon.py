@@ -1,0 +1,293 @@
+"""The horizon page: stages of the shipped records, fits that may say 'cannot tell', and processes of known values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numbers_of_benchmarks import benchmark
+from numbers_of_results import cells, table, written
+
+from robo_orl.report.svg import Scale, band, drawing, line, log_scale, marker, path, spread, tag, text
+from robo_orl.results.fits import Interval, PowerFit, Size, power_fit
+from robo_orl.results.intervals import wilson
+from robo_orl.results.stage_fits import StageFit, chains_of, stage_fits
+
+CRITICS = ("iql", "qc")
+
+# --------------------------------------------------------------------------------------------------------------- stages
+
+
+@cache
+def fits_of_stages(suite: str, regime: str, policies: tuple[str, ...]) -> list[StageFit]:
+    """The stage fits of a suite; the first policy is the control."""
+    found = list(cells(suite).values())
+    return stage_fits({policy: chains_of(found, policy, regime) for policy in policies}, policies[0])
+
+
+def stage_effects(suite: str, regime: str, policies: Sequence[str]) -> str:
+    """A row per policy: the log odds of a later stage, of a chain twice as long, of its first stage, and what of the
+    last is beyond the control."""
+    header = ["policy", "a stage later", "a chain twice as long", "its stage 1 alone", "stage 1, beyond the control"]
+    rows = [
+        [
+            f"`{written(f.policy)}`",
+            f.per_stage,
+            f.per_doubling,
+            f.first_stage,
+            f.first_beyond_control or "is the control",
+        ]
+        for f in fits_of_stages(suite, regime, tuple(policies))
+    ]
+    return table(header, rows)
+
+
+def stage_counts(suite: str, regime: str, policies: Sequence[str], stage: int = 1) -> str:
+    """A row per policy: k of n of a stage by the length of the chain."""
+    fits = fits_of_stages(suite, regime, tuple(policies))
+    lengths = [k for k in fits[0].counts if k >= stage]
+    rows = []
+    for fit in fits:
+        counts = [fit.counts[k][stage - 1] for k in lengths]
+        rows.append([f"`{written(fit.policy)}`", *(_counted(c.k, c.n) for c in counts)])
+    return table(["policy", *(f"{k} stage{'s' if k > 1 else ''}" for k in lengths)], rows)
+
+
+def powers(suite: str, regime: str, policies: Sequence[str]) -> str:
+    """A row per policy: the successes that p^k of stage 1 of the shortest chain gives, beside those measured."""
+    fits = fits_of_stages(suite, regime, tuple(policies))
+    lengths = list(fits[0].counts)
+    rows = []
+    for fit in fits:
+        first = fit.counts[lengths[0]][0]
+        n = first.n
+        whole = [f"{n * first.rate**k:.0f} / {fit.counts[k][-1].k}" for k in lengths[1:]]
+        rows.append([f"`{written(fit.policy)}`", f"{first.k} of {n}", *whole])
+    return table(["policy", "p", *(f"{k} stages: p^k / measured" for k in lengths[1:])], rows)
+
+
+def stages_say(suite: str, regime: str, policies: Sequence[str]) -> str:
+    """The plain sentences of the fits."""
+    control, *others = fits_of_stages(suite, regime, tuple(policies))
+    named = {fit.policy: f"`{written(fit.policy)}`" for fit in (control, *others)}
+    sentences = [
+        f"Stage 1 of {named[control.policy]}, which has no critic, {control.says()}"
+        f" (log odds {control.first_stage} for every doubling)."
+    ]
+    sentences += [f"That of {named[fit.policy]} {fit.says()} ({fit.first_beyond_control})." for fit in others]
+    if control.trainings < 2:
+        sentences.append("One training each: the intervals cover start states, and no other training.")
+    return " ".join(sentences)
+
+
+def _counted(k: int, n: int) -> str:
+    low, high = wilson(k, n)
+    return f"{k} of {n} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+# --------------------------------------------------------------------------------------------------------- value errors
+
+
+def value_error_fit(suite: str, regime: str, policy: str, tasks: Sequence[str]) -> PowerFit:
+    """The exponent of a critic's value error against the decisions allowed."""
+    sizes = []
+    for task in tasks:
+        found = {s: r for (t, g, p, _, s), (r, _) in cells(suite).items() if (t, g, p) == (task, regime, policy)}
+        errors = [found[seed].value_errors.mean_absolute for seed in sorted(found)]
+        sizes.append(Size.of(next(iter(found.values())).task.horizon, errors))
+    return power_fit(sizes)
+
+
+def value_error_fits(suite: str, regime: str, tasks: Sequence[str]) -> str:
+    """A row per critic: the exponent, the verdict between 1 and 2, and what grows beside the horizon."""
+    rows = []
+    for policy in CRITICS:
+        fit = value_error_fit(suite, regime, policy, tasks)
+        rows.append([f"`{policy}`", fit.slope, f"{fit.outcome.kind}: {fit.outcome.reason}", fit.sizes])
+    return table(["critic", "exponent of the value error", "1 or 2?", "horizons"], rows)
+
+
+def grows_beside(suite: str, regime: str, tasks: Sequence[str], policy: str = "iql") -> str:
+    """A row per task: what is not held equal while the chain grows."""
+    rows = []
+    for task in tasks:
+        record = cells(suite)[task, regime, policy, "tiny", 0][0]
+        data, horizon = record.data, record.task.horizon
+        gamma = record.value_errors.gamma if record.value_errors else 0.0
+        passes = record.train.steps * record.train.batch_size / data.frames
+        rows.append(
+            [task, horizon, f"{100 * (1 - data.success.rate):.0f} %", f"{gamma:g}", f"{gamma**10:.2f}", f"{passes:.1f}"]
+        )
+    return table(["task", "decisions", "failures in the data", "gamma", "gamma^10", "passes over the data"], rows)
+
+
+# --------------------------------------------------------------------------------------------------------------- rung 0
+
+
+def rungs() -> str:
+    """A row per arm of benchmarks/horizon_rungs.json: the exponent of the tolerable error, derived and measured."""
+    result = benchmark("horizon_rungs")
+    low, high = result["settings"]["derived"]
+    first, last = result["settings"]["horizons"][0], result["settings"]["horizons"][-1]
+    header = [
+        "process, errors",
+        "derived",
+        f"measured, H {low} to {high}",
+        f"H {first} to {last:,}",
+        f"at H = {last:,}",
+    ]
+    rows = []
+    for name, arm in result["arms"].items():
+        fit, expected = arm["fits"]["tolerated"], arm["expected"]["tolerated"]
+        rows.append(
+            [name, "no power law" if expected is None else f"{expected:.2f}", _interval(fit["slope_derived"]),
+             _interval(fit["slope"]), _prediction(arm["prediction"])]
+        )  # fmt: skip
+    return table(header, rows)
+
+
+def rung_parts() -> str:
+    """A row per arm: exponents of the error's common part and of the difference that changes the ranking."""
+    rows = []
+    for name, arm in benchmark("horizon_rungs")["arms"].items():
+        if "common" in arm["fits"] and arm["expected"]["common"] is not None:
+            derived = arm["expected"]
+            rows.append([name, f"{derived['common']:g} / {_interval(arm['fits']['common']['slope'])}",
+                         f"{derived['difference']:g} / {_interval(arm['fits']['difference']['slope'])}"])  # fmt: skip
+    return table(["process, errors", "common part: derived / measured", "difference: derived / measured"], rows)
+
+
+def rung_slope(name: str, over: str = "slope") -> str:
+    """'-1.16 [-1.16, -1.16]': the measured exponent of one arm; over: slope or slope_derived."""
+    return _interval(benchmark("horizon_rungs")["arms"][name]["fits"]["tolerated"][over])
+
+
+def rung_factor(one: str, several: str) -> str:
+    """'1.8 to 2.3': eps* of one arm over that of another, over the horizons that the theory was derived for."""
+    result = benchmark("horizon_rungs")
+    low, high = result["settings"]["derived"]
+    ratios = [
+        np.median(b["tolerated"]) / np.median(a["tolerated"])
+        for a, b in zip(*(result["arms"][name]["rows"] for name in (one, several)), strict=True)
+        if low <= a["horizon"] <= high
+    ]
+    return f"{min(ratios):.1f} to {max(ratios):.1f}"
+
+
+def segments() -> str:
+    """The value of a risk that is worth 1, as backups of n steps and chunks of n actions find it."""
+    result = benchmark("horizon_rungs")["segments"]
+    ways = list(result["rows"][0]["values"])
+    rows = [[row["n"], *(f"{row['values'][way]:.3g}" for way in ways)] for row in result["rows"]]
+    return table(["n", *ways], rows)
+
+
+def segments_sure() -> float:
+    """The value of what is sure beside the risk."""
+    return benchmark("horizon_rungs")["segments"]["sure"]
+
+
+def lock_fits() -> str:
+    """A row per learner on the combination lock: how each error grows, and whether the longest lock was predicted."""
+    result = benchmark("lock")
+    names = {"q_error": "Q", "common_error": "common part", "difference_error": "difference"}
+    rows = []
+    for arm, errors in result["fits"].items():
+        for error, fit in errors.items():
+            rows.append(
+                [arm, names[error], _interval(fit["slope"]), fit["outcome"]["kind"], _prediction(fit["prediction"])]
+            )
+    return table(["learner", "error of", "exponent", "1 or 2?", "the longest lock"], rows)
+
+
+def _interval(values: dict[str, float]) -> str:
+    return str(Interval(**values))
+
+
+def _prediction(prediction: dict[str, Any] | None) -> str:
+    if prediction is None:
+        return ""
+    low, high = (prediction["value"][end] for end in ("low", "high"))
+    verdict = "inside" if low <= prediction["measured"] <= high else "outside"
+    return f"predicted {low:.3g} to {high:.3g}, then {prediction['measured']:.3g}: {verdict}"
+
+
+# -------------------------------------------------------------------------------------------------------------- figures
+
+
+def stage_figure(suite: str, regime: str, policies: Sequence[str]) -> str:
+    """A panel per policy: success of stage 1 against the length of the chain, over the control's dashed line."""
+    control, *others = fits_of_stages(suite, regime, tuple(policies))
+    panels = [_stage_panel(fit, control) for fit in (control, *others)]
+    return _drawn(panels)
+
+
+def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
+    lengths = list(fit.counts)
+    x, y = log_scale(lengths, 36, 226), Scale(0, 1, 130, 10)
+    parts = [mark for value in (0, 0.5, 1) for mark in _grid_line(y(value), f"{100 * value:.0f} %", 32, 230)]
+    for k in lengths:
+        parts += [line(x(k), 130, x(k), 134, "track"), text(x(k), 147, f"{k}", "tick", "middle")]
+    parts.append(text(131, 163, "stages in the chain", "tick", "middle"))
+    rates = {name: [(k, f.counts[k][0]) for k in lengths] for name, f in (("own", fit), ("control", control))}
+    edges = [(x(k), *(y(end) for end in wilson(c.k, c.n))) for k, c in rates["control"]]
+    parts += [band(edges, "band"), path([(x(k), y(c.rate)) for k, c in rates["control"]], "reference")]
+    kind = "critic" if fit.policy in CRITICS else "free"
+    parts.append(path([(x(k), y(c.rate)) for k, c in rates["own"]], f"curve {kind}"))
+    for k, c in rates["own"]:
+        low, high = wilson(c.k, c.n)
+        parts += [
+            line(x(k), y(low), x(k), y(high), f"interval {kind}"),
+            marker(x(k), y(c.rate), "circle", kind, f"{c.k} of {c.n}"),
+        ]
+    words = ", ".join(f"{k} stages: {c.k} of {c.n}" for k, c in rates["own"])
+    picture = drawing(240, 168, f"Stage 1 of {fit.policy}: {words}", *parts)
+    return tag("figure", tag("figcaption", f"{written(fit.policy)}: stage 1"), picture)
+
+
+def rung_figure() -> str:
+    """The tolerable error against the horizon, on logarithmic axes."""
+    arms = benchmark("horizon_rungs")["arms"]
+    shown = {name: [(r["horizon"], np.median(r["tolerated"])) for r in arm["rows"]] for name, arm in arms.items()
+             if arm["expected"]["tolerated"] is not None}  # fmt: skip
+    values = [value for points in shown.values() for _, value in points]
+    horizons = [h for h, _ in next(iter(shown.values()))]
+    x, y = log_scale(horizons, 46, 330, 1.1), log_scale(values, 290, 12, 1.4)
+    exponents = range(int(np.ceil(np.log10(min(values)))), int(np.floor(np.log10(max(values)))) + 1)
+    parts = [mark for e in exponents for mark in _grid_line(y(10.0**e), f"1e{e}", 42, 334)]
+    for h in horizons[::2]:
+        parts += [line(x(h), 290, x(h), 294, "track"), text(x(h), 307, f"{h:,}", "tick", "middle")]
+    parts.append(text(188, 323, "horizon H, decisions", "tick", "middle"))
+    ends = [y(points[-1][1]) for points in shown.values()]
+    for (name, points), end, label in zip(shown.items(), ends, spread(ends, 14, 16, 292), strict=True):
+        kind = "free" if name.startswith("cloning") else "critic"
+        parts.append(path([(x(h), y(value)) for h, value in points], f"curve {kind}"))
+        parts += [marker(x(h), y(value), "circle", kind, f"{name}, H {h}: {value:.3g}") for h, value in points]
+        parts += [
+            path([(x(horizons[-1]) + 7, end), (346, label)], "reference"),
+            text(350, label + 4, name, f"label {kind}"),
+        ]
+    words = "; ".join(f"{name}: {points[0][1]:.2g} to {points[-1][1]:.2g}" for name, points in shown.items())
+    picture = drawing(500, 328, f"Tolerable error per backup against the horizon. {words}", *parts)
+    caption = tag("figcaption", "Error per backup at which half of the greedy policies still succeed")
+    return _drawn([tag("figure", caption, picture)])
+
+
+def _drawn(figures: Sequence[Markup]) -> str:
+    return str(tag("div", *figures, class_="drawn"))
+
+
+def _grid_line(height: float, words: str, left: float, right: float) -> list[Markup]:
+    return [line(left, height, right, height, "grid"), text(left - 4, height + 4, words, "tick", "end")]
+
+
+FUNCTIONS = {
+    f.__name__: f
+    for f in (
+        stage_effects, stage_counts, powers, stages_say, value_error_fits, grows_beside, rungs, rung_parts, rung_slope,
+        rung_factor, segments, segments_sure, lock_fits, stage_figure, rung_figure,
+    )
+}  # fmt: skip
