@@ -77,6 +77,7 @@ class GridConfig(Strict):
     seeds: list[int] = Field([0], min_length=1, description="training seeds")
     references: list[ReferenceChoice] = Field([], description="algorithms of robomimic beside the policies")
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
+    episodes: int | None = Field(None, ge=1, description="demonstrations of each data set; none: as the suite says")
     together: dict[str, float] = Field(
         {}, description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it"
     )
@@ -153,6 +154,15 @@ class SuiteConfig(Strict):
     tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
     cost: CostConfig | None = None
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
+
+    def data_of(self, group: GridConfig) -> DataRequest:
+        """The data sets of a group."""
+        return self.data if group.episodes is None else self.data.model_copy(update={"episodes": group.episodes})
+
+    def data_requests(self, task: str, regime: str) -> list[DataRequest]:
+        """The data sets that groups ask for on a task, by its stored name, and a regime; of an unknown one, all."""
+        asking = [group for group in self.groups if regime in group.regimes and task in map(stored_name, group.tasks)]
+        return [self.data_of(group) for group in asking or self.groups] or [self.data]
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> SuiteConfig:

@@ -103,7 +103,7 @@ class _Folder:
     def __init__(self, results: Results, manifest: Manifest | None):
         self.results, self.manifest = results, manifest
         self.suite = suite_of(manifest) if manifest else None
-        requests = Requests(self.suite.data, self.suite.evaluation) if self.suite else None
+        requests = Requests(self.suite) if self.suite else None
         self.planned = frozenset(cell.cell for cell in manifest.cells) if manifest else frozenset()
         self.checked = {c.name: _check(c, results.packed, requests, self.planned) for c in results.cells}
         self.read = [checked.cell for checked in self.checked.values() if checked.cell is not None]

@@ -180,7 +180,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
         if together:
             _check_instructions(where, [policy for policy, _ in policies])
         for task, regime, (policy, tuning) in product(tasks, group.regimes, policies + references):
-            yield Cell(task, regime, policy, seed, suite.data, suite.evaluation, tuning, together)
+            yield Cell(task, regime, policy, seed, suite.data_of(group), suite.evaluation, tuning, together)
 
 
 def _check_instructions(where: str, policies: list[PolicyConfig]) -> None:

@@ -98,6 +98,19 @@ def test_cells_that_the_suite_asked_for_and_nobody_ran_are_listed(cell, tmp_path
     assert verify(tmp_path).missing == ["chain2 mg bc tiny seed 1"]
 
 
+@pytest.mark.parametrize("asked", [200, 150])
+def test_the_demonstrations_that_a_group_asks_for_go_before_the_suites(cell, tmp_path, asked):
+    groups = [SUITE_CONFIG["groups"][0] | {"episodes": asked}]
+    config = SUITE_CONFIG | {"groups": groups, "data": {"episodes": 7}}
+    key = example_record(example_rows()).cell
+    planned = PlannedCell(cell=key, task="chain2", regime="mg", policy="bc", size="tiny", seed=0, state="done")
+    suite = SuiteRef(name="quick", version=1)
+    write_manifest(tmp_path, Manifest(suite=suite, description="", config=config, cells=[planned]))
+    said = " ".join(fault for sentences in verify(tmp_path).faults.values() for fault in sentences)
+    assert ("data.episodes is 200, the suite asks for 150" in said) == (asked == 150)
+    assert ("is not the address of this task" in said) == (asked == 150)
+
+
 def test_a_folder_without_records_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="holds no records"):
         verify(tmp_path)

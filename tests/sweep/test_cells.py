@@ -47,6 +47,21 @@ def test_settings_are_laid_on_in_order_suite_then_group_then_policy_then_size(pr
     assert (optim.lr, optim.batch_size, optim.steps, cell.size) == (3, 4, 7, "xs")
 
 
+def test_a_group_may_ask_for_another_number_of_demonstrations(presets):
+    name = presets(groups=[GROUP | {"episodes": 3}, GROUP | {"tasks": ["toy_long"]}], data={"episodes": 5, "seed": 7})
+    suite = load_suite(name)
+    found = {cell.task.name: cell for cell in expand(suite)}
+    assert {task: (cell.data.episodes, cell.data.seed) for task, cell in found.items()} == {
+        "toy": (3, 7), "toy_long": (5, 7),
+    }  # fmt: skip
+    spelled_out = cells(
+        presets, groups=[GROUP | {"tasks": ["toy_long"], "episodes": 5}], data={"episodes": 9, "seed": 7}
+    )
+    assert spelled_out[0].key == found["toy_long"].key, "the address is that of the data, however they are asked for"
+    assert [request.episodes for request in suite.data_requests("toy", "mg")] == [3]
+    assert [request.episodes for request in suite.data_requests("lift", "mg")] == [3, 5]
+
+
 def test_equal_requests_have_equal_keys_whatever_the_suite_is_called(presets):
     (one,) = cells(presets, name="one", groups=[GROUP], description="first")
     (other,) = cells(presets, name="other", groups=[GROUP | {"seeds": [0]}])
@@ -187,6 +202,22 @@ def test_the_shipped_suites_ask_for_what_their_descriptions_promise():
     }  # fmt: skip
     assert {c.size for c in grid["sizes"]} == {"tiny", "xs", "s", "m"}
     assert set(grid) <= set(available("tasks/suites"))
+
+
+def test_the_controls_of_the_horizon_hold_equal_what_they_say():
+    grid = {name: expand(load_suite(name)) for name in ("horizon_controls", "horizon_total")}
+    for cells_of_suite in grid.values():
+        assert len({(c.policy.steps, c.policy.batch_size, c.evaluation.episodes) for c in cells_of_suite}) == 1
+        assert {
+            c.policy.critic.tau for c in cells_of_suite if c.policy.critic and c.policy.critic.target != "none"
+        } == {0.05}
+        assert {c.seed for c in cells_of_suite} == {0, 1, 2, 3}
+        assert len({c.task.horizon for c in cells_of_suite}) >= 5
+    assert {c.data.episodes for c in grid["horizon_controls"]} == {200}
+    stages = {len(c.task.stages) * c.data.episodes * c.task.control_hz for c in grid["horizon_total"]}
+    assert stages == {8000}, "stages times demonstrations times decisions per second: equal data in total"
+    core = [c for c in grid["horizon_controls"] if c.task.name == "chain8" and c.regime == "mh" and c.seed == 0]
+    assert {c.policy.n_step for c in core if c.policy.objective.name == "sarsa_bon"} == {1, 5, 25}
 
 
 def test_every_cost_measurement_that_ships_covers_all_topologies_beside_cloning():

@@ -11,6 +11,8 @@ from robo_orl.sweep.cells import expand, load_suite
 CELLS = {
     "controls": (180, "2390e0afe0a271c0"),
     "horizon": (72, "fab0acf379ba1b1e"),
+    "horizon_controls": (636, "44435cab7e50ff34"),
+    "horizon_total": (140, "b91117a8b5e578e5"),
     "methods": (1170, "f5e171e00655fb47"),
     "multitask": (4, "55df7af207d4a63b"),
     "parity": (119, "a12a423b749c67f3"),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from robo_orl.config import LOOPS, DataRequest, EvaluationRequest, PolicyConfig, View
+from robo_orl.config import LOOPS, DataRequest, EvaluationRequest, PolicyConfig, SuiteConfig, View
 from robo_orl.config.tasks import START_BANKS
 from robo_orl.results.addresses import (
     Policy,
@@ -31,8 +31,16 @@ OBJECTIVE_VERSIONS = range(1, 33)
 class Requests:
     """The data and the evaluation that a suite asks for."""
 
-    data: DataRequest
-    evaluation: EvaluationRequest
+    suite: SuiteConfig
+
+    @property
+    def evaluation(self) -> EvaluationRequest:
+        """Of every cell."""
+        return self.suite.evaluation
+
+    def data(self, record: Record) -> list[DataRequest]:
+        """The data sets that its groups ask for on the task and regime of a record."""
+        return self.suite.data_requests(record.task.name, record.regime)
 
 
 def address_faults(record: Record, policy: Policy, requests: Requests | None) -> list[str]:
@@ -97,7 +105,7 @@ def _run_matches(record: Record, policy: Policy, requests: Requests | None) -> b
 
 def _data(record: Record, policy: Policy, requests: Requests | None) -> Iterator[DataRequest]:
     if requests is not None:
-        yield requests.data
+        yield from requests.data(record)
         return
     views: list[View | None] = [None]
     if isinstance(policy, PolicyConfig) and policy.observation.cameras:
