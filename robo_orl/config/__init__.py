@@ -17,11 +17,12 @@ from robo_orl.config.policies import (
     Topology,
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
-from robo_orl.config.runs import DataReading, Regime, RunConfig, TaskData
+from robo_orl.config.runs import DataReading, OnTheWay, Regime, RunConfig, TaskData
 from robo_orl.config.strict import PlainName, Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
     CostConfig,
+    CurveRequest,
     DataRequest,
     EvaluationRequest,
     GridConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "Choice",
     "CostConfig",
     "CriticConfig",
+    "CurveRequest",
     "DataReading",
     "DataRequest",
     "EvaluationRequest",
@@ -48,6 +50,7 @@ __all__ = [
     "LoraConfig",
     "ObjectiveConfig",
     "ObservationConfig",
+    "OnTheWay",
     "OptimConfig",
     "PlainName",
     "PolicyChoice",

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from robo_orl.config.policies import PolicyConfig
 from robo_orl.config.strict import Strict
-from robo_orl.config.tasks import TaskConfig
+from robo_orl.config.tasks import Loop, TaskConfig
 
 Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
 
@@ -38,6 +38,34 @@ class TaskData(Strict):
     weight: float = Field(1.0, gt=0, description="how often a pair is of this task, beside the others' weights")
 
 
+class OnTheWay(Strict):
+    """Points of a learning curve: what the policy of that step does, while the training goes on.
+
+    A process of its own judges a copy of the weights, from the start states for tuning, never from those of results.
+    Nothing here changes what is learned, so that a run may be resumed with other values.
+    """
+
+    every: int | None = Field(None, ge=1, description="steps between two points, the last step being one; none: off")
+    episodes: int = Field(20, ge=0, le=100, description="episodes of a point; 0: held-out losses alone, no simulator")
+    workers: int = Field(1, ge=1, description="simulator processes of a point")
+    loop: Loop = "exact"
+    held_out: str | None = Field(None, description="a data file that the run does not train on, for its losses there")
+    held_out_filter: str | None = Field(
+        None, description="the episodes of this mask, of held_out or, without it, of the run's own file"
+    )
+
+    @property
+    def measures_losses(self) -> bool:
+        """True where some data are held out."""
+        return self.held_out is not None or self.held_out_filter is not None
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> OnTheWay:
+        if self.every and not self.episodes and not self.measures_losses:
+            raise ValueError("a point without episodes needs held_out or held_out_filter")
+        return self
+
+
 class RunConfig(Strict):
     """One training run, fully resolved.
 
@@ -52,6 +80,7 @@ class RunConfig(Strict):
     tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     init: str | None = Field(None, description="a run or weights that it starts from; default: random weights")
     extended_at: list[int] = Field([], description="steps at which a finished run was extended, with a new schedule")
+    evaluation: OnTheWay = Field(OnTheWay(), description="points of a learning curve; off by default")
     expect: dict[str, Any] = Field({}, description="what accelerate must resolve to, e.g. zero_stage: 2, processes: 2")
 
     @model_validator(mode="before")

@@ -113,6 +113,23 @@ class EvaluationRequest(Strict):
     starts: StartBankName = Field("test", description="tuning: those that `robo-orl tune` chooses on")
 
 
+class CurveRequest(Strict):
+    """Points of the learning curve of every training, judged on the way from the start states for tuning.
+
+    No part of a cell's address: the result is that of the last checkpoint, with points or without.
+    """
+
+    every: int = Field(ge=1, description="steps between two points, the last step being one")
+    episodes: int = Field(20, ge=0, le=100, description="of each point")
+    held_out: int = Field(0, ge=0, description="episodes of data for losses on the way, recorded apart from the data")
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> CurveRequest:
+        if not self.episodes and not self.held_out:
+            raise ValueError("a point without episodes needs held_out")
+        return self
+
+
 class CostConfig(Strict):
     """The cost of training steps: policies x sizes x ZeRO stages, relative to the first policy, plain cloning."""
 
@@ -153,6 +170,7 @@ class SuiteConfig(Strict):
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
     tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
     cost: CostConfig | None = None
+    curve: CurveRequest | None = Field(None, description="points on the way of every training; none: no point")
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
 
     def data_of(self, group: GridConfig) -> DataRequest:

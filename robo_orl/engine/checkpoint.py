@@ -66,6 +66,17 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
+def save_weights(folder: Path, agent: nn.Module, state: CheckpointState, write: bool = True) -> None:
+    """Write a checkpoint of the agent alone, without moments, to act from; every process calls it.
+
+    Raises RunError on the process with `write` when the disk is full.
+    """
+    weights = _collect(whole_weights(agent), write)
+    if write:
+        with describe_os_errors(folder):
+            _write_folder(folder, {AGENT: weights}, state)
+
+
 def whole_weights(agent: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every entry of the state dict, gathered one at a time; a collective: all processes iterate."""
     for name, tensor in agent.state_dict(keep_vars=True).items():
@@ -125,14 +136,16 @@ def restore_optimizer(folder: Path, agent: nn.Module, optimizer: torch.optim.Opt
         raise RunError(f"{folder / OPTIMIZER} has no {error}; {REMEDY}.") from None
 
 
-def load_agent(run_dir: Path | str) -> tuple[nn.Module, RunConfig]:
+def load_agent(run_dir: Path | str, checkpoint: Path | None = None) -> tuple[nn.Module, RunConfig]:
     """The agent of a run's newest checkpoint, on the CPU and in evaluation mode, and the run's configuration.
+
+    checkpoint: another one of the run, or a copy of its weights on the way.
 
     Raises UsageError where run_dir is no run or has no checkpoint yet, RunError for a damaged one.
     """
     run_dir = Path(run_dir)
     run, spec = read_run(run_dir), read_spec(run_dir)
-    stored = checkpoints(run_dir)
+    stored = [checkpoint] if checkpoint is not None else checkpoints(run_dir)
     if not stored:
         raise UsageError(f"{run_dir} has no checkpoint yet; train it first.")
     agent = build_run_agent(run, spec)

@@ -20,7 +20,7 @@ from robo_orl.data.statistics import Statistics, joint_statistics
 from robo_orl.engine.task_data import sentences_of
 
 # Keys that a resumed run may change: where it runs and where it reports to. The same data may lie at another place.
-FREE = ("expect", "tracker", "checkpoint_every")
+FREE = ("expect", "tracker", "checkpoint_every", "evaluation")
 SUMMARY = "train.json"
 REMOVE = "remove its folder and train anew"
 

@@ -38,6 +38,7 @@ from robo_orl.engine.distributed import check_resolved, open_accelerator, prepar
 from robo_orl.engine.features import with_features
 from robo_orl.engine.interruption import AgreedInterruption, deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import Monitor, peak_memory, speed
+from robo_orl.engine.on_the_way import Evaluations, check_held_out
 from robo_orl.engine.optimizer import GradientWatch, make_optimizer, steps_taken
 from robo_orl.engine.process_group import describe_lost_process
 from robo_orl.engine.run_folder import (
@@ -129,6 +130,7 @@ def train(
     check_agent(run.policy)  # before anything is written
     run = continued(run, out, extend)
     opened = open_data(run)
+    check_held_out(run, opened)
     spec = make_spec(run, opened)
     if (summary := _finished(run, out, spec)) is not None:
         return summary
@@ -156,6 +158,7 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
+    on_the_way = Evaluations(run, out, accelerator.is_main_process, accelerator.num_processes, accelerator.device)
     try:
         with describe_interruption(lambda: checkpoints(out)), deferred_interruption() as own:
             interruption = AgreedInterruption(own, accelerator.num_processes, accelerator.device)
@@ -169,10 +172,15 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
                     monitor.report(step + 1)
                     with monitor.pause():
                         _save(training, step + 1)
+                if on_the_way.due(step + 1):
+                    with monitor.pause():
+                        on_the_way.save(training.agent, _state(training, step + 1))
                 if stopped and step + 1 < last:
                     raise KeyboardInterrupt
+            training.began += on_the_way.finish(progress, lambda: own.requested)  # waiting is no training
         return _finish(training, last)
     finally:
+        on_the_way.stop()
         monitor.close()
         watch.close()
         release(training.model)
@@ -250,10 +258,13 @@ def _start(
 def _save(training: Training, step: int) -> None:
     if steps_taken(training.optimizer) != step:
         raise RunError(f"The optimiser counts {steps_taken(training.optimizer)} steps where the loop counts {step}.")
-    state = CheckpointState(step=step, wall_s=_wall_s(training), spec=training.spec.digest(), run=training.identity)
     main = training.accelerator.is_main_process
-    save_checkpoint(training.out, training.agent, training.optimizer, state, write=main)
+    save_checkpoint(training.out, training.agent, training.optimizer, _state(training, step), write=main)
     training.accelerator.wait_for_everyone()
+
+
+def _state(training: Training, step: int) -> CheckpointState:
+    return CheckpointState(step=step, wall_s=_wall_s(training), spec=training.spec.digest(), run=training.identity)
 
 
 def _finish(training: Training, step: int) -> TrainingSummary:

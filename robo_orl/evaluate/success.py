@@ -61,6 +61,7 @@ def evaluate(
     task: str | None = None,
     paraphrases: bool = False,
     starts: StartBankName = "test",
+    checkpoint: Path | None = None,
 ) -> EvaluationResult:
     """Roll out the newest checkpoint of a run from start states 0 .. episodes-1 of its task, and write its files.
 
@@ -68,7 +69,8 @@ def evaluate(
     out: the folder written, default run_dir/eval. Episodes of the same plan that are already there are kept.
     task: one of those that the run was trained on, default the first. paraphrases: the policy reads sentences that no
     policy was trained on, episode by episode the next one, and not the task's instruction. starts: `test`, or `tuning`
-    for the start states that hyper-parameters are chosen on. video: the folder of the mp4 files of the first episodes.
+    for the start states that hyper-parameters are chosen on. checkpoint: another one than the newest. video: the
+    folder of the mp4 files of the first episodes.
 
     Raises:
         UsageError: no such run, more episodes than start states, an override of anything but the selection, an
@@ -76,8 +78,8 @@ def evaluate(
         RunError: an episode crashed its simulator three times, the renderer is missing, the disk is full.
     """
     run_dir = Path(run_dir)
-    agent, run = load_agent(run_dir)
-    checkpoint = checkpoints(run_dir)[-1]
+    agent, run = load_agent(run_dir, checkpoint)
+    checkpoint = checkpoint or checkpoints(run_dir)[-1]
     policy = _selected(run.policy, overrides)
     number = task_number(run, task)
     task_config, spec = run.tasks[number].task, read_spec(run_dir)

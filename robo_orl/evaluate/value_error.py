@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.types import PairedWindow
-from robo_orl.config import RunConfig
+from robo_orl.config import RunConfig, TaskData
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.task_data import make_windows, open_data, task_number
 
-BATCH = 512
+FRAMES, BATCH = 4096, 512
 POSITIONS = 5  # equal parts of an episode
 
 
@@ -72,7 +72,7 @@ class CriticErrors:
 
 
 def value_error(
-    run_dir: Path | str, data: Path | str | None = None, frames: int = 4096, task: str | None = None
+    run_dir: Path | str, data: Path | str | None = None, frames: int = FRAMES, task: str | None = None
 ) -> CriticErrors:
     """Compare the value of the newest checkpoint with the discounted return-to-go, in frames spread over the episodes.
 
@@ -86,9 +86,15 @@ def value_error(
     if agent.critic is None:
         raise UsageError(f"{run_dir} is '{run.policy.name}', which has no critic; compare a policy that has one.")
     source = run.tasks[task_number(run, task)]
+    return critic_errors(
+        agent, run, source.model_copy(update={"data": str(data or source.data), "filter": None}), frames
+    )
+
+
+def critic_errors(agent: nn.Module, run: RunConfig, source: TaskData, frames: int = FRAMES) -> CriticErrors:
+    """The errors of an agent's critic over frames of `source`, as in `value_error`."""
     gamma = run.policy.gamma.value(source.task.horizon)
-    chosen = source.model_copy(update={"data": str(data or source.data), "filter": None})
-    value, returned, position, success = _compared(agent, run.model_copy(update={"tasks": [chosen]}), frames)
+    value, returned, position, success = _compared(agent, run.model_copy(update={"tasks": [source]}), frames)
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
     return CriticErrors(
         gamma=gamma,

@@ -200,6 +200,29 @@ class ValueErrors(Stored):
     gamma: float
 
 
+class CurvePoint(Stored):
+    """A policy on the way: the weights after `step` steps, judged on start states for tuning and on held-out data."""
+
+    step: int = Field(ge=1)
+    wall_s: float = Field(ge=0, description="seconds of training until then, evaluations left out")
+    success: Score | None = Field(None, description="over the episodes; None where none were played")
+    discounted_return: float | None = None
+    stages_reached: float | None = Field(None, ge=0, le=1)
+    losses: dict[str, float] | None = Field(None, description="on held-out data: each term, and their sum as `loss`")
+    value_errors: ValueErrors | None = Field(None, description="of a critic, on held-out data, else on its own")
+
+
+class LearningCurve(Stored):
+    """The points of a training. The result of a cell is that of its last checkpoint, whatever the points say."""
+
+    every: int = Field(ge=1, description="steps between two points")
+    episodes: int = Field(ge=0, description="of each point")
+    loop: str
+    starts_sha256: str | None = Field(description="the start states for tuning; None without episodes")
+    held_out_sha256: str | None = Field(None, description="the data file that `losses` are of")
+    points: list[CurvePoint]
+
+
 # -------------------------------------------------------------------------------------------------------------- records
 
 
@@ -221,6 +244,7 @@ class Record(Stored):
     train: TrainingCost
     evaluation: Evaluation
     value_errors: ValueErrors | None = None
+    curve: LearningCurve | None = Field(None, description="points on the way; None: none were asked for")
     tuning: Tuning | None = Field(None, description="the search that chose the settings; None: the suite names none")
     together: list[TaskShare] | None = Field(
         None, description="all tasks that the policy learned, `task` among them; None: this one alone"

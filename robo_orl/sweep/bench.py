@@ -16,9 +16,17 @@ from robo_orl.results.store import CELLS, RECORD, folder_cell, read_costs, read_
 from robo_orl.results.verification.personal import without_paths
 from robo_orl.results.verify import faults
 from robo_orl.sweep.cells import Cell, check_policies, expand, load_suite
-from robo_orl.sweep.collect import Ledger, describe_data, store_cell, store_cost, suite_ref, update_provenance
+from robo_orl.sweep.collect import (
+    Ledger,
+    curves_of,
+    describe_data,
+    store_cell,
+    store_cost,
+    suite_ref,
+    update_provenance,
+)
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
-from robo_orl.sweep.jobs import COSTS, DATA, Job, cost_job, jobs_of_cell, unique
+from robo_orl.sweep.jobs import COSTS, DATA, TRAIN, Job, cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.runners.local import LocalRunner
 from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule
@@ -104,7 +112,7 @@ class Bench:
                 self.records[cell.key] = update_provenance(suite, cell, self.records[cell.key], out)
         self.todo = [cell for cell in cells if cell.key not in self.records]
         check_policies(suite, self.todo)
-        self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error) for cell in self.todo}
+        self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error, suite.curve) for cell in self.todo}
         self.cost_cells = cost_cells(suite)
         self.costs, self.left_out = self._costs_to_do()
         self.ledger = Ledger(out, self._cell_jobs())
@@ -167,6 +175,8 @@ class Bench:
             return
         if job.kind == DATA:
             result = result | {"file": describe_data(job.output)}
+        if job.kind == TRAIN:
+            result = result | {"curves": curves_of(job.output)}
         self.ledger.add(job, result)
         for cell in self.todo:
             if any(own.key == job.key for own in self.jobs[cell.key]):

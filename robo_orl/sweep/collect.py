@@ -16,6 +16,7 @@ from robo_orl.base.machine import code, hardware, versions
 from robo_orl.config import SuiteConfig
 from robo_orl.data.info import describe
 from robo_orl.results.cost_record import CalibrationRecord, CostRecord, CostRow, LargestModelRow
+from robo_orl.results.curves import curve_of, read_points
 from robo_orl.results.record import (
     Count,
     DataRef,
@@ -97,6 +98,13 @@ def describe_data(file: Path) -> dict[str, Any]:
     }
 
 
+def curves_of(run: Path) -> dict[str, dict[str, Any]]:
+    """The learning curves of a run, task -> LearningCurve as JSON; empty where it has none."""
+    tasks = sorted({point.task for point in read_points(run)})
+    curves = {task: curve_of(run, task) for task in tasks}
+    return {task: curve.model_dump(mode="json") for task, curve in curves.items() if curve is not None}
+
+
 def store_cell(
     suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[str, dict[str, Any]], out: Path
 ) -> Record:
@@ -118,6 +126,7 @@ def store_cell(
         train=_training(cell, results[TRAIN]),
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
+        curve=results[TRAIN].get("curves", {}).get(cell.task.name),
         tuning=cell.tuning,
         together=[TaskShare(task=task_ref(s.task), weight=s.weight) for s in cell.together] or None,
         **_origin(),

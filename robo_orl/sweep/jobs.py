@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 from robo_orl.base.files import write_text
 from robo_orl.base.machine import hardware
-from robo_orl.config import SIZES, DataRequest, PolicyConfig, ReferenceConfig, TaskConfig
+from robo_orl.config import SIZES, CurveRequest, DataRequest, PolicyConfig, ReferenceConfig, TaskConfig
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
@@ -61,15 +61,17 @@ class JobResult:
     reason: str = ""
 
 
-def jobs_of_cell(cell: Cell, out: Path, value_error: bool) -> list[Job]:
+def jobs_of_cell(cell: Cell, out: Path, value_error: bool, curve: CurveRequest | None = None) -> list[Job]:
     """Data, training, evaluation (and value error) of one cell; equal steps of several cells have equal keys.
 
     Of several data jobs the one of the cell's own task is the last.
     """
     sources = [_data_job(source, out) for source in cell.sources]
     data = _data_job(cell, out)
-    train = _train_job(cell, out, sources)
-    jobs = [*(job for job in sources if job != data), data, train, _evaluate_job(cell, out, train)]
+    held_out = _held_out_job(cell, out, curve)
+    train = _with_points(_train_job(cell, out, sources), cell, curve, held_out)
+    others = [job for job in (held_out, *sources) if job is not None and job != data]
+    jobs = [*others, data, train, _evaluate_job(cell, out, train)]
     if value_error and cell.has_trained_critic:
         jobs.append(_value_job(cell, out, data, train))
     return jobs
@@ -123,6 +125,30 @@ def _train_job(cell: Cell, out: Path, data: list[Job]) -> Job:
         total=cell.policy.steps,
         output=folder,
     )
+
+
+HELD_OUT_SEED = 1_000_000  # added to the seed of the data: other episodes of the same operators
+
+
+def _held_out_job(cell: Cell, out: Path, curve: CurveRequest | None) -> Job | None:
+    """The recording of data that are not trained on; none for a run on several tasks, whose loss is of all of them."""
+    if curve is None or not curve.held_out or cell.is_reference or cell.together:
+        return None
+    request = cell.data.model_copy(update={"episodes": curve.held_out, "seed": cell.data.seed + HELD_OUT_SEED})
+    return _data_job(replace(cell, data=request), out)
+
+
+def _with_points(train: Job, cell: Cell, curve: CurveRequest | None, held_out: Job | None) -> Job:
+    """The training with points of its learning curve; a reference is trained by its library, without any."""
+    if curve is None or cell.is_reference or not (curve.episodes or held_out):
+        return train
+    values = {"every": curve.every, "episodes": curve.episodes, "loop": cell.evaluation.loop}
+    if held_out is not None:
+        values["held_out"] = str(held_out.output)
+    settings = [f"--set=evaluation.{key}={value}" for key, value in values.items()]
+    *words, as_json = train.command
+    needs = (*train.needs, *((held_out.key,) if held_out else ()))
+    return replace(train, command=(*words, *settings, as_json), needs=needs)
 
 
 def _train_command(cell: Cell, out: Path, data: list[Path], folder: Path) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def with_value(run, monkeypatch):
     def compare(value, **arguments):
         agent, config = module.load_agent(run)
         agent.value = lambda obs, actions: value(obs.low_dim["object"][:, 0])
-        monkeypatch.setattr(module, "load_agent", lambda folder: (agent, config))
+        monkeypatch.setattr(module, "load_agent", lambda *_: (agent, config))
         return value_error(run, **arguments).to_json()
 
     return compare

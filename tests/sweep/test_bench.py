@@ -23,6 +23,26 @@ from robo_orl.sweep.bench import bench
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "control", "critic"]}
 
 
+def test_a_suite_with_points_on_the_way_has_the_cells_of_one_without(presets, fakes, tmp_path):
+    bench(presets(groups=[GROUP]), tmp_path / "without", progress=False)
+    points = {"every": 4, "episodes": 10, "held_out": 3}
+    assert bench(presets(groups=[GROUP], curve=points), tmp_path / "with", progress=False).done == 3
+    with_points, without = (dict(_by_policy(tmp_path / name)) for name in ("with", "without"))
+    assert {name: record.cell for name, record in with_points.items()} == {n: r.cell for n, r in without.items()}
+    curve = with_points["critic"].curve
+    assert [point.step for point in curve.points] == [4, 8] and curve.episodes == 10 and without["critic"].curve is None
+    assert with_points["flow"].data.episodes == 5 and verify(tmp_path / "with").faults == {}
+    recorded = [call["command"] for call in fakes.calls() if call["kind"] == "data"]
+    assert [(c[c.index("--episodes") + 1], c[c.index("--seed") + 1]) for c in recorded[1:]] == [
+        ("3", "1000000"),
+        ("5", "0"),
+    ]
+
+
+def _by_policy(folder):
+    return ((record.policy.name, record) for record, _ in read_cells(folder))
+
+
 def test_a_suite_becomes_verified_records(presets, fakes, tmp_path):
     cost = {"task": "toy", "policies": ["flow", "critic"], "steps": 5}
     summary = bench(presets(groups=[GROUP], cost=cost), tmp_path / "out", workers=2, progress=False)

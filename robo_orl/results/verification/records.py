@@ -12,6 +12,7 @@ from robo_orl.config import LOOPS, PolicyConfig, ReferenceConfig
 from robo_orl.results.addresses import Policy, evaluation_gamma
 from robo_orl.results.record import Record
 from robo_orl.results.verification.addresses import Requests, evaluation_of
+from robo_orl.results.verification.curves import curve_faults
 from robo_orl.results.verification.tasks import start_bank, task_faults, task_of
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -61,6 +62,7 @@ def record_faults(record: Record, policy: Policy, requests: Requests | None) -> 
         *_evaluation_faults(record, policy, requests),
         *_value_faults(record, policy),
         *_together_faults(record),
+        *curve_faults(record, policy),
     ]
 
 
