@@ -25,6 +25,8 @@ from robo_orl.base.os_errors import READ_REMEDY, sentence_of
 from robo_orl.base.text import notice, print_line
 from robo_orl.cli import data, leaderboard, results
 from robo_orl.cli.bench import bench
+from robo_orl.cli.compare import HELP as COMPARE_HELP
+from robo_orl.cli.compare import compare
 from robo_orl.cli.doctor import doctor
 from robo_orl.cli.evaluate import evaluate
 from robo_orl.cli.presets import list_presets
@@ -48,6 +50,7 @@ app.add_typer(results.app, name="results")
 app.command()(train)
 app.command()(reference)
 app.command("eval")(evaluate)
+app.command(help=COMPARE_HELP)(compare)
 app.command()(bench)
 app.command()(tune)
 app.command()(profile)

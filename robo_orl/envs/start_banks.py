@@ -12,11 +12,13 @@ from robo_orl.base.files import cache_folder
 from robo_orl.config import StartBankName, TaskConfig
 from robo_orl.config.presets import preset_folders
 from robo_orl.envs.registry import start_name
-from robo_orl.envs.start_states import StartBank, evaluation_seed, training_seed, tuning_seed
+from robo_orl.envs.start_states import StartBank, evaluation_seed, further_seed, training_seed, tuning_seed
 from robo_orl.envs.task_env import TaskEnv
 
 EVAL_STATES = 200  # per shipped bank
 TUNING_STATES = 100
+FURTHER_STATES = 50  # of each of the banks further-0, further-1, ...
+FURTHER_BANKS = 40
 
 
 def draw_bank(env: TaskEnv, seeds: list[int]) -> StartBank:
@@ -44,15 +46,30 @@ def tuning_bank(task: TaskConfig) -> StartBank:
     return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
 
 
+def further_bank(task: TaskConfig, number: int) -> StartBank:
+    """Start states for `robo-orl compare --until-decided`, which decides on no state of another bank; made once.
+
+    They come in banks of a few, so that a comparison that is decided soon draws few.
+    """
+    path = cache_folder() / "starts" / f"{start_name(task)}-further-{number}.npz"
+    first = number * FURTHER_STATES
+    seeds = [further_seed(task, first + index) for index in range(FURTHER_STATES)]
+    return _made_once(task, path, lambda task: _drawn(task, seeds))
+
+
 BANKS: dict[StartBankName, Callable[[TaskConfig], StartBank]] = {"test": eval_bank, "tuning": tuning_bank}
+FURTHER = tuple(f"further-{number}" for number in range(FURTHER_BANKS))
 
 
-def stored_bank(task: TaskConfig, name: StartBankName) -> StartBank:
-    """A bank by its name: `test` is what results are reported from, `tuning` what hyper-parameters are chosen on.
+def stored_bank(task: TaskConfig, name: str) -> StartBank:
+    """A bank by its name: `test` is what results are reported from, `tuning` what hyper-parameters are chosen on, and
+    `further-0` to `further-39` what comparisons go on with.
 
     Raises:
         UsageError: there is no bank of this name.
     """
+    if name in FURTHER:
+        return further_bank(task, FURTHER.index(name))
     if name not in BANKS:
         raise unknown("bank of start states", name, BANKS)
     return BANKS[name](task)

@@ -1,7 +1,8 @@
 """Start states as values and as files: every method starts from these, never from a seed alone.
 
-Training starts are drawn from the seed stream "train-start", evaluation starts from "eval-start" and those that
-hyper-parameters are chosen on from "tuning-start": they never meet.
+Training starts are drawn from the seed stream "train-start", evaluation starts from "eval-start", those that
+hyper-parameters are chosen on from "tuning-start" and those that a comparison goes on with from "further-start": they
+never meet.
 Seeds depend on the kind of scene, not on its parameters: state i of chain1 and of chain8 share the robot and cube 1.
 """
 
@@ -87,3 +88,8 @@ def evaluation_seed(task: TaskConfig, index: int) -> int:
 def tuning_seed(task: TaskConfig, index: int) -> int:
     """The seed that the tuning bank's state `index` was drawn with."""
     return derive_seed("tuning-start", task.env, index)
+
+
+def further_seed(task: TaskConfig, index: int) -> int:
+    """The seed that state `index` of the banks for further comparison was drawn with, counted through all of them."""
+    return derive_seed("further-start", task.env, index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -78,6 +79,34 @@ def evaluate(
         RunError: an episode crashed its simulator three times, the renderer is missing, the disk is full.
     """
     run_dir = Path(run_dir)
+    ready = prepare(run_dir, seed, loop, overrides, task, paraphrases, starts, checkpoint)
+    where = out or run_dir / "eval"
+    return roll_out(
+        ready.plan, ready.policy, ready.env_spec, ready.observations, episodes, workers, where, video, progress
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that an evaluation of a run is made of. observations: the vectors that the policy reads, key -> size."""
+
+    plan: EvaluationPlan
+    policy: AgentPolicy
+    env_spec: TaskEnvSpec
+    observations: dict[str, int]
+
+
+def prepare(
+    run_dir: Path,
+    seed: int = 0,
+    loop: Loop = "exact",
+    overrides: Sequence[str] = (),
+    task: str | None = None,
+    paraphrases: bool = False,
+    starts: str = "test",
+    checkpoint: Path | None = None,
+) -> Prepared:
+    """Load what `evaluate` rolls out; options and errors are its own. starts: any bank of envs/start_banks.py."""
     agent, run = load_agent(run_dir, checkpoint)
     checkpoint = checkpoint or checkpoints(run_dir)[-1]
     policy = _selected(run.policy, overrides)
@@ -97,7 +126,7 @@ def evaluate(
     else:
         agent_policy = AgentPolicy(agent, execute, seed, instructions=tokens)
     env_spec = TaskEnvSpec(task_config, loop, _view(policy, render), policy.observation.history, starts)
-    return roll_out(plan, agent_policy, env_spec, spec.obs, episodes, workers, out or run_dir / "eval", video, progress)
+    return Prepared(plan, agent_policy, env_spec, spec.obs)
 
 
 def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:
@@ -156,7 +185,7 @@ def roll_out(
         ExitStack() as stack,
     ):
         info = rollouts.info()
-        _check_observations(observations, info, plan.task.name)
+        check_observations(observations, info, plan.task.name)
         _warn_of_other_pictures(plan, info)
         stack.enter_context(folder_lock(out, "evaluating"))  # after the checks: what is refused leaves no folder
         rows = FinishedRows(out / "finished.jsonl", plan.digest(info))
@@ -207,7 +236,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_observations(observations: dict[str, int], info: SimulatorInfo, task: str) -> None:
+def check_observations(observations: dict[str, int], info: SimulatorInfo, task: str) -> None:
     """UsageError where the simulator gives something else for a key that the policy reads; it need not read all."""
     wrong = next((key for key in observations if observations[key] != info.spec.get(key)), None)
     if wrong is not None:

@@ -237,14 +237,15 @@ def results_folders(folders: Sequence[Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UsageError(f"There is no results folder {folder}; `robo-orl bench` writes one.")
-        inside = [folder] if _is_results(folder) else sorted(path for path in folder.iterdir() if _is_results(path))
+        inside = [folder] if is_results(folder) else sorted(path for path in folder.iterdir() if is_results(path))
         if not inside:
             raise UsageError(f"{folder} holds no results, nor do the folders in it; `robo-orl bench` writes some.")
         found += [path for path in inside if path not in found]
     return found
 
 
-def _is_results(folder: Path) -> bool:
+def is_results(folder: Path) -> bool:
+    """True for a working folder or a container, empty ones included."""
     if not folder.is_dir():
         return False
     return is_container(folder) or (folder / MANIFEST).exists() or (folder / CELLS).is_dir()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robo_orl.config import Loop, StartBankName, TaskConfig, View
+from robo_orl.config import Loop, TaskConfig, View
 
 
 class TimeStep(Protocol):
@@ -90,7 +90,7 @@ class TaskEnvSpec:
     loop: Loop = "exact"
     view: View | None = None
     history: int = 1
-    bank: StartBankName = "test"
+    bank: str = "test"
 
     def make_env(self) -> Environment:
         """A new TaskEnv."""
