@@ -555,4 +555,19 @@ FAULTS = {
         (("evaluate/policy.py", "query.episode, query.decision, stream", "query.episode, stream"),),
         (PLAYING, "tests/evaluate/test_evaluate.py", "tests/rollout/test_rollouts.py"),
     ),
+    "points_from_the_start_states_of_results": Fault(
+        "Points on the way are judged from the start states that results are reported from",
+        (("evaluate/on_the_way.py", 'starts="tuning"', 'starts="test"'),),
+        ("tests/evaluate/test_on_the_way.py",),
+    ),
+    "evidence_of_the_best_bet_in_hindsight": Fault(
+        "The evidence of a sequential test is the capital of the best bet instead of the mean over fixed bets",
+        (("results/anytime.py", "highest[..., None]).mean(axis=-1)", "highest[..., None]).max(axis=-1)"),),
+        ("tests/results/test_anytime.py",),
+    ),
+    "queries_read_files": Fault(
+        "A query over results may read and write files",
+        (("results/query.py", "SET enable_external_access = false", "SET enable_external_access = true"),),
+        ("tests/results/test_query.py",),
+    ),
 }

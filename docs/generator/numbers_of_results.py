@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config.presets import written_name
+from robo_orl.results.budgets import read_budgets
 from robo_orl.results.cost_record import CostRecord, CostRow
 from robo_orl.results.intervals import PairedTest, paired_test, wilson
 from robo_orl.results.record import EpisodeRow, Record
@@ -294,11 +296,41 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def budgets(suite: str) -> str:
+    """A row per training of a suite with learning curves: the step after which it gained nothing, by each measure."""
+    try:
+        found = read_budgets([folder(suite)])
+    except UsageError:
+        return f"None of its cells was run yet: `robo-orl bench --suite {suite}`."
+    rows = []
+    for b in found:
+        steps = [_step(step) for step in (b.by_loss, b.by_success)]
+        rows.append([f"{b.task} `{b.regime}`", f"`{written(b.policy)}`", b.size, b.seed, *steps, b.sentence])
+    answers = table(["data", "policy", "size", "seed", "by held-out loss", "by success", "answer"], rows)
+    return f"{progress(suite)} were run.\n\n{answers}"
+
+
+def curve(suite: str, task: str, regime: str, policy: str, size: str = "tiny", seed: int = 0) -> str:
+    """The points of one training: held-out loss, and success with its interval."""
+    rows = []
+    for point in record(suite, task, regime, policy, size, seed).curve.points:
+        s = point.success
+        success_of = f"{s.k} of {s.n} {_percent(s.low, s.high)} %" if s else ""
+        losses = point.losses or {}
+        loss = losses.get("actor/loss", losses.get("loss"))
+        rows.append([f"{point.step:,}", "" if loss is None else f"{loss:.4f}", success_of])
+    return table(["step", "held-out loss", "success"], rows)
+
+
+def _step(step: int | None) -> str:
+    return "-" if step is None else f"{step:,}"
+
+
 FUNCTIONS = {
     f.__name__: f
     for f in (
         progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, row_of, methods,
         retrained, step_ratio, memory_ratio, flops_ratio, cost_board, engines_board, prediction_board, machine,
-        written, table,
+        written, table, budgets, curve,
     )
 }  # fmt: skip

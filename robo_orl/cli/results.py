@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.text import notice, print_line
+from robo_orl.base.text import notice, print_line, printable
 from robo_orl.cli.options import Json, show
 
 if TYPE_CHECKING:
@@ -101,12 +101,43 @@ def query(
     answer = ask(sql, folders or [Path("results")])
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([answer.columns, *answer.rows])
+        writer.writerows(
+            [printable(value) if isinstance(value, str) else value for value in row]
+            for row in [answer.columns, *answer.rows]
+        )
     elif as_json:
         print(json.dumps(answer.to_json(), default=str))
     else:
         rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
         listing({f"{len(rows)} rows": rows})
+
+
+@app.command()
+def budgets(
+    paths: Annotated[list[Path], typer.Argument(help="Results folders, and folders of runs with points on the way.")],
+    as_json: Json = False,
+) -> None:
+    """Say from learning curves after how many steps a policy has stopped gaining.
+
+    By held-out loss: no later point is lower by more than 1 % of the whole fall. By success: no later point lies above
+    the interval of this one. Two points or more must follow; the budget is the later of the two steps.
+    """
+    from robo_orl.cli.tables import listing
+    from robo_orl.results.budgets import read_budgets
+
+    found = read_budgets(paths)
+    rows = [
+        {
+            "name": " ".join(filter(None, (b.task, b.regime, b.policy, b.size))), "seed": _or_dash(b.seed),
+            "by loss": _or_dash(b.by_loss), "by success": _or_dash(b.by_success), "": b.sentence,
+        }
+        for b in found
+    ]  # fmt: skip
+    show({"budgets": [b.to_json() for b in found]}, as_json, lambda _: listing({"steps until nothing is gained": rows}))
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _print(checked: dict[str, Verification]) -> None:

@@ -19,6 +19,7 @@ from robo_orl.report import figures
 from robo_orl.report.contents import load
 from robo_orl.report.cost_figures import cells_section, largest_section
 from robo_orl.report.document import document
+from robo_orl.report.learning import AXES, learning_figure
 from robo_orl.report.numbers import num, span
 from robo_orl.results.container import is_container
 
@@ -94,6 +95,7 @@ def render(document: dict[str, Any]) -> str:
                 if trend["metric"] != "success" and not trend["metric"].startswith("cell_")],
         clocks=[(trend, figures.curves(trend, look)) for trend in document["horizon"]
                 if trend["metric"].startswith("cell_")],
+        learning=[(panel, [learning_figure(panel, axis, look) for axis in AXES]) for panel in document["learning"]],
         tradeoffs=_tradeoffs(document, look),
         many={name: len({c[name] for c in document["comparisons"]}) > 1 for name in ("size", "seeds")},
     )  # fmt: skip

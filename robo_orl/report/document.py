@@ -14,6 +14,7 @@ from robo_orl.report.compare import Comparison, comparisons
 from robo_orl.report.contents import Cells
 from robo_orl.report.costs import CostTable, cost_cells, cost_tables, largest_models
 from robo_orl.report.headline import Headline, headline
+from robo_orl.report.learning import LearningPanel, learning_panels
 from robo_orl.report.trends import (
     CostTrend,
     Trend,
@@ -106,6 +107,7 @@ class Report:
     cost_cells: list[dict[str, Any]]
     cost_largest: list[dict[str, Any]]
     value_errors: list[ValueErrorRow]
+    learning: list[LearningPanel]
     absent: list[dict[str, Any]]
     superseded: int
     cells: list[CellSpeed]
@@ -140,6 +142,7 @@ def report_of(cells: Cells) -> Report:
         cost_cells=cost_cells(cells.costs),
         cost_largest=largest_models(cells.costs),
         value_errors=errors,
+        learning=learning_panels(cells.records),
         absent=[cell.model_dump() for cell in cells.absent],
         superseded=cells.superseded,
         cells=cell_speeds(cells.records),

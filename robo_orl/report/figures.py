@@ -84,7 +84,7 @@ def stage_bars(stages: Sequence[dict[str, Any]]) -> Markup:
     return drawing(width, 22, words, line(0, 20.5, width, 20.5, "track"), *bars, class_="cellbar")
 
 
-def _room(names: Iterable[str]) -> float:
+def label_room(names: Iterable[str]) -> float:
     """Pixels that the longest of the names takes as a label."""
     return 6.9 * max(len(shortened(name)) for name in names)
 
@@ -92,7 +92,7 @@ def _room(names: Iterable[str]) -> float:
 def forest(comparisons: Sequence[dict[str, Any]], limit: float, look: Styles) -> Markup:
     """Differences in success from the control with 95 % intervals, one policy a row, on an axis of +-limit."""
     rows = sorted(comparisons, key=lambda c: -c["difference"])
-    left, right, top, step = 24 + _room(row["policy"] for row in rows), 356, 24, 27
+    left, right, top, step = 24 + label_room(row["policy"] for row in rows), 356, 24, 27
     bottom = top + step * len(rows)
     x = Scale(-limit, limit, left, right)
     parts = [text(x(0) - 8, 12, "← worse", "tick", "end"), text(x(0) + 8, 12, "better →", "tick")]
@@ -124,7 +124,7 @@ def success_multiples(trend: dict[str, Any], control: str | None, look: Styles) 
 
 def _success_panel(trend: dict, series: dict, reference: dict | None, values: list[float], look: Styles) -> Markup:
     x, y = log_scale(values, 40, 250), Scale(0, 1, 140, 12)
-    parts = _y_axis(y, (0, 0.5, 1), 36, 254, percent)
+    parts = y_axis(y, (0, 0.5, 1), 36, 254, percent)
     parts += _x_axis(x, [p for s in trend["series"] for p in s["points"]], trend["axis"], 140)
     if reference and reference is not series:
         edges = [(x(p["x"]), y(p["low"]), y(p["high"])) for p in reference["points"]]
@@ -138,7 +138,7 @@ def _success_panel(trend: dict, series: dict, reference: dict | None, values: li
     return drawing(262, 178, f"Success of {series['policy']}: {words}", *parts)
 
 
-def _y_axis(y: Scale, ticks: Sequence[float], left: float, right: float, words: Callable) -> list[Markup]:
+def y_axis(y: Scale, ticks: Sequence[float], left: float, right: float, words: Callable) -> list[Markup]:
     parts = []
     for value in ticks:
         parts.append(line(left, y(value), right, y(value), "grid"))
@@ -161,10 +161,10 @@ def _x_axis(x: Scale, points: Sequence[dict[str, Any]], axis: str, bottom: float
 def curves(trend: dict[str, Any], look: Styles) -> Markup:
     """Several policies on logarithmic axes in one panel, named at the right edge."""
     names = [series["policy"] for series in trend["series"]]
-    left, right, top, bottom = 44, 345 - _room(names), 12, max(196, 14 * len(names))
+    left, right, top, bottom = 44, 345 - label_room(names), 12, max(196, 14 * len(names))
     every = [p for s in trend["series"] for p in s["points"] if p["value"] > 0]
     x, y = log_scale([p["x"] for p in every], left, right, 1.1), log_scale([p["value"] for p in every], bottom, top)
-    parts = _y_axis(y, log_ticks(y.low, y.high), left, right, "{:g}".format)
+    parts = y_axis(y, log_ticks(y.low, y.high), left, right, "{:g}".format)
     parts += _x_axis(x, every, trend["axis"], bottom)
     shown = [s | {"points": [p for p in s["points"] if p["value"] > 0]} for s in trend["series"]]
     shown = [s for s in shown if s["points"]]
@@ -184,9 +184,9 @@ def success_curve(board: dict[str, Any], look: Styles) -> Markup:
     """Success within d decisions: the policies of the curve that have a band, the control dashed, and the deadlines."""
     rows = [row for row in board["curve"]["rows"] if row["low"] is not None]
     decisions = [0, *board["curve"]["decisions"]]
-    left, right, top, bottom = 36, 345 - _room(row["policy"] for row in rows), 12, 196
+    left, right, top, bottom = 36, 345 - label_room(row["policy"] for row in rows), 12, 196
     x, y = Scale(0, decisions[-1], left, right), Scale(0, 1, bottom, top)
-    parts = _y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
+    parts = y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
     for value in nice_ticks(0, decisions[-1], 5):
         parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
                   text(x(value), bottom + 17, f"{value:g}", "tick", "middle")]  # fmt: skip
@@ -217,9 +217,9 @@ def tradeoff(board: dict[str, Any], look: Styles, span: Sequence[float]) -> Mark
     rows = [row for row in board["rows"] if row["time_relative"]]
     if len(rows) < 2:
         return None
-    left, right, top, bottom = 36, 345 - _room(row["policy"] for row in rows), 12, max(196, 14 * len(rows))
+    left, right, top, bottom = 36, 345 - label_room(row["policy"] for row in rows), 12, max(196, 14 * len(rows))
     x, y = log_scale([*span, 1.0], left + 8, right - 8, 1.06), Scale(0, 1, bottom, top)
-    parts = _y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
+    parts = y_axis(y, (0, 0.25, 0.5, 0.75, 1), left, right, percent)
     for value in log_ticks(x.low, x.high, 5):
         parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
                   text(x(value), bottom + 17, f"{value:g}×", "tick", "middle")]  # fmt: skip

@@ -12,7 +12,7 @@ from robo_orl.compare import further
 from robo_orl.compare.further import Request, until_decided
 from robo_orl.compare.sides import read_side
 from robo_orl.evaluate import success
-from robo_orl.evaluate.agent_policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy
 from robo_orl.evaluate.success import evaluate
 
 

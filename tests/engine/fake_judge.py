@@ -1,4 +1,7 @@
-"""Stands in for the process that judges copies of the weights. JUDGE=die ends it with code 3 at its first copy."""
+"""Stands in for the process that judges copies of the weights.
+
+JUDGE=die ends it with code 3 at its first copy, hang makes it wait, keep leaves the copies as curve/kept_STEP.
+"""
 
 import json
 import os
@@ -27,4 +30,7 @@ while copies := sorted(curve.glob("step_*")):
     }
     with (curve / "points.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
+    if os.environ.get("JUDGE") == "keep":
+        copies[0].rename(curve / f"kept_{step}")
+        continue
     shutil.rmtree(copies[0])

@@ -34,6 +34,11 @@ JOBS = [
     {"name": "bf16", "policy": tiny.CASES["iql_shared"] | {"optim": {"precision": "bf16", "steps": 4}}},
     {"name": "in_parts", "policy": tiny.CASES["iql_shared"] | {"optim": {"accumulation": 2}}},
     {"name": "told_to_end", "policy": tiny.CASES["bc"], "signal": {"rank": 1, "step": 5}},
+    {
+        "name": "on_the_way",
+        "policy": tiny.CASES["iql_separate"],
+        "run": {"evaluation": {"every": STEPS // 2, "episodes": 1}},
+    },
     {"name": "forgetful", "agent": {"forgets": True}},
     {"name": "diverging", "agent": {"diverges_at": 13}, "run": {"checkpoint_every": 10}},
     {"name": "not_as_asked", "run": {"expect": {"processes": 3}}},
@@ -159,6 +164,13 @@ def test_what_two_processes_began_one_continues(job, alone):
     assert ended["summary"]["steps"] == STEPS
     for file in (AGENT, OPTIMISER):
         assert_close(job.newest("begun_by_two", file), newest(alone / "iql_separate", file))
+
+
+def test_copies_of_the_weights_on_the_way_are_written_together(job, alone):
+    assert job.outcomes["on_the_way"]["summary"]["finished"]
+    kept = job.folder / "on_the_way" / "curve"
+    assert_close(load_file(kept / "kept_10" / AGENT), newest(alone / "begun_by_one", AGENT))
+    assert_close(load_file(kept / "kept_20" / AGENT), newest(alone / "iql_separate", AGENT))
 
 
 def test_what_accelerate_resolved_is_in_the_run_folder(job):

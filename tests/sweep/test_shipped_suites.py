@@ -9,6 +9,7 @@ from robo_orl.sweep.cells import expand, load_suite
 # Number of cells, and a hash of their tasks, regimes, rows, sizes and seeds in order. What is in a cell is held by the
 # records (tests/results/test_shipped.py): their addresses follow from the whole configuration.
 CELLS = {
+    "budgets": (16, "1c4e4193ce9aa1f1"),
     "controls": (180, "2390e0afe0a271c0"),
     "horizon": (72, "fab0acf379ba1b1e"),
     "horizon_controls": (636, "44435cab7e50ff34"),

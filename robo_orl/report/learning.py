@@ -1,0 +1,132 @@
+"""Learning curves of records: what policies do on the way, against steps and against time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from markupsafe import Markup
+
+from robo_orl.report.figures import Styles, label_room, y_axis
+from robo_orl.report.svg import Scale, band, drawing, line, marker, nice_ticks, path, shortened, spread, text
+from robo_orl.results.intervals import wilson
+from robo_orl.results.record import CurvePoint, Record
+
+METRICS = {
+    "success": "Success on start states for tuning",
+    "loss": "Held-out loss of the policy",
+    "value_error": "Value error, mean |value − return|",
+}
+AXES = {"step": "training steps", "wall_s": "seconds of training, in each cell's own run"}
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """The trainings of a policy at one step: the mean over them, and of success k of n with its 95 % interval."""
+
+    step: int
+    wall_s: float
+    value: float
+    trainings: int
+    k: int | None = None
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class LearningSeries:
+    """One policy."""
+
+    policy: str
+    points: list[LearningPoint]
+
+
+@dataclass(frozen=True)
+class LearningPanel:
+    """One metric of one board."""
+
+    task: str
+    regime: str
+    size: str
+    metric: str
+    title: str
+    series: list[LearningSeries]
+
+
+def learning_panels(records: Sequence[Record]) -> list[LearningPanel]:
+    """A panel per board and metric of the records that have a learning curve; none without any."""
+    boards: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record.curve is not None:
+            boards[record.task.name, record.regime, record.size][record.policy.name].append(record)
+    panels = []
+    for (task, regime, size), policies in sorted(boards.items()):
+        for metric, title in METRICS.items():
+            series = [LearningSeries(name, points_of(own, metric)) for name, own in sorted(policies.items())]
+            shown = [one for one in series if one.points]
+            if shown:
+                panels.append(LearningPanel(task, regime, size, metric, title, shown))
+    return panels
+
+
+def points_of(records: Sequence[Record], metric: str) -> list[LearningPoint]:
+    """The points of one policy by step, its trainings together."""
+    steps: dict[int, list[CurvePoint]] = defaultdict(list)
+    for record in records:
+        for point in record.curve.points:
+            if value_of(point, metric) is not None:
+                steps[point.step].append(point)
+    return [_point(step, steps[step], metric) for step in sorted(steps)]
+
+
+def value_of(point: CurvePoint, metric: str) -> float | None:
+    """The value of a metric at a point, None where it was not measured. loss: the policy's own, the sum without one."""
+    if metric == "success":
+        return point.success.rate if point.success else None
+    if metric == "value_error":
+        return point.value_errors.mean_absolute if point.value_errors else None
+    return (point.losses or {}).get("actor/loss", (point.losses or {}).get("loss"))
+
+
+def _point(step: int, points: list[CurvePoint], metric: str) -> LearningPoint:
+    wall, value = fmean(p.wall_s for p in points), fmean(value_of(p, metric) for p in points)
+    if metric != "success":
+        return LearningPoint(step, wall, value, len(points))
+    k, n = sum(p.success.k for p in points), sum(p.success.n for p in points)
+    return LearningPoint(step, wall, k / n, len(points), k, n, *wilson(k, n))
+
+
+def learning_figure(panel: dict[str, Any], axis: str, look: Styles) -> Markup:
+    """A panel against steps or time: a line per policy, of success with its interval as a band."""
+    series = panel["series"]
+    left, right, top, bottom = 44, 345 - label_room(one["policy"] for one in series), 12, 196
+    every = [point for one in series for point in one["points"]]
+    highest = 1.0 if panel["metric"] == "success" else max(point["value"] for point in every)
+    lowest = min(0.0, *(point["value"] for point in every))
+    x, y = Scale(0, max(point[axis] for point in every), left, right), Scale(lowest, highest or 1.0, bottom, top)
+    parts = y_axis(y, nice_ticks(lowest, highest or 1.0, 5), left, right, "{:g}".format)
+    for value in nice_ticks(0, x.high, 5):
+        parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
+                  text(x(value), bottom + 17, f"{value:g}", "tick", "middle")]  # fmt: skip
+    parts.append(text((left + right) / 2, bottom + 33, AXES[axis], "tick", "middle"))
+    ends = [y(one["points"][-1]["value"]) for one in series]
+    for one, end, label in zip(series, ends, spread(ends, 14, top, bottom), strict=True):
+        shape, kind = look.get(one["policy"], ("circle", "free"))
+        places = [(x(point[axis]), y(point["value"])) for point in one["points"]]
+        if panel["metric"] == "success":
+            parts.append(band([(x(p[axis]), y(p["low"]), y(p["high"])) for p in one["points"]], f"band {kind}"))
+        parts += [path(places, f"curve {kind}"), path([(places[-1][0] + 7, end), (right + 8, label)], "leader")]
+        parts += [marker(*at, shape, kind, _tip(p)) for at, p in zip(places, one["points"], strict=True)]
+        parts.append(text(right + 11, label + 4, shortened(one["policy"]), f"label {kind}"))
+    words = [f"{one['policy']} " + ", ".join(_tip(point) for point in one["points"]) for one in series]
+    return drawing(360, bottom + 40, f"{panel['title']} against {AXES[axis]}: {'; '.join(words)}", *parts)
+
+
+def _tip(point: dict[str, Any]) -> str:
+    if point["k"] is not None:
+        return f"step {point['step']}: {point['k']} of {point['n']}"
+    return f"step {point['step']}: {point['value']:.3g}"
