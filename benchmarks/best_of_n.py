@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from device import machine
+from ledger import measured_on
 from torch import nn
 
 from robo_orl.agent.agent import build_agent
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=1, help="acted on at once")
     asked = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = {"size": asked.size, "observations": asked.observations, "device": device, "machine": machine()}
+    found = {"size": asked.size, "observations": asked.observations, "device": device, "machine": measured_on()}
     for reads in READS:
         agent, obs = acting(asked.size, reads, asked.observations, device)
         tokens = agent.backbone(agent.normaliser.observation(obs)).shape[-2]

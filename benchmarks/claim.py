@@ -16,9 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from device import machine
 from encoder_per_network import EncoderPerNetwork
 from evidence_experiments import step_of
+from ledger import measured_on
 from torch import nn
 
 from robo_orl.base.files import write_json
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="observations a step")
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
-    on, load = machine(), os.getloadavg()[0]
+    on, load = measured_on(), os.getloadavg()[0]
     steps = makers(options.size, options.batch)
     rows = [row.to_json() for row in compare_steps(steps, options.rounds, progress=True)]
     for row in rows:

@@ -15,8 +15,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from device import machine
 from evidence_experiments import step_of
+from ledger import measured_on
 
 from robo_orl.base.files import write_json
 from robo_orl.config.presets import stored_name
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="observations a step, of cloning")
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
-    found = {"batch": options.batch, "rounds": options.rounds, "machine": machine(), "load": os.getloadavg()[0]}
+    found = {"batch": options.batch, "rounds": options.rounds, "machine": measured_on(), "load": os.getloadavg()[0]}
     sizes = {}
     for size in options.sizes:
         steps = [partial(step_of, name, size, options.batch) for name in ("bc", "bc+flow", *CRITICS)]

@@ -21,8 +21,8 @@ from time import perf_counter, process_time
 from typing import Any
 
 import torch
-from device import machine
 from evidence_experiments import EXPERIMENTS, Experiment, Skipped
+from ledger import measured_on
 
 from robo_orl.base.files import write_json
 from robo_orl.cost.measure.step_cost import quartiles
@@ -53,7 +53,7 @@ def interleaved(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str
 
 def row_of(make: Callable[[], Experiment], rounds: int) -> dict[str, Any]:
     """The row of one experiment, or the reason why it cannot run here."""
-    on = machine()
+    on = measured_on()
     try:
         with make() as experiment:
             seconds = interleaved(experiment.variants, rounds)

@@ -17,8 +17,8 @@ from typing import Any
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # what the predictions assume
 
 import torch
-from device import machine
 from largest_model import workload_named
+from ledger import measured_on
 
 from robo_orl.base.files import write_json
 from robo_orl.cost.measure.one_process import forget, out_of_memory
@@ -52,7 +52,7 @@ def main() -> None:
             if any(about.items() <= row.items() for row in rows):
                 continue
             predicted_bytes = predicted["largest"]["peak_bytes"] if depth == answer else None
-            rows.append(about | {"predicted_bytes": predicted_bytes} | measured(predicted, depth) | machine())
+            rows.append(about | {"predicted_bytes": predicted_bytes} | measured(predicted, depth) | measured_on())
             write_json(options.out, {"rows": rows})
             print({key: rows[-1].get(key) for key in (*about, "predicted_bytes", "peak_bytes", "oom")}, flush=True)
 

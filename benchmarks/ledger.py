@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from robo_orl import __version__
 from robo_orl.base.files import atomic_file
 from robo_orl.base.machine import hardware
 
@@ -32,6 +35,22 @@ def machine() -> dict[str, Any]:
     """Cores that may be used, and the processor's name."""
     here = hardware()
     return {"cores": here.cores, "processor": here.cpu}
+
+
+def measured_on() -> dict[str, Any]:
+    """The machine of a row of the cost benchmarks: accelerator, processor, threads, load and versions, now."""
+    import torch
+
+    here = hardware()
+    return {
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cpu": here.cpu,
+        "cores": here.cores,
+        "threads": torch.get_num_threads(),
+        "load_before": os.getloadavg()[0],
+        "versions": {"torch": torch.__version__, "python": platform.python_version(), "robo_orl": __version__},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 class Ledger:

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 import torch
-from device import machine
+from ledger import measured_on
 
 from robo_orl.base.files import write_json
 from robo_orl.config.presets import load_policy, load_task
@@ -68,7 +68,7 @@ def main() -> None:
             rows.append(row)
             predicted, measured = row["predicted_peak_bytes"] / 1e6, row["measured_peak_bytes"] / 1e6
             print(f"| {name} | {size} | {predicted:.3f} MB | {measured:.3f} MB | {row['error']:+.3%} |", flush=True)
-    write_json(OUT, {"machine": machine(), "rows": rows})
+    write_json(OUT, {"machine": measured_on(), "rows": rows})
     worst = max(abs(row["error"]) for row in json.loads(OUT.read_text())["rows"])
     print(f"largest error: {worst:.3%} over {len(rows)} rows")
 

@@ -41,8 +41,11 @@ def resolve_run(
     settings: as `--set`, for example ["policy.critic.topology=separate"]. values: other keys of RunConfig (seed,
     filter, tracker, ...). Raises UsageError where a name or a key is unknown, or a value does not fit.
     """
+    from robo_orl.objectives import normalised
+
     run = {"policy": _values("policies", policy), "task": _values("tasks", task), "data": str(data), **values}
-    return parse(RunConfig, apply_overrides(run, list(settings)), "train")
+    resolved = parse(RunConfig, apply_overrides(run, list(settings)), "train")
+    return resolved.model_copy(update={"policy": normalised(resolved.policy)})
 
 
 def train_policy(

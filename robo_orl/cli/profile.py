@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.options import Json, check_finite, show, shows_progress
+
+if TYPE_CHECKING:
+    from robo_orl.cost.profile import Request
 
 
 def profile(
@@ -52,9 +55,10 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Memory, FLOPs, traffic and time of a training step: predicted for any machine, or measured on this one."""
-    from robo_orl.cost import terminal
-    from robo_orl.cost.profile import Request, largest_on_cards, measured, predicted, step_floor
+    from robo_orl.cost.profile import Request
 
+    if predict and largest:
+        raise UsageError("--largest is a prediction already: leave out --predict.")
     request = Request(
         policies=(policy, *beside),
         task=task,
@@ -70,16 +74,35 @@ def profile(
         cards=tuple(card),
         host_memory_gb=host_memory,
     )
-    if predict and largest:
-        raise UsageError("--largest is a prediction already: leave out --predict.")
     if largest:
-        models = largest_on_cards(request)
-        show({"largest": [asdict(model) for model in models]}, as_json, lambda _: terminal.show_largest(models))
+        _largest(request, as_json)
     elif predict:
-        prediction = predicted(request)
-        floor = step_floor(prediction)
-        values = prediction.to_json() | {"this_machine": floor.to_json()}
-        show(values, as_json, lambda _: terminal.show_prediction(prediction, floor))
+        _predict(request, as_json)
     else:
-        measurement = measured(request, steps, snapshot, shows_progress(as_json))
-        show(measurement.to_json(), as_json, lambda _: terminal.show_measurement(measurement))
+        _measure(request, steps, snapshot, as_json)
+
+
+def _largest(request: Request, as_json: bool) -> None:
+    from robo_orl.cost import terminal
+    from robo_orl.cost.profile import largest_on_cards
+
+    models = largest_on_cards(request)
+    show({"largest": [asdict(model) for model in models]}, as_json, lambda _: terminal.show_largest(models))
+
+
+def _predict(request: Request, as_json: bool) -> None:
+    from robo_orl.cost import terminal
+    from robo_orl.cost.profile import predicted, step_floor
+
+    prediction = predicted(request)
+    floor = step_floor(prediction)
+    values = prediction.to_json() | {"this_machine": floor.to_json()}
+    show(values, as_json, lambda _: terminal.show_prediction(prediction, floor))
+
+
+def _measure(request: Request, steps: int, snapshot: Path | None, as_json: bool) -> None:
+    from robo_orl.cost import terminal
+    from robo_orl.cost.profile import measured
+
+    measurement = measured(request, steps, snapshot, shows_progress(as_json))
+    show(measurement.to_json(), as_json, lambda _: terminal.show_measurement(measurement))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 from torch import nn
@@ -63,7 +63,7 @@ def build_run_agent(run: RunConfig, spec: Spec) -> nn.Module:
 
 
 class TrainingSummary(Strict):
-    """The summary of a training: train.json, once it is finished.
+    """The summary of a training: train.json, once it is finished; that of a reference adds to it (robomimic).
 
     wall_s: seconds of all its processes. step_s: the median of step_s_rows rows of metrics.jsonl; data_share: of
     reading data in a step. memory_before_bytes: memory of the libraries before there was an agent. run: the identity
@@ -86,6 +86,9 @@ class TrainingSummary(Strict):
     def to_json(self) -> dict[str, Any]:
         """The summary as it is stored and printed."""
         return self.model_dump(mode="json")
+
+
+Summary = TypeVar("Summary", bound=TrainingSummary)
 
 
 @contextmanager
@@ -131,6 +134,9 @@ def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
 
 def _fixed_settings(run: RunConfig) -> dict[str, Any]:
     """The settings that a resumed run shares with the one before, by their names on the command line."""
+    from robo_orl.objectives import normalised
+
+    run = run.model_copy(update={"policy": normalised(run.policy)})  # a run of before may spell out a default
     first, *others = [source.identity(exclude=["data"]) for source in run.tasks]
     return run.identity(exclude=(*FREE, "tasks")) | first | ({"more": others} if others else {})
 
@@ -157,17 +163,22 @@ def read_spec(out: Path) -> Spec:
 
 def read_summary(out: Path, identity: str) -> TrainingSummary | None:
     """The summary of a finished run, None where there is none; an error where it is damaged or of another run."""
-    path = out / SUMMARY
-    if not path.exists():
-        return None
-    values = read_json(path, f"delete it, and the same command writes it from the checkpoints of {out}")
-    try:
-        summary = TrainingSummary.model_validate(values)
-    except ValidationError:
-        raise RunError(f"{path} is damaged or of another version; delete it and repeat.") from None
-    if summary.run not in (None, identity):
+    summary = stored_summary(out, TrainingSummary)
+    if summary is not None and summary.run not in (None, identity):
+        path = out / SUMMARY
         raise UsageError(f"{path} belongs to another run than {out}/config.json; delete it, or choose another --out.")
     return summary
+
+
+def stored_summary(out: Path, schema: type[Summary]) -> Summary | None:
+    """The summary in a run's folder, None where there is none; RunError where it is damaged."""
+    path, remedy = out / SUMMARY, f"delete it, and the same command writes it from the checkpoints of {out}"
+    if not path.exists():
+        return None
+    try:
+        return schema.model_validate(read_json(path, remedy))
+    except ValidationError:
+        raise RunError(f"{path} is damaged or of another version; {remedy}.") from None
 
 
 def write_summary(out: Path, summary: TrainingSummary) -> None:

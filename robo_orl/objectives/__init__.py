@@ -3,7 +3,10 @@
 Ways of extracting a policy from values, an axis of its own, are in extraction.py, conditioned.py and distil.py.
 """
 
+from pydantic import ValidationError
+
 from robo_orl.base.plugins import with_plugins
+from robo_orl.config import PolicyConfig
 from robo_orl.objectives.awac import AWAC
 from robo_orl.objectives.bc import BC
 from robo_orl.objectives.bcq import BCQ
@@ -17,7 +20,7 @@ from robo_orl.objectives.idql import IDQL
 from robo_orl.objectives.iql import IQL
 from robo_orl.objectives.mc_awr import MonteCarloAWR
 from robo_orl.objectives.mpo import MPO
-from robo_orl.objectives.objective import Objective
+from robo_orl.objectives.objective import EXTRACTIONS, Objective
 from robo_orl.objectives.oracle_competent import OracleCompetent
 from robo_orl.objectives.parts import Parts
 from robo_orl.objectives.qc import QChunking
@@ -55,4 +58,30 @@ OURS: dict[str, type[Objective]] = {
 }
 OBJECTIVES = with_plugins(OURS, "objectives", Objective)
 
-__all__ = ["OBJECTIVES", "Objective", "Parts"]
+
+def normalised(policy: PolicyConfig) -> PolicyConfig:
+    """The policy with the parameters of its objective in one spelling: equal policies have equal digests.
+
+    A parameter at its default is left out, as the schemas leave out their defaults, but for those of
+    `Objective.spelled_out`, which are always there, and of `Objective.as_given`; an integer for a float is made one.
+    Parameters that the objective does not take stay, for the sentence that refuses them.
+    """
+    config = policy.objective
+    if config.name not in OBJECTIVES or config.name in OBJECTIVES.broken:
+        return policy
+    objective, extraction = OBJECTIVES[config.name], config.extraction
+    try:
+        typed = objective.Params.model_validate(config.params)
+        if extraction is not None:
+            own = EXTRACTIONS[extraction.kind].Params.model_validate(extraction.params)
+            extraction = extraction.model_copy(update={"params": own.identity()})
+    except ValidationError:
+        return policy
+    kept = objective.spelled_out | (objective.as_given & config.params.keys())
+    params = typed.identity() | typed.model_dump(mode="json", include=set(kept))
+    return policy.model_copy(
+        update={"objective": config.model_copy(update={"params": params, "extraction": extraction})}
+    )
+
+
+__all__ = ["OBJECTIVES", "Objective", "Parts", "normalised"]

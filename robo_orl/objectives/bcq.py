@@ -25,6 +25,7 @@ from robo_orl.objectives.step import Step
 class BCQ(Objective):
     """BCQ: the best of N samples of a cloned generator, backed up by a soft minimum of the ensemble."""
 
+    spelled_out = frozenset({"num_samples"})
     heads = ("q",)
     bootstraps = True
     samples = True

@@ -19,6 +19,8 @@ from robo_orl.objectives.step import Step
 class CalQL(CQL):
     """Calibrated Q-learning: CQL that pushes no value of the policy below the data's return."""
 
+    spelled_out = frozenset({"bc_steps"})
+
     class Params(CQL.Params):
         """The authors' values: CQL's, with the maximal backup."""
 

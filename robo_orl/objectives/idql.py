@@ -18,6 +18,7 @@ from robo_orl.objectives.iql import IQL
 class IDQL(IQL):
     """IDQL: IQL's critic chooses among samples of a cloned policy."""
 
+    as_given = frozenset()
     extractions = ("best_of_n",)
     # the authors' code; 32 is that of its flow version
     search = {"objective.params.expectile": (0.7, 0.9), "selection.num_samples": (16, 32, 64)}

@@ -26,6 +26,7 @@ from robo_orl.objectives.step import Step
 class IQL(Objective):
     """Implicit Q-learning: expectile value, advantage-weighted policy."""
 
+    as_given = frozenset({"expectile"})
     heads = ("q", "v")
     bootstraps = True
     extractions = ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil")

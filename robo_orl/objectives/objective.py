@@ -51,6 +51,10 @@ class Objective:
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
     # Raise it when a change of the code changes what the objective computes: its results are then computed anew.
     version: ClassVar[int] = 1
+    # Parameters that a digest holds at their default too, and those that it holds as they are given: other defaults are
+    # left out (`normalised`). The addresses of stored results hold these.
+    spelled_out: ClassVar[frozenset[str]] = frozenset()
+    as_given: ClassVar[frozenset[str]] = frozenset()
     # Parameter -> (another one, the value of it at which the first does nothing).
     idle_beside: ClassVar[dict[str, tuple[str, Any]]] = {}
     # What `robo-orl tune` may try: key of a policy file -> values, from its paper or its authors' code.

@@ -24,6 +24,7 @@ from robo_orl.objectives.step import Step
 class QChunking(Objective):
     """Q-chunking: a chunked critic picks the best of N samples of a behaviour-cloned flow."""
 
+    spelled_out = frozenset({"num_samples"})
     heads = ("q",)
     bootstraps = True
     samples = True

@@ -17,6 +17,7 @@ from robo_orl.objectives.fql import FQL
 class QChunkingFQL(FQL):
     """Q-chunking with a one-step policy distilled from a flow (QC-FQL)."""
 
+    spelled_out = frozenset({"alpha"})
     search = {"objective.params.alpha": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)}
 
     class Params(Strict):

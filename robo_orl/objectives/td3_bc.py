@@ -21,6 +21,7 @@ from robo_orl.objectives.step import Step
 class TD3BC(Objective):
     """TD3+BC: a deterministic policy climbs Q and stays near the data."""
 
+    spelled_out = frozenset({"alpha"})
     version = 2
     heads = ("q",)
     bootstraps = True

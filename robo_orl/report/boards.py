@@ -29,9 +29,9 @@ from robo_orl.results.record import PlannedCell, Record
 BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
 
 
-@dataclass(frozen=True)
-class PolicyRow:
-    """One policy of a board. Names with `relative` are ratios to the board's control (see costs.RelativeCost).
+@dataclass(frozen=True, kw_only=True)
+class PolicyRow(RelativeCost):
+    """One policy of a board, and the cost of its training relative to the board's control.
 
     oracle: it knows what no policy can know, and is a ceiling: no verdict compares with it.
     """
@@ -52,14 +52,6 @@ class PolicyRow:
     parameters: dict[str, int]
     restarts: int
     trials: int | None
-    cell_time_relative: float | None
-    cell_memory_relative: float | None
-    steps_relative: float | None
-    time_relative: float | None
-    memory_relative: float | None
-    flops_relative: float | None
-    cost_n: int
-    cost_source: str | None
 
 
 @dataclass(frozen=True)

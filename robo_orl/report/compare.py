@@ -76,8 +76,8 @@ class Difference:
     mean: Mean | None
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Difference):
     """A `Difference` on a board by one endpoint. p_holm: adjusted for the `family` comparisons (see `comparisons`)."""
 
     endpoint: str
@@ -89,16 +89,6 @@ class Comparison:
     critic: bool
     against: str
     against_control: bool
-    n: int
-    seeds: int
-    wins: int
-    losses: int
-    ties: int
-    difference: float
-    low: float
-    high: float
-    p: float
-    mean: Mean | None
     p_holm: float = 1.0
     family: int = 1
     verdict: str = "undecided"
@@ -116,10 +106,12 @@ def comparisons(cells: Cells, boards: Sequence[Board], grouped: Sequence[dict[st
     for board, policies in zip(boards, grouped, strict=True):
         for opponent, policy in _matches(board):
             pairs = paired_by_seed(outcomes, policies[opponent], policies[policy.policy])
-            place = (board.index, board.task, board.regime, board.size, policy.policy, policy.critic)
             for endpoint in cells.endpoints if pairs else ():
-                difference = compare(pairs, endpoint)
-                row = Comparison(endpoint.name, *place, opponent, opponent == board.control, **vars(difference))
+                row = Comparison(
+                    endpoint=endpoint.name, board=board.index, task=board.task, regime=board.regime, size=board.size,
+                    policy=policy.policy, critic=policy.critic, against=opponent,
+                    against_control=opponent == board.control, **vars(compare(pairs, endpoint)),
+                )  # fmt: skip
                 families.setdefault((endpoint.kind, policy.critic), []).append(len(rows))
                 rows.append(row)
     for members in families.values():
@@ -186,7 +178,7 @@ def compare(seeds: Sequence[Pairs], endpoint: Endpoint) -> Difference:
     )  # fmt: skip
 
 
-def verdict(p_holm: float, row: Difference | Comparison) -> str:
+def verdict(p_holm: float, row: Difference) -> str:
     """better or worse where Holm's p is under 0.05 and the interval excludes zero, otherwise undecided, not equal.
 
     Both, because p pools the pairs of all training seeds while the interval also covers how far the seeds disagree. The

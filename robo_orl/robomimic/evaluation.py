@@ -18,8 +18,8 @@ from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.scores import EvaluationPlan
 from robo_orl.evaluate.success import roll_out
 from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic
-from robo_orl.robomimic.run_folder import LEARNING, MODEL, check_belongs, checkpoints, read_run, trained
-from robo_orl.robomimic.weights import read_state, read_weights
+from robo_orl.robomimic.run_folder import MODEL, check_checkpoint, checkpoints, read_run, trained
+from robo_orl.robomimic.weights import read_weights
 from robo_orl.rollout.env_spec import TaskEnvSpec
 
 if TYPE_CHECKING:
@@ -97,9 +97,8 @@ def load_run(folder: Path, task: TaskConfig | None) -> ReferenceCheckpoint:
         raise UsageError(f"{folder} has no checkpoint yet; train it first.")
     epochs, within = trained(stored[-1])
     step = epochs * run.reference.settings["experiment"]["epoch_every_n_steps"] + within
+    check_checkpoint(stored[-1], run)
     file = stored[-1] / MODEL
-    learning = stored[-1] / LEARNING  # model.pth is what robomimic's own trainer would write, which names no run
-    check_belongs(learning, read_state(learning).get("run"), run)
     return ReferenceCheckpoint(run.reference, run.task, file, read_weights(file), step)
 
 

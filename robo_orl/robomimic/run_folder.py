@@ -3,9 +3,9 @@
 RUN/reference.json           the request and the keys of the data (ReferenceRun)
 RUN/versions.json            Python and packages
 RUN/metrics.jsonl            one row per ten steps: robomimic's own log, and the time of a step
-RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format) and learning.pt (optimisers and counters); a run stopped
-                             within an epoch has an epoch_00050_step_00000037, with its random numbers besides;
-                             each file names its run
+RUN/checkpoints/epoch_00050/ model.pth (robomimic's own format), learning.pt (optimisers and counters) and run.json (the
+                             identity of the run, for those who only act); a run stopped within an epoch has an
+                             epoch_00050_step_00000037, with its random numbers besides
 RUN/train.json               the summary, written when the run is finished
 """
 
@@ -24,9 +24,10 @@ from robo_orl.base.files import flush, read_json, write_json
 from robo_orl.base.machine import versions
 from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.config import ReferenceConfig, Strict, TaskConfig, sha256_of
-from robo_orl.engine.run_folder import first_difference
+from robo_orl.engine.run_folder import SUMMARY, TrainingSummary, first_difference
+from robo_orl.robomimic.weights import read_state
 
-RUN, MODEL, LEARNING, SUMMARY = "reference.json", "model.pth", "learning.pt", "train.json"
+RUN, MODEL, LEARNING, OF_RUN = "reference.json", "model.pth", "learning.pt", "run.json"
 KEEP = 2
 
 
@@ -42,41 +43,12 @@ class ReferenceRun(Strict):
     action_dim: int
 
 
-class ReferenceSummary(Strict):
-    """The summary of a reference's training: train.json, once it is finished; the fields of TrainingSummary.
-
-    run: the identity of the run that it belongs to, None in older files.
-    """
+class ReferenceSummary(TrainingSummary):
+    """The summary of a reference's training: train.json, once it is finished."""
 
     algorithm: str
     library: str
-    steps: int
     epochs: int
-    wall_s: float
-    step_s: float
-    step_s_rows: int
-    samples_per_s: float
-    data_share: float
-    peak_memory_bytes: int
-    peak_memory_of: str
-    parameters: dict[str, int]
-    finished: bool
-    run: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The summary as it is stored and printed."""
-        return self.model_dump(mode="json")
-
-
-def read_summary(out: Path) -> ReferenceSummary | None:
-    """The summary of a finished run, None where there is none; RunError where it is damaged."""
-    if not (out / SUMMARY).exists():
-        return None
-    remedy = f"delete it, and the same command writes it from the checkpoints of {out}"
-    try:
-        return ReferenceSummary.model_validate(read_json(out / SUMMARY, remedy))
-    except ValidationError:
-        raise RunError(f"{out / SUMMARY} is damaged or of another version; {remedy}.") from None
 
 
 def is_reference(path: Path) -> bool:
@@ -131,6 +103,19 @@ def check_belongs(file: Path, named: str | None, run: ReferenceRun) -> None:
         raise UsageError(f"{file} belongs to another run than its folder's {RUN}; choose another --out.")
 
 
+def check_checkpoint(checkpoint: Path, run: ReferenceRun) -> None:
+    """UsageError where a checkpoint is of another run. What training goes on from, which is large, is not read for it.
+
+    model.pth is what robomimic's own trainer would write, which names no run; checkpoints of earlier versions have
+    their identity in learning.pt alone.
+    """
+    file = checkpoint / OF_RUN
+    if file.exists():
+        check_belongs(file, read_json(file, "remove its folder to go on from the one before").get("run"), run)
+    else:
+        check_belongs(checkpoint / LEARNING, read_state(checkpoint / LEARNING).get("run"), run)
+
+
 def _identity(run: ReferenceRun) -> dict[str, Any]:
     """The values that must be equal, the algorithm first: name and settings follow from it."""
     return {"algorithm": run.reference.algorithm} | run.model_dump(mode="json", exclude={"data", "obs"})
@@ -170,6 +155,7 @@ def save_checkpoint(out: Path, epoch: int, within: int, model: dict, learning: d
                 with (partial / name).open("wb") as stream:  # an open file, so that its errors are Python's
                     torch.save(values, stream)
                 flush(partial / name)
+            write_json(partial / OF_RUN, {"run": learning["run"]})
             flush(partial)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)

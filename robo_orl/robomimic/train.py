@@ -19,19 +19,17 @@ from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.monitor import drop_rows_after, peak_memory, speed
-from robo_orl.engine.run_folder import run_lock
+from robo_orl.engine.run_folder import SUMMARY, run_lock, stored_summary
 from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic, robomimic_config
 from robo_orl.robomimic.reference_data import open_reference_data
 from robo_orl.robomimic.run_folder import (
     LEARNING,
     MODEL,
-    SUMMARY,
     ReferenceRun,
     ReferenceSummary,
     check_belongs,
     check_resumable,
     checkpoints,
-    read_summary,
     run_identity,
     save_checkpoint,
     trained,
@@ -87,7 +85,7 @@ def train_reference(
 def _finished(run: ReferenceRun, out: Path) -> ReferenceSummary | None:
     """The summary of this run where it is finished; UsageError where `out` holds another run."""
     check_resumable(out, run)
-    summary = read_summary(out)
+    summary = stored_summary(out, ReferenceSummary)
     if summary is not None:
         check_belongs(out / SUMMARY, summary.run, run)
     return summary

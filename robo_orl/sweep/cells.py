@@ -219,7 +219,9 @@ def policy_of(choice: PolicyChoice, *layers: dict, size: str | None, where: str)
         architecture(policy.backbone.size)
     elif policy.backbone.size not in SIZES:
         raise unknown("size", policy.backbone.size, SIZES)
-    return policy
+    from robo_orl.objectives import normalised  # with torch, which reading and listing suites does without
+
+    return normalised(policy)
 
 
 def reference_of(choice: ReferenceChoice) -> ReferenceConfig:

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from real_step import beside_real_tensors
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.activation_memory import step_bytes
 from robo_orl.cost.predict.cards import CARDS, card
 from robo_orl.cost.predict.communication import LINKS, sent, step_time
 from robo_orl.cost.predict.memory import largest_batch, memory
@@ -48,21 +48,13 @@ def workload(layout=CPU, **over):
 @pytest.mark.parametrize("case", CASES)
 def test_on_one_process_every_part_is_what_real_tensors_take(case):
     asked = workload(**CASES[case])
-    step = SyntheticStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
-    step.run()  # makes the moments
-    measured = measured_memory(step)
-    held, peak = measured.parts, measured.peak_bytes
-    found = memory(asked)
-    parts = found.parts
-    inputs = held["window"] + asked.weights.other_bytes
-    assert parts["optimizer"] == held["optimizer"] and parts["inputs"] == inputs
-    assert parts["parameters"] + parts["targets"] + inputs == held["trained"] + held["not_trained"] + held["window"]
-    real = step_bytes(step)
+    beside = beside_real_tensors(asked)
     for phase, fake in asked.phases(8).items():
         if phase != "inputs":
-            assert fake.total == pytest.approx(real[phase].total, rel=0.01)
-            assert fake.activations == pytest.approx(real[phase].activations, rel=0.01)
-    assert sum(parts.values()) == found.peak_bytes == pytest.approx(peak, rel=0.02)
+            assert fake.total == pytest.approx(beside.phases[phase].total, rel=0.01)
+            assert fake.activations == pytest.approx(beside.phases[phase].activations, rel=0.01)
+    found = beside.found
+    assert sum(found.parts.values()) == found.peak_bytes == pytest.approx(beside.peak, rel=0.02)
 
 
 def test_parts_of_a_batch_need_fewer_activations_and_find_the_gradients_of_earlier_parts():

@@ -1,16 +1,14 @@
 """A vision-language policy is predicted like a native one: arithmetic and fake tensors, beside real tensors."""
 
 import pytest
+from real_step import beside_real_tensors
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_policy, load_task
-from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.predict.activation_memory import step_bytes
 from robo_orl.cost.predict.memory import memory
 from robo_orl.cost.predict.workload import Workload, workload_of
-from robo_orl.cost.synthetic_step import SyntheticStep
 
 CASES = {
     "cloning": ("vla_debug", {}),
@@ -29,20 +27,11 @@ def workload(name: str, over: dict) -> Workload:
 @pytest.mark.parametrize("case", CASES)
 def test_every_part_is_what_real_tensors_take(case):
     asked = workload(*CASES[case])
-    step = SyntheticStep(asked.policy, asked.spec, asked.action_dim, asked.gamma)
-    step.run()  # makes the moments
-    measured = measured_memory(step)
-    held, peak = measured.parts, measured.peak_bytes
-    found = memory(asked)
-    parts = found.parts
-    inputs = held["window"] + asked.weights.other_bytes
-    assert parts["optimizer"] == held["optimizer"] and parts["inputs"] == inputs
-    assert parts["parameters"] + parts["targets"] + inputs == held["trained"] + held["not_trained"] + held["window"]
-    real = step_bytes(step)
+    beside = beside_real_tensors(asked)
     for phase, fake in asked.phases(4).items():
         if phase != "inputs":
-            assert fake.activations == pytest.approx(real[phase].activations, rel=0.02)
-    assert found.peak_bytes == pytest.approx(peak, rel=0.03)
+            assert fake.activations == pytest.approx(beside.phases[phase].activations, rel=0.02)
+    assert beside.found.peak_bytes == pytest.approx(beside.peak, rel=0.03)
     assert asked.flops(model=True) > 0
 
 

@@ -3,10 +3,8 @@
 import asyncio
 import itertools
 import json
-import shutil
 
 import pytest
-import toy_run
 from scripted_scene import TASK, LineScene
 
 from robo_orl.base.errors import RunError, UsageError
@@ -23,20 +21,6 @@ from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
 from robo_orl.results.store import parse_rows, rows_text
 from robo_orl.rollout.look_ahead import LookAheadRollouts
-
-
-@pytest.fixture(scope="module")
-def trained_run(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("trained")
-        patch.setenv("ROBO_ORL_CACHE", str(folder / "cache"))
-        return toy_run.trained(folder)
-
-
-@pytest.fixture
-def run(trained_run, tmp_path):
-    """A run folder of this test's own."""
-    return shutil.copytree(trained_run, tmp_path / "run")
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """Results are from the test start states, and choices from the tuning start states: what is asked for is played."""
 
-import shutil
-
 import pytest
-import toy_run
 from scripted_scene import TASK, LineScene
 
 from robo_orl.base.errors import UsageError
@@ -14,19 +11,6 @@ from robo_orl.results.store import parse_rows
 from robo_orl.rollout.env_spec import TaskEnvSpec
 
 HASHES = {"test": "b" * 64, "tuning": "c" * 64}
-
-
-@pytest.fixture(scope="module")
-def trained_run(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("trained")
-        patch.setenv("ROBO_ORL_CACHE", str(folder / "cache"))
-        return toy_run.trained(folder)
-
-
-@pytest.fixture
-def run(trained_run, tmp_path):
-    return shutil.copytree(trained_run, tmp_path / "run")
 
 
 @pytest.fixture

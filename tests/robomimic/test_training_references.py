@@ -301,5 +301,16 @@ def _without_the_others(run, file):
 def test_a_checkpoint_of_another_run_is_not_evaluated(trained):
     run = trained("iql")
     _put_under_another_seed(run)
+    with pytest.raises(UsageError, match="run.json belongs to another run"):
+        load_run(run, None)
+    for file in run.glob("checkpoints/*/run.json"):  # as an earlier version wrote them
+        file.unlink()
     with pytest.raises(UsageError, match="learning.pt belongs to another run"):
         load_run(run, None)
+
+
+def test_what_training_goes_on_from_is_not_read_for_an_evaluation(trained):
+    run = trained("iql")
+    for file in run.glob("checkpoints/*/learning.pt"):
+        file.unlink()
+    assert load_run(run, None).step == 2
