@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 from robo_orl import __version__
@@ -15,6 +13,7 @@ from robo_orl.report.contents import Cells
 from robo_orl.report.costs import CostTable, cost_cells, cost_tables, largest_models
 from robo_orl.report.headline import Headline, headline
 from robo_orl.report.learning import LearningPanel, learning_panels
+from robo_orl.report.published import published
 from robo_orl.report.trends import (
     CostTrend,
     Trend,
@@ -211,38 +210,3 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(item) for item in value]
     return value
-
-
-# ------------------------------------------------------------------------------------------------------- published work
-
-
-KINDS = {
-    "paper": "printed in the paper or its repository",
-    "data": "computed from the authors' released runs",
-    "third-party": "a transcription of somebody else's run: weak",
-    "derived": "counted, not measured",
-}
-
-
-def published() -> dict[str, Any]:
-    """Success per source as a table of methods by (task, regime), and memory of critic topologies.
-
-    Facts with their source, shown apart from our own rows and never mixed in.
-    """
-    tables: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in _read("published.csv"):
-        about = {key: row[key] for key in ("source", "kind", "protocol")}
-        table = tables.setdefault((row["source"], row["protocol"]), {**about, "methods": [], "rows": {}})
-        if row["method"] not in table["methods"]:
-            table["methods"].append(row["method"])
-        table["rows"].setdefault((row["task"], row["regime"]), {})[row["method"]] = float(row["success_percent"])
-    for table in tables.values():
-        table["rows"] = [{"task": task, "regime": regime, "success_percent": values}
-                         for (task, regime), values in table["rows"].items()]  # fmt: skip
-    memory = [{**row, "ratio": float(row["ratio"])} for row in _read("memory.csv")]
-    return {"kinds": KINDS, "success": list(tables.values()), "memory": memory}
-
-
-def _read(name: str) -> list[dict[str, str]]:
-    text = (files("robo_orl.report") / "published_numbers" / name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))

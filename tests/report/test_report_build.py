@@ -13,7 +13,8 @@ from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import app
 from robo_orl.report.build import build
 from robo_orl.report.contents import control_rank, has_critic, is_plain_bc, load
-from robo_orl.report.document import document, published
+from robo_orl.report.document import document
+from robo_orl.report.published import published
 from robo_orl.report.terminal import table
 from robo_orl.results import store
 

@@ -14,9 +14,9 @@ from robo_orl.base.text import printable
 from robo_orl.config.presets import load_task
 from robo_orl.report.compare import Comparison
 from robo_orl.report.costs import cost_groups
-from robo_orl.report.document import published
 from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing
 from robo_orl.report.leaderboard.words import facts, family, layout
+from robo_orl.report.published import published
 from robo_orl.results.cost_record import CostRecord
 
 Placed = tuple[Ranked, Ranking, Standing]
