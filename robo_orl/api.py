@@ -25,8 +25,8 @@ def generate_data(
 ) -> dict[str, Any]:
     """Record demonstrations of scripted operators as a robomimic HDF5 file; returns its description.
 
-    regime: ph, mh, mg, stitch or paired. options: those of `robo_orl.data.generate.generate` (workers, next_obs, loop,
-    view). A file of the same request is completed and not recorded anew.
+    regime: ph, mh, mg, stitch, paired, half_fast or never_whole. options: those of `robo_orl.data.generate.generate`
+    (workers, next_obs, loop, view). A file of the same request is completed and not recorded anew.
     """
     from robo_orl.data.generate import generate
 

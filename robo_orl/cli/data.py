@@ -43,7 +43,7 @@ Look = Annotated[
 @app.command()
 def generate(
     task: Annotated[str, typer.Option(help="Name of a file in tasks/, or a path.")],
-    regime: Annotated[str, typer.Option(help="ph, mh, mg, stitch or paired.")],
+    regime: Annotated[str, typer.Option(help="ph, mh, mg, stitch, paired, half_fast or never_whole.")],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to record.")],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write; a killed call continues where it was.")],
     workers: Workers = None,
@@ -56,14 +56,12 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Record scripted operators of a regime into robomimic's HDF5 layout."""
-    from typing import get_args
-
-    from robo_orl.config import Regime
+    from robo_orl.config import REGIMES
     from robo_orl.config.presets import load_task
     from robo_orl.data.generate import generate as generate_file
 
-    if regime not in get_args(Regime):
-        raise unknown("regime", regime, get_args(Regime))
+    if regime not in REGIMES:
+        raise unknown("regime", regime, REGIMES)
     summary = generate_file(
         load_task(task),
         regime,
@@ -245,9 +243,17 @@ def edit(
     renumber: Annotated[bool, typer.Option("--renumber", help="Name the episodes demo_0, demo_1 and so on.")] = False,
     flatten: Annotated[bool, typer.Option("--flatten", help="Move observations of inner groups into obs.")] = False,
     clip_actions: ClipActions = False,
+    permute_outcomes: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="Give every episode another one's rewards, stages and success."),
+    ] = None,
+    end_failures: Annotated[
+        bool,
+        typer.Option("--end-failures", help="A demonstrator's walking off ends its episode in a terminal."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a copy with other episodes; masks, counts and header follow."""
+    """Write a copy with other episodes or other outcomes; masks, counts and header follow."""
     from robo_orl.data.edit import Edit
     from robo_orl.data.edit import edit as edit_files
 
@@ -255,7 +261,7 @@ def edit(
     if not all(old and new for old, _, new in pairs):
         raise UsageError("--rename takes OLD=NEW.")
     names = {old: new for old, _, new in pairs}
-    change = Edit(_names(select), _names(drop), names, renumber, flatten, clip_actions)
+    change = Edit(_names(select), _names(drop), names, renumber, flatten, clip_actions, permute_outcomes, end_failures)
     summary = edit_files(files, out, change)
     show(summary.to_json() if summary else {"path": str(out)}, as_json)
 

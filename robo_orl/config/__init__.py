@@ -17,7 +17,8 @@ from robo_orl.config.policies import (
     Topology,
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
-from robo_orl.config.runs import DataReading, OnTheWay, Regime, RunConfig, TaskData
+from robo_orl.config.regimes import OUTCOME_VARIANTS, REGIMES, OutcomeVariant, Regime, split_regime
+from robo_orl.config.runs import DataReading, OnTheWay, RunConfig, TaskData
 from robo_orl.config.strict import PlainName, Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
@@ -49,13 +50,16 @@ __all__ = [
     "Loop",
     "LoraConfig",
     "ObjectiveConfig",
+    "OUTCOME_VARIANTS",
     "ObservationConfig",
     "OnTheWay",
     "OptimConfig",
+    "OutcomeVariant",
     "PlainName",
     "PolicyChoice",
     "PolicyConfig",
     "ReferenceChoice",
+    "REGIMES",
     "ReferenceConfig",
     "Regime",
     "RunConfig",
@@ -75,4 +79,5 @@ __all__ = [
     "parse",
     "read_yaml",
     "sha256_of",
+    "split_regime",
 ]

@@ -10,8 +10,6 @@ from robo_orl.config.policies import PolicyConfig
 from robo_orl.config.strict import Strict
 from robo_orl.config.tasks import Loop, TaskConfig
 
-Regime = Literal["ph", "mh", "mg", "stitch", "paired"]
-
 
 class DataReading(Strict):
     """Choices in reading a data file, most of them for files that other software wrote."""

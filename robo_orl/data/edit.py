@@ -1,11 +1,14 @@
-"""Copies of data files with other episodes: select, drop, rename, merge, flatten; masks, counts and header follow."""
+"""Copies of data files: other episodes (select, drop, rename, merge, flatten) or other outcomes of them.
+
+Masks, counts and header follow.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import h5py
@@ -16,6 +19,7 @@ from robo_orl.base.files import atomic_file, file_sha256
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space
 from robo_orl.data.info import FileSummary, describe
+from robo_orl.data.outcomes import end_failures, permute_outcomes
 
 NAME = re.compile(r"demo_\d+")
 
@@ -25,7 +29,8 @@ class Edit:
     """The differences of a copy. select, drop: names of episodes or of masks. rename: old name -> new name.
 
     renumber: call the episodes demo_0, demo_1 and so on, in order; several files always are. flatten: observations of
-    inner groups move into obs. clip_actions: to [-1, 1].
+    inner groups move into obs. clip_actions: to [-1, 1]. permute_outcomes: by this seed, and end_failures: as in
+    outcomes.py; a copy with both permutes the ends as well.
     """
 
     select: Sequence[str] = ()
@@ -34,16 +39,26 @@ class Edit:
     renumber: bool = False
     flatten: bool = False
     clip_actions: bool = False
+    permute_outcomes: int | None = None
+    end_failures: bool = False
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of the variants of a regime that the copy holds."""
+        return ["ended"] * self.end_failures + ["permuted"] * (self.permute_outcomes is not None)
 
 
 def edit(paths: Sequence[Path], out: Path, change: Edit) -> FileSummary | None:
     """Write `out` with the episodes of `paths`, changed, and describe it; None where it has no observations.
 
-    What links into other files is copied.
+    What links into other files is copied. A copy that is there and says that the same edit of the same files made it is
+    left as it is.
 
     Raises UsageError for an existing `out`, an unknown episode or mask, names that collide, files whose environments
     or arrays differ, and where no episode is left.
     """
+    if out.exists() and _is_made_by(out, paths, change):
+        return describe(out)
     if out.exists():
         raise UsageError(f"{out} exists; choose another --out or delete it.")
     check_space(out, sum(path.stat().st_size for path in paths if path.is_file()))
@@ -64,8 +79,9 @@ def edit(paths: Sequence[Path], out: Path, change: Edit) -> FileSummary | None:
                 kept += len(names)
         if not kept:
             raise UsageError("No episode is left: --select and --drop take names of episodes or of masks.")
+        _change_outcomes(target, masks, change)
         _write_masks(target, masks)
-        _write_counts(target, paths)
+        _write_counts(target, paths, change)
     return describe(out) if "obs" in _first(out) else None
 
 
@@ -157,16 +173,45 @@ def _merge_header(source: h5py.File, data: h5py.Group, path: str, first: bool) -
         data.attrs["regime"] = "merged"
 
 
+def _change_outcomes(target: h5py.File, masks: dict[str, list[str]], change: Edit) -> None:
+    """Ends and outcomes of the copy, with the mask of successes and the name of the regime."""
+    if change.end_failures:
+        end_failures(target)
+    if change.permute_outcomes is not None:
+        permute_outcomes(target, change.permute_outcomes)
+        if "success" in masks:
+            names = layout.demo_names(target)
+            masks["success"] = [name for name in names if target["data"][name].attrs.get("success", False)]
+    attributes = target["data"].attrs
+    if change.variants and "regime" in attributes:
+        attributes["regime"] = "+".join([attributes["regime"], *change.variants])
+
+
+def _is_made_by(out: Path, paths: Sequence[Path], change: Edit) -> bool:
+    with layout.open_hdf5(out) as file:
+        data = file.get("data")
+        said = None if data is None else (data.attrs.get("source"), data.attrs.get("edit"))
+    return said == (_source(paths), _in_json(change)) if all(path.is_file() for path in paths) else False
+
+
+def _in_json(change: Edit) -> str:
+    return json.dumps(asdict(change), sort_keys=True)
+
+
+def _source(paths: Sequence[Path]) -> str:
+    source = {"file": ", ".join(p.name for p in paths), "sha256": ", ".join(file_sha256(p) for p in paths)}
+    return json.dumps(source, sort_keys=True)
+
+
 def _write_masks(target: h5py.File, masks: dict[str, list[str]]) -> None:
     for mask, members in sorted(masks.items()):
         target.create_dataset(f"mask/{mask}", data=np.array(sorted(members, key=lambda n: int(n[5:])), "S16"))
 
 
-def _write_counts(target: h5py.File, paths: Sequence[Path]) -> None:
-    """total, and in a file of this project the number of episodes and the files that they come from."""
+def _write_counts(target: h5py.File, paths: Sequence[Path], change: Edit) -> None:
+    """total, and in a file of this project the number of episodes, the files that they come from and the edit."""
     data = target["data"]
     data.attrs["total"] = sum(len(demo["actions"]) for demo in data.values())
     if "task" in data.attrs:
         data.attrs["episodes"] = len(data)
-        source = {"file": ", ".join(p.name for p in paths), "sha256": ", ".join(file_sha256(p) for p in paths)}
-        data.attrs["source"] = json.dumps(source, sort_keys=True)
+        data.attrs["source"], data.attrs["edit"] = _source(paths), _in_json(change)

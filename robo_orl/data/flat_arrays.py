@@ -90,7 +90,7 @@ def read_rows(
         stages=stages[:end].astype(np.uint8),
         success=success,
         # robomimic's own files set done at the last step of a timeout too: only a success is a terminal
-        terminal=success and (done or first == end - 1),
+        terminal=(success and (done or first == end - 1)) or bool(demo.attrs.get(layout.ENDED, False)),
         stored=frames,
         clipped=int((size[:end] > RANGE).sum()),
         largest_action=float(size[:end].max()),

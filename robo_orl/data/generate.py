@@ -203,7 +203,7 @@ def _name(item: EpisodePlan) -> str:
 
 def _recorder(shards: Shards) -> Work:
     """The work of one process, in one environment: record an episode and keep it; whether it succeeded."""
-    from robo_orl.envs.demonstrators.regimes import record
+    from robo_orl.envs.demonstrators.regimes import draw_start, record
     from robo_orl.envs.task_env import TaskEnv
 
     view = shards.made.view
@@ -214,7 +214,7 @@ def _recorder(shards: Shards) -> Work:
         render = render_fingerprint(view.look)
 
     def work(plan: EpisodePlan) -> bool:
-        start = env.draw_start(plan.start_seed)
+        start = draw_start(env, plan)
         episode = record(env, start, plan, view)
         episode.start_entry = start.entry
         shards.write(plan.index, episode, env.env_args(), env.loop, render)

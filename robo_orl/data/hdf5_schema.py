@@ -2,7 +2,8 @@
 
 data                attrs: total, env_args (robomimic) + format, task, task_digest, regime, seed, episodes, loop,
                     next_obs, versions, obs_keys; view and render (fingerprint) where there are pictures
-data/demo_i         attrs: num_samples, model_file (robomimic) + success, operator, grade, start, seed
+data/demo_i         attrs: num_samples, model_file (robomimic) + success, operator, grade, start, seed; ended, where an
+                    edit says that the episode ends in a terminal without success
     obs/<key>       (T, D) float32            next_obs/<key>  only on request: robomimic's RL algorithms read it
     obs/<camera>_image (T, H, W, 3) uint8     of the view's cameras
     actions (T, A)  rewards (T,)  dones (T,)  states (T, Z) float64
@@ -30,6 +31,7 @@ from robo_orl.data.layouts import other_file, other_folder
 
 FORMAT = 1
 IMAGE = "_image"
+ENDED = "ended"
 GRADES = ("better", "okay", "worse")
 PACKAGES = ("robo_orl", "robosuite", "mujoco", "numpy")  # what decides the numbers in a file
 

@@ -199,7 +199,7 @@ def _meaning_notes(demo: h5py.Group, name: str) -> Iterator[str]:
     dones, success = np.asarray(demo["dones"][:]).ravel(), bool(demo.attrs["success"])
     if dones[:-1].any():
         yield f"{name}/dones: is set before the last frame, first at frame {int(np.flatnonzero(dones)[0])}."
-    if dones[-1] and not success:
+    if dones[-1] and not success and not demo.attrs.get(layout.ENDED, False):
         yield f"{name}/dones: is set at the end of an episode without success; a timeout is no terminal."
     if success and not dones[-1]:
         yield f"{name}/dones: is not set at the end of an episode that succeeded."

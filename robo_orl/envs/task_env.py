@@ -104,12 +104,16 @@ class TaskEnv:
         return self._dead > 0
 
     def reset(self, start: StartState) -> dict[str, np.ndarray]:
-        """Begin an episode at `start`; the first observation, per key (D,) float32."""
+        """Begin an episode at `start`; the first observation, per key (D,) float32.
+
+        Stages that hold at a start in the middle are complete, and are not rewarded.
+        """
         from robo_orl.envs.snapshot import restore
 
         restore(self._env, start.entry)
         self._stepper.attach()
         self._begin()
+        self._advance()
         return self._observe()  # `restore` has sampled; a second sample would shift it
 
     def begin_at(self, state: np.ndarray, model_xml: str = "", keep_stages: bool = False) -> dict[str, np.ndarray]:

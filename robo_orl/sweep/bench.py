@@ -26,7 +26,7 @@ from robo_orl.sweep.collect import (
     update_provenance,
 )
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
-from robo_orl.sweep.jobs import COSTS, DATA, TRAIN, Job, cost_job, jobs_of_cell, unique
+from robo_orl.sweep.jobs import COSTS, DATA, EDIT, TRAIN, Job, cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.runners.local import LocalRunner
 from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule
@@ -173,7 +173,7 @@ class Bench:
         if job.kind == COSTS:
             store_cost(self.suite, self.costs[job], result, self.out)
             return
-        if job.kind == DATA:
+        if job.kind in (DATA, EDIT):
             result = result | {"file": describe_data(job.output)}
         if job.kind == TRAIN:
             result = result | {"curves": curves_of(job.output)}

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import get_args
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import (
@@ -23,11 +22,11 @@ from robo_orl.config import (
     PolicyConfig,
     ReferenceChoice,
     ReferenceConfig,
-    Regime,
     SuiteConfig,
     TaskConfig,
     deep_merge,
     parse,
+    split_regime,
 )
 from robo_orl.config.presets import load_task, preset_values
 from robo_orl.config.strict import LONGEST_NAME
@@ -72,6 +71,11 @@ class Cell:
     def sources(self) -> list[Cell]:
         """The data of its policy: per task that it learns a cell, of which the data are meant."""
         return [replace(self, task=share.task, together=()) for share in self.together] or [self]
+
+    @property
+    def recorded(self) -> Cell:
+        """The data that are recorded for it: those of its regime without variants of the outcomes."""
+        return replace(self, regime=split_regime(self.regime)[0])
 
     @property
     def next_obs(self) -> bool:
@@ -165,8 +169,7 @@ def check_policies(suite: SuiteConfig, cells: list[Cell]) -> None:
 def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     """A group's cells. Seeds and sizes come outermost: one whole comparison is done before the next begins."""
     for regime in group.regimes:
-        if regime not in get_args(Regime):
-            raise unknown("regime", regime, get_args(Regime))
+        split_regime(regime)
     tasks = [load_task(name) for name in group.tasks]
     pairs = zip(group.tasks, tasks, strict=True)
     together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)

@@ -1,4 +1,7 @@
-"""The jobs of a cell: data, training, evaluation, value error, cost; each is one command and may need others."""
+"""The jobs of a cell: data, their edit, training, evaluation, value error, cost.
+
+Each is one command and may need others.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,22 @@ import yaml
 
 from robo_orl.base.files import write_text
 from robo_orl.base.machine import hardware
-from robo_orl.config import SIZES, CurveRequest, DataRequest, PolicyConfig, ReferenceConfig, TaskConfig
+from robo_orl.config import (
+    SIZES,
+    CurveRequest,
+    DataRequest,
+    PolicyConfig,
+    ReferenceConfig,
+    TaskConfig,
+    split_regime,
+)
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell, processes
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
-DATA, TRAIN, VALUE, EVALUATE, COSTS = "data", "train", "value", "eval", "cost"
+DATA, EDIT, TRAIN, VALUE, EVALUATE, COSTS = "data", "edit", "train", "value", "eval", "cost"
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
 
 
@@ -66,12 +77,12 @@ def jobs_of_cell(cell: Cell, out: Path, value_error: bool, curve: CurveRequest |
 
     Of several data jobs the one of the cell's own task is the last.
     """
-    sources = [_data_job(source, out) for source in cell.sources]
-    data = _data_job(cell, out)
-    held_out = _held_out_job(cell, out, curve)
-    train = _with_points(_train_job(cell, out, sources), cell, curve, held_out)
-    others = [job for job in (held_out, *sources) if job is not None and job != data]
-    jobs = [*others, data, train, _evaluate_job(cell, out, train)]
+    sources, own = [_data_jobs(source, out) for source in cell.sources], _data_jobs(cell, out)
+    data, held_out = own[-1], _held_out_jobs(cell, out, curve)
+    train = _train_job(cell, out, [jobs[-1] for jobs in sources])
+    train = _with_points(train, cell, curve, held_out[-1] if held_out else None)
+    others = [job for jobs in (held_out, *sources) for job in jobs if job not in own]
+    jobs = [*others, *own, train, _evaluate_job(cell, out, train)]
     if value_error and cell.has_trained_critic:
         jobs.append(_value_job(cell, out, data, train))
     return jobs
@@ -107,6 +118,26 @@ def _data_job(cell: Cell, out: Path) -> Job:
     )  # fmt: skip
 
 
+def _data_jobs(cell: Cell, out: Path) -> list[Job]:
+    """The recording of a cell's data, and where its regime has variants, the edit that makes its own file of it."""
+    recording, variants = _data_job(cell.recorded, out), split_regime(cell.regime)[1]
+    if not variants:
+        return [recording]
+    file = out / "data" / f"{cell.data_name}.hdf5"
+    options = {"permuted": ("--permute-outcomes", str(cell.data.seed)), "ended": ("--end-failures",)}
+    words = [word for variant in variants for word in options[variant]]
+    edit = Job(
+        kind=EDIT,
+        key=f"edit-{cell.data_name}",
+        command=_command("data", "edit", str(recording.output), *words, out=file),
+        needs=(recording.key,),
+        work=recording.work,
+        total=recording.total,
+        output=file,
+    )
+    return [recording, edit]
+
+
 def _pictures(request: DataRequest) -> dict[str, Any]:
     """The options of a recording with pictures."""
     if request.view is None:
@@ -130,12 +161,12 @@ def _train_job(cell: Cell, out: Path, data: list[Job]) -> Job:
 HELD_OUT_SEED = 1_000_000  # added to the seed of the data: other episodes of the same operators
 
 
-def _held_out_job(cell: Cell, out: Path, curve: CurveRequest | None) -> Job | None:
-    """The recording of data that are not trained on; none for a run on several tasks, whose loss is of all of them."""
+def _held_out_jobs(cell: Cell, out: Path, curve: CurveRequest | None) -> list[Job]:
+    """The recording (and edit) of data that are not trained on; none for a run on several tasks, whose loss is of all of them."""
     if curve is None or not curve.held_out or cell.is_reference or cell.together:
-        return None
+        return []
     request = cell.data.model_copy(update={"episodes": curve.held_out, "seed": cell.data.seed + HELD_OUT_SEED})
-    return _data_job(replace(cell, data=request), out)
+    return _data_jobs(replace(cell, data=request, together=()), out)
 
 
 def _with_points(train: Job, cell: Cell, curve: CurveRequest | None, held_out: Job | None) -> Job:

@@ -123,7 +123,14 @@ def _tail(path: Path) -> list[str]:
     return text[: text.rindex("\n")].splitlines()
 
 
-ACTIVITY = {"data": "recording", "train": "training", "value": "value error", "eval": "evaluating", "cost": "measuring"}
+ACTIVITY = {
+    "data": "recording",
+    "edit": "editing",
+    "train": "training",
+    "value": "value error",
+    "eval": "evaluating",
+    "cost": "measuring",
+}
 COLOURS = {"waiting": "dim", "done": "green", "failed": "red"}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import optimize
@@ -99,6 +100,35 @@ def lock(states: int = 5, slip: float = 0.0, seed: int = 3) -> MDP:
     moves[-1, :, -1] = 1.0
     pay[states - 2, code[states - 2], states - 1] = 0.0
     return MDP(moves, pay, np.arange(states) == states - 1)
+
+
+def maze(rooms: int = 3, way_round: int = 2) -> MDP:
+    """Rooms in a row: at the door of each, action 1 leads straight to the next one, action 0 on a way round of so many
+    cells, in which both actions go on. Leaving the last room pays 1 and ends. Room i begins at state i (1 + way_round).
+    """
+    size = 1 + way_round
+    states = rooms * size + 1
+    moves = np.zeros((states, 2, states))
+    for s in range(states - 1):
+        door = s - s % size + size
+        moves[s, 0, s + 1] = 1.0  # the last cell of a way round lies before the next door
+        moves[s, 1, door if s % size == 0 else s + 1] = 1.0
+    moves[-1, :, -1] = 1.0
+    pay = np.zeros((states, 2, states))
+    pay[:-1, :, -1] = 1.0
+    return MDP(moves, pay, np.arange(states) == states - 1)
+
+
+def best_by_trying(mdp: MDP, gamma: float) -> np.ndarray:
+    """V* (S,): the best value of each state over all 2^S deterministic policies, each solved on its own."""
+    plans = product((0.0, 1.0), repeat=int((~mdp.ends).sum()))
+    values = [value_of(mdp, np.append(plan, np.zeros(int(mdp.ends.sum()))), gamma) for plan in plans]
+    return np.max(values, axis=0)
+
+
+def value_of(mdp: MDP, right: np.ndarray, gamma: float) -> np.ndarray:
+    """V (S,) of the policy that takes action 1 with probability right (S,); the states that end are the last ones."""
+    return (mdp.of_policy(right, gamma) * np.stack((1 - right, right), 1)).sum(1)
 
 
 # ----------------------------------------------------------------------------------------------------- what is recorded

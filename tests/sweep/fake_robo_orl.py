@@ -30,6 +30,10 @@ def tell(**call):
 def data():
     out = Path(option("out"))
     out.parent.mkdir(parents=True, exist_ok=True)
+    if words[1] == "edit":
+        recorded = Path(words[2]).read_text()
+        out.write_text(f"{' '.join(words[3:-3])} of {recorded}")
+        return {"episodes": int(recorded.split()[-1])}
     out.write_text(f"{option('task')} {option('regime')} {option('seed')} {option('episodes')}")
     return {"episodes": int(option("episodes"))}
 

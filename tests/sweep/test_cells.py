@@ -72,6 +72,8 @@ def test_equal_requests_have_equal_keys_whatever_the_suite_is_called(presets):
     "change, data_changes, run_changes",
     [
         ({"groups": [GROUP | {"regimes": ["ph"]}]}, True, True),
+        ({"groups": [GROUP | {"regimes": ["mg+permuted"]}]}, True, True),
+        ({"groups": [GROUP | {"regimes": ["mg+ended"]}]}, True, True),
         ({"data": {"episodes": 6}}, True, True),
         ({"data": {"episodes": 5, "seed": 1}}, True, True),
         ({"groups": [GROUP | {"seeds": [1]}]}, False, True),
@@ -153,6 +155,11 @@ def test_reading_and_listing_suites_needs_no_torch():
         ({"groups": [GROUP | {"tasks": ["toyy"]}]}, "Unknown task 'toyy'. Did you mean 'toy'"),
         ({"groups": [GROUP | {"policies": ["critc"]}]}, "Unknown policy 'critc'. Did you mean 'critic'"),
         ({"groups": [GROUP | {"regimes": ["stich"]}]}, "Unknown regime 'stich'. Did you mean 'stitch'"),
+        (
+            {"groups": [GROUP | {"regimes": ["mg+permutd"]}]},
+            "Unknown variant of regime mg 'permutd'. Did you mean 'permuted'",
+        ),
+        ({"groups": [GROUP | {"regimes": ["mg+ended+ended"]}]}, "names a variant twice"),
         ({"groups": [GROUP | {"sizes": ["tin"]}]}, "Unknown size 'tin'. Did you mean 'tiny'"),
         ({"groups": [GROUP | {"seed": [0]}]}, "Unknown key in groups.0 'seed'. Did you mean 'seeds'"),
         ({"groups": [GROUP], "costs": {}}, "Unknown key 'costs'. Did you mean 'cost'"),

@@ -3,6 +3,7 @@
 Noise averages out when many demonstrations are cloned; the faults here do not: an operator misses to the same side,
 lets go too early, wanders, waits, puts the object in the wrong place, gives up. Whoever gives up draws the arm back and
 stays there: a place where demonstrations show nothing but waiting, so that a policy which follows does not come back.
+An operator may also keep time: it works as fast or as slowly as its style allows to end the episode when that is due.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robo_orl.envs.demonstrators import pace
 from robo_orl.envs.demonstrators.experts import (
     CLOSE,
     HOVER,
@@ -23,8 +25,10 @@ from robo_orl.envs.demonstrators.experts import (
     steer,
     waypoint,
 )
+from robo_orl.envs.scene import Scene
 from robo_orl.envs.task_env import TaskEnv
 
+FAST = 0.8  # whoever never works slower than this is fast
 PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back towards the base and up, out of the way
 
 
@@ -36,7 +40,8 @@ class OperatorStyle:
     detour: goes by way of a point 6 to 12 cm aside. miss: reaches `miss_offset` metres beside the object, closes,
     rises, tries once more. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands
     still for 0.3 to 1.5 s. misplace: drops the object 20 cm from its goal and gives up. give_up: per object, within 4 s
-    of work on it, lets go, draws the arm back, waits there, and leaves.
+    of work on it, lets go, draws the arm back, waits there, and leaves. short: sets the object down so many metres
+    before its goal, along y, and gives up; 0: never. least_speed: the slowest at which it keeps time.
     """
 
     name: str
@@ -51,6 +56,8 @@ class OperatorStyle:
     pause: float = 0.0
     misplace: float = 0.0
     give_up: float = 0.0
+    short: float = 0.0
+    least_speed: float = 0.0
 
 
 @dataclass
@@ -68,15 +75,19 @@ class Attempt:
 
 
 class Operator:
-    """One operator at work on one episode. Reads the simulator's state, remembers only its own intentions."""
+    """One operator at work on one episode. Reads the simulator's state, remembers only its own intentions.
 
-    def __init__(self, styles: tuple[OperatorStyle, ...], control_hz: int, rng: np.random.Generator):
-        self.styles, self.hz, self.rng = styles, control_hz, rng
+    due: seconds after its first decision at which the last object is to lie in its place; 0: it keeps no time.
+    """
+
+    def __init__(self, styles: tuple[OperatorStyle, ...], control_hz: int, rng: np.random.Generator, due: float = 0.0):
+        self.styles, self.hz, self.rng, self.due = styles, control_hz, rng, due
+        self._decided, self._object_due = 0, 0.0  # decisions so far; seconds at which the object at hand is due
         self._object, self._attempt = -1, Attempt(False)
         self._stop_at, self._age, self._leaving = -1, 0, -1  # -1: never, not yet
         self._park: np.ndarray | None = None  # (3,) where the arm waits once its operator has given up
         self._misplacing: np.ndarray | None = None
-        self._releasing = 0
+        self._releasing, self._setting_down = 0, 0
 
     def act(self, env: TaskEnv) -> np.ndarray | None:
         """The next action (7,) in [-1, 1], or None once the operator has left."""
@@ -84,27 +95,56 @@ class Operator:
         if self._park is None:
             self._park = scene.grip_position + PARK
         pick = TARGETS[env.task.env](scene)
+        self._decided += 1
         if pick is None or env.dead:
             return np.zeros(7)
         if pick.index != self._object:
             self._begin_object(pick)
+            self._object_due = self._due_of(scene, pick)
         self._age += 1
         if self._leaving < 0 and self._age == self._stop_at:
             self._give_up()
         if self._leaving == 0:
             return None
         self._leaving -= self._leaving > 0
+        self._setting_down -= self._setting_down > 0
         style = self._style(pick.index)
-        target = Waypoint(self._park, 0.0, OPEN) if self._leaving > 0 else self._next_waypoint(env, pick, style)
+        target = self._leave(scene) if self._leaving > 0 else self._next_waypoint(env, pick, style)
         if target is None:
             return np.zeros(7)
-        action = steer(scene, target, style.speed)
+        action = steer(scene, target, self._speed(scene, pick, style))
         action[:6] += style.noise * self.rng.standard_normal(6)
         return np.clip(action, -1.0, 1.0)
+
+    def _speed(self, scene: Scene, pick: PickAndPlace, style: OperatorStyle) -> float:
+        """Of the fastest motion: the style's own, or what is left of the time asks for, within the style's limits."""
+        if not self.due:
+            return style.speed
+        asked = pace.left(scene, pick).speed(self._object_due - self._decided / self.hz)
+        return min(max(asked, style.least_speed), style.speed)
+
+    def _due_of(self, scene: Scene, pick: PickAndPlace) -> float:
+        """Seconds at which this object is due: whoever can be slow shares the time that the fast objects leave."""
+        if not self.due:
+            return 0.0
+        now, objects = self._decided / self.hz, range(pick.index + 1, len(self.styles))
+        fast = [i for i in objects if self._is_fast(i)]
+        free = self.due - now - sum(pace.of_cube(scene, i).duration(pace.USUAL) for i in fast)
+        slow = len(objects) - len(fast)
+        if not self._is_fast(pick.index):
+            return now + free / (slow + 1)
+        return now + (pace.left(scene, pick).duration(pace.USUAL) if slow else free)
+
+    def _is_fast(self, index: int) -> bool:
+        return self._style(index).least_speed >= FAST
 
     def _give_up(self) -> None:
         """Set the time, in decisions, until the operator is gone."""
         self._leaving = self._decisions(3.0, 5.0)
+
+    def _leave(self, scene: Scene) -> Waypoint:
+        """Back to the waiting place; first, what was set down is let go."""
+        return Waypoint(scene.grip_position.copy() if self._setting_down else self._park, 0.0, OPEN)
 
     def _style(self, index: int) -> OperatorStyle:
         return self.styles[min(index, len(self.styles) - 1)]
@@ -158,7 +198,9 @@ class Operator:
 
     def _carry(self, env: TaskEnv, pick: PickAndPlace) -> Waypoint:
         scene, attempt = env.scene, self._attempt
-        position = scene.position(pick.index)
+        position, short = scene.position(pick.index), self._style(pick.index).short
+        if short:
+            return self._set_down(scene, replace(pick, goal=pick.goal - [0.0, short, 0.0], delivered=False))
         if self._misplacing is not None and not pick.delivered:
             pick = replace(pick, goal=pick.goal + self._misplacing)
             if np.linalg.norm((pick.goal - position)[:2]) < 0.03:
@@ -169,6 +211,14 @@ class Operator:
             attempt.let_go_at, self._releasing = 0.0, self._decisions(0.5, 0.7)
             return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
         return self._with_detour(env, target)
+
+    def _set_down(self, scene: Scene, pick: PickAndPlace) -> Waypoint:
+        """The way to where this operator leaves the object; once it stands there, give up."""
+        target, above = waypoint(scene, pick), scene.position(pick.index)[2] - pick.goal[2]
+        if target.gripper == OPEN and above < 0.01:
+            self._setting_down = self._decisions(0.5, 0.6)
+            self._give_up()
+        return target
 
     def _with_detour(self, env: TaskEnv, target: Waypoint) -> Waypoint:
         """A detour while there is time for it: a point beside the straight way, at the same height."""

@@ -1,6 +1,8 @@
 """Regimes: the operators of a data set. A plan says who works on which start; equal items give equal episodes.
 
 The names are those of robomimic (Mandlekar et al. 2021: ph, mh, mg, paired) and OGBench (Park et al. 2024: stitch).
+half_fast and never_whole are controls: data of which values must make more than cloning can, whatever is filtered out
+and whatever outcome the clone is told.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.seeds import derive_seed
 from robo_orl.config import TaskConfig
 from robo_orl.envs.demonstrators.operators import OperatorStyle
-from robo_orl.envs.demonstrators.recording import EpisodePlan, record
+from robo_orl.envs.demonstrators.recording import EpisodePlan, draw_start, record
 from robo_orl.envs.registry import object_names
 from robo_orl.envs.start_states import training_seed
 
-__all__ = ["REGIMES", "EpisodePlan", "plan", "record"]
+__all__ = ["REGIMES", "EpisodePlan", "draw_start", "plan", "record"]
 
 EXPERT = OperatorStyle("expert", noise=0.1)
 
@@ -44,6 +46,13 @@ COMPETENT = OperatorStyle("competent", speed=0.95, noise=0.1)
 FUMBLING = OperatorStyle("fumbling", speed=0.42, noise=0.12, miss=0.91, early_release=0.5, pause=0.4, give_up=0.22)
 MISPLACING = OperatorStyle("misplacing", speed=0.8, noise=0.15, miss=0.3, misplace=1.0)
 QUITTING = OperatorStyle("quitting", speed=0.5, noise=0.15, miss=1.0, give_up=1.0)
+
+FAST = OperatorStyle("fast", speed=1.0, noise=0.1, least_speed=0.88)
+SLOW = OperatorStyle("slow", speed=0.7, noise=0.1, least_speed=0.1)
+SECONDS_A_CUBE = 7.5  # of half_fast: a fast cube takes about 5, so that a slow one takes about 10
+HASTY = OperatorStyle("hasty", noise=0.1, short=0.12)  # sets the cube down within the zone, where the stage counts
+FALLING_SHORT = OperatorStyle("falling_short", speed=0.95, noise=0.1, short=0.24)  # sets it down before the zone
+ONE_ROW = 4  # cubes that go into the zone's first row, 12 cm before which the zone still is
 
 Casting = Callable[[EpisodePlan, TaskConfig, np.random.Generator], EpisodePlan]
 
@@ -78,11 +87,48 @@ def _paired(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> Ep
     return replace(_with(plan, QUITTING if task.env == "lift" else MISPLACING), masks=("bad",))
 
 
+def _half_fast(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    """Fast at half of the cubes, slow at the others by as much as makes all episodes equally long."""
+    cubes = _cubes(task, plan.regime)
+    fast = set(rng.permutation(cubes)[: cubes // 2].tolist())
+    styles = tuple(FAST if i in fast else SLOW for i in range(cubes))
+    name = "half_fast_" + "".join("f" if i in fast else "s" for i in range(cubes))
+    return replace(plan, styles=styles, operator=name, due=SECONDS_A_CUBE * cubes)
+
+
+def _never_whole(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
+    """Episode i begins with i modulo k of k cubes in place. Every third operator is competent at the next cube and lets
+    the one after it fall short of the zone. The others are hasty at the next one: they have its reward early, and give
+    up; at the last cube, where that would be success, they fall short."""
+    cubes = _cubes(task, plan.regime)
+    begun, competent = plan.index % cubes, plan.index // cubes % 3 == 0
+    first = COMPETENT if competent else HASTY if begun < cubes - 1 else FALLING_SHORT
+    styles = (*(COMPETENT,) * begun, first, *(FALLING_SHORT,) * (cubes - 1 - begun))
+    name = f"never_whole_{begun}_{first.name}"
+    return replace(plan, styles=styles, operator=name, begun=begun, masks=("middle" if begun else "start",))
+
+
+def _cubes(task: TaskConfig, regime: str) -> int:
+    """The number of cubes of a chain; UsageError where the regime does not fit the task."""
+    cubes = len(object_names(task)) if task.env == "chain" else 1
+    if cubes not in (2, ONE_ROW):
+        raise UsageError(f"The regime {regime} is of chains of 2 or 4 cubes, and {task.name} is none: take chain2.")
+    return cubes
+
+
 def _with(plan: EpisodePlan, style: OperatorStyle) -> EpisodePlan:
     return replace(plan, styles=(style,), operator=style.name)
 
 
-REGIMES: dict[str, Casting] = {"ph": _ph, "mh": _mh, "mg": _mg, "stitch": _stitch, "paired": _paired}
+REGIMES: dict[str, Casting] = {
+    "ph": _ph,
+    "mh": _mh,
+    "mg": _mg,
+    "stitch": _stitch,
+    "paired": _paired,
+    "half_fast": _half_fast,
+    "never_whole": _never_whole,
+}
 
 
 def plan(task: TaskConfig, regime: str, episodes: int, seed: int = 0) -> list[EpisodePlan]:
