@@ -15,6 +15,7 @@ CELLS = {
     "horizon_controls": (636, "44435cab7e50ff34"),
     "horizon_total": (140, "b91117a8b5e578e5"),
     "methods": (1170, "f5e171e00655fb47"),
+    "must_pay": (156, "01246afb0c782a36"),
     "multitask": (4, "55df7af207d4a63b"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (12, "8e8ab996d7aa31b4"),
