@@ -2,7 +2,8 @@
 
 The operators of `data generate` are named in the file, with the stages that each frame had completed: competence per
 frame follows from both, and nothing else is stored. A name "stitch_cf" has a letter for each object, c where its
-operator is competent; the operator at work is that of the first object whose stage is not completed.
+operator is competent (of half_fast: fast); the operator at work is that of the first object whose stage is not
+completed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ OTHERS = frozenset(
     {"okay_1", "okay_2", "worse_1", "worse_2", "misser", "dropper", "idler", "quitter", "misplacer", "misplacing"}
     | {"quitting"}
 )
-STITCH = "stitch_"
+LETTERS = {"stitch_": "cf", "half_fast_": "cs", "never_whole_": "-chs"}  # regime -> the letters of its operators
 
 
 def competent_frames(arrays: EpisodeArrays) -> np.ndarray:
@@ -39,9 +40,10 @@ def competent_frames(arrays: EpisodeArrays) -> np.ndarray:
 
 def _competence(operator: str, path: str) -> tuple[bool, ...]:
     """Per object, in order, whether the operator was competent at it; the last one goes on for the rest."""
-    letters = operator.removeprefix(STITCH)
-    if operator.startswith(STITCH) and letters and set(letters) <= {"c", "f"}:
-        return tuple(letter == "c" for letter in letters)
+    for prefix, known in LETTERS.items():
+        letters = operator.removeprefix(prefix)
+        if operator.startswith(prefix) and letters and set(letters) <= set(known):
+            return tuple(letter == "c" for letter in letters)
     if operator in COMPETENT or operator in OTHERS:
         return (operator in COMPETENT,)
     named = f"'{operator}'" if operator else "nobody"

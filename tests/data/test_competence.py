@@ -52,9 +52,11 @@ def test_the_names_are_those_of_the_operators_without_a_bad_habit(task, recorded
     from robo_orl.envs.demonstrators.regimes import REGIMES, plan
 
     seen = set()
-    for regime in REGIMES:
+    controls = {"half_fast", "never_whole"} if task != "chain4" else set()  # which are of several cubes
+    for regime in REGIMES.keys() - controls:
         for item in plan(load_task(task), regime, 12):
             able = [_has_no_bad_habit(style) for style in item.styles]
+            able[: item.begun] = [False] * item.begun  # nobody works on what lies in its place
             if not any(able):
                 able, operators = [*able, True], (item.operator, "expert")
             else:
@@ -66,8 +68,8 @@ def test_the_names_are_those_of_the_operators_without_a_bad_habit(task, recorded
 
 
 def _has_no_bad_habit(style):
-    clean = style.detour == style.drop == style.early_release == style.misplace == 0
-    return clean and style.miss <= 0.2 and style.give_up <= 0.05
+    clean = style.detour == style.drop == style.early_release == style.misplace == style.short == 0
+    return clean and style.miss <= 0.2 and style.give_up <= 0.05 and style.name != "slow"
 
 
 def _at_stages(arrays, styles):

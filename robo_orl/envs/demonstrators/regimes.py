@@ -51,7 +51,7 @@ FAST = OperatorStyle("fast", speed=1.0, noise=0.1, least_speed=0.88)
 SLOW = OperatorStyle("slow", speed=0.7, noise=0.1, least_speed=0.1)
 SECONDS_A_CUBE = 7.5  # of half_fast: a fast cube takes about 5, so that a slow one takes about 10
 HASTY = OperatorStyle("hasty", noise=0.1, short=0.12)  # sets the cube down within the zone, where the stage counts
-FALLING_SHORT = OperatorStyle("falling_short", speed=0.95, noise=0.1, short=0.24)  # sets it down before the zone
+SHORT = OperatorStyle("short", speed=0.95, noise=0.1, short=0.24)  # sets it down before the zone
 ONE_ROW = 4  # cubes that go into the zone's first row, 12 cm before which the zone still is
 
 Casting = Callable[[EpisodePlan, TaskConfig, np.random.Generator], EpisodePlan]
@@ -92,7 +92,7 @@ def _half_fast(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) ->
     cubes = _cubes(task, plan.regime)
     fast = set(rng.permutation(cubes)[: cubes // 2].tolist())
     styles = tuple(FAST if i in fast else SLOW for i in range(cubes))
-    name = "half_fast_" + "".join("f" if i in fast else "s" for i in range(cubes))
+    name = "half_fast_" + "".join("c" if i in fast else "s" for i in range(cubes))
     return replace(plan, styles=styles, operator=name, due=SECONDS_A_CUBE * cubes)
 
 
@@ -102,9 +102,9 @@ def _never_whole(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) 
     up; at the last cube, where that would be success, they fall short."""
     cubes = _cubes(task, plan.regime)
     begun, competent = plan.index % cubes, plan.index // cubes % 3 == 0
-    first = COMPETENT if competent else HASTY if begun < cubes - 1 else FALLING_SHORT
-    styles = (*(COMPETENT,) * begun, first, *(FALLING_SHORT,) * (cubes - 1 - begun))
-    name = f"never_whole_{begun}_{first.name}"
+    first = COMPETENT if competent else HASTY if begun < cubes - 1 else SHORT
+    styles = (*(COMPETENT,) * begun, first, *(SHORT,) * (cubes - 1 - begun))
+    name = "never_whole_" + "-" * begun + first.name[0] + "s" * (cubes - 1 - begun)
     return replace(plan, styles=styles, operator=name, begun=begun, masks=("middle" if begun else "start",))
 
 
