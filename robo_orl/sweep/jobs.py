@@ -162,7 +162,7 @@ HELD_OUT_SEED = 1_000_000  # added to the seed of the data: other episodes of th
 
 
 def _held_out_jobs(cell: Cell, out: Path, curve: CurveRequest | None) -> list[Job]:
-    """The recording (and edit) of data that are not trained on; none for a run on several tasks, whose loss is of all of them."""
+    """The recording (and edit) of data that are not trained on; none for several tasks, whose loss is of all."""
     if curve is None or not curve.held_out or cell.is_reference or cell.together:
         return []
     request = cell.data.model_copy(update={"episodes": curve.held_out, "seed": cell.data.seed + HELD_OUT_SEED})
