@@ -46,7 +46,7 @@ def profile(
     host_memory: Annotated[
         float | None, typer.Option(min=0, callback=check_finite, help="GiB of the host, to check --offload against.")
     ] = None,
-    predict: Annotated[bool, typer.Option("--predict", help="Predict without running: any size, no GPU.")] = False,
+    predict: Annotated[bool, typer.Option("--predict", help="Predict without running it: any size, no GPU.")] = False,
     largest: Annotated[
         bool, typer.Option("--largest", help="Predict the largest model that trains on each --card.")
     ] = False,
@@ -92,12 +92,12 @@ def _largest(request: Request, as_json: bool) -> None:
 
 def _predict(request: Request, as_json: bool) -> None:
     from robo_orl.cost import terminal
-    from robo_orl.cost.profile import predicted, step_floor
+    from robo_orl.cost.profile import predicted, step_here
 
     prediction = predicted(request)
-    floor = step_floor(prediction)
-    values = prediction.to_json() | {"this_machine": floor.to_json()}
-    show(values, as_json, lambda _: terminal.show_prediction(prediction, floor))
+    here = step_here(request, prediction)
+    values = prediction.to_json() | {"this_machine": here.to_json()}
+    show(values, as_json, lambda _: terminal.show_prediction(prediction, here))
 
 
 def _measure(request: Request, steps: int, snapshot: Path | None, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from robo_orl.cost.measure.distributed import compare_launched
 from robo_orl.cost.measure.memory import Calibration, stored
 from robo_orl.cost.measure.one_process import compare, matmul_ceiling, recorded, this_device
 from robo_orl.cost.measure.step_cost import StepCost
+from robo_orl.cost.measure.step_time import StepEstimate, estimate_step
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS, GIB, card
 from robo_orl.cost.predict.largest import LargestModel, largest
@@ -105,17 +106,19 @@ def predicted(request: Request) -> Prediction:
 
 
 @dataclass(frozen=True)
-class StepFloor:
-    """The least time of one process's step on this machine: its FLOPs at the whole measured ceiling.
+class StepHere:
+    """The time of one process's step on this machine: the least that it can take, and an estimate from small sizes.
 
     ceiling_flops_per_s: of the best matrix product here, measured now. What is no matrix product, the optimiser and
-    traffic come on top, so a step takes longer than this.
+    traffic come on top of the FLOPs at that ceiling. estimate: measured now too; None where small sizes of the policy
+    cannot be measured.
     """
 
     device: str
     threads: int
     flops_per_step: float
     ceiling_flops_per_s: float
+    estimate: StepEstimate | None
 
     @property
     def step_s_at_least(self) -> float:
@@ -127,14 +130,16 @@ class StepFloor:
         return asdict(self) | {"step_s_at_least": self.step_s_at_least}
 
 
-def step_floor(prediction: Prediction) -> StepFloor:
-    """The floor of a predicted step on this machine's GPU, or on its processor where there is none."""
+def step_here(request: Request, prediction: Prediction) -> StepHere:
+    """The time of a predicted step on this machine's GPU, or on its processor where there is none."""
     device = this_device()
-    return StepFloor(
+    policy, task = request.only_policy("--predict")
+    return StepHere(
         device=torch.cuda.get_device_name() if device == "cuda" else device,
         threads=torch.get_num_threads(),
         flops_per_step=prediction.flops.hardware_per_step / prediction.world,
         ceiling_flops_per_s=matmul_ceiling(device, prediction.precision),
+        estimate=estimate_step(workload_of(policy, task, request.layout), device),
     )
 
 

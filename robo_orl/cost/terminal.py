@@ -11,7 +11,7 @@ from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.predict.communication import assumptions
 from robo_orl.cost.predict.memory import PARTS, MemoryPrediction
 from robo_orl.cost.predict.prediction import Prediction
-from robo_orl.cost.profile import LargestOnCard, Measurement, StepFloor
+from robo_orl.cost.profile import LargestOnCard, Measurement, StepHere
 
 UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 WHAT = {
@@ -37,7 +37,7 @@ def memory_line(prediction: MemoryPrediction) -> str:
     return f"{human_bytes(prediction.peak_bytes)} ({words})"
 
 
-def show_prediction(prediction: Prediction, floor: StepFloor) -> None:
+def show_prediction(prediction: Prediction, here: StepHere) -> None:
     """Memory by part, what fits, traffic, FLOPs and the least time of a step on this machine."""
     console = Console()
     checkpointing = ", checkpointing" if prediction.checkpointing else ""
@@ -64,13 +64,26 @@ def show_prediction(prediction: Prediction, floor: StepFloor) -> None:
         f"FLOPs per step: {flops.model_per_step:.3g} (model), {flops.hardware_per_step:.3g} (hardware); "
         f"{flops.model_per_sample:.3g} per observation"
     )
-    console.print(
-        f"Step on this machine ({floor.device}, {floor.threads} thread(s)): at least {floor.step_s_at_least:.3g} s, "
-        f"which is its FLOPs at 100 % of the best matrix product here, {floor.ceiling_flops_per_s:.3g} FLOP/s; "
-        "a real step takes longer, and `train --dry-run` measures it."
-    )
+    console.print(_step_here(here))
     if sum(prediction.bytes_sent_per_step.values()):
         _show_communication(console, prediction)
+
+
+def _step_here(here: StepHere) -> str:
+    floor = (
+        f"at least {here.step_s_at_least:.3g} s, its FLOPs at 100 % of the best matrix product here "
+        f"({here.ceiling_flops_per_s:.3g} FLOP/s)"
+    )
+    where = f"Step on this machine ({here.device}, {here.threads} thread(s))"
+    if here.estimate is None:
+        return f"{where}: {floor}; a real step takes longer, and `train --dry-run` measures it."
+    estimate = here.estimate
+    sizes = ", ".join(row.size for row in estimate.rows)
+    return (
+        f"{where}: about {estimate.step_s:.3g} s, from steps of the sizes {sizes} measured now; the largest was "
+        f"foretold from the others with an error of {estimate.error:.0%}; this step has {estimate.beyond:.3g} times "
+        f"its FLOPs and takes {floor}. Reading data and traffic come on top."
+    )
 
 
 def _show_communication(console: Console, prediction: Prediction) -> None:

@@ -10,7 +10,11 @@ import tiny
 from robo_orl.base.errors import UsageError
 from robo_orl.cost import dry_run as module
 from robo_orl.cost.dry_run import MEASURED, dry_run
-from robo_orl.cost.profile import Request, predicted, step_floor
+from robo_orl.cost.measure.step_time import MeasuredStep, estimate_step, seconds_at
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.workload import Workload
+from robo_orl.cost.profile import Request, predicted, step_here
+from robo_orl.cost.terminal import _step_here
 
 
 @pytest.fixture
@@ -55,10 +59,45 @@ def test_a_launcher_is_refused_with_the_command_that_predicts_it(run, monkeypatc
         dry_run(run)
 
 
-def test_the_floor_of_a_predicted_step_is_its_flops_at_the_measured_ceiling(monkeypatch):
+@pytest.fixture
+def request_for_m(monkeypatch):
+    """A prediction beside which nothing is measured: the ceiling is given, the estimate left out."""
     monkeypatch.setattr("robo_orl.cost.profile.matmul_ceiling", lambda device, precision: 2e9)
-    prediction = predicted(Request(policies=("bc",), task="chain2", size="xs", batch=16))
-    floor = step_floor(prediction)
-    assert floor.to_json()["step_s_at_least"] == prediction.flops.hardware_per_step / 2e9
-    doubled = step_floor(replace(prediction, world=2))
-    assert doubled.step_s_at_least == floor.step_s_at_least / 2
+    return Request(policies=("bc",), task="chain2", size="m", batch=16)
+
+
+def test_the_floor_of_a_predicted_step_is_its_flops_at_the_measured_ceiling(request_for_m, monkeypatch):
+    monkeypatch.setattr("robo_orl.cost.profile.estimate_step", lambda workload, device: None)
+    request = replace(request_for_m, size="xs")
+    prediction = predicted(request)
+    here = step_here(request, prediction)
+    assert here.to_json()["step_s_at_least"] == prediction.flops.hardware_per_step / 2e9
+    doubled = step_here(request, replace(prediction, world=2))
+    assert doubled.step_s_at_least == here.step_s_at_least / 2
+    assert "a real step takes longer" in _step_here(here)
+
+
+def test_a_predicted_step_has_a_time_from_small_sizes_with_its_measured_error(request_for_m):
+    """Steps of tiny, xs and s run here; m does not."""
+    here = step_here(request_for_m, predicted(request_for_m))
+    estimate = here.to_json()["estimate"]
+    sizes = [row["size"] for row in estimate["rows"]]
+    assert sizes[:3] == ["tiny", "xs", "s"] and "m" not in sizes[:3]
+    assert estimate["step_s"] > 0 and estimate["error"] >= 0 and (estimate["beyond"] > 1 or "m" in sizes)
+    assert f"about {estimate['step_s']:.3g} s" in _step_here(here) and "with an error of" in _step_here(here)
+
+
+def row(flops, seconds):
+    return MeasuredStep("xs", flops, seconds)
+
+
+def test_times_follow_the_line_through_the_nearest_measured_steps():
+    rows = [row(10, 1.0), row(20, 2.0), row(40, 3.0)]
+    assert [seconds_at(flops, rows) for flops in (5, 10, 15, 30, 40, 60)] == [1.0, 1.0, 1.5, 2.5, 3.0, 4.0]
+    assert seconds_at(60, [row(10, 2.0), row(20, 1.0)]) == 2.0
+
+
+def test_a_backbone_without_sizes_has_no_estimate(request_for_m):
+    policy, task = request_for_m.only_policy("--predict")
+    unsized = policy.model_copy(update={"backbone": policy.backbone.model_copy(update={"size": "smolvlm2_256m"})})
+    assert estimate_step(Workload(unsized, {}, 0.99, Layout()), "cpu") is None
