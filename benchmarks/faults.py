@@ -394,6 +394,12 @@ FAULTS = {
         (TRIALS,),
         "equal",
     ),
+    "spelled_defaults_are_another_policy": Fault(
+        "A policy that spells out a default of its objective is computed a second time, under another address",
+        (("objectives/__init__.py", "params = typed.identity() |", "params = config.params |"),),
+        ("tests/objectives/test_one_spelling.py",),
+        "spelled or spelling or written",
+    ),
     "variants_settings_lost": Fault(
         "A trial of a variant is the preset with the point: the variant's own settings are lost",
         (("sweep/search.py", "settings = deep_merge(choice.set, nested(point))", "settings = nested(point)"),),

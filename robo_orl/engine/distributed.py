@@ -25,9 +25,8 @@ from torch import nn
 
 from robo_orl.base.errors import RunError, UsageError, unknown
 from robo_orl.config import RunConfig
-from robo_orl.engine.heartbeat import start_heartbeat
 from robo_orl.engine.launch import PRECISIONS, Launch, check_launch, read_launch
-from robo_orl.engine.process_group import meet
+from robo_orl.engine.process_group import meet, start_heartbeat
 from robo_orl.engine.tracker import check_tracker
 from robo_orl.engine.zero import deepspeed_plugin, partition
 

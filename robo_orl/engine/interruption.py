@@ -85,6 +85,9 @@ def describe_interruption(checkpoints: Callable[[], list[Path]]) -> Iterator[Non
     try:
         yield
     except KeyboardInterrupt:
-        stored = checkpoints()
-        where = f"from {stored[-1].name}" if stored else "from the start, since there is no checkpoint yet"
-        raise Interrupted(f"Interrupted; the same command goes on {where}.") from None
+        raise Interrupted(f"Interrupted; the same command goes on {where_it_goes_on(checkpoints())}.") from None
+
+
+def where_it_goes_on(stored: list[Path]) -> str:
+    """The place from which a run with these checkpoints continues, in words."""
+    return f"from {stored[-1].name}" if stored else "from the start, since there is no checkpoint yet"

@@ -1,16 +1,22 @@
-"""The processes of a launch meet within a limit, and the end of one of them is a sentence in the others."""
+"""The processes of a launch: they meet within a limit, and one that stands still or ends is a sentence in the rest."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
 
 from robo_orl.base.errors import RunError
+from robo_orl.base.text import notice
+from robo_orl.engine.interruption import where_it_goes_on
 from robo_orl.engine.launch import Launch
 
 MEETING_S = 300.0  # processes of several nodes start at different times
@@ -29,8 +35,8 @@ LOST = (
 def meet(launch: Launch, environment: Mapping[str, str] = os.environ) -> dist.Store | None:
     """The store at which all processes of the launch have met; None where there is one process or no address.
 
-    torch would wait half an hour. The store is kept for the signs of life (heartbeat.py); the process group shares its
-    server. Raises RunError where a process is missing at the limit.
+    torch would wait half an hour. The store is kept for the signs of life (`start_heartbeat`); the process group shares
+    its server. Raises RunError where a process is missing at the limit.
     """
     if launch.world < 2 or dist.is_initialized() or not all(environment.get(variable) for variable in ADDRESS):
         return None
@@ -64,8 +70,7 @@ def describe_lost_process(checkpoints: Callable[[], list[Path]]) -> Iterator[Non
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise
-        stored = checkpoints()
-        where = f"from {stored[-1].name}" if stored else "from the start, since there is no checkpoint yet"
+        where = where_it_goes_on(checkpoints())
         raise RunError(
             "Another process of this training has ended: its own message is above, and without one it was killed, "
             f"usually because memory ran out (`dmesg`, the scheduler's log); the same command goes on {where}."
@@ -76,3 +81,98 @@ def _is_lost_connection(error: RuntimeError) -> bool:
     if not dist.is_initialized():
         return False
     return isinstance(error, dist.DistError) or any(words in str(error).lower() for words in LOST)
+
+
+# -------------------------------------------------------------------------------------------------------- signs of life
+
+
+BEAT_S = 5.0
+LIMIT_S = 300.0  # longer than any call that holds the interpreter
+DONE = "done"
+
+
+class Heartbeat(threading.Thread):
+    """The watch of one process over the next rank, and the signs that it gives itself.
+
+    A process that was stopped (SIGSTOP, a debugger, a machine that hangs) breaks no connection: the others would wait
+    in their next collective for the half hour of gloo. Every process counts up in the store at which all have met,
+    from a thread of its own, and watches the next one. A long save or conversion does not matter: the thread goes on.
+
+    on_loss: called once with a sentence where that rank gave no sign for limit_s seconds, counted in own beats of
+    beat_s seconds, so that a process that was itself stopped and continued accuses nobody. Signs are exchanged in a
+    second thread: a store whose owner is stopped never answers, whatever limit its client is given.
+    """
+
+    def __init__(
+        self, store: dist.Store, launch: Launch, on_loss: Callable[[str], None], beat_s: float, limit_s: float
+    ):
+        super().__init__(name="heartbeat", daemon=True)
+        self._signs = dist.PrefixStore("robo_orl/heartbeat", store)
+        self._rank, self._world = launch.rank, launch.world
+        self._watched = (launch.rank + 1) % launch.world
+        self._on_loss, self._beat_s, self._limit_s = on_loss, beat_s, limit_s
+        self._ended = threading.Event()
+        self._sign = ""  # the last one of the watched rank
+        self._answered = True  # by the store
+        self._exchange = threading.Thread(target=self._exchange_signs, name="signs of life", daemon=True)
+
+    def run(self) -> None:
+        """Watch until the end of this process, of the watched one, or of the store, whose owner ends first at times."""
+        self._exchange.start()
+        seen, missed = "", 0
+        while self._sign != DONE and not self._ended.wait(self._beat_s):
+            seen, missed = self._sign, missed + 1 if self._sign == seen else 0
+            if missed * self._beat_s >= self._limit_s:
+                self._on_loss(self._sentence(self._of_store() if seen and not self._answered else self._of_rank(seen)))
+                return
+
+    def _exchange_signs(self) -> None:
+        count, me = 0, f"{os.getpid()} on {socket.gethostname()}"
+        while not self._ended.is_set():
+            count, self._answered = count + 1, False
+            try:
+                self._signs.set(str(self._rank), f"{count} {me}")
+                if self._sign != DONE:
+                    self._signs.wait([str(self._watched)], timedelta(seconds=2 * self._limit_s))
+                    self._sign = self._signs.get(str(self._watched)).decode()
+            except RuntimeError:  # the owner of the store has ended
+                self._ended.set()
+                return
+            self._answered = True
+            self._ended.wait(self._beat_s)
+        with suppress(RuntimeError):
+            self._signs.set(str(self._rank), DONE)
+
+    def _of_rank(self, sign: str) -> str:
+        return f"Process {self._watched} of {self._world}" + (f" ({sign.partition(' ')[2]})" if sign else "")
+
+    def _of_store(self) -> str:
+        return f"Process 0 of {self._world} or its launcher, which keeps the meeting point of all,"
+
+    def _sentence(self, who: str) -> str:
+        return (
+            f"{who} has given no sign of life for {self._limit_s:.0f} s: it is stopped, or its machine hangs; continue "
+            "(`kill -CONT`) or end it, and the same command goes on from the newest checkpoint."
+        )
+
+    def end(self) -> None:
+        """Say that this process ends in order."""
+        self._ended.set()
+        if self._exchange.is_alive():
+            self._exchange.join(timeout=2.0)
+
+
+def end_process(sentence: str) -> None:
+    """End this process with a sentence and exit code 1: its main thread waits inside a collective for ever."""
+    notice(sentence)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def start_heartbeat(store: dist.Store | None, launch: Launch) -> None:
+    """Give signs of life and watch the next process's until this one ends; nothing where there is one process."""
+    if store is None:
+        return
+    heartbeat = Heartbeat(store, launch, end_process, BEAT_S, LIMIT_S)
+    atexit.register(heartbeat.end)
+    heartbeat.start()

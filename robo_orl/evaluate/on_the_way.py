@@ -12,13 +12,17 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import nn
+
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.config import RunConfig
+from robo_orl.base.rng import Draws
+from robo_orl.config import RunConfig, TaskData
 from robo_orl.engine.checkpoint import load_agent, read_state
 from robo_orl.engine.on_the_way import copies, held_out_source, step_of
 from robo_orl.engine.run_folder import read_run
-from robo_orl.engine.task_data import open_data
-from robo_orl.evaluate.held_out import held_out_losses
+from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.success import evaluate
 from robo_orl.evaluate.value_error import critic_errors
@@ -104,6 +108,31 @@ def main() -> None:
     judge_copies(Path(sys.argv[1]))
     sys.stdout.flush()
     os._exit(0)  # the thread waits in a read, which Python's own end would wait for
+
+
+# ------------------------------------------------------------------------------------ losses on data that were held out
+
+
+FRAMES, BATCH = 4096, 512
+
+
+@torch.no_grad()
+def held_out_losses(agent: nn.Module, run: RunConfig, source: TaskData, frames: int = FRAMES) -> dict[str, float]:
+    """The mean of every loss term of the agent over frames of `source`, and of their sum as `loss`.
+
+    frames: at most so many, evenly spread over those that may be drawn. Frames and draws are the same for every
+    agent of the run, so that two steps of a training differ by their weights alone.
+    """
+    own = run.model_copy(update={"tasks": [source]})
+    windows = make_windows(own, open_data(own))
+    at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
+    sums: dict[str, float] = {}
+    for number, some in enumerate(np.split(at, range(BATCH, len(at), BATCH))):
+        _, metrics = agent(windows.gather(windows.frames[some]), Draws(run.seed, number))
+        for name, value in metrics.items():
+            if name == "loss" or name.endswith("/loss"):
+                sums[name] = sums.get(name, 0.0) + len(some) * value.item()
+    return {name: total / len(at) for name, total in sums.items()}
 
 
 if __name__ == "__main__":

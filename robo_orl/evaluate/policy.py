@@ -1,13 +1,14 @@
 """A trained agent that acts: in batches of episodes for an evaluation, and on one observation at a time.
 
 `AgentPolicy` is the policy of `Rollouts`: one batched call, in which no episode depends on another. `Policy` is the
-same as a Python object, which `load_policy` gives.
+same as a Python object, which `load_policy` gives. `SearchedPolicy` has its samples tried in the simulator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +18,15 @@ from torch import Tensor, nn
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.rng import derive_seed
 from robo_orl.base.types import Observation
-from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
+from robo_orl.config import PolicyConfig, RunConfig, SelectionConfig, TaskConfig
 from robo_orl.data.hdf5_schema import IMAGE
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number
+from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.episodes import PolicyQuery
+from robo_orl.rollout.look_ahead import Proposals
 
 
 class EpisodeDraws:
@@ -192,3 +195,38 @@ def _instruction(run: RunConfig, task: TaskConfig):
     if not run.policy.observation.instruction:
         return None
     return BACKBONES[run.policy.backbone.kind].tokeniser(run.policy.backbone)((task.instruction,))
+
+
+# ------------------------------------------------------------------------------ samples that are tried in the simulator
+
+
+class SearchedPolicy(AgentPolicy):
+    """A trained agent whose samples are tried in the simulator: a Proposer of rollout/look_ahead.py.
+
+    It proposes the samples of `selection`, and goes on by `surest`, one chunk that neither a critic nor luck chooses: a
+    branch then gains what its first chunk is good for.
+    """
+
+    def __init__(self, agent: nn.Module, selection: SelectionConfig, *arguments: Any, **options: Any):
+        super().__init__(agent, *arguments, **options)
+        self.selection, self.continuation = selection, surest(agent.action_head)
+
+    def propose(self, queries: list[PolicyQuery]) -> Proposals:
+        """The samples of B episodes, and the critic's values of them where there is a critic."""
+        self.agent.select_by(self.selection)
+        draws = EpisodeDraws(self.seed, queries, self.device, self.dtype)
+        with torch.inference_mode():
+            chunks, values = self.agent.proposals(self.observation(queries), draws)  # (B, N, h, A), (B, N)
+        return Proposals(self.sent(chunks), None if values is None else values.double().cpu().numpy())
+
+    def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
+        """(B, c, A) for B branches."""
+        self.agent.select_by(self.continuation)
+        return super().__call__(queries)
+
+
+def surest(head: ActionHead) -> SelectionConfig:
+    """Decoding by one chunk without luck: a flow from zero noise, the mode of a head that has one."""
+    if head.integrates:
+        return SelectionConfig(noise_scale=0)
+    return SelectionConfig(acting="mode" if "mode" in head.acting else None)

@@ -35,10 +35,9 @@ from robo_orl.config.instructions import held_out_sentences
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number
-from robo_orl.evaluate.policy import AgentPolicy
+from robo_orl.evaluate.policy import AgentPolicy, SearchedPolicy
 from robo_orl.evaluate.result import EvaluationResult, Speed
 from robo_orl.evaluate.scores import EvaluationPlan, FinishedRows, read_current, row_of, write_scores
-from robo_orl.evaluate.searched_policy import SearchedPolicy
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.env_spec import EnvSpec, TaskEnvSpec
 from robo_orl.rollout.episodes import FinishedEpisode, Policy, Rollouts

@@ -15,14 +15,14 @@ import pytest
 import tiny
 import torch.distributed as dist
 
-from robo_orl.engine.heartbeat import Heartbeat
 from robo_orl.engine.launch import Launch
+from robo_orl.engine.process_group import Heartbeat
 
 ROOT = Path(__file__).parents[2]
 JOB = """
 import runpy, sys
-from robo_orl.engine import heartbeat
-heartbeat.BEAT_S, heartbeat.LIMIT_S = 0.5, 10.0
+from robo_orl.engine import process_group
+process_group.BEAT_S, process_group.LIMIT_S = 0.5, 10.0
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")"""
 

@@ -13,9 +13,9 @@ from robo_orl.config import SelectionConfig
 from robo_orl.engine import run_folder
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.evaluate import success as module
+from robo_orl.evaluate.policy import SearchedPolicy
 from robo_orl.evaluate.result import EvaluationResult, in_words
 from robo_orl.evaluate.scores import EvaluationPlan
-from robo_orl.evaluate.searched_policy import SearchedPolicy
 from robo_orl.evaluate.success import evaluate
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
