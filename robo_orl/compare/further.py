@@ -9,6 +9,7 @@ suggested the comparison are no part of the test: a test that begins with what m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -95,7 +96,10 @@ def until_decided(first: Side, second: Side, request: Request, out: Path, progre
             count = min(FURTHER_STATES, request.max_episodes - number * FURTHER_STATES)
             if test.decided or count < 1:
                 break
-            sides = [prepare(run, seed=number, loop=first.loop, task=task, starts=bank) for run in runs]
+            sides = [
+                prepare(run, number, first.loop, _selection(side), task, starts=bank)
+                for run, side in zip(runs, (first, second), strict=True)
+            ]
             _check_state(out, request, sides)
             for one, other in _played(sides, bank, count, out, request.workers):
                 test.add(_sign(endpoint, one, other, first.horizon))
@@ -136,6 +140,12 @@ def _run_of(side: Side) -> Path:
         )
     read_run(run)
     return run
+
+
+def _selection(side: Side) -> list[str]:
+    """The selection that the side was judged with, which need not be that of its run, as overrides."""
+    chosen = side.trainings[0].settings["policy"]["selection"]
+    return [f"selection.{key}={json.dumps(value)}" for key, value in chosen.items()]
 
 
 def _check_state(out: Path, request: Request, sides: list[Prepared]) -> None:

@@ -48,8 +48,8 @@ def sides(trained_runs, tmp_path, monkeypatch):
 def lame(monkeypatch):
     own = further.prepare
 
-    def prepare(run, **options):
-        ready = own(run, **options)
+    def prepare(run, *options, **more):
+        ready = own(run, *options, **more)
         act = (
             (lambda queries: 0 * AgentPolicy.__call__(ready.policy, queries) - 1)
             if run.name == "other"
@@ -69,6 +69,23 @@ def test_what_differs_is_decided_early_and_resumed_without_playing(sides, lame, 
     assert len(rows.splitlines()) <= 20 and f'"starts_sha256":"{"d" * 64}"' in rows
     monkeypatch.setattr(further.Rollouts, "run", lambda *_: pytest.fail("an episode was played twice"))
     assert until_decided(*sides, request, tmp_path / "out", progress=False) == decision
+
+
+def test_a_side_plays_as_it_was_judged(sides, trained_runs, tmp_path, monkeypatch):
+    judged = shutil.copytree(trained_runs / "run", tmp_path / "judged")
+    monkeypatch.setattr(success, "TaskEnvSpec", lambda task, loop, *seen: LineScene(tmp_path))
+    evaluate(judged, 4, workers=1, progress=False, overrides=["selection.noise_scale=0"])
+    asked = []
+
+    def prepare(run, seed, loop, overrides, *others, **more):
+        asked.append([item for item in overrides if item.startswith("selection.noise_scale")])
+        raise UsageError("seen")
+
+    monkeypatch.setattr(further, "prepare", prepare)
+    for side in (sides[0], read_side(str(judged))):
+        with pytest.raises(UsageError, match="seen"):
+            until_decided(side, sides[1], Request(), tmp_path / "out", progress=False)
+    assert asked == [["selection.noise_scale=1.0"], ["selection.noise_scale=0.0"]]
 
 
 def test_the_same_policy_stays_undecided_to_the_end_of_its_budget(sides, tmp_path):
