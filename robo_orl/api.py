@@ -83,7 +83,7 @@ def evaluate_policy(run: Path | str, episodes: int = 200, progress: bool = True,
 
 
 def tables(*folders: Path | str) -> Tables:
-    """The tables `records`, `episodes` and `cost` of results folders, packed or not, or of folders of them.
+    """The tables `records`, `episodes`, `cost` and `points` of results folders, packed or not, or of folders of them.
 
     Each has `.rows`, a list of dictionaries, and `.frame()`, a pandas data frame where pandas is installed; their
     columns are those of `robo-orl results query --columns`.

@@ -63,7 +63,7 @@ def verify(
         raise typer.Exit(1)
 
 
-QUERY_HELP = """Answer a question about results in SQL, by DuckDB: tables records, episodes and cost.
+QUERY_HELP = """Answer a question about results in SQL, by DuckDB: tables records, episodes, cost and points.
 
 The engine reads these tables only: no file, no network; a query changes nothing. Three examples:
 

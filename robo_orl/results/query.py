@@ -1,4 +1,4 @@
-"""SQL over results by DuckDB, in memory: the tables of tables.py, and nothing else of the machine.
+"""SQL over results by DuckDB, in memory: the tables of columns.py, and nothing else of the machine.
 
 The engine may read and write no file, load no extension, open no connection and see no variable of this process; its
 settings are locked before the query runs. One SELECT is taken, so that a query changes nothing.
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robo_orl.base.errors import UsageError
-from robo_orl.results.tables import COLUMNS, Column, Kind, Table, read_tables
+from robo_orl.results.columns import COLUMNS, Column, Kind
+from robo_orl.results.tables import Table, read_tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,10 +9,13 @@ from cell_examples import CRITIC, example_record, example_rows
 import robo_orl
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
+from robo_orl.results.columns import COLUMNS
+from robo_orl.results.intervals import score
 from robo_orl.results.pack import pack
 from robo_orl.results.query import query
+from robo_orl.results.record import CurvePoint, LearningCurve
 from robo_orl.results.store import write_cell
-from robo_orl.results.tables import COLUMNS, read_tables
+from robo_orl.results.tables import read_tables
 
 
 @pytest.fixture
@@ -32,6 +35,15 @@ def test_records_and_episodes_are_joined_and_counted(folder):
              USING (cell) GROUP BY ALL ORDER BY r.policy"""
     answer = query(sql, [folder])
     assert answer.rows == [("bc", 7, 20, 7, None), ("qc", 7, 20, 7, 0.2)]
+
+
+def test_points_on_the_way_are_rows(tmp_path):
+    point = CurvePoint(step=4, wall_s=1.0, success=score(3, 20), losses={"loss": 0.5})
+    curve = LearningCurve(every=4, episodes=20, loop="exact", starts_sha256="c", held_out_sha256="d", points=[point])
+    rows = example_rows()
+    write_cell(tmp_path / "cells" / "one", example_record(rows, curve=curve), rows)
+    answer = query("SELECT step, p.k, p.n, loss, p.value_error FROM points p JOIN records USING (cell)", [tmp_path])
+    assert answer.rows == [(4, 3, 20, 0.5, None)]
 
 
 def test_a_packed_folder_gives_the_same_tables(folder, tmp_path):
