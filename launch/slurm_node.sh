@@ -10,9 +10,25 @@
 #SBATCH --cpus-per-task=64
 #SBATCH --time=24:00:00
 #SBATCH --requeue
-#SBATCH --signal=TERM@120
-set -euo pipefail
+#SBATCH --signal=B:TERM@120
+#SBATCH --open-mode=append
+set -uo pipefail
 CONFIG=${CONFIG:-launch/ddp.yaml}
+GPUS=${SLURM_GPUS_ON_NODE:-8}
 export OMP_NUM_THREADS=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-# An interrupted run goes on from its newest checkpoint: --requeue starts this same command again.
-srun accelerate launch --config_file "$CONFIG" --num_processes 8 -m robo_orl train "$@" --set expect.processes=8
+# 120 s before the time limit: all processes save one checkpoint together, and the same job waits in the queue again,
+# from where it goes on. --requeue alone does so after a lost node only.
+trap 'told=yes; again=yes; scancel --signal=TERM "$SLURM_JOB_ID"' TERM
+srun accelerate launch --config_file "$CONFIG" --num_processes "$GPUS" \
+  -m robo_orl train "$@" --set expect.processes="$GPUS" &
+wait "$!"
+code=$?
+while [ -n "${again:-}" ]; do # a signal ended that `wait`
+  again=
+  wait "$!"
+  code=$?
+done
+if [ -n "${told:-}" ] && [ "$code" -ne 0 ]; then
+  exec scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

@@ -1,7 +1,9 @@
 """The launch recipes are read as their readers read them, and agree with what `profile` assumes."""
 
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,7 @@ import yaml
 from robo_orl.cost.parallelism import Layout
 
 LAUNCH = Path(__file__).parents[1] / "launch"
-SLURM = sorted(LAUNCH.glob("slurm_*.sh"))
-RAY = sorted(LAUNCH.glob("ray/*.yaml"))
+SLURM = [LAUNCH / "slurm_node.sh", LAUNCH / "slurm_nodes.sh"]  # slurm_array.sh: tests/sweep/test_slurm.py
 ACCELERATE = sorted(LAUNCH.glob("*.yaml"))
 
 
@@ -34,32 +35,65 @@ def test_a_slurm_recipe_starts_what_profile_assumes(path):
     assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
 
 
-def test_several_nodes_get_their_own_rank_and_one_address(tmp_path):
-    """The script itself, on a node where srun and accelerate only say what they were told."""
-    for name, body in {
-        "srun": 'exec "$@"',
-        "scontrol": "printf 'node-a\\nnode-b\\n'",
-        "accelerate": 'printf "%s\\n" "$@"',
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "node-[a-b]"}
-    environment |= {"SLURM_NNODES": "2", "SLURM_NODEID": "1"}
-    command = ["bash", str(LAUNCH / "slurm_nodes.sh"), "--policy", "qc", "--out", "runs/a b"]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split("\n")
+COMMANDS = {
+    "srun": 'exec "$@"',
+    "scontrol": 'if [ "$1" = show ]; then printf "node-a\\nnode-b\\n"; else echo "$@" >>"$CALLS"; fi',
+    "scancel": 'echo "$@" >>"$CALLS"; kill -TERM "$(cat "$CALLS.pid")"',
+    "accelerate": 'printf "%s\\n" "$@"',
+}
+# A training that saves when it is told to end, and whose launcher then fails, as accelerate does.
+TRAINING = """echo $$ >"$CALLS.pid"
+trap 'echo saved; exit 1' TERM
+echo begun >"$CALLS.begun"
+for _ in $(seq 600); do sleep 0.1; done"""
+
+
+@pytest.fixture
+def node(tmp_path):
+    """A function that starts a recipe on a node whose commands only say what they were told."""
+
+    def start(recipe, *words, accelerate=COMMANDS["accelerate"]):
+        for name, body in (COMMANDS | {"accelerate": accelerate}).items():
+            (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+            (tmp_path / name).chmod(0o755)
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "node-[a-b]", "SLURM_JOB_ID": "7"}
+        environment |= {"SLURM_NNODES": "2", "SLURM_NODEID": "1", "CALLS": str(tmp_path / "calls")}
+        command = ["bash", str(LAUNCH / recipe), *words]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_several_nodes_get_their_own_rank_and_one_address(node):
+    told = node("slurm_nodes.sh", "--policy", "qc", "--out", "runs/a b").communicate(timeout=60)[0].split("\n")
     for option, value in {"--num_machines": "2", "--num_processes": "16", "--machine_rank": "1"}.items():
         assert told[told.index(option) + 1] == value
     assert told[told.index("--main_process_ip") + 1] == "node-a"
     assert told[told.index("-m") :][:5] == ["-m", "robo_orl", "train", "--policy", "qc"] and "runs/a b" in told
 
 
-@pytest.mark.parametrize("path", RAY, ids=lambda path: path.stem)
-def test_a_ray_recipe_offers_every_gpu_of_every_machine(path):
-    cluster = yaml.safe_load(path.read_text())
-    workers = cluster["provider"].get("worker_ips", [])
-    starts = [cluster["head_start_ray_commands"], *([cluster["worker_start_ray_commands"]] if workers else [])]
-    assert cluster["max_workers"] == len(workers)
-    assert all(any("ray start" in line and "--num-gpus=8" in line for line in start) for start in starts)
+@pytest.mark.parametrize("recipe", ["slurm_node.sh", "slurm_nodes.sh"])
+def test_at_the_time_limit_the_training_saves_and_waits_in_the_queue_again(node, tmp_path, recipe):
+    script = node(recipe, "--policy", "qc", accelerate=TRAINING)
+    until = time.monotonic() + 60
+    while not (tmp_path / "calls.begun").exists():
+        assert time.monotonic() < until, "nothing began"
+        time.sleep(0.02)
+    script.send_signal(signal.SIGTERM)  # as --signal=B:TERM@120 does
+    assert script.communicate(timeout=60)[0].strip() == "saved"
+    assert (tmp_path / "calls").read_text().splitlines() == ["--signal=TERM 7", "requeue 7"]
+
+
+@pytest.mark.parametrize("recipe", ["slurm_node.sh", "slurm_nodes.sh"])
+def test_a_training_that_fails_by_itself_is_not_queued_again(node, tmp_path, recipe):
+    script = node(recipe, accelerate="exit 3")
+    assert script.wait(timeout=60) == 3 and not (tmp_path / "calls").exists()
+
+
+@pytest.mark.parametrize("recipe", sorted(path.name for path in LAUNCH.glob("*.sh")))
+def test_every_slurm_recipe_is_told_in_time_and_can_be_queued_again(recipe):
+    text = (LAUNCH / recipe).read_text()
+    assert "#SBATCH --signal=B:TERM@120" in text and "#SBATCH --requeue" in text and "scontrol requeue" in text
 
 
 @pytest.mark.parametrize("path", ACCELERATE, ids=lambda path: path.stem)

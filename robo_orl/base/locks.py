@@ -27,8 +27,8 @@ NOTICE_S = 10.0  # a wait that takes longer is said
 
 
 @contextmanager
-def file_lock(path: Path, patience_s: float = LONGEST_WAIT_S) -> Iterator[None]:
-    """Wait for the lock beside `path`, a file or folder that need not exist, and hold it.
+def file_lock(path: Path, patience_s: float = LONGEST_WAIT_S) -> Iterator[int | None]:
+    """Wait for the lock beside `path`, a file or folder that need not exist, and hold it; yields its descriptor.
 
     A user who may not write there holds no lock: files appear complete or not at all, so reading needs none.
     Raises RunError, which names the holder, after patience_s, and sooner where the holder is a stopped process;
@@ -41,7 +41,7 @@ def file_lock(path: Path, patience_s: float = LONGEST_WAIT_S) -> Iterator[None]:
             _wait_for_file(descriptor, path, patience_s)
             if writable:
                 _sign(descriptor, path)
-        yield
+        yield descriptor
     finally:
         if descriptor is not None:
             os.close(descriptor)

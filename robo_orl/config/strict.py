@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -15,6 +16,7 @@ T = TypeVar("T", bound="Strict")
 
 WORDS = frozenset({"description"})  # fields for readers, which no result depends on
 LONGEST_NAME = 80  # a cell's folder joins those of a task and a policy, and a file system takes 255 bytes
+LARGEST_MEMORY = 1024  # objects whose values are remembered
 PLAIN = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]*")
 
 
@@ -57,7 +59,31 @@ class Strict(BaseModel):
 
     def digest(self) -> str:
         """The sha256 of the identity in canonical JSON: equal configurations have equal digests."""
-        return sha256_of(self.identity())
+        return _digest(self)
+
+
+def remembered(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of one frozen value that is computed once for each object: thousands of cells share a policy.
+
+    What it returns is shared, too, and must not be changed.
+    """
+    held: dict[int, tuple[Any, Any]] = {}
+
+    @wraps(function)
+    def call(value: Any) -> Any:
+        known = held.get(id(value))
+        if known is None or known[0] is not value:
+            if len(held) >= LARGEST_MEMORY:
+                held.clear()
+            known = held[id(value)] = (value, function(value))
+        return known[1]
+
+    return call
+
+
+@remembered
+def _digest(config: Strict) -> str:
+    return sha256_of(config.identity())
 
 
 def _identity(value: Any) -> Any:

@@ -78,6 +78,7 @@ class GridConfig(Strict):
     references: list[ReferenceChoice] = Field([], description="algorithms of robomimic beside the policies")
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
     episodes: int | None = Field(None, ge=1, description="demonstrations of each data set; none: as the suite says")
+    launch: str | None = Field(None, description="as the suite's `launch`, for this group")
     together: dict[str, float] = Field(
         {}, description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it"
     )
@@ -171,6 +172,9 @@ class SuiteConfig(Strict):
     tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
     cost: CostConfig | None = None
     curve: CurveRequest | None = Field(None, description="points on the way of every training; none: no point")
+    launch: str | None = Field(
+        None, description="a file in launch/, or a path: trainings run under `accelerate launch` with it; none: alone"
+    )
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
 
     def data_of(self, group: GridConfig) -> DataRequest:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robo_orl.config import DataRequest, EvaluationRequest, PolicyConfig, ReferenceConfig, sha256_of
+from robo_orl.config.strict import remembered
 
 # Raise one when a change of the code or of a default changes what that step computes: results of before are then
 # computed anew. A change of one objective raises the `version` of its class.
@@ -30,7 +31,7 @@ def needs_next_obs(policy: Policy) -> bool:
 
 def data_key(task_digest: str, regime: str, data: DataRequest, next_obs: bool = False) -> str:
     """The address of a data set."""
-    request = {"task": task_digest, "regime": regime, **data.identity()}
+    request = {"task": task_digest, "regime": regime, **_identity(data)}
     if next_obs:  # the same episodes in another file
         request["next_obs"] = True
     return sha256_of({"version": STEP_VERSIONS["data"], **request})
@@ -41,7 +42,7 @@ def run_key(data: str | Sequence[tuple[str, float]], policy: Policy, seed: int, 
 
     objective_version: that of the policy's objective, which is part of the address where it is not 1.
     """
-    learned = policy.identity(exclude={"name", "selection"})
+    learned = _learned(policy)
     learned_from = data if isinstance(data, str) else [[key, weight] for key, weight in data]
     request = {"version": STEP_VERSIONS["train"], "data": learned_from, "policy": learned, "seed": seed}
     if objective_version != 1:
@@ -54,8 +55,19 @@ def cell_key(run: str, policy: Policy, evaluation: EvaluationRequest, task_diges
     judged = {"task": task_digest} if task_digest is not None else {}  # else the run says it
     return sha256_of({
         "version": STEP_VERSIONS["evaluate"], "run": run, "policy": policy.name,
-        "selection": policy.selection.identity(), "evaluation": evaluation.identity(), **judged,
+        "selection": _identity(policy.selection), "evaluation": _identity(evaluation), **judged,
     })  # fmt: skip
+
+
+@remembered
+def _learned(policy: Policy) -> dict[str, Any]:
+    """What decides a training on given data with a given seed."""
+    return policy.identity(exclude={"name", "selection"})
+
+
+@remembered
+def _identity(config: Any) -> dict[str, Any]:
+    return config.identity()
 
 
 def evaluation_request(

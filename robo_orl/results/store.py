@@ -139,6 +139,12 @@ def read_costs(out: Path) -> list[CostRecord]:
     return open_results(out).cost_records
 
 
+def read_folder_costs(out: Path) -> list[CostRecord]:
+    """Every cost measurement of a working folder, whose cells are not looked at."""
+    paths = sorted((Path(out) / COST).glob("*.json"))
+    return [_validated(CostRecord, _read_json(path), f"{out}: cost {path.stem}") for path in paths]
+
+
 def read_manifest(out: Path) -> Manifest | None:
     """The cells of the suite, or None in a folder of loose records."""
     return _parse(Manifest, read_text(out / MANIFEST), str(out / MANIFEST)) if (out / MANIFEST).exists() else None

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
-from robo_orl.base.machine import cores
 from robo_orl.config import SuiteConfig
-from robo_orl.results.record import Manifest, PlannedCell, Record
-from robo_orl.results.store import CELLS, RECORD, folder_cell, read_costs, read_manifest, read_record, write_manifest
+from robo_orl.results.record import Manifest, PlannedCell
+from robo_orl.results.store import (
+    CELLS,
+    RECORD,
+    folder_cell,
+    read_folder_costs,
+    read_manifest,
+    read_record,
+    write_manifest,
+)
 from robo_orl.results.verification.personal import without_paths
 from robo_orl.results.verify import faults
 from robo_orl.sweep.cells import Cell, check_policies, expand, load_suite
@@ -26,10 +35,16 @@ from robo_orl.sweep.collect import (
     update_provenance,
 )
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
-from robo_orl.sweep.jobs import COSTS, DATA, EDIT, TRAIN, Job, cost_job, jobs_of_cell, unique
+from robo_orl.sweep.failures import REMEDY, Failures
+from robo_orl.sweep.job import COSTS, DATA, EDIT, TRAIN, Job, write_inputs
+from robo_orl.sweep.jobs import cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
-from robo_orl.sweep.runners.local import LocalRunner
+from robo_orl.sweep.requirements import Requirements
+from robo_orl.sweep.resources import largest
+from robo_orl.sweep.runners.choice import Machines, open_runner
+from robo_orl.sweep.runners.job_files import JobFiles
 from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule
+from robo_orl.sweep.verified import VerifiedRecord, VerifiedRecords, stamp
 
 
 @dataclass(frozen=True)
@@ -63,25 +78,33 @@ def bench(
     progress: bool = True,
     blocks: int | None = None,
     minutes: float | None = None,
+    machines: Machines | None = None,
+    retry_failed: bool = False,
 ) -> BenchSummary:
     """Run the missing cells of a suite, given by name or path, into the folder `out`.
 
     workers: cores to use, default all. blocks: only the first so many of the suite's groups. minutes: start no job that
-    would end later, judged by the slowest of its kind so far. A second call computes nothing; one after a kill
-    continues there. A failed cell does not raise: it is part of the summary, and the others continue.
+    would end later, judged by the slowest of its kind so far. machines: where the jobs run, default this machine's
+    cores and GPUs (`workers` of them). retry_failed: also try what failed twice in the same way. A second call computes
+    nothing; one after a kill continues there. A failed cell does not raise: it is part of the summary, and the others
+    continue.
 
     Raises:
         UsageError: an unknown name in the suite, fewer groups than blocks, or another bench at work in the folder.
-        RunError: cells failed and not one of the suite is done.
+        RunError: cells failed and not one of the suite is done, or the cluster cannot be reached.
     """
-    config = load_suite(suite)
-    if blocks is not None:
-        config = _first(config, blocks)
+    config = suite_to_run(suite, blocks)
     cells = expand(config)
     out = Path(out).resolve()
-    with folder_lock(out, "running a bench", BENCH_LOCK) as lock:
-        runner = LocalRunner(out / "logs", lock)
-        return Bench(config, cells, out).run(runner, workers or cores(), progress, minutes)
+    machines = machines or Machines(workers=workers)
+    with folder_lock(out, "running a bench", BENCH_LOCK) as lock, open_runner(machines, out, lock) as runner:
+        return Bench(config, cells, out, retry_failed).run(runner, progress, minutes, machines.per_gpu)
+
+
+def suite_to_run(name: str, blocks: int | None = None) -> SuiteConfig:
+    """A suite by name or path, of which only the first so many groups; UsageError where it has fewer."""
+    suite = load_suite(name)
+    return suite if blocks is None else _first(suite, blocks)
 
 
 def _first(suite: SuiteConfig, blocks: int) -> SuiteConfig:
@@ -99,40 +122,72 @@ def _check_record(folder: Path) -> None:
         )
 
 
+def _cells_of_jobs(jobs: dict[str, list[Job]]) -> dict[str, list[str]]:
+    """Key of a job -> keys of the cells that it is part of."""
+    cells: dict[str, list[str]] = defaultdict(list)
+    for key, own in jobs.items():
+        for job in own:
+            cells[job.key].append(key)
+    return cells
+
+
 class Bench:
     """One call of `bench` on a folder that it has locked."""
 
-    def __init__(self, suite: SuiteConfig, cells: list[Cell], out: Path):
+    def __init__(
+        self,
+        suite: SuiteConfig,
+        cells: list[Cell],
+        out: Path,
+        retry_failed: bool = False,
+        reads_only: bool = False,
+    ):
+        """reads_only: for a forecast, which changes nothing in the folder."""
         self.suite, self.cells, self.out = suite, cells, out
         self.began = time.monotonic()
-        self.records: dict[str, Record] = {}  # key of a cell -> its record, read once
+        self.records: dict[str, VerifiedRecord] = {}  # key of a cell -> what is known of its record
+        self.verified = VerifiedRecords(out)
         self._read_records(cells)
-        for cell in cells:
-            if cell.key in self.records:
-                self.records[cell.key] = update_provenance(suite, cell, self.records[cell.key], out)
-        self.todo = [cell for cell in cells if cell.key not in self.records]
-        check_policies(suite, self.todo)
-        self.jobs = {cell.key: jobs_of_cell(cell, out, suite.value_error, suite.curve) for cell in self.todo}
+        if not reads_only:
+            self._update_provenance()
+        self.todo = {cell.key: cell for cell in cells if cell.key not in self.records}
+        check_policies(suite, list(self.todo.values()))
+        self.jobs = {key: jobs_of_cell(cell, out, suite.value_error, suite.curve) for key, cell in self.todo.items()}
+        self.cells_of = _cells_of_jobs(self.jobs)
         self.cost_cells = cost_cells(suite)
         self.costs, self.left_out = self._costs_to_do()
         self.ledger = Ledger(out, self._cell_jobs())
+        self.failures = Failures(out, forget=retry_failed and not reads_only)
         before = read_manifest(out)
         self.spent_before = before.wall_s if before and before.suite.name == suite.name else 0.0
 
-    def run(self, runner: Runner, workers: int, progress: bool, minutes: float | None = None) -> BenchSummary:
-        """Run everything that is missing."""
+    def run(
+        self, runner: Runner, progress: bool = True, minutes: float | None = None, per_gpu: int = 1
+    ) -> BenchSummary:
+        """Run everything that is missing. per_gpu: the most jobs that share a GPU."""
         self._write_manifest({})
-        for cell in self.todo:  # a kill may have come between a cell's last job and its record
+        for cell in self.todo.values():  # a kill may have come between a cell's last job and its record
             self._store_if_complete(cell)
-        needed = self.ledger.needed(self._cell_jobs()) + list(self.costs)
+        self._collect_ended()
+        needed, given_up = self.jobs_to_try()
+        write_inputs(needed)
         failed: dict[str, Failure] = {}
         try:
-            with LiveView(self._rows(), workers, show=progress and bool(needed)) as view:
-                states = Schedule(needed, runner, workers, self._finished, view.update, minutes=minutes).run()
-                failed = self._failures(states)
+            nodes = runner.nodes()
+            with LiveView(self._rows(), sum(n.cores for n in nodes), show=progress and bool(needed)) as view:
+                states = Schedule(
+                    needed,
+                    runner,
+                    self._finished,
+                    view.update,
+                    minutes=minutes,
+                    resources=Requirements(largest(nodes), per_gpu),
+                    again=self.failures.add,
+                ).run()
+                failed = self._failures(states | given_up)
                 view.print_failures(list(failed.values()))
         finally:  # interrupted, it still records the done cells
-            self._read_records(self.todo)
+            self._read_records(self.todo.values())
             self._write_manifest(failed)
         summary = self._summary(failed)
         if failed and not summary.done + summary.cost_done:
@@ -140,9 +195,37 @@ class Bench:
             raise RunError(f"No cell could be computed; {first.cell} failed at {first.step}: {first.reason}")
         return summary
 
+    def missing_jobs(self) -> list[Job]:
+        """The jobs that have to run so that every cell has its record, those of the cost cells last."""
+        return self.ledger.needed(self._cell_jobs()) + list(self.costs)
+
+    def jobs_to_try(self) -> tuple[list[Job], dict[str, JobProgress]]:
+        """The missing jobs, without those that failed before in the same way twice and without those that need them;
+        and these, by their keys."""
+        jobs = self.missing_jobs()
+        given_up: dict[str, JobProgress] = {}
+        for job in jobs:  # in an order in which a job follows those that it needs
+            need = next((given_up[key] for key in job.needs if key in given_up), None)
+            if need is not None:
+                given_up[job.key] = JobProgress(
+                    job, BLOCKED, reason=need.reason, blocked_by=need.blocked_by or need.job.key
+                )
+            elif reason := self.failures.given_up(job):
+                given_up[job.key] = JobProgress(job, FAILED, reason=f"{reason.rstrip('.')} ({REMEDY}).")
+        return [job for job in jobs if job.key not in given_up], given_up
+
+    def _collect_ended(self) -> None:
+        """Take the results of jobs that ended on a cluster while no bench was there to take them."""
+        ended = {path.stem for path in (self.out / "logs").glob("*.end")}
+        for job in [job for job in self.missing_jobs() if job.key in ended]:
+            result = JobFiles(self.out / "logs", job.key).ended()
+            there = job.kind == COSTS or job.output.exists()
+            if result is not None and result.result is not None and there:
+                self._finished(job, result.result)
+
     def _costs_to_do(self) -> tuple[dict[Job, CostCell], list[str]]:
         """The cost cells without a record, by their jobs, and those that this machine leaves out, with the reasons."""
-        records = read_costs(self.out)
+        records = read_folder_costs(self.out)
         done, keys = {record.key for record in records}, {cell.key for cell in self.cost_cells}
         ours = [record for record in records if record.key in keys]
         jobs, left_out = {}, []
@@ -156,37 +239,66 @@ class Bench:
         return jobs, left_out
 
     def _cell_jobs(self) -> list[Job]:
-        return unique(job for cell in self.todo if cell.key not in self.records for job in self.jobs[cell.key])
+        return unique(job for key in self.todo if key not in self.records for job in self.jobs[key])
 
-    def _read_records(self, cells: list[Cell]) -> None:
-        """Read the records of these cells that are on disk and not in memory: a signal may come between the two."""
+    def _read_records(self, cells: Iterable[Cell]) -> None:
+        """Take the records of these cells that are on disk and not in memory: a signal may come between the two.
+
+        Those that were verified before and have not changed since are not read.
+        """
         for cell in cells:
             folder = self.out / CELLS / cell.name
-            if cell.key not in self.records and (folder / RECORD).exists():
-                record = read_record(folder)
-                if record.cell == cell.key:
-                    _check_record(folder)
-                    self.records[cell.key] = record
+            if cell.key in self.records or not (folder / RECORD).exists():
+                continue
+            record = self.verified.get(folder)
+            if record is None:
+                record = self._verify(folder, cell)
+            if record is not None and record.cell == cell.key:
+                self.records[cell.key] = record
+        self.verified.save()
+
+    def _verify(self, folder: Path, cell: Cell) -> VerifiedRecord | None:
+        """Read and verify a record; None for one of another cell, UsageError for one that contradicts itself."""
+        files = stamp(folder)
+        record = read_record(folder)
+        if record.cell != cell.key:
+            return None
+        _check_record(folder)
+        return self.verified.add(folder, record, files)
+
+    def _update_provenance(self) -> None:
+        """Store the suite and the tuning of today in every record that has others."""
+        suite = suite_ref(self.suite).model_dump(mode="json")
+        for cell in self.cells:
+            record = self.records.get(cell.key)
+            tuning = None if cell.tuning is None else cell.tuning.model_dump(mode="json")
+            if record is not None and (record.suite, record.tuning) != (suite, tuning):
+                folder = self.out / CELLS / cell.name
+                updated = update_provenance(self.suite, cell, read_record(folder), self.out)
+                self.records[cell.key] = self.verified.add(folder, updated, stamp(folder))
+        self.verified.save()
+        self.verified.compact(cell.name for cell in self.cells)
 
     def _finished(self, job: Job, result: dict[str, Any]) -> None:
         """Store a job's result, and write the records that it completes."""
         if job.kind == COSTS:
             store_cost(self.suite, self.costs[job], result, self.out)
-            return
-        if job.kind in (DATA, EDIT):
-            result = result | {"file": describe_data(job.output)}
-        if job.kind == TRAIN:
-            result = result | {"curves": curves_of(job.output)}
-        self.ledger.add(job, result)
-        for cell in self.todo:
-            if any(own.key == job.key for own in self.jobs[cell.key]):
-                self._store_if_complete(cell)
+        else:
+            if job.kind in (DATA, EDIT):
+                result = result | {"file": describe_data(job.output)}
+            if job.kind == TRAIN:
+                result = result | {"curves": curves_of(job.output)}
+            self.ledger.add(job, result)
+            for key in self.cells_of[job.key]:
+                self._store_if_complete(self.todo[key])
+        self.failures.clear(job)
 
     def _store_if_complete(self, cell: Cell) -> None:
         jobs = self.jobs[cell.key]
-        if self.ledger.complete(jobs):
+        if cell.key not in self.records and self.ledger.complete(jobs):
             results = {job.kind: self.ledger.results[job.key] for job in jobs}
-            self.records[cell.key] = store_cell(self.suite, cell, jobs, results, self.out)
+            store_cell(self.suite, cell, jobs, results, self.out)
+            self._read_records([cell])
 
     def _rows(self) -> list[TableRow]:
         cells = [
@@ -205,17 +317,17 @@ class Bench:
     def _score(self, cell: Cell) -> str | None:
         if cell.key not in self.records:
             return None
-        score = self.records[cell.key].evaluation.success_once
-        return f"{score.k} of {score.n} episodes"
+        record = self.records[cell.key]
+        return f"{record.k} of {record.n} episodes"
 
     def _failures(self, states: dict[str, JobProgress]) -> dict[str, Failure]:
         """The failures by cell key, and by job key for cost measurements: the first step of a cell that failed."""
         broken = {key: state for key, state in states.items() if state.state in (FAILED, BLOCKED)}
         failed = {}
-        for cell in self.todo:
-            first = next((broken[job.key] for job in self.jobs[cell.key] if job.key in broken), None)
+        for key, cell in self.todo.items():
+            first = next((broken[job.key] for job in self.jobs[key] if job.key in broken), None)
             if first is not None:
-                failed[cell.key] = self._failure(cell.name, first)
+                failed[key] = self._failure(cell.name, first)
         for key, state in broken.items():
             if state.job.kind == COSTS:
                 failed[key] = self._failure(key, state)
@@ -251,7 +363,7 @@ class Bench:
 
     def _summary(self, failed: dict[str, Failure]) -> BenchSummary:
         done = sum(cell.key in self.records for cell in self.cells)
-        costs = {record.key for record in read_costs(self.out)}
+        costs = {record.key for record in read_folder_costs(self.out)}
         return BenchSummary(
             suite=self.suite.name,
             version=self.suite.version,

@@ -33,6 +33,7 @@ from robo_orl.config.strict import LONGEST_NAME
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.addresses import cell_key, data_key, needs_next_obs, run_key
 from robo_orl.results.record import Tuning
+from robo_orl.sweep.launch_file import LaunchFile, launch_file
 from robo_orl.sweep.tuned import Tuned, tuned_of
 
 
@@ -56,6 +57,7 @@ class Cell:
     evaluation: EvaluationRequest
     tuning: Tuning | None = None  # the search that chose its settings; no part of its address, which the settings are
     together: tuple[Share, ...] = ()  # the tasks that its policy learns, `task` among them, where they are several
+    launch: LaunchFile | None = None  # of its training; no part of its address, as the number of processes is none
 
     @property
     def size(self) -> str:
@@ -175,15 +177,27 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)
     where = f"suite {suite.name}"
     references = [(reference_of(choice), None) for choice in group.references]  # of no size: `expand` takes each once
+    named, data = group.launch or suite.launch, suite.data_of(group)
+    launch = launch_file(named) if named else None
+    # Read once a size, whatever the number of seeds, so that cells of other seeds share their policies.
+    sizes = group.sizes or [None]
+    policies = {size: _policies_of(suite, group, size, where) for size in sizes}
+    for policy in (policy for own in policies.values() for policy, _ in own if launch is not None):
+        launch.check(policy, where)
+    for seed, size in product(group.seeds, sizes):
+        for task, regime, (policy, tuning) in product(tasks, group.regimes, policies[size] + references):
+            yield Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch)
+
+
+def _policies_of(
+    suite: SuiteConfig, group: GridConfig, size: str | None, where: str
+) -> list[tuple[PolicyConfig, Tuning | None]]:
+    """A group's policies of one size, and the search that chose the settings of each."""
     tuned = tuned_of(suite)
-    for seed, size in product(group.seeds, group.sizes or [None]):
-        policies = [
-            tuned_policy(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies
-        ]
-        if together:
-            _check_instructions(where, [policy for policy, _ in policies])
-        for task, regime, (policy, tuning) in product(tasks, group.regimes, policies + references):
-            yield Cell(task, regime, policy, seed, suite.data_of(group), suite.evaluation, tuning, together)
+    found = [tuned_policy(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies]
+    if group.together:
+        _check_instructions(where, [policy for policy, _ in found])
+    return found
 
 
 def _check_instructions(where: str, policies: list[PolicyConfig]) -> None:

@@ -32,7 +32,7 @@ from robo_orl.results.record import (
 from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell
-from robo_orl.sweep.jobs import DATA, EDIT, EVALUATE, TRAIN, VALUE, Job
+from robo_orl.sweep.job import DATA, EDIT, EVALUATE, TRAIN, VALUE, Job
 
 
 class Ledger:

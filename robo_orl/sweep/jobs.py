@@ -8,13 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from robo_orl.base.files import write_text
 from robo_orl.base.machine import hardware
 from robo_orl.config import (
     SIZES,
@@ -29,47 +26,10 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell, processes
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, TRAIN, VALUE, Input, Job
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
-DATA, EDIT, TRAIN, VALUE, EVALUATE, COSTS = "data", "edit", "train", "value", "eval", "cost"
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One command whose last line on stdout is a JSON object.
-
-    key: unique among jobs, file-name safe. command: without --workers. needs: keys of the jobs that come before.
-    work: its size in a unit of its kind, from which the remaining time is estimated. total: episodes or steps.
-    output: the path that progress is read from, and that must still exist for the job to count as done. exclusive: it
-    runs alone, with a thread a core, because it measures the machine.
-    """
-
-    kind: str
-    key: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...]
-    work: float
-    total: int
-    output: Path
-    exclusive: bool = False
-
-    @property
-    def elastic(self) -> bool:
-        """True where it can use more than one core."""
-        return self.kind in (DATA, EVALUATE)
-
-    def with_workers(self, cores: int) -> list[str]:
-        """The command for `cores` cores."""
-        return [*self.command, "--workers", str(cores)] if self.elastic else list(self.command)
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """The JSON object of a job that succeeded, or the reason in one sentence why there is none."""
-
-    result: dict[str, Any] | None
-    reason: str = ""
 
 
 def jobs_of_cell(cell: Cell, out: Path, value_error: bool, curve: CurveRequest | None = None) -> list[Job]:
@@ -102,12 +62,12 @@ def training_work(policy: PolicyConfig | ReferenceConfig) -> float:
 
 
 def _data_job(cell: Cell, out: Path) -> Job:
-    file, request = out / "data" / f"{cell.data_name}.hdf5", cell.data
+    file, request, task = out / "data" / f"{cell.data_name}.hdf5", cell.data, _task_file(cell.task, out)
     return Job(
         kind=DATA,
         key=f"data-{cell.data_name}",
         command=_command(
-            "data", "generate", *(["--next-obs"] if cell.next_obs else []), task=_task_file(cell.task, out),
+            "data", "generate", *(["--next-obs"] if cell.next_obs else []), task=task.path,
             regime=cell.regime, episodes=request.episodes, seed=request.seed, loop=request.loop, out=file,
             **_pictures(request),
         ),
@@ -115,6 +75,9 @@ def _data_job(cell: Cell, out: Path) -> Job:
         work=request.episodes * cell.task.horizon,
         total=request.episodes,
         output=file,
+        task=cell.task,
+        inputs=(task,),
+        picture_bytes=0 if request.view is None else 3 * len(request.view.cameras) * request.view.size**2,
     )  # fmt: skip
 
 
@@ -147,14 +110,25 @@ def _pictures(request: DataRequest) -> dict[str, Any]:
 
 def _train_job(cell: Cell, out: Path, data: list[Job]) -> Job:
     folder = out / "runs" / cell.run_name
+    task, policy = _task_file(cell.sources[0].task, out), _policy_file(cell, out)
+    common = {"task": task.path, "data": data[0].output, "out": folder, "seed": cell.seed}
+    if cell.is_reference:
+        command = _command("reference", algo=policy.path, **common)
+    else:
+        others = _other_tasks(cell, [job.output for job in data])
+        command = _launched(cell, _command("train", *others, policy=policy.path, tracker="none", **common))
     return Job(
         kind=TRAIN,
         key=f"train-{cell.run_name}",
-        command=_train_command(cell, out, data=[job.output for job in data], folder=folder),
+        command=command,
         needs=tuple(job.key for job in data),
         work=training_work(cell.policy),
         total=cell.policy.steps,
         output=folder,
+        policy=cell.policy,
+        task=cell.sources[0].task,
+        launch=None if cell.is_reference else cell.launch,
+        inputs=(task, policy),
     )
 
 
@@ -182,12 +156,12 @@ def _with_points(train: Job, cell: Cell, curve: CurveRequest | None, held_out: J
     return replace(train, command=(*words, *settings, as_json), needs=needs)
 
 
-def _train_command(cell: Cell, out: Path, data: list[Path], folder: Path) -> tuple[str, ...]:
-    first = _task_file(cell.sources[0].task, out)
-    common = {"task": first, "data": data[0], "out": folder, "seed": cell.seed}
-    if cell.is_reference:
-        return _command("reference", algo=_policy_file(cell, out), **common)
-    return _command("train", *_other_tasks(cell, data), policy=_policy_file(cell, out), tracker="none", **common)
+def _launched(cell: Cell, command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command under `accelerate launch`, where the suite names a launch file."""
+    if cell.launch is None:
+        return command
+    python, *words = command
+    return (python, "-m", "accelerate.commands.launch", "--config_file", str(cell.launch.path), *words)
 
 
 def _other_tasks(cell: Cell, data: list[Path]) -> list[str]:
@@ -237,9 +211,10 @@ def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
 
 def cost_job(cell: CostCell, out: Path) -> Job:
     """The measurement of a cost cell by `robo-orl profile`, or its prediction of the largest model for the cards."""
-    files = [_written(out / "requests" / f"cost-{p.name}-{p.digest()[:10]}.yaml", p) for p in cell.policies]
-    words = ["profile", *(word for file in files[1:] for word in ("--beside", str(file)))]
-    options = {"policy": files[0], "task": _task_file(cell.task, out), "steps": cell.steps}
+    files = [Input(out / "requests" / f"cost-{p.name}-{p.digest()[:10]}.yaml", p) for p in cell.policies]
+    task = _task_file(cell.task, out)
+    words = ["profile", *(word for file in files[1:] for word in ("--beside", str(file.path)))]
+    options = {"policy": files[0].path, "task": task.path, "steps": cell.steps}
     if cell.cards:
         words += ["--largest", *(word for card in cell.cards for word in ("--card", card))]
     elif cell.launched:
@@ -254,6 +229,7 @@ def cost_job(cell: CostCell, out: Path) -> Job:
         total=cell.steps,
         output=out / COST / f"{cell.key}.json",
         exclusive=cell.pair or (not cell.cards and hardware().accelerator is not None),
+        inputs=(*files, task),
     )
 
 
@@ -263,17 +239,11 @@ def _command(*words: str, **options: Any) -> tuple[str, ...]:
     return (*ROBO_ORL, *words, *(text for pair in pairs for text in pair), "--json")
 
 
-def _task_file(task: TaskConfig, out: Path) -> Path:
-    """The resolved task as a file, so that a run never depends on a preset that changes meanwhile."""
-    return _written(out / "requests" / f"{task.name}-{task.digest()[:10]}.yaml", task)
+def _task_file(task: TaskConfig, out: Path) -> Input:
+    """The resolved task as a file."""
+    return Input(out / "requests" / f"{task.name}-{task.digest()[:10]}.yaml", task)
 
 
-def _policy_file(cell: Cell, out: Path) -> Path:
-    """The resolved policy (or reference) of a run; cells of the same run share the file."""
-    return _written(out / "requests" / f"{cell.run_name}.yaml", cell.policy)
-
-
-def _written(path: Path, config: TaskConfig | PolicyConfig | ReferenceConfig) -> Path:
-    if not path.exists():
-        write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    return path
+def _policy_file(cell: Cell, out: Path) -> Input:
+    """The resolved policy (or reference) as a file, which cells of other tasks and seeds share."""
+    return Input(out / "requests" / f"policy-{cell.policy.name}-{cell.policy.digest()[:10]}.yaml", cell.policy)

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from robo_orl.base.files import folder_beside
 from robo_orl.base.text import printable
-from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, JobProgress
 
 MINIMUM_FRACTION = 0.03  # below it, start-up hides the speed
@@ -134,6 +134,9 @@ ACTIVITY = {
 COLOURS = {"waiting": "dim", "done": "green", "failed": "red"}
 
 
+RowState = tuple[str, float | None, str, float]
+
+
 @dataclass
 class TableRow:
     """One row of the table: a cell (or a cost measurement) and the keys of its jobs.
@@ -145,7 +148,7 @@ class TableRow:
     jobs: tuple[str, ...]
     stored: str | None = None
 
-    def now(self, states: dict[str, JobProgress]) -> tuple[str, float | None, str, float]:
+    def now(self, states: dict[str, JobProgress]) -> RowState:
         """(state, fraction of the running job, note, seconds spent in its jobs)."""
         if self.stored is not None:
             return "done", None, self.stored, 0.0
@@ -156,7 +159,8 @@ class TableRow:
             return "failed", None, broken.reason, seconds
         running = next((p for p in own if p.state == RUNNING), None)
         if running:
-            return ACTIVITY[running.job.kind], running.fraction, running.note, seconds
+            where = f"on {running.where}" if running.where else ""
+            return ACTIVITY[running.job.kind], running.fraction, " ".join(filter(None, (running.note, where))), seconds
         if all(p.state == DONE for p in own):
             return "done", None, _success(own), seconds
         return "waiting", None, "", seconds
@@ -180,6 +184,15 @@ class LiveView:
     _began: float = field(default_factory=time.monotonic)
     _printed: dict[str, str] = field(default_factory=dict)
     _live: Live | None = None
+    _states: dict[str, str] = field(default_factory=dict)  # of the jobs, when they were last shown
+    _now: list[RowState] = field(default_factory=list)  # of the rows
+    _rows_of: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Note the rows of each job, so that an update looks at those alone whose jobs have moved."""
+        for index, row in enumerate(self.rows):
+            for key in row.jobs:
+                self._rows_of.setdefault(key, []).append(index)
 
     def __enter__(self) -> Self:
         if self.show and self.console.is_terminal:
@@ -193,17 +206,31 @@ class LiveView:
 
     def update(self, states: dict[str, JobProgress]) -> None:
         """Read the progress of the running jobs and show everything, at most every `every_s` seconds."""
-        finished = all(progress.state not in ("waiting", RUNNING) for progress in states.values())
-        if not self.show or (time.monotonic() - self._shown < self.every_s and not finished):
+        soon = time.monotonic() - self._shown < self.every_s
+        if not self.show or (soon and any(progress.state in (WAITING, RUNNING) for progress in states.values())):
             return
         self._shown = time.monotonic()
-        for progress in states.values():
-            if progress.state == RUNNING:
-                progress.fraction, progress.note = progress_of(progress.job)
+        changed = self._look_again(states)
         if self._live:
             self._live.update(self._table(states), refresh=True)
         else:
-            self._print_changes(states)
+            self._print_changes(changed)
+
+    def _look_again(self, states: dict[str, JobProgress]) -> list[int]:
+        """Bring the rows up to date whose jobs have moved since the last time; returns their numbers."""
+        first = not self._now
+        changed = set(range(len(self.rows))) if first else set()
+        for key, progress in states.items():
+            if progress.state == RUNNING:
+                progress.fraction, progress.note = progress_of(progress.job)
+            elif progress.state == self._states.get(key):
+                continue
+            self._states[key] = progress.state
+            changed.update(self._rows_of.get(key, ()))
+        self._now = [row.now(states) for row in self.rows] if first else self._now
+        for index in () if first else changed:
+            self._now[index] = self.rows[index].now(states)
+        return sorted(changed)
 
     def print_failures(self, failures: Sequence[Failure]) -> None:
         """One line per failed cell, below everything else."""
@@ -213,11 +240,11 @@ class LiveView:
             text = f"{failure.cell} failed at {failure.step}: {failure.reason} (log: {failure.log})"
             self.console.print(printable(text), style="red", highlight=False, soft_wrap=True, markup=False)
 
-    def _print_changes(self, states: dict[str, JobProgress]) -> None:
+    def _print_changes(self, changed: list[int]) -> None:
         """A line for every cell that has changed its state."""
-        done = sum(row.now(states)[0] == "done" for row in self.rows)
-        for row in self.rows:
-            state, _, note, _ = row.now(states)
+        done = sum(now[0] == "done" for now in self._now)
+        for index in changed:
+            row, (state, _, note, _) = self.rows[index], self._now[index]
             title = " ".join(filter(None, row.title))
             if state in ("waiting", self._printed.get(title)) or row.stored is not None:
                 continue
@@ -227,7 +254,7 @@ class LiveView:
             self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _table(self, states: dict[str, JobProgress]) -> Group:
-        now = [(row, *row.now(states)) for row in self.rows]
+        now = [(row, *found) for row, found in zip(self.rows, self._now, strict=True)]
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("task", "regime", "policy", "size", "seed", "state", "", "", "time"):
             table.add_column(title, no_wrap=True, justify="right" if title in ("seed", "time") else "left")

@@ -1,28 +1,45 @@
-"""The schedule of jobs: the order in which they start, their cores, and the jobs that a failure blocks."""
+"""The schedule of jobs: the order in which they start, their places, and the jobs that a failure blocks."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
-from robo_orl.sweep.jobs import EVALUATE, VALUE, Job, JobResult
+from robo_orl.sweep.job import EVALUATE, VALUE, Job, JobResult
+from robo_orl.sweep.resources import Grant, Node, Places, Resources
 
-# Jobs that complete a cell come first, so that results come early; the rest in the order of the suite.
+# Jobs that complete a cell come first, so that results come early; the rest in the order of the suite, and those that
+# failed once come last.
 PRIORITY = {EVALUATE: 0, VALUE: 1}
+OTHER, AGAIN = 2, 3
 
 WAITING, RUNNING, DONE, FAILED, BLOCKED = "waiting", "running", "done", "failed", "blocked"
 
 
 class Runner(Protocol):
-    """A place where jobs run: this machine (local.py), or anything else that can start, watch and stop a command."""
+    """Machines where jobs run: this one (local.py), or a cluster that can start, watch and stop a command."""
 
-    def start(self, job: Job, cores: int) -> Any: ...
+    def nodes(self) -> list[Node]:
+        """What they offer now."""
 
-    def result(self, handle: Any) -> JobResult | None: ...
+    def start(self, job: Job, grant: Grant) -> Any:
+        """Start a job, or collect it for `flush`; returns its handle."""
 
-    def stop(self, handles: list[Any]) -> None: ...
+    def flush(self) -> None:
+        """Hand over what was collected."""
+
+    def result(self, handle: Any) -> JobResult | None:
+        """The result of a job, None while it runs."""
+
+    def where(self, handle: Any) -> str:
+        """The place where a job runs, as far as it is known."""
+
+    def stop(self, handles: list[Any]) -> None:
+        """End jobs in order, so that they can go on later."""
 
 
 @dataclass
@@ -36,103 +53,182 @@ class JobProgress:
     seconds: float = 0.0
     fraction: float = 0.0
     note: str = ""
+    where: str = ""
     result: dict[str, Any] | None = None
     reason: str = ""
     blocked_by: str = ""
     handle: Any = field(default=None, repr=False)
+    grant: Grant | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time of a schedule, seconds; a forecast has one of its own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def _no_resources(job: Job) -> Resources:
+    return Resources(whole=job.exclusive)
 
 
 class Schedule:
-    """Runs jobs on `cores` cores, each when those it needs are done; an exclusive one has all cores.
+    """Runs jobs where there is room, each when those it needs are done; an exclusive one has a machine for itself.
 
     finished: called once with every job that succeeded, before the jobs that need it start; what it raises fails the
     job. watch: called between polls with all the states, to show them. minutes: start no job that would end later,
-    judged by the slowest of its kind so far; such jobs stay waiting.
+    judged by the slowest of its kind so far; such jobs stay waiting. resources: of a job. again: called with a job that
+    failed and the reason; True where it is tried once more, after all others.
     """
 
     def __init__(
         self,
         jobs: Iterable[Job],
         runner: Runner,
-        cores: int,
         finished: Callable[[Job, dict[str, Any]], None],
         watch: Callable[[dict[str, JobProgress]], None],
         poll_s: float = 0.2,
         minutes: float | None = None,
+        resources: Callable[[Job], Resources] = _no_resources,
+        again: Callable[[Job, str], bool] = lambda job, reason: False,
+        clock: Clock = Clock(),  # noqa: B008
     ):
-        self.until = None if minutes is None else time.monotonic() + 60 * minutes
+        self.clock = clock
+        self.until = None if minutes is None else clock.now() + 60 * minutes
         self.slowest: dict[str, float] = {}  # kind of job -> seconds
         self.states = {job.key: JobProgress(job) for job in jobs}
-        self.runner, self.cores, self.finished, self.watch, self.poll_s = runner, cores, finished, watch, poll_s
+        self.runner, self.finished, self.watch, self.poll_s = runner, finished, watch, poll_s
+        self.resources, self.again = resources, again
+        self._order = {key: number for number, key in enumerate(self.states)}
+        self._dependents: dict[str, list[str]] = defaultdict(list)
+        self._missing = {key: len(progress.job.needs) for key, progress in self.states.items()}
+        for key, progress in self.states.items():
+            for need in progress.job.needs:
+                self._dependents[need].append(key)
+        # Jobs that could start, those of one kind and equal resources in one heap: of each only the first is looked at.
+        self._ready: dict[tuple[str, Resources], list[tuple[int, int, str]]] = defaultdict(list)
+        self._running: dict[str, JobProgress] = {}
+        self._nodes: list[Node] = []
+        self._places = Places()
+        self._changed = True  # something that a waiting job could start upon
+        for key, count in self._missing.items():
+            if not count:
+                self._make_ready(key)
 
     def run(self) -> dict[str, JobProgress]:
         """Run everything that can run; returns the states of the jobs. Interrupted, it stops the running ones."""
         try:
-            while self._start() or self._running():
+            while self._start() or self._running:
                 self.watch(self.states)
-                time.sleep(self.poll_s)
-                for progress in self._running():
+                self.clock.sleep(self.poll_s)
+                for progress in list(self._running.values()):
                     self._collect(progress)
         finally:
             # A job that was being started at the interruption has no handle; it ends with this process.
-            self.runner.stop([progress.handle for progress in self._running() if progress.handle is not None])
+            self.runner.stop([running.handle for running in self._running.values() if running.handle is not None])
         self.watch(self.states)
         return self.states
 
-    def _running(self) -> list[JobProgress]:
-        return [progress for progress in self.states.values() if progress.state == RUNNING]
+    # ---------------------------------------------------------------------------------------------------- starting
+
+    def _make_ready(self, key: str, priority: int | None = None) -> None:
+        job = self.states[key].job
+        entry = (PRIORITY.get(job.kind, OTHER) if priority is None else priority, self._order[key], key)
+        heappush(self._ready[job.kind, self.resources(job)], entry)
+        self._changed = True
 
     def _start(self) -> bool:
-        """Fill the free cores; True if anything was started."""
-        free = self.cores - sum(progress.cores for progress in self._running())
-        ready = [progress for progress in self._ready() if self._in_time(progress.job)]
-        if any(not progress.job.exclusive for progress in ready):
-            ready = [progress for progress in ready if not progress.job.exclusive]  # they come last, one by one
-        started = False
-        while ready and free > 0:
-            progress = ready.pop(0)
-            if progress.job.exclusive and free < self.cores:
-                break
-            # One job a core is the best use of them; cores that no other job needs go to those that can use more.
-            progress.cores = max(1, free // (len(ready) + 1)) if progress.job.elastic else 1
-            if progress.job.exclusive:
-                progress.cores = self.cores
-            free -= progress.cores
-            progress.began, progress.state = time.monotonic(), RUNNING
-            progress.handle = self.runner.start(progress.job, progress.cores)
-            started = True
+        """Fill the free places; True if anything was started."""
+        nodes = self.runner.nodes()
+        if nodes != self._nodes:
+            self._nodes, self._changed = nodes, True
+            self._places.update(nodes)
+        if not self._changed:
+            return False
+        self._changed, started = False, False
+        groups = self._startable()
+        while groups:
+            kind, needed = min(groups, key=lambda group: self._ready[group][0])
+            entry = self._ready[kind, needed][0]
+            if self._try(entry, needed):
+                heappop(self._ready[kind, needed])
+                started = True
+            else:  # no place for any of them
+                groups.remove((kind, needed))
+            groups = [group for group in groups if self._ready[group]]
+        self.runner.flush()
         return started
 
-    def _in_time(self, job: Job) -> bool:
-        return self.until is None or time.monotonic() + self.slowest.get(job.kind, 0.0) <= self.until
+    def _startable(self) -> list[tuple[str, Resources]]:
+        """The groups of jobs that could start in time; those that want a machine for themselves come last."""
+        groups = [group for group, entries in self._ready.items() if entries and self._in_time(group[0])]
+        shared = [group for group in groups if not group[1].whole]
+        self._waiting = sum(len(self._ready[group]) for group in shared or groups)
+        return shared or groups
 
-    def _ready(self) -> list[JobProgress]:
-        """The jobs that could start now, the next one first."""
-        waiting = [progress for progress in self.states.values() if progress.state == WAITING]
-        ready = []
-        for progress in waiting:
-            needs = [self.states[key] for key in progress.job.needs]
-            failed = next((need for need in needs if need.state in (FAILED, BLOCKED)), None)
-            if failed:
-                progress.state, progress.reason = BLOCKED, failed.reason
-                progress.blocked_by = failed.blocked_by or failed.job.key
-            elif all(need.state == DONE for need in needs):
-                ready.append(progress)
-        return sorted(ready, key=lambda progress: PRIORITY.get(progress.job.kind, 2))
+    def _try(self, entry: tuple[int, int, str], needed: Resources) -> bool:
+        """Start a job if there is a place for it; where there can never be one it fails."""
+        progress = self.states[entry[2]]
+        grant = self._places.grant(needed, self._waiting - 1 if progress.job.elastic else None)
+        if grant is None:
+            if reason := self._places.why_never(needed):
+                self._fail(progress, reason)
+            return bool(reason)
+        self._waiting -= 1
+        progress.cores, progress.grant = grant.cores, grant
+        progress.began, progress.state = self.clock.now(), RUNNING
+        self._running[entry[2]] = progress
+        progress.handle = self.runner.start(progress.job, grant)
+        return True
+
+    def _in_time(self, kind: str) -> bool:
+        return self.until is None or self.clock.now() + self.slowest.get(kind, 0.0) <= self.until
+
+    # ---------------------------------------------------------------------------------------------------- ending
 
     def _collect(self, progress: JobProgress) -> None:
         outcome = self.runner.result(progress.handle)
-        progress.seconds = time.monotonic() - progress.began
+        progress.seconds = self.clock.now() - progress.began
         if outcome is None:
+            progress.where = progress.where or self.runner.where(progress.handle)
             return
-        progress.cores = 0
-        self.slowest[progress.job.kind] = max(progress.seconds, self.slowest.get(progress.job.kind, 0.0))
+        self._release(progress)
+        kind = progress.job.kind
+        self.slowest[kind] = max(progress.seconds, self.slowest.get(kind, 0.0))
         if outcome.result is None:
-            progress.state, progress.reason = FAILED, outcome.reason
+            self._failed(progress, outcome.reason)
             return
         try:
             self.finished(progress.job, outcome.result)
         except Exception as error:  # one cell's unreadable result must not take the others with it
-            progress.state, progress.reason = FAILED, f"{error}" or type(error).__name__
+            self._failed(progress, f"{error}" or type(error).__name__)
             return
         progress.state, progress.result, progress.fraction = DONE, outcome.result, 1.0
+        for key in self._dependents[progress.job.key]:
+            self._missing[key] -= 1
+            if not self._missing[key] and self.states[key].state == WAITING:
+                self._make_ready(key)
+
+    def _release(self, progress: JobProgress) -> None:
+        del self._running[progress.job.key]
+        self._places.release(progress.grant)
+        progress.cores, progress.grant, progress.handle, progress.where = 0, None, None, ""
+        self._changed = True
+
+    def _failed(self, progress: JobProgress, reason: str) -> None:
+        """A job that failed waits for its next turn, or fails with everything that needs it."""
+        if self.again(progress.job, reason):
+            progress.state, progress.fraction, progress.note = WAITING, 0.0, ""
+            self._make_ready(progress.job.key, AGAIN)
+        else:
+            self._fail(progress, reason)
+
+    def _fail(self, progress: JobProgress, reason: str) -> None:
+        progress.state, progress.reason = FAILED, reason
+        blocked = list(self._dependents[progress.job.key])
+        while blocked:
+            other = self.states[blocked.pop()]
+            if other.state == WAITING:
+                other.state, other.reason, other.blocked_by = BLOCKED, reason, progress.job.key
+                blocked += self._dependents[other.job.key]

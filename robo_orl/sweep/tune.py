@@ -22,7 +22,7 @@ from robo_orl.results.record import Evaluation
 from robo_orl.results.store import CELLS, read_record
 from robo_orl.sweep.bench import Bench
 from robo_orl.sweep.cells import expand
-from robo_orl.sweep.runners.local import LocalRunner
+from robo_orl.sweep.runners.local import LocalRunner, this_machine
 from robo_orl.sweep.search import Plan, Point, Search, nested
 from robo_orl.sweep.tuned import Chosen, Tuned, load_tuned
 
@@ -94,11 +94,11 @@ def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = Tru
     choices: list[PolicyChoice] = []
     with folder_lock(out, "running a bench", BENCH_LOCK) as lock:
         stored_trials = _stored_trials(plan, out / TUNED)
-        runner = LocalRunner(out / "logs", lock)
+        runner = this_machine(out / "logs", lock, workers or cores())
         for number in range(plan.trials):
             points = {name: point for name, own in searches.items() if (point := own.search.propose()) is not None}
             choices += [plan.trial(name, number, point) for name, point in points.items()]
-            evaluations = _run(plan.cells_of(choices), out, runner, workers or cores(), progress)
+            evaluations = _run(plan.cells_of(choices), out, runner, progress)
             for name, point in points.items():
                 trial = Trial(point, evaluations[f"{name}_trial{number}"])
                 searches[name].search.observe(trial.score)
@@ -141,10 +141,10 @@ def _head(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, workers: int, progress: bool) -> dict[str, Evaluation]:
+def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, progress: bool) -> dict[str, Evaluation]:
     """Run the cells of a suite; returns the scores by the policy's name."""
     cells = expand(suite)
-    summary = Bench(suite, cells, out).run(runner, workers, progress)
+    summary = Bench(suite, cells, out, retry_failed=True).run(runner, progress)
     if summary.failed:
         first = summary.failed[0]
         reason = first.reason.rstrip(".")

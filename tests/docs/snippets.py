@@ -225,6 +225,7 @@ CHECKS: dict[str, Callable[[list[str], bool], None]] = {
     "python": _check_python,
     "pip": _check_pip,
     "sbatch": _check_file,
+    "ray": lambda words, names: None,  # tests/sweep/test_ray.py runs the page's commands
     "source": lambda words, names: None,
 }
 
@@ -258,7 +259,7 @@ def run_block(block: Block, namespace: dict[str, Any]) -> None:
     """Run a snippet in the current folder. namespace: the names that the page's Python blocks share."""
     if block.language == "bash":
         for program, *words in commands(block.text):
-            if program == "robo-orl" and (parsed(words)[0] not in LONG or "--spaces" in words):
+            if program == "robo-orl" and (parsed(words)[0] not in LONG or {"--spaces", "--plan"} & {*words}):
                 with _presets_kept():
                     _root().main(args=small(words), prog_name="robo-orl", standalone_mode=False)
     elif block.language == "python":

@@ -1,7 +1,8 @@
 """Stands in for `python -m robo_orl ...` in tests of the bench: same options, same files, no learning.
 
 FAKE_BEHAVIOUR (JSON) changes it: {"fail": "text found in the command"}, {"sleep": seconds}, {"log": file of calls},
-{"likes": learning rate} with which every episode succeeds, instead of every other one.
+{"likes": learning rate} with which every episode succeeds, instead of every other one; {"completes": true}: a call
+that came to its end is in the log once more.
 """
 
 import hashlib
@@ -43,6 +44,7 @@ def train():
     out.mkdir(parents=True, exist_ok=True)
     assert Path(option("data")).exists(), "training began before its data were there"
     (out / "metrics.jsonl").write_text('{"step": 5}\n')
+    (out / "policy").write_text(Path(option("algo" if words[0] == "reference" else "policy")).read_text())
     policy = policy_of(out)
     critic = policy.get("critic")
     target = 3 if critic and critic["target"] != "none" else 0
@@ -76,7 +78,7 @@ def write_points(out, every, n, steps):
 
 
 def policy_of(run):
-    return yaml.safe_load((run.parent.parent / "requests" / f"{run.name}.yaml").read_text())
+    return yaml.safe_load((run / "policy").read_text())
 
 
 def is_liked(run):
@@ -154,3 +156,5 @@ work = {
 }  # fmt: skip
 print("chatter that is not the answer")
 print(json.dumps(work[kind]()))
+if behaviour.get("completes"):
+    tell(kind="completed", command=words)

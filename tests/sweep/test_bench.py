@@ -16,7 +16,7 @@ from interruptible import start_interruptible
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
-from robo_orl.results.store import read_cells, read_costs, read_manifest, read_record
+from robo_orl.results.store import read_cells, read_costs, read_manifest
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
 
@@ -76,14 +76,6 @@ def test_a_second_call_runs_nothing(presets, fakes, tmp_path):
     assert fakes.calls() == before and summary.computed == 0 and summary.done == 3
 
 
-def test_the_record_of_a_cell_is_read_once(presets, fakes, tmp_path, monkeypatch):
-    suite = presets(groups=[GROUP])
-    first = bench(suite, tmp_path / "out", progress=False)
-    read = []
-    monkeypatch.setattr("robo_orl.sweep.bench.read_record", lambda folder: read.append(folder) or read_record(folder))
-    assert bench(suite, tmp_path / "out", progress=False).done == first.cells == len(read) == len(set(read))
-
-
 def test_records_alone_are_enough(presets, fakes, tmp_path):
     import shutil
 
@@ -138,8 +130,14 @@ def test_a_failed_cell_is_reported_with_its_reason_and_the_others_go_on(presets,
     states = {cell.task: (cell.state, cell.reason) for cell in read_manifest(tmp_path / "out").cells}
     assert states == {"toy": ("done", ""), "toy_long": ("failed", "ValueError: the fake was told to fail.")}
     fakes()
-    summary = bench(suite, tmp_path / "out", workers=1, progress=False)
+    before = len(fakes.calls())
+    summary = bench(suite, tmp_path / "out", workers=1, progress=False)  # it failed twice alike
+    assert len(fakes.calls()) == before and summary.done == 1
+    reason = "ValueError: the fake was told to fail (--retry-failed tries it again)."
+    assert [failure.reason for failure in summary.failed] == [reason]
+    summary = bench(suite, tmp_path / "out", workers=1, progress=False, retry_failed=True)
     assert summary.failed == [] and summary.done == 2 and summary.computed == 1
+    assert not list((tmp_path / "out" / "failures").iterdir())
 
 
 def test_a_suite_of_which_nothing_works_is_an_error_with_the_reason(presets, fakes, tmp_path):

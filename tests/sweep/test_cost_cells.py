@@ -17,7 +17,9 @@ from robo_orl.sweep import cost_cells as module
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import load_suite
 from robo_orl.sweep.cost_cells import cost_cells, engines
-from robo_orl.sweep.jobs import COSTS, TRAIN, Job, JobResult, cost_job
+from robo_orl.sweep.job import COSTS, TRAIN, Job, JobResult
+from robo_orl.sweep.jobs import cost_job
+from robo_orl.sweep.resources import Node
 from robo_orl.sweep.schedule import DONE, WAITING, Schedule
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,12 @@ COST = {
 @pytest.fixture
 def run(presets, fakes, tmp_path):
     """A function that runs a suite of costs alone."""
-    return lambda **cost: bench(presets(groups=[], cost=COST | cost), tmp_path / "out", workers=2, progress=False)
+
+    def run_costs(retry_failed=False, **cost):
+        suite = presets(groups=[], cost=COST | cost)
+        return bench(suite, tmp_path / "out", workers=2, progress=False, retry_failed=retry_failed)
+
+    return run_costs
 
 
 def profiled(fakes):
@@ -99,7 +106,7 @@ def test_a_cell_that_fails_does_not_take_the_others_with_it(run, fakes):
     summary = run(zero=[0])
     assert summary.cost_done == 2 and len(summary.failed) == 1 and "ten" in summary.failed[0].cell
     fakes()
-    assert run(zero=[0]).cost_done == 3
+    assert run(zero=[0], retry_failed=True).cost_done == 3
 
 
 def test_rows_from_another_device_are_not_joined_by_this_ones(run, fakes, tmp_path):
@@ -162,8 +169,20 @@ def test_the_shipped_suites_measure_every_policy_on_every_engine(monkeypatch):
 class Slow:
     """A runner whose jobs take a while."""
 
-    def start(self, job, cores):
-        return job, time.monotonic(), cores
+    def __init__(self, cores=1):
+        self.cores = cores
+
+    def nodes(self):
+        return [Node(self.cores)]
+
+    def flush(self):
+        pass
+
+    def where(self, handle):
+        return ""
+
+    def start(self, job, grant):
+        return job, time.monotonic(), grant
 
     def result(self, handle):
         return JobResult({}) if time.monotonic() - handle[1] > 0.05 else None
@@ -178,7 +197,7 @@ def job(kind, key, exclusive=False):
 
 def test_no_job_is_started_that_would_end_too_late():
     jobs = [job(COSTS, str(i)) for i in range(50)]
-    states = Schedule(jobs, Slow(), 1, lambda *_: None, lambda _: None, poll_s=0.01, minutes=0.2 / 60).run()
+    states = Schedule(jobs, Slow(), lambda *_: None, lambda _: None, poll_s=0.01, minutes=0.2 / 60).run()
     ended = [state.state for state in states.values()]
     assert ended.count(DONE) >= 1 and set(ended) == {DONE, WAITING}
 
@@ -187,14 +206,14 @@ def test_an_exclusive_job_runs_alone_on_all_cores():
     running = []
 
     class Watched(Slow):
-        def start(self, job, cores):
-            running.append((job.key, cores))
-            return super().start(job, cores)
+        def start(self, job, grant):
+            running.append((job.key, grant.cores))
+            return super().start(job, grant)
 
     beside = []
     jobs = [job(COSTS, "a", True), job(TRAIN, "t"), job(TRAIN, "u"), job(COSTS, "b", True)]
     Schedule(
-        jobs, Watched(), 2, lambda *_: None,
+        jobs, Watched(2), lambda *_: None,
         lambda states: beside.append({k for k, s in states.items() if s.state == "running"}), poll_s=0.01,
     ).run()  # fmt: skip
     assert dict(running) == {"a": 2, "b": 2, "t": 1, "u": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, Job
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, TRAIN, Job
 from robo_orl.sweep.live_view import LiveView, TableRow, clock, progress_of, seconds_left, visible
 from robo_orl.sweep.schedule import DONE, FAILED, RUNNING, WAITING, JobProgress
 

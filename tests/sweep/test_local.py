@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.sweep.jobs import TRAIN, Job
+from robo_orl.sweep.job import TRAIN, Job
+from robo_orl.sweep.resources import Grant, Resources
 from robo_orl.sweep.runners.local import LocalRunner
+
+GRANT = Grant(Resources(), 1)
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def end(tmp_path):
 
     def run(code, act=lambda running: None):
         runner = LocalRunner(tmp_path)
-        running = runner.start(Job(TRAIN, "job", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), 1)
+        running = runner.start(Job(TRAIN, "job", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), GRANT)
         act(running)
         while (ended := runner.result(running)) is None:
             time.sleep(0.01)
@@ -52,7 +55,7 @@ def test_silence_is_no_success(end):
 def test_a_job_that_ignores_the_request_to_end_is_ended(tmp_path):
     runner = LocalRunner(tmp_path)
     code = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print('ready', flush=True); time.sleep(30)"
-    running = runner.start(Job(TRAIN, "deaf", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), 1)
+    running = runner.start(Job(TRAIN, "deaf", (sys.executable, "-c", code), (), 1.0, 1, Path("x")), GRANT)
     while not (tmp_path / "deaf.json").read_text():
         time.sleep(0.01)
     runner.stop([running], patience_s=0.3)

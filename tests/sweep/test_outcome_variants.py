@@ -5,7 +5,8 @@ from robo_orl.results.record import Record
 from robo_orl.results.store import CELLS, RECORD
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
-from robo_orl.sweep.jobs import DATA, EDIT, TRAIN, jobs_of_cell
+from robo_orl.sweep.job import DATA, EDIT, TRAIN
+from robo_orl.sweep.jobs import jobs_of_cell
 
 VARIANTS = ["mg", "mg+permuted", "mg+ended"]
 GROUP = {"tasks": ["toy"], "regimes": VARIANTS, "policies": ["bc"]}

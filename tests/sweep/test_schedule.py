@@ -4,19 +4,30 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.sweep.jobs import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job, JobResult
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job, JobResult
+from robo_orl.sweep.resources import Node, Resources
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, Schedule
 
 
 class Notebook:
     """Ends every job at the second look, as `ends` says; keeps the order of starts and the cores given."""
 
-    def __init__(self, ends=None):
+    def __init__(self, ends=None, cores=2, **offer):
+        self.offer = [Node(cores, **offer)]
         self.started, self.looks, self.stopped, self.most = [], {}, [], 0
         self.ends = ends or {}
 
-    def start(self, job, cores):
-        self.started.append((job.key, cores))
+    def nodes(self):
+        return self.offer
+
+    def flush(self):
+        pass
+
+    def where(self, handle):
+        return ""
+
+    def start(self, job, grant):
+        self.started.append((job.key, grant.cores))
         self.looks[job.key] = 0
         self.most = max(self.most, len(self.looks))
         return job.key
@@ -36,9 +47,9 @@ def job(kind, key, *needs):
     return Job(kind, key, ("echo",), needs, 1.0, 10, Path(key))
 
 
-def run(jobs, cores=2, runner=None, finished=lambda job, result: None):
-    runner = runner or Notebook()
-    return Schedule(jobs, runner, cores, finished, watch=lambda states: None, poll_s=0).run(), runner
+def run(jobs, cores=2, runner=None, finished=lambda job, result: None, **options):
+    runner = runner or Notebook(cores=cores)
+    return Schedule(jobs, runner, finished, watch=lambda states: None, poll_s=0, **options).run(), runner
 
 
 CHAIN = [job(DATA, "d"), job(TRAIN, "t1", "d"), job(EVALUATE, "e1", "t1"), job(TRAIN, "t2", "d"), job(TRAIN, "t3", "d"),
@@ -98,10 +109,86 @@ def test_an_exception_while_watching_stops_the_running_jobs():
 
     runner = Notebook()
     with pytest.raises(KeyboardInterrupt):
-        Schedule([job(TRAIN, "a"), job(TRAIN, "b")], runner, 2, lambda *_: None, watch, poll_s=0).run()
+        Schedule([job(TRAIN, "a"), job(TRAIN, "b")], runner, lambda *_: None, watch, poll_s=0).run()
     assert runner.stopped == ["a", "b"]
 
 
 def test_value_error_and_cost_run_too():
     states, _ = run([job(TRAIN, "t"), job(VALUE, "v", "t"), job(COSTS, "c")])
     assert all(state.state == DONE for state in states.values())
+
+
+# ------------------------------------------------------------------------------------------------------------ resources
+
+
+def trainings(count):
+    return [job(TRAIN, f"t{i}") for i in range(count)]
+
+
+@pytest.mark.parametrize(("share", "most"), [(1.0, 2), (0.5, 4), (0.34, 4), (0.3, 6)])
+def test_no_more_trainings_on_a_gpu_than_it_has_places_for_whatever_the_cores(share, most):
+    """Two GPUs; a third of one is more than a third of its hundredths, so two fit."""
+    runner = Notebook(cores=16, gpus=2)
+    states, _ = run(trainings(12), runner=runner, resources=lambda job: Resources(1, share))
+    assert runner.most == most and all(state.state == DONE for state in states.values())
+
+
+def test_no_more_jobs_than_memory():
+    runner = Notebook(cores=16, memory_bytes=10)
+    run(trainings(6), runner=runner, resources=lambda job: Resources(1, 0, 4))
+    assert runner.most == 2
+
+
+def test_a_job_that_no_machine_can_hold_fails_with_the_reason_and_the_others_go_on():
+    runner = Notebook(cores=4, gpus=2)
+    needs = {"t0": Resources(4, 4.0)}
+    states, _ = run(trainings(3), runner=runner, resources=lambda job: needs.get(job.key, Resources(1, 1.0)))
+    assert states["t0"].reason == "It needs 4 GPUs of one machine, and none has more than 2."
+    assert [states[key].state for key in ("t0", "t1", "t2")] == [FAILED, DONE, DONE]
+
+
+def test_a_training_on_several_gpus_waits_for_whole_ones():
+    order = []
+
+    class Watched(Notebook):
+        def start(self, job, grant):
+            order.append((job.key, grant.gpus))
+            return super().start(job, grant)
+
+    needs = {"t1": Resources(2, 2.0)}
+    run(trainings(2), runner=Watched(cores=4, gpus=2), resources=lambda job: needs.get(job.key, Resources(1, 0.5)))
+    assert order == [("t0", (0,)), ("t1", (0, 1))]
+
+
+# -------------------------------------------------------------------------------------------------------------- retries
+
+
+def test_a_failed_job_is_tried_again_after_the_others_as_often_as_it_is_worth():
+    reasons = []
+
+    def again(job, reason):
+        reasons.append(reason)
+        return len(reasons) < 2
+
+    runner = Notebook({"t0": JobResult(None, "It broke.")}, cores=1)
+    states, _ = run(trainings(3), runner=runner, again=again)
+    assert [key for key, _ in runner.started] == ["t0", "t1", "t2", "t0"]
+    assert states["t0"].state == FAILED and reasons == ["It broke.", "It broke."]
+
+
+def test_a_schedule_of_thousands_of_jobs_looks_at_those_that_move():
+    """30,000 jobs in three steps each, ten at a time: no poll may look at every job."""
+    jobs = [
+        job(kind, f"{kind}{i}", *([f"{before}{i}"] if before else []))
+        for i in range(10_000)
+        for kind, before in ((DATA, ""), (TRAIN, DATA), (EVALUATE, TRAIN))
+    ]
+    looked = [0]
+
+    class Fast(Notebook):
+        def result(self, handle):
+            looked[0] += 1
+            return JobResult({})
+
+    states, _ = run(jobs, runner=Fast(cores=10))
+    assert all(state.state == DONE for state in states.values()) and looked[0] == len(jobs)

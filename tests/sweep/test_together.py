@@ -10,7 +10,8 @@ from robo_orl.results.store import read_cells
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
-from robo_orl.sweep.jobs import DATA, TRAIN, VALUE, jobs_of_cell
+from robo_orl.sweep.job import DATA, TRAIN, VALUE
+from robo_orl.sweep.jobs import jobs_of_cell
 
 TOLD = {"observation": {"instruction": True}}
 WEIGHTS = {"toy": 1, "toy_long": 3}

@@ -2,7 +2,8 @@
 
 from robo_orl.config import DataRequest, View
 from robo_orl.sweep.cells import expand, load_suite
-from robo_orl.sweep.jobs import DATA, jobs_of_cell
+from robo_orl.sweep.job import DATA
+from robo_orl.sweep.jobs import jobs_of_cell
 
 
 def test_every_policy_sees_what_the_data_show(tmp_path):

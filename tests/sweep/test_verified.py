@@ -1,0 +1,85 @@
+"""A bench reads and verifies a record once, and again only where a file has changed."""
+
+import os
+
+import pytest
+
+from robo_orl.base.errors import UsageError
+from robo_orl.sweep import bench as module
+from robo_orl.sweep import verified
+from robo_orl.sweep.bench import bench
+
+GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "bc"], "seeds": [0, 1]}
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The folders of the records that were read and of those that were verified, in order."""
+    read, checked = [], []
+    own_read, own_check = module.read_record, module._check_record
+    monkeypatch.setattr(module, "read_record", lambda folder: read.append(folder.name) or own_read(folder))
+    monkeypatch.setattr(module, "_check_record", lambda folder: checked.append(folder.name) or own_check(folder))
+
+    def count():
+        counts = len(read), len(checked)
+        read.clear()
+        checked.clear()
+        return counts
+
+    return count
+
+
+@pytest.fixture
+def done(presets, fakes, reads, tmp_path):
+    """A suite of four cells and its finished folder; returns a function that runs the same command again."""
+    suite, out = presets(groups=[GROUP]), tmp_path / "out"
+    again = lambda: bench(suite, out, workers=2, progress=False)  # noqa: E731
+    assert again().done == 4
+    assert reads() == (4, 4)  # once each, when they were written
+    again.out = out
+    return again
+
+
+def test_a_second_call_reads_no_record(done, reads):
+    assert done().done == 4 and reads() == (0, 0)
+
+
+def test_a_new_time_is_reason_enough_to_verify_again(done, reads):
+    folder = next(done.out.glob("cells/*"))
+    (folder / "episodes.jsonl").touch()
+    assert done().done == 4 and reads() == (1, 1)
+    assert done().done == 4 and reads() == (0, 0)
+
+
+def test_a_changed_file_of_the_same_size_and_time_is_found(done):
+    """Whoever sets the time back leaves the time of the change."""
+    record = next(done.out.glob("cells/*/record.json"))
+    before, text = record.stat(), record.read_text()
+    record.write_text(text.replace('"steps": 10,\n  "batch_size"', '"steps": 99,\n  "batch_size"'))
+    os.utime(record, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert record.stat().st_size == before.st_size and record.stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(UsageError, match="train.steps is 99.*delete this folder, and bench computes the cell anew"):
+        done()
+
+
+def test_other_rules_of_verification_verify_every_record_again(done, reads, monkeypatch):
+    monkeypatch.setattr(verified, "rules", lambda: "others")
+    assert done().done == 4 and reads() == (4, 4)
+
+
+def test_a_damaged_note_is_no_note(done, reads):
+    notes = done.out / verified.FILE
+    lines = notes.read_text().splitlines()
+    notes.write_text(f"{lines[0]}\n{lines[1][:50]}")
+    assert done().done == 4 and reads() == (3, 3)
+
+
+def test_every_job_looks_at_its_own_cells(done, presets, tmp_path, monkeypatch):
+    """Eight cells of one policy: a training of one seed completes one cell, not eight looks at all of them."""
+    looks = []
+    own = module.Bench._store_if_complete
+    monkeypatch.setattr(module.Bench, "_store_if_complete", lambda s, cell: looks.append(cell.seed) or own(s, cell))
+    suite = presets("wide", groups=[GROUP | {"policies": ["bc"], "seeds": list(range(2, 10))}])
+    assert bench(suite, done.out, workers=2, progress=False).computed == 8
+    before = 8  # of a kill between a cell's last job and its record
+    assert len(looks) == before + 2 * 8  # a training and an evaluation a cell; the data were there
