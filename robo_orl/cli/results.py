@@ -12,7 +12,7 @@ import typer
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.text import notice, print_line, printable
-from robo_orl.cli.options import Json, show
+from robo_orl.cli.options import Json, Workers, show
 
 if TYPE_CHECKING:
     from robo_orl.results.verify import Verification
@@ -49,11 +49,20 @@ def unpack(
 @app.command()
 def verify(
     paths: Annotated[list[Path], typer.Argument(help="Working folders of `bench` and containers.")],
+    rerun: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also play so many episodes of every cell again from its checkpoint, drawn anew."),
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="With --rerun: the folder below which checkpoints are (default: each path).")
+    ] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Compute scores, hashes, addresses and episodes again; one sentence a fault, exit 1 when there is one.
 
-    What no check can see (times, versions, hardware) is listed as claimed.
+    What no check can see (times, versions, hardware) is listed as claimed. --rerun writes reruns.jsonl into each path,
+    and counts an episode of another outcome or length as a fault.
     """
     from robo_orl.results.verify import verify as verify_folder
 
@@ -61,6 +70,28 @@ def verify(
     show({path: verification.to_json() for path, verification in checked.items()}, as_json, lambda _: _print(checked))
     if any(verification.faults for verification in checked.values()):
         raise typer.Exit(1)
+    played = [_play_again(path, rerun, runs, workers) for path in paths] if rerun is not None else []
+    if not all(played):
+        raise typer.Exit(1)
+
+
+def _play_again(path: Path, count: int, runs: Path | None, workers: int | None) -> bool:
+    """Whether every episode that was played has the outcome and length of its row; one line a cell on stderr."""
+    from robo_orl.evaluate.rerun import replay
+    from robo_orl.results.reruns import add_reruns
+
+    played, agree = [], True
+    for cell in replay(path, count, runs, workers):
+        if cell.rerun is None:
+            notice(f"{path}: {cell.name}: not played: {cell.reason}.")
+            continue
+        played.append(cell.rerun)
+        agree = agree and not cell.differing
+        same = len(cell.rerun.episodes) - len(cell.differing)
+        notice(f"{path}: {cell.name}: {same} of {len(cell.rerun.episodes)} episodes have the same outcome and length.")
+    if agree:
+        notice(f"{path}: {add_reruns(path, played)} holds {len(played)} reruns.")
+    return agree
 
 
 QUERY_HELP = """Answer a question about results in SQL, by DuckDB: tables records, episodes, cost and points.

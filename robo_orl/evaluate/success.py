@@ -118,14 +118,22 @@ def prepare(
     agent.select_by(policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    tokens = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(sentences) if sentences else None
+    actor, env_spec = player(agent, plan, loop, starts)
+    return Prepared(plan, actor, env_spec, spec.obs)
+
+
+def player(
+    agent: torch.nn.Module, plan: EvaluationPlan, loop: Loop, starts: str
+) -> tuple[AgentPolicy | SearchedPolicy, TaskEnvSpec]:
+    """An agent as the policy of a plan, and the environment that it acts in."""
+    policy = plan.policy
+    tokens = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(plan.sentences) if plan.sentences else None
     execute = policy.action_head.execute
     if policy.selection.look_ahead:
-        agent_policy = SearchedPolicy(agent, policy.selection, execute, seed, instructions=tokens)
+        actor = SearchedPolicy(agent, policy.selection, execute, plan.seed, instructions=tokens)
     else:
-        agent_policy = AgentPolicy(agent, execute, seed, instructions=tokens)
-    env_spec = TaskEnvSpec(task_config, loop, _view(policy, render), policy.observation.history, starts)
-    return Prepared(plan, agent_policy, env_spec, spec.obs)
+        actor = AgentPolicy(agent, execute, plan.seed, instructions=tokens)
+    return actor, TaskEnvSpec(plan.task, loop, _view(policy, plan.render), policy.observation.history, starts)
 
 
 def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:
@@ -178,9 +186,9 @@ def roll_out(
     slots = min(SLOTS, -(-episodes // workers))
     began = perf_counter()
     with (
-        _one_thread(),
+        one_thread(),
         _video_files(video, plan, episodes) as videos,
-        _rollouts(plan, policy, env_spec, workers, slots, videos) as rollouts,
+        rollouts_of(plan, policy, env_spec, workers, slots, videos) as rollouts,
         ExitStack() as stack,
     ):
         info = rollouts.info()
@@ -200,7 +208,7 @@ def roll_out(
         return write_scores(plan, info, played, out, speed, str(policy.dtype))
 
 
-def _rollouts(
+def rollouts_of(
     plan: EvaluationPlan, policy: Policy, env_spec: EnvSpec, workers: int, slots: int, videos: dict[int, Path]
 ) -> Rollouts:
     """Rollouts of the plan's policy, by a search where its selection looks ahead."""
@@ -225,7 +233,7 @@ def _video_files(folder: Path | None, plan: EvaluationPlan, episodes: int) -> It
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The simulators have the other cores: more threads for the policy would only take them away."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -17,6 +17,7 @@ does not keep the text of a row.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,11 @@ class PackedTexts:
     records: list[Line]
     episodes: dict[str, str]
     costs: list[Line]
+
+    def holds(self, cell: str, episodes_sha256: str) -> bool:
+        """Whether a cell is here with the rows of that hash."""
+        text = self.episodes.get(cell)
+        return text is not None and hashlib.sha256(text.encode()).hexdigest() == episodes_sha256
 
 
 def is_container(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import flush, write_text
 from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.results.container import FILES, Line, PackedTexts, is_container, read_container, write_container
+from robo_orl.results.reruns import RERUNS, add_reruns, read_reruns
 from robo_orl.results.store import (
     CELLS,
     COST,
@@ -64,12 +65,30 @@ def pack(folder: Path, out: Path) -> Packed:
     if is_container(folder):
         raise UsageError(f"{folder} is packed already.")
     verification = _without_faults(folder)
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - set(FILES)):
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {*FILES, RERUNS}):
         raise UsageError(f"{out} is no container of results; choose another --out.")
-    texts = _texts(open_results(folder))
+    texts, reruns = _texts(open_results(folder)), read_reruns(out)
     with _replaced(out) as new:
         write_container(new, texts)
+        if kept := [rerun for rerun in reruns if texts.holds(rerun.cell, rerun.episodes_sha256)]:
+            add_reruns(new, kept)
         _check_same(texts, read_container(new), folder)
+        sizes = [path.stat().st_size for path in new.iterdir()]
+    return Packed(
+        str(out), verification.cells, verification.episodes, verification.costs, files=len(sizes), bytes=sum(sizes)
+    )
+
+
+def pack_again(container: Path, out: Path) -> Packed:
+    """Write a container anew from another one, after verifying it. Raises as `pack` does."""
+    container, out = Path(container), Path(out)
+    if out.exists() and out.resolve() == container.resolve():
+        raise UsageError(f"{out} is the container itself; choose another --out.")
+    verification = _without_faults(container)
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - set(FILES)):
+        raise UsageError(f"{out} is no container of results; choose another --out.")
+    with _replaced(out) as new:
+        write_container(new, _texts(open_results(container)))
         sizes = [path.stat().st_size for path in new.iterdir()]
     return Packed(
         str(out), verification.cells, verification.episodes, verification.costs, files=len(sizes), bytes=sum(sizes)

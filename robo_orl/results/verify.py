@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.results.container import RECORDS, split_lines
 from robo_orl.results.reading import parse_json
 from robo_orl.results.record import EpisodeRow, Manifest, Record, StageScore
+from robo_orl.results.reruns import RERUNS, read_reruns, rerun_faults
 from robo_orl.results.store import EPISODES, MANIFEST, Results, StoredCell, open_results
 from robo_orl.results.summary import summarise
 from robo_orl.results.verification.addresses import Requests, address_faults, request_faults
@@ -113,7 +115,7 @@ class _Folder:
         found: dict[str, list[str]] = defaultdict(list)
         for name, checked in self.checked.items():
             found[name] += checked.faults
-        for own in (shared_faults(self.read), self._suite_faults(), self._cost_faults()):
+        for own in (shared_faults(self.read), self._suite_faults(), self._cost_faults(), self._rerun_faults()):
             for name, sentences in own.items():
                 found[name] += sentences
         personal = list(self._personal())
@@ -152,9 +154,20 @@ class _Folder:
                 found.setdefault(f"cost {key}", []).append(f"the file is called {key}, its key is {record.key}.")
         return found
 
+    def _rerun_faults(self) -> dict[str, list[str]]:
+        try:
+            reruns = read_reruns(self.results.folder)
+        except UsageError as error:
+            return {RERUNS: [str(error)]}
+        here = {cell.record.cell: (cell.record, cell.rows) for cell in self.read}
+        found = [rerun_faults(rerun, *here.get(rerun.cell, (None, []))) for rerun in reruns]
+        return {RERUNS: [sentence for sentences in found for sentence in sentences]}
+
     def _personal(self) -> Iterable[tuple[str, str]]:
         values = [(cell.name, cell.record.model_dump(mode="json")) for cell in self.read]
         values += [(f"cost {key}", value) for key, value in self.results.costs.items()]
+        with suppress(UsageError):  # a line that is no rerun is a fault of its own
+            values += [(RERUNS, rerun.model_dump(mode="json")) for rerun in read_reruns(self.results.folder)]
         if self.manifest is not None:
             values.append((MANIFEST, self.manifest.model_dump(mode="json")))
         return ((name, sentence) for name, value in values for sentence in personal_faults(value))

@@ -15,6 +15,7 @@ from robo_orl.report.contents import Cells, load, names
 from robo_orl.results.container import is_container
 from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.record import EpisodeRow, Manifest, Record
+from robo_orl.results.reruns import confirmed
 from robo_orl.results.store import CELLS, MANIFEST
 from robo_orl.results.verify import verify
 
@@ -59,6 +60,7 @@ class _Suite:
     rows: dict[str, list[EpisodeRow]] = field(default_factory=dict)
     costs: dict[str, CostRecord] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    reruns: set[str] = field(default_factory=set)
 
 
 def folders_of(paths: Iterable[Path]) -> list[Path]:
@@ -104,6 +106,9 @@ def divisions(folders: Sequence[Path]) -> list[Division]:
             if record.cell not in suite.records:
                 suite.records[record.cell], suite.rows[record.cell] = record, cells.rows[record.cell]
                 suite.origins[record.cell] = folder.resolve().name
+        again = confirmed(folder, [(record, cells.rows[record.cell]) for record in cells.records])
+        for suite in suites.values():
+            suite.reruns |= again & suite.records.keys()
         if cells.manifest is not None and cells.records:
             ref = cells.manifest.suite
             suites[ref.name, ref.version].manifest = suites[ref.name, ref.version].manifest or cells.manifest
@@ -129,7 +134,8 @@ def _divided(key: tuple[str, int], suite: _Suite, costs: dict[str, CostRecord]) 
         named = _distinct(records, suite)
         cells = Cells(named, {r.cell: suite.rows[r.cell] for r in named}, own, suite.manifest)
         description = suite.manifest.description if suite.manifest else ""
-        result.append(Division(*key, description, loop, renderer, cells, suite.origins, minimum))
+        result.append(Division(*key, description, loop, renderer, cells, suite.origins, minimum,
+                               frozenset(suite.reruns)))  # fmt: skip
     return result
 
 
