@@ -11,7 +11,7 @@ from robo_orl.config.presets import written_name
 from robo_orl.results.budgets import read_budgets
 from robo_orl.results.cost_record import CostRecord, CostRow
 from robo_orl.results.intervals import PairedTest, paired_test, wilson
-from robo_orl.results.record import EpisodeRow, Record
+from robo_orl.results.record import CurvePoint, EpisodeRow, Record
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -310,16 +310,23 @@ def budgets(suite: str) -> str:
     return f"{progress(suite)} were run.\n\n{answers}"
 
 
-def curve(suite: str, task: str, regime: str, policy: str, size: str = "tiny", seed: int = 0) -> str:
-    """The points of one training: held-out loss, and success with its interval."""
-    rows = []
-    for point in record(suite, task, regime, policy, size, seed).curve.points:
-        s = point.success
-        success_of = f"{s.k} of {s.n} {_percent(s.low, s.high)} %" if s else ""
-        losses = point.losses or {}
-        loss = losses.get("actor/loss", losses.get("loss"))
-        rows.append([f"{point.step:,}", "" if loss is None else f"{loss:.4f}", success_of])
-    return table(["step", "held-out loss", "success"], rows)
+def learning_curves(suite: str) -> str:
+    """A row per step, a column per training: held-out loss of the policy, and success on start states for tuning."""
+    if not folder(suite).is_dir():
+        return ""
+    curves = {key: record.curve for key, (record, _) in sorted(cells(suite).items()) if record.curve is not None}
+    steps = sorted({point.step for curve in curves.values() for point in curve.points})
+    header = ["step", *(f"{task} `{regime}` `{written(policy)}` {size}" for task, regime, policy, size, _ in curves)]
+    by_step = [{point.step: point for point in curve.points} for curve in curves.values()]
+    return table(header, [[f"{step:,}", *(_point(points.get(step)) for points in by_step)] for step in steps])
+
+
+def _point(point: CurvePoint | None) -> str:
+    if point is None:
+        return ""
+    losses, s = point.losses or {}, point.success
+    loss = losses.get("actor/loss", losses.get("loss"))
+    return "; ".join(filter(None, (f"{loss:.4f}" if loss is not None else "", f"{s.k} of {s.n}" if s else "")))
 
 
 def _step(step: int | None) -> str:
@@ -331,6 +338,6 @@ FUNCTIONS = {
     for f in (
         progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, row_of, methods,
         retrained, step_ratio, memory_ratio, flops_ratio, cost_board, engines_board, prediction_board, machine,
-        written, table, budgets, curve,
+        written, table, budgets, learning_curves,
     )
 }  # fmt: skip

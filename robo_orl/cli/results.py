@@ -160,7 +160,8 @@ def budgets(
     rows = [
         {
             "name": " ".join(filter(None, (b.task, b.regime, b.policy, b.size))), "seed": _or_dash(b.seed),
-            "by loss": _or_dash(b.by_loss), "by success": _or_dash(b.by_success), "": b.sentence,
+            "by loss": _or_dash(b.by_loss), "by success": _or_dash(b.by_success),
+            "budget": f"over {b.last:,}" if b.budget is None else f"{b.budget:,}",
         }
         for b in found
     ]  # fmt: skip

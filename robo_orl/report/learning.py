@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -65,12 +65,19 @@ def learning_panels(records: Sequence[Record]) -> list[LearningPanel]:
             boards[record.task.name, record.regime, record.size][record.policy.name].append(record)
     panels = []
     for (task, regime, size), policies in sorted(boards.items()):
-        for metric, title in METRICS.items():
+        for metric, title in _metrics(record for own in policies.values() for record in own).items():
             series = [LearningSeries(name, points_of(own, metric)) for name, own in sorted(policies.items())]
             shown = [one for one in series if one.points]
             if shown:
                 panels.append(LearningPanel(task, regime, size, metric, title, shown))
     return panels
+
+
+def _metrics(records: Iterable[Record]) -> dict[str, str]:
+    """Metric -> title: those of METRICS, and after the policy's loss the other terms of the losses."""
+    terms = {term for record in records for point in record.curve.points for term in point.losses or ()}
+    others = {term: f"Held-out {term.replace('/', ' ')}" for term in sorted(terms - {"loss", "actor/loss"})}
+    return {name: METRICS[name] for name in ("success", "loss")} | others | {"value_error": METRICS["value_error"]}
 
 
 def points_of(records: Sequence[Record], metric: str) -> list[LearningPoint]:
@@ -84,12 +91,16 @@ def points_of(records: Sequence[Record], metric: str) -> list[LearningPoint]:
 
 
 def value_of(point: CurvePoint, metric: str) -> float | None:
-    """The value of a metric at a point, None where it was not measured. loss: the policy's own, the sum without one."""
+    """The value of a metric at a point, None where it was not measured.
+
+    loss: the policy's own, and the sum of an objective that names none; other names are terms of the losses.
+    """
     if metric == "success":
         return point.success.rate if point.success else None
     if metric == "value_error":
         return point.value_errors.mean_absolute if point.value_errors else None
-    return (point.losses or {}).get("actor/loss", (point.losses or {}).get("loss"))
+    losses = point.losses or {}
+    return losses.get("actor/loss", losses.get("loss")) if metric == "loss" else losses.get(metric)
 
 
 def _point(step: int, points: list[CurvePoint], metric: str) -> LearningPoint:
