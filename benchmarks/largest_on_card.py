@@ -21,7 +21,7 @@ from largest_model import workload_named
 from ledger import measured_on
 
 from robo_orl.base.files import write_json
-from robo_orl.cost.measure.one_process import forget, out_of_memory
+from robo_orl.cost.measure.device import forget, out_of_memory
 from robo_orl.cost.predict.largest import at, dial
 from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep
 

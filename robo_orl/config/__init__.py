@@ -12,11 +12,11 @@ from robo_orl.config.policies import (
     ObservationConfig,
     OptimConfig,
     PolicyConfig,
-    ReferenceConfig,
     SelectionConfig,
     Topology,
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
+from robo_orl.config.references import ReferenceConfig
 from robo_orl.config.regimes import OUTCOME_VARIANTS, REGIMES, OutcomeVariant, Regime, split_regime
 from robo_orl.config.runs import DataReading, OnTheWay, RunConfig, TaskData
 from robo_orl.config.strict import PlainName, Strict, T, sha256_of

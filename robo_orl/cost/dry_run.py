@@ -12,8 +12,8 @@ import torch
 from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import RunConfig
+from robo_orl.cost.measure.device import forget, out_of_memory
 from robo_orl.cost.measure.memory import stored_bytes
-from robo_orl.cost.measure.one_process import forget, out_of_memory
 from robo_orl.cost.measure.step_cost import quartiles, step_seconds
 from robo_orl.cost.memory_check import available_bytes, check_room
 from robo_orl.cost.parallelism import Layout

@@ -13,9 +13,10 @@ import torch
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse
 from robo_orl.config.presets import load_task, preset_values
+from robo_orl.cost.measure.device import matmul_ceiling, recorded, this_device
 from robo_orl.cost.measure.distributed import compare_launched
 from robo_orl.cost.measure.memory import Calibration, stored
-from robo_orl.cost.measure.one_process import compare, matmul_ceiling, recorded, this_device
+from robo_orl.cost.measure.one_process import compare
 from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.measure.step_time import StepEstimate, estimate_step
 from robo_orl.cost.parallelism import Layout

@@ -11,7 +11,7 @@ from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.contents import Cells
 from robo_orl.report.costs import CostGroup, cost_groups
 from robo_orl.results.cost_record import CostRecord, CostRow
-from robo_orl.results.intervals import ExponentFit, exponent_fit
+from robo_orl.results.regression import ExponentFit, exponent_fit
 
 METRICS = {
     "success": "Success",

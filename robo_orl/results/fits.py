@@ -16,7 +16,7 @@ from scipy import stats
 
 from robo_orl.base.errors import UsageError
 from robo_orl.results.intervals import Z95
-from robo_orl.results.logistic import logistic
+from robo_orl.results.regression import logistic
 
 FEWEST_SIZES = 4
 RESAMPLES = 4_000

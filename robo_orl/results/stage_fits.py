@@ -19,8 +19,8 @@ from einops import einsum, reduce
 
 from robo_orl.base.errors import UsageError
 from robo_orl.results.fits import FEWEST_SIZES, Interval
-from robo_orl.results.logistic import logistic
 from robo_orl.results.record import Count, EpisodeRow, Record
+from robo_orl.results.regression import logistic
 
 RESAMPLES = 2_000
 Reached = np.ndarray  # (trainings, starts, stages) bool: the stages that an episode reached

@@ -1,6 +1,7 @@
 """The cost of steps in one process: turns, numbers that add up, and the engine's own step."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.cost.flops import count_flops
 from robo_orl.cost.measure import distributed
 from robo_orl.cost.measure import one_process as module
+from robo_orl.cost.measure.device import matmul_ceiling, out_of_memory
 from robo_orl.cost.measure.one_process import compare
 from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts, StepCost, in_turns, times_of
 from robo_orl.cost.parallelism import Layout
@@ -181,11 +183,11 @@ def test_a_step_without_memory_is_a_row_and_where_two_do_not_fit_each_is_measure
 
 def test_another_fault_is_no_memory_fault():
     with pytest.raises(RuntimeError, match="shapes differ"):
-        module.out_of_memory(RuntimeError("shapes differ"))
+        out_of_memory(RuntimeError("shapes differ"))
 
 
 def test_a_measurement_of_the_command_has_rows_rates_and_a_prediction_beside_it(monkeypatch):
-    monkeypatch.setattr(module, "CEILING_S", 0.01)
+    monkeypatch.setattr(module, "matmul_ceiling", partial(matmul_ceiling, seconds=0.01))
     request = Request(policies=("bc_flow", "qc"), task="chain2", size="tiny", batch=8)
     made = measured(request, steps=2)
     measurement = json.loads(json.dumps(made.to_json()))

@@ -6,7 +6,6 @@ from scipy import optimize, stats
 
 from robo_orl.base.errors import UsageError
 from robo_orl.results.fits import Interval, Size, decide, lack_of_fit, power_fit, predict, success_fit
-from robo_orl.results.logistic import logistic, probability
 
 X = (16.0, 32.0, 64.0, 128.0, 256.0)
 
@@ -157,29 +156,6 @@ def test_success_everywhere_has_a_slope_of_zero_and_an_interval_with_a_width():
     assert fit.slope.low < -0.2 and fit.slope.high > 0.2
 
 
-def test_firths_estimate_maximises_the_penalised_likelihood():
-    design = np.stack((np.ones(4), np.arange(4.0)), 1)
-    k, n = np.array([0, 1, 3, 6]), np.array([5, 6, 4, 6])
-
-    def penalised(b):
-        eta = design @ b
-        p = 1 / (1 + np.exp(-eta))
-        information = design.T @ (design * (n * p * (1 - p))[:, None])
-        return -(k * eta - n * np.logaddexp(0, eta)).sum() - 0.5 * np.linalg.slogdet(information)[1]
-
-    expected = optimize.minimize(penalised, [0, 0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12}).x
-    assert logistic(design, k, n) == pytest.approx(expected, abs=1e-5)
-
-
-def test_many_fits_at_once_are_each_alone():
-    design = np.stack((np.ones(4), np.arange(4.0)), 1)
-    k = np.array([[0, 1, 3, 6], [5, 6, 4, 6], [5, 2, 2, 0]])
-    n = np.array([5, 6, 4, 6])
-    together = logistic(design, k, n)
-    assert together == pytest.approx(np.stack([logistic(design, row, n) for row in k]), abs=1e-7)
-    assert probability(design, together).shape == (3, 4)
-
-
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -201,8 +177,6 @@ def test_what_has_no_logarithm_is_refused():
         power_fit([Size.of(x, []) for x in X])
     with pytest.raises(UsageError, match="outcomes, 0 or 1"):
         success_fit([Size.of(x, [0.5]) for x in X])
-    with pytest.raises(ValueError, match="k of n"):
-        logistic(np.ones((1, 1)), np.array([3]), np.array([2]))
 
 
 # ------------------------------------------------------------------------------------------------------------- coverage

@@ -6,7 +6,6 @@ from scipy import stats
 
 from robo_orl.results.intervals import (
     _resampled_means,
-    exponent_fit,
     holm,
     mean_interval,
     newcombe_counts,
@@ -142,23 +141,6 @@ def test_bootstrap_repeats_itself_and_refuses_a_seed_without_episodes():
     assert two_level_bootstrap([[1, 0, 1]], seed=3) == two_level_bootstrap([[1, 0, 1]], seed=3)
     with pytest.raises(ValueError, match="at least one episode"):
         two_level_bootstrap([[1.0], []])
-
-
-def test_exponent_fit_finds_a_power_law_and_is_scipys_regression():
-    x = np.array([1, 2, 4, 8, 16.0])
-    exact = exponent_fit(x, 3 * x**1.7)
-    assert exact.exponent == pytest.approx(1.7) and exact.scale == pytest.approx(3.0)
-    assert exact.low == pytest.approx(1.7) and exact.high == pytest.approx(1.7) and exact.points == 5
-    noisy = 3 * x**1.7 * np.exp(np.random.default_rng(0).normal(0, 0.3, 5))
-    found = exponent_fit(x, noisy)
-    assert found.exponent == pytest.approx(stats.linregress(np.log(x), np.log(noisy)).slope)
-    assert found.low < found.exponent < found.high
-
-
-def test_two_points_carry_no_exponent_and_zero_has_no_logarithm():
-    assert exponent_fit([1, 2], [1, 2]) is None
-    assert exponent_fit([1, 2, 4], [0, 1, 2]) is None
-    assert exponent_fit([1, 1, 2, 4], [1, 1, 2, 4]).points == 4
 
 
 def test_mean_interval_is_scipys_bootstrap():

@@ -33,7 +33,8 @@ from robo_orl.base.files import atomic_file
 from robo_orl.base.machine import ONE_THREAD
 from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
 from robo_orl.config.presets import available
-from robo_orl.cost.measure.one_process import describe, forget, this_device
+from robo_orl.cost.measure.device import forget, this_device
+from robo_orl.cost.measure.one_process import describe
 from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts, StepCost, beside
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.synthetic_step import ACTION_DIM, policy_spec, synthetic_window

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from robo_orl.config.policies import SIZES
-from robo_orl.cost.measure.one_process import forget
+from robo_orl.cost.measure.device import forget
 from robo_orl.cost.measure.step_cost import step_seconds
 from robo_orl.cost.predict.workload import Workload
 from robo_orl.cost.synthetic_step import SyntheticStep

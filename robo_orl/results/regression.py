@@ -1,6 +1,9 @@
-"""Logistic regression on counts, without a library: coefficients stay finite where every episode succeeds or fails."""
+"""Regressions that other fits are made of: a logistic one on counts, and a power law with a bootstrap interval."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from einops import einsum
@@ -41,3 +44,43 @@ def logistic(design: np.ndarray, k: np.ndarray, n: np.ndarray, tolerance: float 
 def probability(design: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-X b)): (rows, columns) and (..., columns) -> (..., rows)."""
     return 0.5 * (1 + np.tanh(einsum(design, coefficients, "r i, ... i -> ... r") / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentFit:
+    """y = scale x^exponent through `points` points; low and high: the 95 % interval of the exponent."""
+
+    exponent: float
+    low: float
+    high: float
+    scale: float
+    points: int
+
+
+def exponent_fit(
+    x: Sequence[float], y: Sequence[float], resamples: int = 2_000, level: float = 0.95, seed: int = 0
+) -> ExponentFit | None:
+    """The exponent b of y = a x^b, by least squares of log y on log x, with a bootstrap interval over the points.
+
+    None where fewer than three distinct positive x remain: an exponent through two points has no interval.
+    """
+    points = [(u, v) for u, v in zip(x, y, strict=True) if u > 0 and v > 0]
+    if len({u for u, _ in points}) < 3:
+        return None
+    log_x, log_y = np.log(np.asarray(points, dtype=np.float64)).T
+    rng = np.random.default_rng(seed)
+    slopes = []
+    while len(slopes) < resamples:
+        pick = rng.integers(len(points), size=len(points))
+        if len(np.unique(log_x[pick])) > 1:  # one x alone has no slope
+            slopes.append(_slope(log_x[pick], log_y[pick]))
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(slopes, [tail, 100 - tail])
+    exponent = _slope(log_x, log_y)
+    scale = float(np.exp(log_y.mean() - exponent * log_x.mean()))
+    return ExponentFit(exponent, float(low), float(high), scale, len(points))
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    centred = x - x.mean()
+    return float((centred * (y - y.mean())).sum() / (centred * centred).sum())

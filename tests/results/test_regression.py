@@ -1,0 +1,52 @@
+"""Regressions that other fits are made of agree with other software, and refuse what carries no fit."""
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from robo_orl.results.regression import exponent_fit, logistic, probability
+
+
+def test_exponent_fit_finds_a_power_law_and_is_scipys_regression():
+    x = np.array([1, 2, 4, 8, 16.0])
+    exact = exponent_fit(x, 3 * x**1.7)
+    assert exact.exponent == pytest.approx(1.7) and exact.scale == pytest.approx(3.0)
+    assert exact.low == pytest.approx(1.7) and exact.high == pytest.approx(1.7) and exact.points == 5
+    noisy = 3 * x**1.7 * np.exp(np.random.default_rng(0).normal(0, 0.3, 5))
+    found = exponent_fit(x, noisy)
+    assert found.exponent == pytest.approx(stats.linregress(np.log(x), np.log(noisy)).slope)
+    assert found.low < found.exponent < found.high
+
+
+def test_two_points_carry_no_exponent_and_zero_has_no_logarithm():
+    assert exponent_fit([1, 2], [1, 2]) is None
+    assert exponent_fit([1, 2, 4], [0, 1, 2]) is None
+    assert exponent_fit([1, 1, 2, 4], [1, 1, 2, 4]).points == 4
+
+
+def test_firths_estimate_maximises_the_penalised_likelihood():
+    design = np.stack((np.ones(4), np.arange(4.0)), 1)
+    k, n = np.array([0, 1, 3, 6]), np.array([5, 6, 4, 6])
+
+    def penalised(b):
+        eta = design @ b
+        p = 1 / (1 + np.exp(-eta))
+        information = design.T @ (design * (n * p * (1 - p))[:, None])
+        return -(k * eta - n * np.logaddexp(0, eta)).sum() - 0.5 * np.linalg.slogdet(information)[1]
+
+    expected = optimize.minimize(penalised, [0, 0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12}).x
+    assert logistic(design, k, n) == pytest.approx(expected, abs=1e-5)
+
+
+def test_many_fits_at_once_are_each_alone():
+    design = np.stack((np.ones(4), np.arange(4.0)), 1)
+    k = np.array([[0, 1, 3, 6], [5, 6, 4, 6], [5, 2, 2, 0]])
+    n = np.array([5, 6, 4, 6])
+    together = logistic(design, k, n)
+    assert together == pytest.approx(np.stack([logistic(design, row, n) for row in k]), abs=1e-7)
+    assert probability(design, together).shape == (3, 4)
+
+
+def test_more_successes_than_trials_are_refused():
+    with pytest.raises(ValueError, match="k of n"):
+        logistic(np.ones((1, 1)), np.array([3]), np.array([2]))
