@@ -116,10 +116,9 @@ def learning_figure(panel: dict[str, Any], axis: str, look: Styles) -> Markup:
     series = panel["series"]
     left, right, top, bottom = 44, 345 - label_room(one["policy"] for one in series), 12, 196
     every = [point for one in series for point in one["points"]]
-    highest = 1.0 if panel["metric"] == "success" else max(point["value"] for point in every)
-    lowest = min(0.0, *(point["value"] for point in every))
-    x, y = Scale(0, max(point[axis] for point in every), left, right), Scale(lowest, highest or 1.0, bottom, top)
-    parts = y_axis(y, nice_ticks(lowest, highest or 1.0, 5), left, right, "{:g}".format)
+    lowest, highest = _ends(panel)
+    x, y = Scale(0, max(point[axis] for point in every), left, right), Scale(lowest, highest, bottom, top)
+    parts = y_axis(y, nice_ticks(lowest, highest, 5), left, right, "{:g}".format)
     for value in nice_ticks(0, x.high, 5):
         parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
                   text(x(value), bottom + 17, f"{value:g}", "tick", "middle")]  # fmt: skip
@@ -135,6 +134,17 @@ def learning_figure(panel: dict[str, Any], axis: str, look: Styles) -> Markup:
         parts.append(text(right + 11, label + 4, shortened(one["policy"]), f"label {kind}"))
     words = [f"{one['policy']} " + ", ".join(_tip(point) for point in one["points"]) for one in series]
     return drawing(360, bottom + 40, f"{panel['title']} against {AXES[axis]}: {'; '.join(words)}", *parts)
+
+
+def _ends(panel: dict[str, Any]) -> tuple[float, float]:
+    """The ends of the vertical axis: a rate has 0 to 1, an error begins at 0, a loss has no zero with a meaning."""
+    values = [point["value"] for one in panel["series"] for point in one["points"]]
+    if panel["metric"] == "success":
+        return 0.0, 1.0
+    if panel["metric"] == "value_error":
+        return 0.0, max(values) or 1.0
+    room = 0.1 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
+    return min(values) - room, max(values) + room
 
 
 def _tip(point: dict[str, Any]) -> str:

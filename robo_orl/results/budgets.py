@@ -92,6 +92,8 @@ def budget_of(
         sentence = "neither held-out loss nor success was measured"
     elif gaining:
         sentence = f"still gains at step {last:,}, by {' and '.join(gaining)}: train longer"
+    elif budget == curve.points[0].step:
+        sentence = f"gains nothing after its first point, step {budget:,}: closer points say when it stopped"
     else:
         sentence = f"gains nothing after step {budget:,}"
     return Budget(task, regime, policy, size, seed, len(curve.points), last, by_loss, by_success, budget, sentence)

@@ -64,6 +64,8 @@ def test_success_has_stopped_growing_where_no_later_point_lies_above_its_interva
 def test_the_budget_is_the_later_of_both_and_none_while_one_gains():
     both = budget_of(curve_of((1.0, 0.4, 0.4, 0.4, 0.4), (5, 20, 40, 44, 43)), "chain1")
     assert (both.by_loss, both.by_success, both.budget) == (4, 6, 6) and both.sentence == "gains nothing after step 6"
+    first = budget_of(curve_of((0.4, 0.4, 0.5, 0.6)), "chain1")
+    assert first.budget == 2 and "after its first point, step 2: closer points" in first.sentence
     one = budget_of(curve_of((1.0, 0.8, 0.6, 0.4), (40, 40, 40, 40)), "chain1")
     assert one.budget is None and one.sentence == "still gains at step 8, by held-out loss: train longer"
 
