@@ -75,11 +75,12 @@ def _show(compared: SideBySide) -> None:
     listing({f"B against A, {compared.n} pairs of {_trainings(compared.trainings)}": [
         {
             "name": effect.endpoint, "A": f"{effect.first:.3f}", "B": f"{effect.second:.3f}", "won": d.wins,
-            "lost": d.losses, "(won-lost)/n": f"{d.difference:+.2f}", "95 %": f"{d.low:+.2f} {d.high:+.2f}",
-            "p, Holm": f"{effect.p_holm:.1g}", "B is": effect.verdict,
+            "lost": d.losses, "diff": f"{d.difference:+.2f}", "low": f"{d.low:+.2f}", "high": f"{d.high:+.2f}",
+            "p": f"{effect.p_holm:.1g}", "B is": effect.verdict,
         }
         for effect in compared.effects for d in [effect.difference]
     ]})  # fmt: skip
+    print_line("diff is (won - lost) / n with its 95 % interval; p is the sign test's, by Holm over these rows.")
     if compared.trainings == 1:
         print_line("One training of each: the intervals cover other start states, and no other training.")
 

@@ -89,7 +89,7 @@ def test_an_evaluation_executes_as_many_actions_as_its_policy(execute, monkeypat
     (tmp_path / "step_00000001" / module.AGENT).write_text("weights")
     agent, asked = Sayer(CHUNK), {}
     agent.select_by = lambda selection: asked.update(selection=selection)
-    monkeypatch.setattr(module, "load_agent", lambda folder: (agent, RunConfig(policy=policy, task=task, data="d")))
+    monkeypatch.setattr(module, "load_agent", lambda *_: (agent, RunConfig(policy=policy, task=task, data="d")))
     monkeypatch.setattr(module, "checkpoints", lambda folder: [tmp_path / "step_00000001"])
     monkeypatch.setattr(module, "read_spec", lambda folder: type("Spec", (), {"render": None, "obs": {"position": 1}}))
     monkeypatch.setattr(module, "roll_out", lambda *told: asked.update(told=told))
