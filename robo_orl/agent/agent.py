@@ -249,11 +249,12 @@ class Agent(nn.Module):
     def proposals(self, obs: Observation, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """obs: B raw observations -> the raw chunks (B, N, h, A) among which `act` chooses, and Q (B, N) of them.
 
-        Q is None where the objective has none.
+        Q is of the critic that the selection ranks by; None where there is none.
         """
         policy, obs, tokens, draws = self.average or self, *self._seen(obs, draws)
         candidates = self.objective.candidates(policy, tokens, self.selection.num_samples, draws)
-        values = self._values(obs, tokens, candidates) if "q" in self.objective.heads else None
+        ranks = "q" in self.objective.heads or self.selection.untrained_critic
+        values = self._values(obs, tokens, candidates) if ranks else None
         chunks = [self.objective.realise(policy, tokens, one, draws) for one in candidates.unbind(1)]
         return self.normaliser.raw_actions(torch.stack(chunks, 1)), values
 

@@ -49,6 +49,12 @@ def evaluate(
         Path | None,
         typer.Option(help="Roll out nothing: compare the critic with the Monte-Carlo returns of this data file."),
     ] = None,
+    ranking: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Instead compare the critic's order of samples with the simulator's, in so many episodes."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
@@ -59,7 +65,16 @@ def evaluate(
     if value_error is not None:
         _compare_values(run, value_error, task, settings or video or out or paraphrases or starts != "test", as_json)
         return
-    common: dict[str, Any] = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
+    common: dict[str, Any]
+    if ranking is not None:
+        if video or out or paraphrases or is_reference(run):
+            raise UsageError(
+                "--ranking is of a critic of ours, and writes no file: leave --video, --out and the like out."
+            )
+        common = {"workers": workers, "seed": seed, "loop": check_loop(loop), "starts": check_starts(starts)}
+        _rank(run, ranking, as_json, overrides=settings, task=task or None, **common)
+        return
+    common = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": shows_progress(as_json)}
     check_starts(starts)
     if is_reference(run):
@@ -83,6 +98,14 @@ def _compare_values(run: Path, data: Path, task: str, rollouts: object, as_json:
         raise UsageError("--value-error rolls out nothing: leave out the options of a rollout; it takes --task only.")
     errors = value_error(run, data=data, task=task or None)
     show(errors.to_json(), as_json, lambda _: key_values({"gamma": errors.gamma, **errors.overall.to_json()}))
+
+
+def _rank(run: Path, episodes: int, as_json: bool, **options: Any) -> None:
+    from robo_orl.cli.tables import key_values
+    from robo_orl.evaluate.ranking import in_words, ranking
+
+    found = ranking(run, episodes, **options)
+    show(found.model_dump(mode="json"), as_json, lambda _: key_values(in_words(found)))
 
 
 def _check_reference_options(settings: list[str], paraphrases: bool, starts: str) -> None:

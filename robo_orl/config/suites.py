@@ -176,6 +176,9 @@ class SuiteConfig(Strict):
         None, description="a file in launch/, or a path: trainings run under `accelerate launch` with it; none: alone"
     )
     value_error: bool = Field(True, description="compare trained critics with the Monte-Carlo returns of the data")
+    ranking: int = Field(
+        0, ge=0, description="episodes at whose states the order of a critic is compared with the simulator's; 0 = none"
+    )
 
     def data_of(self, group: GridConfig) -> DataRequest:
         """The data sets of a group."""

@@ -23,7 +23,6 @@ from robo_orl.data.hdf5_schema import IMAGE
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number
-from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.look_ahead import Proposals
@@ -203,30 +202,27 @@ def _instruction(run: RunConfig, task: TaskConfig):
 class SearchedPolicy(AgentPolicy):
     """A trained agent whose samples are tried in the simulator: a Proposer of rollout/look_ahead.py.
 
-    It proposes the samples of `selection`, and goes on by `surest`, one chunk that neither a critic nor luck chooses: a
-    branch then gains what its first chunk is good for.
+    A branch goes on as the policy does where nothing is tried: by its critic's choice, and where the simulator is to
+    choose (`selection.look_ahead`) by the first of its samples. Its draws are those that the episode will have at the
+    same chunk: a branch is a future that the episode can have, and the best one found can be found again.
     """
 
     def __init__(self, agent: nn.Module, selection: SelectionConfig, *arguments: Any, **options: Any):
         super().__init__(agent, *arguments, **options)
-        self.selection, self.continuation = selection, surest(agent.action_head)
+        self.selection = selection
 
     def propose(self, queries: list[PolicyQuery]) -> Proposals:
         """The samples of B episodes, and the critic's values of them where there is a critic."""
-        self.agent.select_by(self.selection)
-        draws = EpisodeDraws(self.seed, queries, self.device, self.dtype)
-        with torch.inference_mode():
-            chunks, values = self.agent.proposals(self.observation(queries), draws)  # (B, N, h, A), (B, N)
+        chunks, values = self._proposals(queries)  # (B, N, h, A), (B, N)
         return Proposals(self.sent(chunks), None if values is None else values.double().cpu().numpy())
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, c, A) for B branches."""
-        self.agent.select_by(self.continuation)
+        if self.selection.look_ahead:
+            return self.sent(self._proposals(queries)[0][:, 0])
         return super().__call__(queries)
 
-
-def surest(head: ActionHead) -> SelectionConfig:
-    """Decoding by one chunk without luck: a flow from zero noise, the mode of a head that has one."""
-    if head.integrates:
-        return SelectionConfig(noise_scale=0)
-    return SelectionConfig(acting="mode" if "mode" in head.acting else None)
+    def _proposals(self, queries: list[PolicyQuery]) -> tuple[Tensor, Tensor | None]:
+        draws = EpisodeDraws(self.seed, queries, self.device, self.dtype)
+        with torch.inference_mode():
+            return self.agent.proposals(self.observation(queries), draws)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from robo_orl.report.boards import Board, PolicyRow
+from robo_orl.report.ceilings import GainShare, SampleOrder, gain_shares
 from robo_orl.report.contents import Cells
 from robo_orl.report.costs import CostGroup, cost_groups
 from robo_orl.results.cost_record import CostRecord, CostRow
@@ -89,7 +90,10 @@ class CostTrend:
 
 @dataclass(frozen=True)
 class ValueErrorRow:
-    """The error of one cell's critic against the Monte-Carlo returns of the data (see record.ValueErrors)."""
+    """The error of one cell's critic against the Monte-Carlo returns of the data (see record.ValueErrors).
+
+    ranking: its order of samples against the simulator's, at all states. share: of the oracle's gain that it realises.
+    """
 
     task: str
     horizon: int
@@ -102,6 +106,8 @@ class ValueErrorRow:
     bias: float
     correlation: float | None
     gamma: float
+    ranking: SampleOrder | None = None
+    share: GainShare | None = None
 
 
 At = Callable[[Board], float]  # the place of a board on the axis
@@ -115,11 +121,15 @@ def family(task: str) -> str:
 
 def value_errors(cells: Cells) -> list[ValueErrorRow]:
     """The critics' errors against the Monte-Carlo returns of the data, one row per cell that measured them."""
+    shares = gain_shares(cells)
     rows = [
-        ValueErrorRow(r.task.name, r.task.horizon, r.regime, r.policy.name, r.size, r.seed, **vars(r.value_errors))
+        ValueErrorRow(
+            r.task.name, r.task.horizon, r.regime, r.policy.name, r.size, r.seed, **vars(r.value_errors),
+            ranking=SampleOrder(**vars(r.ranking.overall)) if r.ranking else None, share=shares.get(r.cell),
+        )
         for r in cells.records
         if r.value_errors is not None
-    ]
+    ]  # fmt: skip
     return sorted(rows, key=lambda r: (r.horizon, r.task, r.regime, r.size, r.policy, r.seed))
 
 

@@ -223,6 +223,45 @@ class LearningCurve(Stored):
     points: list[CurvePoint]
 
 
+class RankCorrelation(Stored):
+    """The order in which a critic puts the samples of one state, against what each of them gains in the simulator.
+
+    kendall: the mean of Kendall's tau-b over the states at which some samples gain more than others, each episode
+    alike, with its 95 % bootstrap interval over episodes, then states; spearman: the mean of Spearman's likewise.
+    """
+
+    states: int = Field(ge=0, description="decisions at which all samples were tried")
+    tied: int = Field(ge=0, description="of them, those at which all samples gain the same: there is no order to find")
+    kendall: float | None = Field(None, ge=-1, le=1, description="None where every state is tied")
+    low: float | None = Field(None, ge=-1, le=1, description="None with fewer than two episodes")
+    high: float | None = Field(None, ge=-1, le=1)
+    spearman: float | None = Field(None, ge=-1, le=1)
+
+
+class StageRanking(RankCorrelation):
+    """The same at the states of one stage: those from which `name` is the next to be reached."""
+
+    name: str
+
+
+class CriticRanking(Stored):
+    """A critic against the simulator, at states of its own policy's episodes.
+
+    A sample gains the discounted reward of its branch: its chunk is carried out, then the policy goes on as it is.
+    """
+
+    episodes: int = Field(ge=1)
+    starts: Literal["test", "tuning"]
+    seed: int
+    every: int = Field(ge=1, description="chunks from one measured state to the next")
+    samples: int = Field(ge=2, description="N")
+    look_ahead: int = Field(ge=1, description="decisions of a branch at most")
+    gamma: float = Field(gt=0, le=1)
+    overall: RankCorrelation
+    stages: list[StageRanking]
+    simulated: int = Field(ge=0, description="decisions of all branches together")
+
+
 # -------------------------------------------------------------------------------------------------------------- records
 
 
@@ -245,6 +284,7 @@ class Record(Stored):
     evaluation: Evaluation
     value_errors: ValueErrors | None = None
     curve: LearningCurve | None = Field(None, description="points on the way; None: none were asked for")
+    ranking: CriticRanking | None = Field(None, description="of the critic's order of samples; None: not measured")
     tuning: Tuning | None = Field(None, description="the search that chose the settings; None: the suite names none")
     together: list[TaskShare] | None = Field(
         None, description="all tasks that the policy learned, `task` among them; None: this one alone"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class LookAheadRollouts(Rollouts):
     policy: a Proposer.
     """
 
+    complete: ClassVar[bool] = False  # play every branch to its end, the hopeless ones too
+
     look_ahead: int = field(kw_only=True)
 
     def _decide(self) -> None:
@@ -66,7 +68,8 @@ class LookAheadRollouts(Rollouts):
         self._count(queries)
         for row, (process, episode, active) in enumerate(fresh):
             values = None if proposals.values is None else proposals.values[row]
-            search = Search(proposals.chunks[row], values, active.obs, self.look_ahead, self.gamma)
+            chunks = proposals.chunks[row]
+            search = Search(chunks, values, active.obs, self.look_ahead, self.gamma, self.complete)
             self._begin_search(process, episode, active, search)
 
     def _begin_search(self, process: SimulatorProcess, episode: int, active: ActiveEpisode, search: Search) -> None:
@@ -105,8 +108,53 @@ class LookAheadRollouts(Rollouts):
         self._settle(process, episode, active)
 
     def _settle(self, process: SimulatorProcess, episode: int, active: ActiveEpisode) -> None:
-        """Carry out the chunk of the best branch."""
+        """Carry out the chosen chunk."""
         search, active.search = active.search, None
         active.simulated += search.simulated
+        self._act(process, episode, active, search, self._chosen(episode, active, search))
+
+    def _chosen(self, episode: int, active: ActiveEpisode, search: Search) -> int:
+        return search.best
+
+    def _act(self, process: SimulatorProcess, episode: int, active: ActiveEpisode, search: Search, chosen: int) -> None:
         active.decision += 1
-        process.send(episode, Act(active.slot, search.chunks[search.best]))
+        process.send(episode, Act(active.slot, search.chunks[chosen]))
+
+
+@dataclass(frozen=True)
+class RankedSamples:
+    """One decision: a critic's values (N,) of the samples, and the discounted reward (N,) that each gained.
+
+    stage: stages that the episode had reached by then. simulated: the decisions of all branches.
+    """
+
+    stage: int
+    values: np.ndarray
+    gained: np.ndarray
+    simulated: int
+
+
+@dataclass
+class RankingRollouts(LookAheadRollouts):
+    """Rollouts by a critic's choice, in which the samples of every so many chunks are tried too, each to its end.
+
+    policy: a Proposer whose proposals have values. every: chunks from one measurement to the next. ranked: (episode,
+    number of the chunk) -> what was found there. The episodes are those of the critic's policy.
+    """
+
+    complete: ClassVar[bool] = True
+
+    every: int = field(kw_only=True)
+    ranked: dict[tuple[int, int], RankedSamples] = field(default_factory=dict)
+
+    def _begin_search(self, process: SimulatorProcess, episode: int, active: ActiveEpisode, search: Search) -> None:
+        if active.decision % self.every:
+            active.obs = None
+            self._act(process, episode, active, search, int(np.argmax(search.values)))
+        else:
+            super()._begin_search(process, episode, active, search)
+
+    def _chosen(self, episode: int, active: ActiveEpisode, search: Search) -> int:
+        found = RankedSamples(search.stage, search.values, search.gained, search.simulated)
+        self.ranked[episode, active.decision] = found  # an episode that is run again finds the same
+        return int(np.argmax(search.values))

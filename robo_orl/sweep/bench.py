@@ -152,7 +152,8 @@ class Bench:
             self._update_provenance()
         self.todo = {cell.key: cell for cell in cells if cell.key not in self.records}
         check_policies(suite, list(self.todo.values()))
-        self.jobs = {key: jobs_of_cell(cell, out, suite.value_error, suite.curve) for key, cell in self.todo.items()}
+        asked = (suite.value_error, suite.curve, suite.ranking)
+        self.jobs = {key: jobs_of_cell(cell, out, *asked) for key, cell in self.todo.items()}
         self.cells_of = _cells_of_jobs(self.jobs)
         self.cost_cells = cost_cells(suite)
         self.costs, self.left_out = self._costs_to_do()

@@ -132,6 +132,12 @@ class Cell:
         """True where there is a learned value to compare with returns."""
         return self.policy.critic is not None and not self.policy.selection.untrained_critic
 
+    @property
+    def has_ranking_critic(self) -> bool:
+        """True where a learned critic chooses among samples."""
+        selection = self.policy.selection
+        return self.has_trained_critic and selection.num_samples > 1 and not selection.look_ahead
+
 
 def objective_versions(policies: Iterable[PolicyConfig]) -> dict[str, int]:
     """The version of each objective of the policies, where it is not 1. An unknown objective fails when it trains."""

@@ -19,6 +19,7 @@ from robo_orl.results.cost_record import CalibrationRecord, CostRecord, CostRow,
 from robo_orl.results.curves import curve_of, read_points
 from robo_orl.results.record import (
     Count,
+    CriticRanking,
     DataRef,
     Evaluation,
     PolicyRef,
@@ -32,7 +33,7 @@ from robo_orl.results.record import (
 from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell
-from robo_orl.sweep.job import DATA, EDIT, EVALUATE, TRAIN, VALUE, Job
+from robo_orl.sweep.job import DATA, EDIT, EVALUATE, RANK, TRAIN, VALUE, Job
 
 
 class Ledger:
@@ -127,6 +128,7 @@ def store_cell(
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
         curve=results[TRAIN].get("curves", {}).get(cell.task.name),
+        ranking=_only(CriticRanking, results[RANK]) if RANK in results else None,
         tuning=cell.tuning,
         together=[TaskShare(task=task_ref(s.task), weight=s.weight) for s in cell.together] or None,
         **_origin(),

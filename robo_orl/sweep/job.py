@@ -13,7 +13,7 @@ from robo_orl.base.files import write_text
 from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig
 from robo_orl.sweep.launch_file import LaunchFile
 
-DATA, EDIT, TRAIN, VALUE, EVALUATE, COSTS = "data", "edit", "train", "value", "eval", "cost"
+DATA, EDIT, TRAIN, VALUE, RANK, EVALUATE, COSTS = "data", "edit", "train", "value", "rank", "eval", "cost"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Job:
     @property
     def elastic(self) -> bool:
         """True where it can use more than one core."""
-        return self.kind in (DATA, EVALUATE)
+        return self.kind in (DATA, EVALUATE, RANK)
 
     def with_workers(self, cores: int) -> list[str]:
         """The command for `cores` cores."""

@@ -26,14 +26,16 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell, processes
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, TRAIN, VALUE, Input, Job
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, RANK, TRAIN, VALUE, Input, Job
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
 
 
-def jobs_of_cell(cell: Cell, out: Path, value_error: bool, curve: CurveRequest | None = None) -> list[Job]:
-    """Data, training, evaluation (and value error) of one cell; equal steps of several cells have equal keys.
+def jobs_of_cell(
+    cell: Cell, out: Path, value_error: bool, curve: CurveRequest | None = None, ranking: int = 0
+) -> list[Job]:
+    """Data, training, evaluation (value error, ranking) of one cell; equal steps of several cells have equal keys.
 
     Of several data jobs the one of the cell's own task is the last.
     """
@@ -45,6 +47,8 @@ def jobs_of_cell(cell: Cell, out: Path, value_error: bool, curve: CurveRequest |
     jobs = [*others, *own, train, _evaluate_job(cell, out, train)]
     if value_error and cell.has_trained_critic:
         jobs.append(_value_job(cell, out, data, train))
+    if ranking and cell.has_ranking_critic:
+        jobs.append(_ranking_job(cell, train, ranking))
     return jobs
 
 
@@ -179,21 +183,48 @@ def _other_tasks(cell: Cell, data: list[Path]) -> list[str]:
 def _evaluate_job(cell: Cell, out: Path, train: Job) -> Job:
     """An evaluation has a folder of its own: several cells may evaluate one run with different selections."""
     folder, request = out / "evaluations" / cell.name, cell.evaluation
-    chosen = {} if cell.is_reference else cell.policy.selection.model_dump()
-    selection = [f"--set=selection.{k}={json.dumps(v)}" for k, v in chosen.items()]
     task = {"task": cell.task.name} if cell.together else {}
     return Job(
         kind=EVALUATE,
         key=f"eval-{cell.name}",
         command=_command(
-            "eval", str(train.output), *selection, episodes=request.episodes, seed=request.seed, loop=request.loop,
-            out=folder, **({"starts": request.starts} if request.starts != "test" else {}), **task,
+            "eval", str(train.output), *_selection(cell), episodes=request.episodes, seed=request.seed,
+            loop=request.loop, out=folder, **({"starts": request.starts} if request.starts != "test" else {}), **task,
         ),
         needs=(train.key,),
-        work=request.episodes * cell.task.horizon,
+        work=request.episodes * cell.task.horizon * _branches(cell),
         total=request.episodes,
         output=folder,
     )  # fmt: skip
+
+
+def _selection(cell: Cell) -> list[str]:
+    """The words that choose among the samples of a run as the cell does."""
+    chosen = {} if cell.is_reference else cell.policy.selection.model_dump()
+    return [f"--set=selection.{key}={json.dumps(value)}" for key, value in chosen.items()]
+
+
+def _branches(cell: Cell) -> float:
+    """The decisions simulated for one of an episode, at most: more than 1 where the samples are tried first."""
+    if not cell.policy.selection.look_ahead:
+        return 1.0
+    selection, execute = cell.policy.selection, cell.policy.action_head.execute
+    return 1.0 + selection.num_samples * selection.look_ahead / execute
+
+
+def _ranking_job(cell: Cell, train: Job, episodes: int) -> Job:
+    """The critic's order of samples at states of the cell's own policy."""
+    request, task = cell.evaluation, {"task": cell.task.name} if cell.together else {}
+    options = {"ranking": episodes, "seed": request.seed, "loop": request.loop, "starts": request.starts}
+    return Job(
+        kind=RANK,
+        key=f"rank-{cell.name}",
+        command=_command("eval", str(train.output), *_selection(cell), **options, **task),
+        needs=(train.key,),
+        work=episodes * cell.task.horizon * cell.policy.selection.num_samples,
+        total=episodes,
+        output=train.output,
+    )
 
 
 def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:

@@ -18,12 +18,12 @@ from rich.text import Text
 
 from robo_orl.base.files import folder_beside
 from robo_orl.base.text import printable
-from robo_orl.sweep.job import COSTS, DATA, EVALUATE, TRAIN, VALUE, Job
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, RANK, TRAIN, VALUE, Job
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, JobProgress
 
 MINIMUM_FRACTION = 0.03  # below it, start-up hides the speed
 # A kind that has not run yet is taken to go like one that does much the same in the same unit of work.
-LIKE = {EVALUATE: DATA, DATA: EVALUATE, COSTS: TRAIN}
+LIKE = {EVALUATE: DATA, DATA: EVALUATE, RANK: EVALUATE, COSTS: TRAIN}
 VALUE_FRAMES_PER_S = 5000.0  # seconds, whatever the size: not worth waiting for its speed
 
 
@@ -128,6 +128,7 @@ ACTIVITY = {
     "edit": "editing",
     "train": "training",
     "value": "value error",
+    "rank": "ranking",
     "eval": "evaluating",
     "cost": "measuring",
 }

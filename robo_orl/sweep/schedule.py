@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
-from robo_orl.sweep.job import EVALUATE, VALUE, Job, JobResult
+from robo_orl.sweep.job import EVALUATE, RANK, VALUE, Job, JobResult
 from robo_orl.sweep.resources import Grant, Node, Places, Resources
 
 # Jobs that complete a cell come first, so that results come early; the rest in the order of the suite, and those that
 # failed once come last.
-PRIORITY = {EVALUATE: 0, VALUE: 1}
+PRIORITY = {EVALUATE: 0, VALUE: 1, RANK: 1}
 OTHER, AGAIN = 2, 3
 
 WAITING, RUNNING, DONE, FAILED, BLOCKED = "waiting", "running", "done", "failed", "blocked"

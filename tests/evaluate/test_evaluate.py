@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from scripted_scene import TASK, LineScene
 
@@ -20,6 +22,7 @@ from robo_orl.evaluate.success import evaluate
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Evaluation
 from robo_orl.results.store import parse_rows, rows_text
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.look_ahead import LookAheadRollouts
 
 
@@ -146,6 +149,17 @@ def test_a_search_among_one_sample_is_the_policy_itself_bit_by_bit(run, on_the_l
     with LookAheadRollouts(LineScene(tmp_path), policy, 1, 2, look_ahead=10) as rollouts:
         outcomes = {f.episode: f.outcome.fingerprint for f in rollouts.run(range(4))}
     assert [outcomes[i] for i in range(4)] == fingerprints(run)
+
+
+def test_a_branch_goes_on_by_the_first_of_the_samples_that_its_episode_will_have(run):
+    agent, config = load_agent(run)
+    agent.select_by(chosen := SelectionConfig(num_samples=3, look_ahead=9))
+    policy = SearchedPolicy(agent, chosen, config.policy.action_head.execute, 0)
+    queries = [PolicyQuery(e, 4, {"position": np.array([e / 7], np.float32)}) for e in (2, 5)]
+    proposed = policy.propose(queries)
+    assert proposed.values is None and proposed.chunks.shape == (2, 3, 2, 1)
+    assert np.array_equal(policy(queries), proposed.chunks[:, 0])
+    assert not np.array_equal(policy([replace(query, decision=5) for query in queries]), policy(queries))
 
 
 def test_best_of_n_is_an_override_and_changes_the_episodes(run, on_the_line):

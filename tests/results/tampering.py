@@ -60,6 +60,18 @@ def stated(path, value, cell=0):
     return change
 
 
+def ranked(cell=3, **wrong):
+    """State a ranking in a record, consistent but for `wrong`; cell 3 is qc with the best of 4, seed 0."""
+    order = {"states": 30, "tied": 10, "kendall": 0.3, "low": 0.1, "high": 0.5, "spearman": 0.4}
+    none = {"states": 10, "tied": 10, "kendall": None, "low": None, "high": None, "spearman": None}
+    ranking = {
+        "episodes": 5, "starts": "test", "seed": 0, "every": 8, "samples": 4, "look_ahead": 400, "gamma": 0.99,
+        "overall": order | {"states": 40, "tied": 20}, "simulated": 9000,
+        "stages": [order | {"name": "cube_1_placed"}, none | {"name": "cube_2_placed"}],
+    }  # fmt: skip
+    return stated("ranking", ranking | wrong, cell=cell)
+
+
 def planned(change):
     return lambda forgery: change(forgery.suite)
 
@@ -209,6 +221,17 @@ RECORD_KINDS = {
     "a bias beyond the mean error": stated("value_errors.bias", -0.3, cell=2),
     "value errors of another discount": stated("value_errors.gamma", 0.9, cell=2),
     "value errors of more frames than there are": stated("value_errors.n", 10_000, cell=2),
+    "a ranking without a critic": ranked(cell=0),
+    "a ranking of other samples": ranked(samples=5),
+    "a ranking of other stages": ranked(stages=[]),
+    "a ranking of another discount": ranked(gamma=0.9),
+    "a ranking that simulated too little": ranked(simulated=100),
+    "a ranking without an order": ranked(overall={"states": 40, "tied": 20}),
+    "a ranking outside its interval": ranked(
+        overall={"states": 40, "tied": 20, "kendall": 0.7, "low": 0.1, "high": 0.5, "spearman": 0.4}
+    ),
+    "decisions of a search that nobody made": stated("evaluation.look_ahead_decisions", 900),
+    "a search in a row": row(0, look_ahead_decisions=900),
     "a value error that is no number": stated("value_errors.bias", float("nan"), cell=2),
     "another discount of returns": stated("evaluation.gamma", 0.5),
     "a rewritten success count": stated("evaluation.success_once.k", 20),

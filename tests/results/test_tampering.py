@@ -6,7 +6,7 @@ import os
 
 import pytest
 from cell_examples import CONFIG, CRITIC, SUITE_CONFIG, TASK, example_record, example_rows
-from tampering import KINDS, Forgery
+from tampering import KINDS, Forgery, ranked
 
 from robo_orl.cli.app import main
 from robo_orl.config import SuiteConfig
@@ -96,6 +96,13 @@ def test_what_nobody_touched_has_no_fault(texts, tmp_path):
     assert (checked.cells, checked.episodes, checked.costs, checked.horizons) == (6, 120, 2, 120)
     assert (checked.superseded, checked.personal) == ([], [])
     assert any("hardware" in words for words in checked.claimed)
+
+
+def test_a_consistent_ranking_has_no_fault(texts, tmp_path):
+    forgery = Forgery(texts)
+    ranked()(forgery)
+    forgery.write(tmp_path)
+    assert check(tmp_path) == []
 
 
 def test_a_hundred_kinds_are_tried():

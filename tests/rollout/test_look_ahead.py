@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scripted_scene import Line, LineScene
 
-from robo_orl.rollout import look_ahead as module
 from robo_orl.rollout.episodes import Rollouts
 from robo_orl.rollout.look_ahead import LookAheadRollouts, Proposals
 
@@ -124,6 +123,26 @@ def test_looking_further_wins_more(tmp_path):
     assert gains[0] < gains[1] <= gains[2]
 
 
+class Following(Proposing):
+    """Goes on by the first of the chunks that it would propose, which most often arrive in time."""
+
+    def propose(self, queries):
+        return Proposals(np.clip(super().propose(queries).chunks + 0.35, -1, 1))
+
+    def __call__(self, queries):
+        return self.propose(queries).chunks[:, 0]
+
+
+def test_where_branches_go_on_by_the_first_proposal_a_search_never_loses_against_it(tmp_path):
+    """Its first branch is the whole episode of the first proposals, and what was found can be found again."""
+    scene, policy = LineScene(tmp_path), Following(4)
+    with Rollouts(scene, policy, 1, 2, GAMMA) as rollouts:
+        first = {f.episode: f.outcome.discounted_return for f in rollouts.run(range(8))}
+    with LookAheadRollouts(scene, policy, 1, 2, GAMMA, look_ahead=40) as rollouts:
+        best = {f.episode: f.outcome.discounted_return for f in rollouts.run(range(8))}
+    assert all(best[e] >= first[e] for e in first) and sum(best[e] > first[e] for e in first) >= 3
+
+
 def test_the_result_does_not_depend_on_processes_or_slots(tmp_path):
     one = searched(LineScene(tmp_path), range(7), workers=1, slots=1)
     many = searched(LineScene(tmp_path), range(7), workers=2, slots=3)
@@ -133,8 +152,7 @@ def test_the_result_does_not_depend_on_processes_or_slots(tmp_path):
 
 def test_hopeless_branches_are_left_and_the_choice_is_the_same(tmp_path, monkeypatch):
     pruned = searched(LineScene(tmp_path), range(6), look_ahead=30)
-    whole = module.Search
-    monkeypatch.setattr(module, "Search", lambda *arguments: whole(*arguments, complete=True))
+    monkeypatch.setattr(LookAheadRollouts, "complete", True)
     complete = searched(LineScene(tmp_path), range(6), look_ahead=30)
     assert outcomes(pruned) == outcomes(complete)
     assert sum(f.simulated for f in pruned.values()) < sum(f.simulated for f in complete.values())

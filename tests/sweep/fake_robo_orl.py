@@ -121,6 +121,17 @@ def value_error():
     return {"n": 10, "mean_absolute": 0.1, "bias": -0.05, "correlation": 0.7, "gamma": 0.99, "more": 1}
 
 
+def ranking():
+    order = {"states": 8, "tied": 2, "kendall": 0.4, "low": 0.1, "high": 0.6, "spearman": 0.5}
+    selection = policy_of(Path(words[1]))["selection"]
+    samples = next((int(w.rpartition("=")[2]) for w in words if "num_samples" in w), selection.get("num_samples", 1))
+    return {
+        "episodes": int(option("ranking")), "starts": option("starts"), "seed": int(option("seed")), "every": 8,
+        "samples": samples, "look_ahead": 50, "gamma": 0.99, "overall": order, "simulated": 8 * samples,
+        "stages": [order | {"name": "first"}, {"name": "second", "states": 0, "tied": 0}],
+    }  # fmt: skip
+
+
 def profile():
     files = [Path(after) for word, after in zip(words, words[1:], strict=False) if word in ("--policy", "--beside")]
     policies = [yaml.safe_load(file.read_text()) for file in sorted(files, key=lambda f: str(f) != option("policy"))]
@@ -145,7 +156,7 @@ def largest(policy, card):
             "largest": None if "4090" in card else found}  # fmt: skip
 
 
-kind = "value-error" if "--value-error" in words else words[0]
+kind = next((name for name in ("value-error", "ranking") if f"--{name}" in words), words[0])
 tell(kind=kind, command=words, threads=os.environ.get("OMP_NUM_THREADS"), pid=os.getpid())
 time.sleep(behaviour.get("sleep", 0.0))
 if behaviour.get("fail") and behaviour["fail"] in " ".join(words):
@@ -153,6 +164,7 @@ if behaviour.get("fail") and behaviour["fail"] in " ".join(words):
     sys.exit(1)
 work = {
     "data": data, "train": train, "reference": train, "eval": evaluate, "value-error": value_error, "profile": profile,
+    "ranking": ranking,
 }  # fmt: skip
 print("chatter that is not the answer")
 print(json.dumps(work[kind]()))

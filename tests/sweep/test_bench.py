@@ -61,6 +61,17 @@ def test_a_suite_becomes_verified_records(presets, fakes, tmp_path):
     assert all(cell.state == "done" for cell in read_manifest(tmp_path / "out").cells)
 
 
+def test_the_order_of_a_critic_is_measured_where_a_suite_asks_and_a_critic_chooses(presets, fakes, tmp_path):
+    searching = {"use": "flow", "name": "searching", "set": {"selection": {"num_samples": 4, "look_ahead": 9}}}
+    group = GROUP | {"policies": ["flow", "control", "critic", searching]}
+    summary = bench(presets(groups=[group], ranking=3), tmp_path / "out", workers=2, progress=False)
+    assert summary.failed == [] and fakes.kinds().count("ranking") == 1
+    records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
+    assert {name for name, record in records.items() if record.ranking} == {"critic"}
+    assert (records["critic"].ranking.episodes, records["critic"].ranking.samples) == (3, 4)
+    assert records["searching"].train.run == records["flow"].train.run
+
+
 def test_every_job_has_one_thread_and_the_selection_of_its_cell(presets, fakes, tmp_path):
     bench(presets(groups=[GROUP]), tmp_path / "out", workers=2, progress=False)
     assert {call["threads"] for call in fakes.calls()} == {"1"}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from robo_orl.config import LOOPS, PolicyConfig, ReferenceConfig
 from robo_orl.results.addresses import Policy, evaluation_gamma
-from robo_orl.results.record import Record
+from robo_orl.results.record import RankCorrelation, Record
 from robo_orl.results.verification.addresses import Requests, evaluation_of
 from robo_orl.results.verification.curves import curve_faults
 from robo_orl.results.verification.tasks import start_bank, task_faults, task_of
@@ -61,6 +61,7 @@ def record_faults(record: Record, policy: Policy, requests: Requests | None) -> 
         *_training_faults(record, policy),
         *_evaluation_faults(record, policy, requests),
         *_value_faults(record, policy),
+        *_ranking_faults(record, policy),
         *_together_faults(record),
         *curve_faults(record, policy),
     ]
@@ -181,6 +182,38 @@ def _value_faults(record: Record, policy: Policy) -> list[str]:
     if not math.isclose(errors.gamma, gamma, rel_tol=1e-9):
         issues.append(f"value_errors.gamma is {errors.gamma:.6g}, policy.config gives {gamma:.6g}.")
     return issues
+
+
+def _ranking_faults(record: Record, policy: Policy) -> list[str]:
+    ranking = record.ranking
+    if ranking is None:
+        return []
+    if not isinstance(policy, PolicyConfig) or policy.critic is None or policy.selection.look_ahead:
+        return ["ranking is stated of a policy that no critic ranks."]
+    parts, whole = ranking.stages, ranking.overall
+    issues = []
+    if ranking.samples != policy.selection.num_samples:
+        issues.append(f"ranking.samples is {ranking.samples}, policy.config has {policy.selection.num_samples}.")
+    if [part.name for part in parts] != record.task.stages:
+        issues.append("ranking.stages are not those of the task.")
+    for name in ("states", "tied"):
+        if sum(getattr(part, name) for part in parts) != getattr(whole, name):
+            issues.append(f"ranking.overall.{name} is {getattr(whole, name)}, its stages add up to another number.")
+    if not math.isclose(ranking.gamma, evaluation_gamma(record.task.control_hz), rel_tol=1e-9):
+        issues.append(f"ranking.gamma is {ranking.gamma:.6g}, the evaluation discounts otherwise.")
+    if not whole.states * ranking.samples <= ranking.simulated <= whole.states * ranking.samples * ranking.look_ahead:
+        issues.append(f"ranking.simulated is {ranking.simulated}, which its states and look-ahead do not give.")
+    return [*issues, *(issue for part in (whole, *parts) for issue in _correlation_faults(part))]
+
+
+def _correlation_faults(part: RankCorrelation) -> list[str]:
+    if part.tied > part.states:
+        return [f"ranking has {part.tied} tied states of {part.states}."]
+    if (part.tied == part.states) != (part.kendall is None) or (part.kendall is None) != (part.spearman is None):
+        return ["ranking states a correlation where every state is tied, or none where one is not."]
+    if part.low is not None and not part.low - 1e-9 <= part.kendall <= part.high + 1e-9:
+        return [f"ranking.kendall {part.kendall:.4g} lies outside its interval."]
+    return []
 
 
 def _together_faults(record: Record) -> list[str]:
