@@ -99,11 +99,13 @@ def evaluate():
     run = Path(words[1])
     horizon = load_task(option("task") if "--task" in words else (run / "task").read_text()).horizon
     sees = policy_of(run).get("observation", {}).get("instruction")
+    searches = any("look_ahead=" in word and not word.endswith("look_ahead=0") for word in words)
     won = [i % 2 == 0 or is_liked(Path(words[1])) for i in range(n)]
     rows = [
         EpisodeRow(
             episode=i, start=i, seed=0, success_once=won[i], success_at_end=won[i], stages=[True, won[i]],
             length=50 + i if won[i] else horizon, discounted_return=0.99 ** (49 + i) if won[i] else 0.0, wall_s=0.1,
+            look_ahead_decisions=400 if searches else None,
         )
         for i in range(n)
     ]  # fmt: skip
