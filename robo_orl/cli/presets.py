@@ -18,6 +18,7 @@ def list_presets(
     kind: Annotated[
         str, typer.Argument(help="policies, variants, tasks, suites, sizes, objectives or references (default: all).")
     ] = "",
+    objective: Annotated[str, typer.Option(help="Only the policies and the objective of this name, e.g. iql.")] = "",
     as_json: Json = False,
 ) -> None:
     """List what can be named: policies and tasks, variants to join to them (qc+separate), suites, sizes and methods."""
@@ -26,6 +27,9 @@ def list_presets(
     if kind and kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     kinds = [kind] if kind else list(KINDS)
+    if objective:
+        show({name: _of_objective(name, objective) for name in _with_objectives(kind)}, as_json, listing)
+        return
     show({name: catalogue(name) for name in kinds}, as_json, listing)
     if "objectives" in kinds:
         from robo_orl.objectives import OBJECTIVES
@@ -35,6 +39,23 @@ def list_presets(
 
 
 Row = dict[str, Any]
+OBJECTIVE_COLUMNS = {"policies": "objective", "objectives": "name"}
+
+
+def _with_objectives(kind: str) -> list[str]:
+    """The kinds that an objective selects from; UsageError for a kind that has none."""
+    if kind and kind not in OBJECTIVE_COLUMNS:
+        raise UsageError(f"--objective selects policies and objectives; {kind} have none: leave one of the two out.")
+    return [kind] if kind else list(OBJECTIVE_COLUMNS)
+
+
+def _of_objective(kind: str, objective: str) -> list[Row]:
+    """The rows of an objective; UsageError for an unknown one."""
+    from robo_orl.objectives import OBJECTIVES
+
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
+    return [row for row in catalogue(kind) if row[OBJECTIVE_COLUMNS[kind]] == objective]
 
 
 def catalogue(kind: str) -> list[Row]:
