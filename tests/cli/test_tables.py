@@ -34,7 +34,7 @@ def test_rows_of_a_result_are_a_table_with_its_numbers(capsys):
     key_values({"path": "a.hdf5", "task_digest": "d" * 64, "render": None, "images": {}, "rows": rows})
     shown = capsys.readouterr().out
     assert "{" not in shown and "None" not in shown and "d" * 20 in shown and "…" not in shown
-    assert ["demo", "recorded", "replayed", "max", "state", "difference"] == shown.split("rows")[1].split()[:6]
+    assert shown.split("rows")[1].split()[:6] == ["demo", "recorded", "replayed", "max", "state", "difference"]
     assert shown.splitlines()[-2].split() == ["demo_0", "yes", "no", "0"]
     assert max(map(len, shown.splitlines())) <= 80
 
