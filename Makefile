@@ -12,10 +12,10 @@ export CMAKE_POLICY_VERSION_MINIMUM = 3.5
 export TOKENIZERS_PARALLELISM = false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint docs bench doctor lock clean
+.PHONY: help install demo test test-all lint docs leaderboard bench doctor lock clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml setup.cfg constraints.txt
 	@test -n "$(PYTHON)" || { echo "robo_orl needs Python 3.11 or 3.12 (robosuite needs numpy 1.26); set PYTHON=/path/to/python" >&2; exit 1; }
@@ -43,6 +43,9 @@ lint: $(READY) ## ruff, and the layers of the package
 docs: $(READY) ## the documentation site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html."
+
+leaderboard: $(READY) ## the leaderboard of results/, in site/leaderboard/
+	@$(VENV)/bin/robo-orl leaderboard build results --out site/leaderboard
 
 bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|horizon|sizes|methods|vision
 	$(VENV)/bin/robo-orl bench --suite $(or $(SUITE),standard)

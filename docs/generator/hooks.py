@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: the generated reference pages, and the numbers that pages take from results/ and benchmarks/.
+"""Hooks of mkdocs: the generated reference pages, the leaderboard, and the numbers of results/ and benchmarks/.
 
 A page writes `{{ table(...) }}` or `{{ success(...) }}`; `numbers_of_results.py` and `numbers_of_benchmarks.py` have
 the functions. Nothing generated is in git.
@@ -7,6 +7,7 @@ the functions. Nothing generated is in git.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
 import reference  # noqa: E402
 
+from robo_orl.report.leaderboard.divisions import folders_of  # noqa: E402
+from robo_orl.report.leaderboard.site import gather, render  # noqa: E402
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add one page per room of the package to the section Reference."""
@@ -35,7 +39,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     for path, text in reference.pages().items():
         files.append(File.generated(config, path, content=text))
+    for path, text in leaderboard().items():
+        files.append(File.generated(config, f"leaderboard/{path}", content=text))
     return files
+
+
+@cache
+def leaderboard() -> dict[str, str]:
+    """The pages of `make leaderboard`; the tests of results/ verify what they are made of."""
+    return render(gather(folders_of([HERE.parents[1] / "results"])))
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:

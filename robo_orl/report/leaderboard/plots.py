@@ -73,21 +73,16 @@ def against_cost(name: str, title: str, axis: str, field: str, style: str, more:
         {"calculate": f"(log(datum.{field}) - log(datum.least)) / (log(datum.most / datum.least) || 1) > 0.6",
          "as": "right"},
     ]  # fmt: skip
-    caption = (
-        "Up is better, left is cheaper. The stepped line joins the rows that no other row of the panel beats in both; "
-        "their names stand beside them, the others show on hover. Orange: a trained critic has a say; blue: none has; "
-        f"the diamond is the control. Bars are 95 % intervals: a step of the line inside them is no evidence.{more}"
-    )
-    return Figure(name, title, caption, _panels(layers, transform), ("board", "policy", "size", field, "k", "n", "rate",
-                  "low", "high"), field)  # fmt: skip
+    fields = ("board", "policy", "size", field, "k", "n", "rate", "low", "high")
+    return Figure(name, title, more.strip(), _panels(layers, transform), fields, field)
 
 
-def _panels(layers: list[Spec], transform: list[Spec], shared: bool = False) -> Spec:
-    scales = {} if shared else {"resolve": {"scale": {"x": "independent"}}}
+def _panels(layers: list[Spec], transform: list[Spec]) -> Spec:
     return specification(
         ROWS, transform=transform, columns=2, spacing={"row": 84, "column": 52}, bounds="flush",
         facet={"field": "board", "type": "nominal", "title": None, "sort": None},
-        spec={"width": 330, "height": 210, "layer": layers}, **scales,
+        spec={"width": 330, "height": 210, "layer": layers},
+        resolve={"scale": {"x": "independent"}},
     )  # fmt: skip
 
 
