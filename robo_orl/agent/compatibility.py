@@ -192,6 +192,10 @@ def check_selection(selection: SelectionConfig, objective: Objective, head: Acti
     check_decoding(selection, objective, head)
     if selection.untrained_critic and selection.num_samples == 1:
         raise UsageError("selection.untrained_critic ranks samples: set selection.num_samples above 1.")
+    if selection.look_every != 1 and not selection.look_ahead:
+        raise UsageError(
+            "selection.look_every says how often selection.look_ahead searches: set that, or leave it out."
+        )
     if selection.look_ahead and selection.num_samples == 1:
         raise UsageError("selection.look_ahead ranks samples: set selection.num_samples above 1.")
     if selection.look_ahead and selection.untrained_critic:

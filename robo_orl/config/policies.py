@@ -210,6 +210,9 @@ class SelectionConfig(Strict):
         ge=0,
         description="ceiling: rank by what each sample gains in the simulator within so many decisions; 0 = off",
     )
+    look_every: int = Field(
+        1, ge=1, description="of look_ahead: chunks from one search to the next; between them the first sample is taken"
+    )
     noise_scale: float = Field(
         1.0, ge=0, description="of the noise that a flow starts from in acting; 0 = one chunk, without noise"
     )

@@ -213,8 +213,10 @@ def rollouts_of(
 ) -> Rollouts:
     """Rollouts of the plan's policy, by a search where its selection looks ahead."""
     common = (env_spec, policy, workers, slots, plan.gamma, videos)
-    look_ahead = plan.policy.selection.look_ahead
-    return LookAheadRollouts(*common, look_ahead=look_ahead) if look_ahead else Rollouts(*common)
+    selection = plan.policy.selection
+    if not selection.look_ahead:
+        return Rollouts(*common)
+    return LookAheadRollouts(*common, look_ahead=selection.look_ahead, every=selection.look_every)
 
 
 @contextmanager

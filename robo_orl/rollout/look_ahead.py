@@ -41,14 +41,15 @@ class Proposer(Protocol):
 
 @dataclass
 class LookAheadRollouts(Rollouts):
-    """Rollouts that try the N chunks of every decision for `look_ahead` decisions and carry out the best.
+    """Rollouts that try the N proposed chunks for `look_ahead` decisions and carry out the best.
 
-    policy: a Proposer.
+    policy: a Proposer. every: chunks from one search to the next; between them the first proposal is carried out.
     """
 
     complete: ClassVar[bool] = False  # play every branch to its end, the hopeless ones too
 
     look_ahead: int = field(kw_only=True)
+    every: int = field(default=1, kw_only=True)
 
     def _decide(self) -> None:
         """Ask for proposals where a decision begins, and for the next actions of branches under way."""
@@ -73,8 +74,16 @@ class LookAheadRollouts(Rollouts):
             self._begin_search(process, episode, active, search)
 
     def _begin_search(self, process: SimulatorProcess, episode: int, active: ActiveEpisode, search: Search) -> None:
-        active.obs, active.search = None, search
+        active.obs = None
+        if active.decision % self.every:
+            self._act(process, episode, active, search, self._untried(search))
+            return
+        active.search = search
         process.send(episode, Try(active.slot, search.chunks[:, : self.look_ahead]))
+
+    def _untried(self, search: Search) -> int:
+        """The chunk that is carried out where none is tried."""
+        return 0
 
     def _go_on(self, searching: list[tuple[SimulatorProcess, int, ActiveEpisode]]) -> None:
         open_branches = [active.search.unfinished() for _, _, active in searching]
@@ -138,21 +147,16 @@ class RankedSamples:
 class RankingRollouts(LookAheadRollouts):
     """Rollouts by a critic's choice, in which the samples of every so many chunks are tried too, each to its end.
 
-    policy: a Proposer whose proposals have values. every: chunks from one measurement to the next. ranked: (episode,
-    number of the chunk) -> what was found there. The episodes are those of the critic's policy.
+    policy: a Proposer whose proposals have values. ranked: (episode, number of the chunk) -> what was found there. The
+    episodes are those of the critic's policy.
     """
 
     complete: ClassVar[bool] = True
 
-    every: int = field(kw_only=True)
     ranked: dict[tuple[int, int], RankedSamples] = field(default_factory=dict)
 
-    def _begin_search(self, process: SimulatorProcess, episode: int, active: ActiveEpisode, search: Search) -> None:
-        if active.decision % self.every:
-            active.obs = None
-            self._act(process, episode, active, search, int(np.argmax(search.values)))
-        else:
-            super()._begin_search(process, episode, active, search)
+    def _untried(self, search: Search) -> int:
+        return int(np.argmax(search.values))
 
     def _chosen(self, episode: int, active: ActiveEpisode, search: Search) -> int:
         found = RankedSamples(search.stage, search.values, search.gained, search.simulated)

@@ -209,7 +209,7 @@ def _branches(cell: Cell) -> float:
     if not cell.policy.selection.look_ahead:
         return 1.0
     selection, execute = cell.policy.selection, cell.policy.action_head.execute
-    return 1.0 + selection.num_samples * selection.look_ahead / execute
+    return 1.0 + selection.num_samples * selection.look_ahead / (execute * selection.look_every)
 
 
 def _ranking_job(cell: Cell, train: Job, episodes: int) -> Job:

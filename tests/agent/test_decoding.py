@@ -118,6 +118,11 @@ REFUSED = {
         "look_ahead ranks samples: set selection.num_samples above 1",
         {"look_ahead": 9},
     ),
+    "searching at times for nothing": (
+        "qc",
+        "look_every says how often selection.look_ahead searches",
+        {"look_every": 3},
+    ),
     "two ways of ranking": (
         "bc+flow+best_of_n_untrained",
         "selection.untrained_critic by a critic: leave one of them out",

@@ -37,8 +37,8 @@ class Proposing:
 
 
 def searched(scene, episodes, samples=4, look_ahead=8, **settings):
-    settings = {"workers": 2, "slots": 2, "gamma": GAMMA} | settings
-    with LookAheadRollouts(scene, Proposing(samples), look_ahead=look_ahead, **settings) as rollouts:
+    settings = {"workers": 2, "slots": 2, "gamma": GAMMA, "look_ahead": look_ahead} | settings
+    with LookAheadRollouts(scene, Proposing(samples), **settings) as rollouts:
         return {f.episode: f for f in rollouts.run(episodes)}
 
 
@@ -49,17 +49,18 @@ def outcomes(finished):
 class ByHand:
     """The same search by plain recursion on an environment of its own for each branch."""
 
-    def __init__(self, scene, samples, look_ahead):
-        self.scene, self.samples, self.look_ahead = scene, samples, look_ahead
+    def __init__(self, scene, samples, look_ahead, every=1):
+        self.scene, self.samples, self.look_ahead, self.every = scene, samples, look_ahead, every
 
     def play(self, episode):
         """(actions carried out, decisions simulated)."""
         done, taken, simulated, decision = False, [], 0, 0
         while not done:
             chunks = noise(episode, decision, self.samples)
-            gains = [self.gain(episode, taken, chunk) for chunk in chunks]
+            tried = chunks if decision % self.every == 0 else []
+            gains = [self.gain(episode, taken, chunk) for chunk in tried]
             simulated += sum(count for _, count in gains)
-            best = max(range(self.samples), key=lambda j: (gains[j][0], -j))
+            best = max(range(len(gains)), key=lambda j: (gains[j][0], -j), default=0)
             taken, done, _ = self.replay(episode, taken, chunks[best])
             decision += 1
         return taken, simulated
@@ -92,12 +93,12 @@ class ByHand:
         return gained, count
 
 
-@pytest.mark.parametrize("look_ahead", [1, 4, 8, 100])
-def test_the_choice_is_that_of_a_search_by_hand(look_ahead, tmp_path):
+@pytest.mark.parametrize(("look_ahead", "every"), [(1, 1), (4, 1), (8, 1), (100, 1), (100, 3)])
+def test_the_choice_is_that_of_a_search_by_hand(look_ahead, every, tmp_path):
     scene = LineScene(tmp_path)
-    finished = searched(scene, range(5), look_ahead=look_ahead)
+    finished = searched(scene, range(5), look_ahead=look_ahead, every=every)
     for episode, done in finished.items():
-        taken, simulated = ByHand(scene, 4, look_ahead).play(episode)
+        taken, simulated = ByHand(scene, 4, look_ahead, every).play(episode)
         assert done.outcome.length == len(taken)
         env, trace = Line(scene), []
         env.reset(episode)
