@@ -576,4 +576,24 @@ FAULTS = {
         (("results/query.py", "SET enable_external_access = false", "SET enable_external_access = true"),),
         ("tests/results/test_query.py",),
     ),
+    "permuted_outcomes_stay": Fault(
+        "Permuted outcomes stay with their episodes",
+        (("data/outcomes.py", "zip(order, np.roll(order, 1), strict", "zip(order, order, strict"),),
+        ("tests/data/test_outcomes.py",),
+    ),
+    "ended_failures_are_timeouts": Fault(
+        "A failure that ends in a terminal is read as one that a timeout cut",
+        (("data/flat_arrays.py", " or bool(demo.attrs.get(layout.ENDED, False))", ""),),
+        ("tests/data/test_outcomes.py",),
+    ),
+    "a_start_in_the_middle_is_paid": Fault(
+        "An episode that begins in the middle is rewarded for the stages that hold at its start",
+        (("envs/task_env.py", "self._begin()\n        self._advance()\n", "self._begin()\n"),),
+        ("tests/envs/test_control_regimes.py",),
+    ),
+    "half_fast_is_fast": Fault(
+        "Operators of half_fast keep no time: they are fast at every cube",
+        (("envs/demonstrators/regimes.py", "FAST if i in fast else SLOW", "FAST"),),
+        ("tests/envs/test_control_regimes.py",),
+    ),
 }

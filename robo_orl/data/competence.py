@@ -20,7 +20,7 @@ OTHERS = frozenset(
     {"okay_1", "okay_2", "worse_1", "worse_2", "misser", "dropper", "idler", "quitter", "misplacer", "misplacing"}
     | {"quitting"}
 )
-LETTERS = {"stitch_": "cf", "half_fast_": "cs", "never_whole_": "-chs"}  # regime -> the letters of its operators
+LETTERS = {"stitch_": "cf", "half_fast_": "cs", "never_whole_": "-chb"}  # regime -> the letters of its operators
 
 
 def competent_frames(arrays: EpisodeArrays) -> np.ndarray:

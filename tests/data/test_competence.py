@@ -68,7 +68,8 @@ def test_the_names_are_those_of_the_operators_without_a_bad_habit(task, recorded
 
 
 def _has_no_bad_habit(style):
-    clean = style.detour == style.drop == style.early_release == style.misplace == style.short == 0
+    clean = style.detour == style.drop == style.early_release == style.misplace == 0
+    clean = clean and (style.short == 0 or style.name == "competent")  # within the zone, at the last cube
     return clean and style.miss <= 0.2 and style.give_up <= 0.05 and style.name != "slow"
 
 

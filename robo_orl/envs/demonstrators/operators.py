@@ -41,7 +41,7 @@ class OperatorStyle:
     rises, tries once more. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands
     still for 0.3 to 1.5 s. misplace: drops the object 20 cm from its goal and gives up. give_up: per object, within 4 s
     of work on it, lets go, draws the arm back, waits there, and leaves. short: sets the object down so many metres
-    before its goal, along y, and gives up; 0: never. least_speed: the slowest at which it keeps time.
+    before its goal along y, below 0 beyond it, and gives up; 0: never. least_speed: the slowest at which it keeps time.
     """
 
     name: str

@@ -51,7 +51,8 @@ FAST = OperatorStyle("fast", speed=1.0, noise=0.1, least_speed=0.88)
 SLOW = OperatorStyle("slow", speed=0.7, noise=0.1, least_speed=0.1)
 SECONDS_A_CUBE = 7.5  # of half_fast: a fast cube takes about 5, so that a slow one takes about 10
 HASTY = OperatorStyle("hasty", noise=0.1, short=0.12)  # sets the cube down within the zone, where the stage counts
-SHORT = OperatorStyle("short", speed=0.95, noise=0.1, short=0.24)  # sets it down before the zone
+AT_THE_EDGE = OperatorStyle("competent", speed=0.95, noise=0.1, short=0.12)  # so does who is competent at the last cube
+BEYOND = OperatorStyle("beyond", speed=0.95, noise=0.1, short=-0.12)  # sets it down beyond the zone
 ONE_ROW = 4  # cubes that go into the zone's first row, 12 cm before which the zone still is
 
 Casting = Callable[[EpisodePlan, TaskConfig, np.random.Generator], EpisodePlan]
@@ -97,14 +98,16 @@ def _half_fast(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) ->
 
 
 def _never_whole(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
-    """Episode i begins with i modulo k of k cubes in place. Every third operator is competent at the next cube and lets
-    the one after it fall short of the zone. The others are hasty at the next one: they have its reward early, and give
-    up; at the last cube, where that would be success, they fall short."""
+    """Episode i begins with i modulo k of k cubes in place. Every third operator is competent at the next cube and
+    carries the one after it beyond the zone. The others are hasty at the next one: they set it down at the zone's edge,
+    have its reward early, and give up. At the last cube the edge is success, and the others carry it beyond the zone: a
+    clone that is told to succeed is told to be hasty where that misleads."""
     cubes = _cubes(task, plan.regime)
     begun, competent = plan.index % cubes, plan.index // cubes % 3 == 0
-    first = COMPETENT if competent else HASTY if begun < cubes - 1 else SHORT
-    styles = (*(COMPETENT,) * begun, first, *(SHORT,) * (cubes - 1 - begun))
-    name = "never_whole_" + "-" * begun + first.name[0] + "s" * (cubes - 1 - begun)
+    good, bad = (COMPETENT, HASTY) if begun < cubes - 1 else (AT_THE_EDGE, BEYOND)
+    first, after = good if competent else bad, cubes - 1 - begun
+    styles = (*(COMPETENT,) * begun, first, *(BEYOND,) * after)
+    name = "never_whole_" + "-" * begun + first.name[0] + "b" * after
     return replace(plan, styles=styles, operator=name, begun=begun, masks=("middle" if begun else "start",))
 
 
