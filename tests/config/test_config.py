@@ -82,6 +82,12 @@ def test_a_task_twice_as_fast_has_twice_the_horizon_and_padding_adds_to_it():
 
 def test_a_matched_discount_follows_the_horizon():
     assert GammaConfig(matched=2.0).value(200) == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize("matched", [160, 1000])
+def test_a_matched_discount_of_the_horizon_or_more_is_refused(matched):
+    with pytest.raises(UsageError, match=f"gamma.matched is {matched}, and the task has 160 decisions: .* below 160"):
+        GammaConfig(matched=matched).value(160)
     assert GammaConfig(fixed=0.95).value(200) == 0.95
 
 

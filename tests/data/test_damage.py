@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import seeing
+from disk_order import flushed_before_renamed
 from foreign import LIFT, lift_file
 from synthetic import episode, made_by, write
 
@@ -40,6 +41,15 @@ def test_a_damaged_cache_is_made_again(file, capsys, name, damage):
     assert len(said) == 1 and "is damaged" in said[0] and "is made again" in said[0] and str(place.parent) in said[0]
     open_cache(file)
     assert capsys.readouterr().err == ""
+
+
+def test_a_cache_is_on_the_disk_before_it_has_its_name(file, monkeypatch):
+    events = flushed_before_renamed(monkeypatch)
+    open_cache(file)
+    named = next(i for i, event in enumerate(events) if event.startswith("rename"))
+    written = {event for event in events[:named] if event.endswith((".npy", ".json"))}
+    assert {"flush observations.npy", "flush actions.npy", "flush index.json"} <= written
+    assert "flush data" in events[named:]
 
 
 def test_damaged_pictures_are_made_again(tmp_path, capsys):

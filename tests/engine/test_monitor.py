@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from robo_orl.base.errors import RunError
 from robo_orl.engine.monitor import Speed, _ProgressBar, drop_rows_after, speed
 
 
@@ -21,6 +24,15 @@ def test_speed_is_the_median_of_the_rows_that_are_no_warm_up(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = speed(tmp_path / "metrics.jsonl", batch_size=10)
     assert found == Speed(step_s=0.2, step_s_rows=3, samples_per_s=50.0, data_share=0.5)
+
+
+def test_damaged_rows_do_not_count_and_a_file_without_rows_is_a_sentence(tmp_path):
+    path, row = tmp_path / "metrics.jsonl", '{"step": 10, "step_s": 0.2, "data_share": 0.5, "warm_up": false}'
+    path.write_bytes(row.encode() + b'\n\xff\x00\n{"step": 20, "step_s": null}\n[1]\n{"step": 30, "st')
+    assert speed(path, batch_size=10).step_s_rows == 1
+    path.write_bytes(b"\x00" * 100)
+    with pytest.raises(RunError, match="metrics.jsonl was removed or damaged .*; its checkpoints are kept"):
+        speed(path, batch_size=10)
 
 
 def test_the_time_left_is_shown_from_the_first_step_however_slow():

@@ -45,6 +45,12 @@ JOBS = [
 ]
 
 
+def initialised(alone: Path) -> dict:
+    """A run that starts from the weights of cloning, which lack the critic's."""
+    policy = tiny.CASES["iql_shared"] | {"optim": {"steps": 4, "warmup_steps": 1}}
+    return {"name": "initialised", "policy": policy, "run": {"init": str(alone / "bc")}}
+
+
 @dataclass
 class Job:
     """Where one engine's runs are, and how they ended."""
@@ -102,6 +108,7 @@ def alone(shared) -> Path:
             for job in JOBS[: len(tiny.CASES)]:
                 assert "summary" in outcome(folder, job)
             assert "summary" in outcome(folder, {**JOBS[len(tiny.CASES)], "stop_at": STEPS // 2})
+            assert "summary" in outcome(folder, initialised(folder))
     return folder
 
 
@@ -113,7 +120,8 @@ def job(request, shared, alone) -> Job:
         if first:
             shutil.copy(alone / "toy.hdf5", folder)
             shutil.copytree(alone / "begun_by_one", folder / "begun_by_one", dirs_exist_ok=True)
-            jobs = [*JOBS, {"name": "stale", "canary": True}] if request.param != "ddp" else JOBS
+            jobs = [*JOBS, initialised(alone)]
+            jobs += [{"name": "stale", "canary": True}] if request.param != "ddp" else []
             (folder / "jobs.json").write_text(json.dumps(jobs))
             done = launch(f"cpu_{request.param}", folder)
             assert done.returncode == 0, done.stderr[-3000:]
@@ -164,6 +172,15 @@ def test_what_two_processes_began_one_continues(job, alone):
     assert ended["summary"]["steps"] == STEPS
     for file in (AGENT, OPTIMISER):
         assert_close(job.newest("begun_by_two", file), newest(alone / "iql_separate", file))
+
+
+def test_two_processes_that_start_from_other_weights_end_as_one_does(job, alone):
+    """Whole tensors are loaded before ZeRO-3 divides them among the processes."""
+    for file in (AGENT, OPTIMISER):
+        assert_close(job.newest("initialised", file), newest(alone / "initialised", file))
+    report = json.loads((job.folder / "initialised" / "init.json").read_text())
+    assert report == json.loads((alone / "initialised" / "init.json").read_text())
+    assert report["loaded"] and all(name.startswith(("critic", "target")) for name in report["missing"])
 
 
 def test_copies_of_the_weights_on_the_way_are_written_together(job, alone):
