@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
+NO_ENTRY = 4242  # in no list of users, as in a container that is started with --user
 ROOT = Path(__file__).parents[1]
 
 
@@ -38,9 +39,11 @@ def give(path: Path) -> Path:
     return path
 
 
-def run_unprivileged(*arguments: str, cwd: Path, **environment: str | None) -> subprocess.CompletedProcess:
+def run_unprivileged(
+    *arguments: str, cwd: Path, user: int = NOBODY, **environment: str | None
+) -> subprocess.CompletedProcess:
     """`python ARGUMENTS` as a user without rights but that of reading; a variable that is None is unset."""
-    return _run([*_drop_rights(), sys.executable, *arguments], cwd, environment)
+    return _run([*_drop_rights(user), sys.executable, *arguments], cwd, environment)
 
 
 WITHOUT_RIGHTS = """
@@ -106,11 +109,11 @@ def _run(command: list[str], cwd: Path, environment: dict[str, str | None]) -> s
     )
 
 
-def _drop_rights() -> list[str]:
+def _drop_rights(user: int) -> list[str]:
     """The command that drops root's rights but that of reading, since the interpreter may lie in root's home."""
     if os.getuid() != 0:
         return []
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed: these tests need a user without rights")
     reading = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *reading]
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *reading]

@@ -47,7 +47,7 @@ JOBS = [
 
 def initialised(alone: Path) -> dict:
     """A run that starts from the weights of cloning, which lack the critic's."""
-    policy = tiny.CASES["iql_shared"] | {"optim": {"steps": 4, "warmup_steps": 1}}
+    policy = tiny.CASES["iql_shared"] | {"optim": {"steps": 4}}
     return {"name": "initialised", "policy": policy, "run": {"init": str(alone / "bc")}}
 
 

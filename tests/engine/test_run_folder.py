@@ -1,6 +1,8 @@
 """A run's folder knows whose it is: one writer at a time, and results of another run are not believed."""
 
 import json
+import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import textwrap
 
 import pytest
 import tiny
-from unprivileged import give, public_folder, run_unprivileged
+from unprivileged import NO_ENTRY, NOBODY, give, public_folder, run_unprivileged
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import folder_lock
@@ -131,9 +133,9 @@ def test_damaged_rows_of_metrics_are_left_out(data, tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20]
 
 
-def train_unprivileged(folder, data, out, **environment):
+def train_unprivileged(folder, data, out, user=NOBODY, **environment):
     code = textwrap.dedent(TRAIN.format(tests=str(tiny.__file__.rsplit("/", 1)[0])))
-    return run_unprivileged("-c", code, str(data), str(out), cwd=folder, **environment)
+    return run_unprivileged("-c", code, str(data), str(out), cwd=folder, user=user, **environment)
 
 
 def test_a_data_file_in_a_read_only_folder_trains():
@@ -168,6 +170,24 @@ def test_a_home_without_a_cache_names_the_variable():
         tiny.write_data(folder / "data" / "toy.hdf5")
         done = train_unprivileged(folder, folder / "data" / "toy.hdf5", folder / "b", HOME="/dev/null")
         assert "set ROBO_ORL_CACHE to a folder" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user that does not exist")
+def test_a_user_that_no_list_of_users_has_trains_without_a_home():
+    with pytest.raises(KeyError):
+        pwd.getpwuid(NO_ENTRY)
+    with public_folder() as folder:
+        for name in ("data", "cache", "runs"):
+            (folder / name).mkdir()
+            (folder / name).chmod(0o777)
+        tiny.write_data(folder / "data" / "toy.hdf5")
+        arguments = (folder, folder / "data" / "toy.hdf5", folder / "runs" / "a")
+        without = train_unprivileged(*arguments, user=NO_ENTRY, HOME=None)
+        assert without.stderr.splitlines()[-1].endswith(
+            "has no home folder; set ROBO_ORL_CACHE to a folder for derived data."
+        )
+        done = train_unprivileged(*arguments, user=NO_ENTRY, HOME=None, ROBO_ORL_CACHE=str(folder / "cache"))
+    assert done.stdout.split() == ["20"], done.stderr
 
 
 def test_a_full_disk_under_the_output_of_a_command_is_a_sentence():
