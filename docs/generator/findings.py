@@ -8,7 +8,8 @@ from __future__ import annotations
 import textwrap
 from functools import cache
 
-from numbers_of_results import cost_row, folder, k, record, table, value_error, written
+from horizon import fits_of_stages
+from numbers_of_results import cost_row, folder, record, table, written
 
 from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.compare import Comparison
@@ -49,15 +50,21 @@ def _success() -> tuple[str, str, str]:
 
 
 def _horizon() -> tuple[str, str, str]:
-    near, far = (value_error("horizon", task, "mg", "iql") for task in ("chain1", "chain8"))
-    few, many = (failures("horizon", task, "mg") for task in ("chain1", "chain8"))
-    bc, iql, qc = (k("horizon", "chain4", "mg", policy) for policy in ("bc", "iql", "qc"))
-    numbers = (
-        f"That of `iql` is {near} with one cube and {far} with eight; but the share of failed demonstrations goes from"
-        f" {few} to {many} %, and the discount and the number of backups grow too. At four cubes cloning solves {bc} of"
-        f" 50 episodes, `iql` {iql} and `qc` {qc}."
+    fits = {fit.policy: fit for fit in fits_of_stages("horizon", "mg", ("bc", "iql", "qc"))}
+    first = {name: (fit.counts[1][0].k, fit.counts[8][0].k) for name, fit in fits.items()}
+    beyond = {name: fits[name].first_beyond_control for name in ("iql", "qc")}
+    told = [f"`{name}`" for name, interval in beyond.items() if not interval.holds(0)]
+    claim = (
+        f"What a longer chain costs {listed(told)}, it does not cost cloning alike."
+        if told
+        else "A longer chain costs cloning too; what it costs critics beyond that, these records cannot tell."
     )
-    claim = "Value errors grow with the horizon; whether the critic's own error does, these records cannot say."
+    numbers = (
+        f"From one cube to eight, stage 1 alone goes from {first['bc'][0]} of 50 to {first['bc'][1]} for `bc`, from"
+        f" {first['iql'][0]} to {first['iql'][1]} for `iql`, from {first['qc'][0]} to {first['qc'][1]} for `qc`: beyond"
+        f" cloning {beyond['iql']} and {beyond['qc']} log odds a doubling. Value errors grow, and so do the failures in"
+        f" the data, from {failures('horizon', 'chain1', 'mg')} to {failures('horizon', 'chain8', 'mg')} %."
+    )
     return claim, numbers, "robo-orl report results/horizon"
 
 

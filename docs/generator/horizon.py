@@ -166,7 +166,7 @@ def rung_slope(name: str, over: str = "slope") -> str:
 
 
 def rung_factor(one: str, several: str) -> str:
-    """'1.8 to 2.3': eps* of one arm over that of another, over the horizons that the theory was derived for."""
+    """'2.0 to 2.3 (derived: 2.1 to 2.8)': eps* of one arm over that of another, over the horizons of the derivation."""
     result = benchmark("horizon_rungs")
     low, high = result["settings"]["derived"]
     ratios = [
@@ -174,7 +174,27 @@ def rung_factor(one: str, several: str) -> str:
         for a, b in zip(*(result["arms"][name]["rows"] for name in (one, several)), strict=True)
         if low <= a["horizon"] <= high
     ]
-    return f"{min(ratios):.1f} to {max(ratios):.1f}"
+    derived = sorted({f"{value:g}" for value in result["arms"][several]["expected"]["factor"]})
+    return f"{min(ratios):.1f} to {max(ratios):.1f} (derived: {' to '.join(derived)})"
+
+
+def rung_derived(name: str) -> str:
+    """'-1.12': the exponent of one arm that was derived."""
+    return f"{benchmark('horizon_rungs')['arms'][name]['expected']['tolerated']:.2f}"
+
+
+def rung_misses() -> str:
+    """'5 of 8 predictions of the largest horizon missed, by up to 12 %': of the arms that have a power law."""
+    arms = [a for a in benchmark("horizon_rungs")["arms"].values() if a["expected"]["tolerated"] is not None]
+    off = [abs(a["prediction"]["measured"] / a["prediction"]["value"]["value"] - 1) for a in arms]
+    missed = sum(not a["prediction"]["inside"] for a in arms)
+    return f"{missed} of {len(arms)} predictions of the largest horizon missed, by up to {100 * max(off):.0f} %"
+
+
+def rung_settings() -> str:
+    """'8 seeds of 400 error functions each'."""
+    settings = benchmark("horizon_rungs")["settings"]
+    return f"{settings['seeds']} seeds of {settings['draws']} error functions each"
 
 
 def segments() -> str:
@@ -185,9 +205,13 @@ def segments() -> str:
     return table(["n", *ways], rows)
 
 
-def segments_sure() -> float:
-    """The value of what is sure beside the risk."""
-    return benchmark("horizon_rungs")["segments"]["sure"]
+def segments_setting() -> str:
+    """The process of `segments` in a sentence."""
+    at = benchmark("horizon_rungs")["segments"]
+    return (
+        f"{at['decisions']} decisions lead to {at['optimum']:g} if all are right; the data are right in"
+        f" {100 * at['right']:.0f} % of them; {at['sure']:g} is to be had for sure."
+    )
 
 
 def lock_fits() -> str:
@@ -227,11 +251,11 @@ def stage_figure(suite: str, regime: str, policies: Sequence[str]) -> str:
 
 def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
     lengths = list(fit.counts)
-    x, y = log_scale(lengths, 36, 226), Scale(0, 1, 130, 10)
-    parts = [mark for value in (0, 0.5, 1) for mark in _grid_line(y(value), f"{100 * value:.0f} %", 32, 230)]
+    x, y = log_scale(lengths, 42, 226), Scale(0, 1, 130, 10)
+    parts = [mark for value in (0, 0.5, 1) for mark in _grid_line(y(value), f"{100 * value:.0f} %", 38, 230)]
     for k in lengths:
         parts += [line(x(k), 130, x(k), 134, "track"), text(x(k), 147, f"{k}", "tick", "middle")]
-    parts.append(text(131, 163, "stages in the chain", "tick", "middle"))
+    parts.append(text(134, 163, "stages in the chain", "tick", "middle"))
     rates = {name: [(k, f.counts[k][0]) for k in lengths] for name, f in (("own", fit), ("control", control))}
     edges = [(x(k), *(y(end) for end in wilson(c.k, c.n))) for k, c in rates["control"]]
     parts += [band(edges, "band"), path([(x(k), y(c.rate)) for k, c in rates["control"]], "reference")]
@@ -288,6 +312,7 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         stage_effects, stage_counts, powers, stages_say, value_error_fits, grows_beside, rungs, rung_parts, rung_slope,
-        rung_factor, segments, segments_sure, lock_fits, stage_figure, rung_figure,
+        rung_factor, rung_derived, rung_misses, rung_settings, segments, segments_setting, lock_fits, stage_figure,
+        rung_figure,
     )
 }  # fmt: skip
