@@ -47,7 +47,7 @@ def evaluate(
     ] = False,
     value_error: Annotated[
         Path | None,
-        typer.Option(help="Roll out nothing: compare the critic with the Monte-Carlo returns of this data file."),
+        typer.Option(help="Compare the critic with the Monte-Carlo returns of this data file; no other rollout."),
     ] = None,
     ranking: Annotated[
         int | None,
@@ -55,6 +55,12 @@ def evaluate(
             min=1, help="Instead compare the critic's order of samples with the simulator's, in so many episodes."
         ),
     ] = None,
+    value_states: Annotated[
+        int,
+        typer.Option(
+            min=0, help="With --value-error: also roll out the policy from so many stored states of the file."
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
@@ -63,8 +69,12 @@ def evaluate(
     from robo_orl.robomimic.run_folder import is_reference
 
     if value_error is not None:
-        _compare_values(run, value_error, task, settings or video or out or paraphrases or starts != "test", as_json)
+        rollouts = settings or video or out or paraphrases or starts != "test"
+        own = {"states": value_states, "workers": workers, "seed": seed, "loop": check_loop(loop)}
+        _compare_values(run, value_error, task, rollouts, own, as_json)
         return
+    if value_states:
+        raise UsageError("--value-states is for --value-error, which names the data file whose states these are.")
     common: dict[str, Any]
     if ranking is not None:
         if video or out or paraphrases or is_reference(run):
@@ -90,14 +100,24 @@ def evaluate(
     show(result.to_json(), as_json, lambda _: key_values(in_words(result)))
 
 
-def _compare_values(run: Path, data: Path, task: str, rollouts: object, as_json: bool) -> None:
+def _compare_values(run: Path, data: Path, task: str, rollouts: object, own: dict[str, Any], as_json: bool) -> None:
+    """own: what `own_policy_value` is asked for; without states nothing is rolled out."""
     from robo_orl.cli.tables import key_values
     from robo_orl.evaluate.value_error import value_error
 
     if rollouts:
-        raise UsageError("--value-error rolls out nothing: leave out the options of a rollout; it takes --task only.")
+        raise UsageError(
+            "--value-error evaluates no start states: leave out the options of an evaluation; it takes --task and "
+            "--value-states."
+        )
     errors = value_error(run, data=data, task=task or None)
-    show(errors.to_json(), as_json, lambda _: key_values({"gamma": errors.gamma, **errors.overall.to_json()}))
+    result, lines = errors.to_json(), {"gamma": errors.gamma, **errors.overall.to_json()}
+    if own["states"]:
+        from robo_orl.evaluate.own_policy_value import in_words, own_policy_value
+
+        measured = own_policy_value(run, data=data, task=task or None, **own)
+        result, lines = result | {"own_policy": measured.to_json()}, lines | in_words(measured)
+    show(result, as_json, lambda _: key_values(lines))
 
 
 def _rank(run: Path, episodes: int, as_json: bool, **options: Any) -> None:

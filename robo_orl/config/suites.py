@@ -179,6 +179,9 @@ class SuiteConfig(Strict):
     ranking: int = Field(
         0, ge=0, description="episodes at whose states the order of a critic is compared with the simulator's; 0 = none"
     )
+    value_states: int = Field(
+        0, ge=0, description="and with what their own policy gets from so many stored states of the data"
+    )
 
     def data_of(self, group: GridConfig) -> DataRequest:
         """The data sets of a group."""

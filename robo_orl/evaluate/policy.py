@@ -185,11 +185,11 @@ def load_policy(run: Path | str, task: str | None = None, seed: int = 0) -> Poli
     if torch.cuda.is_available():
         agent = agent.to("cuda")
     chosen = config.tasks[task_number(config, task)].task
-    actor = AgentPolicy(agent, config.policy.action_head.chunk, seed, instructions=_instruction(config, chosen))
+    actor = AgentPolicy(agent, config.policy.action_head.chunk, seed, instructions=instruction_of(config, chosen))
     return Policy(actor, config.policy, chosen, dict(read_spec(Path(run)).obs))
 
 
-def _instruction(run: RunConfig, task: TaskConfig):
+def instruction_of(run: RunConfig, task: TaskConfig):
     """Ids and mask (1, L) of the task's sentence; None for a policy that reads none."""
     if not run.policy.observation.instruction:
         return None

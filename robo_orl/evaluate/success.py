@@ -133,7 +133,7 @@ def player(
         actor = SearchedPolicy(agent, policy.selection, execute, plan.seed, instructions=tokens)
     else:
         actor = AgentPolicy(agent, execute, plan.seed, instructions=tokens)
-    return actor, TaskEnvSpec(plan.task, loop, _view(policy, plan.render), policy.observation.history, starts)
+    return actor, TaskEnvSpec(plan.task, loop, view_of(policy, plan.render), policy.observation.history, starts)
 
 
 def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tup
     return ()
 
 
-def _view(policy: PolicyConfig, render: dict[str, Any] | None) -> View | None:
+def view_of(policy: PolicyConfig, render: dict[str, Any] | None) -> View | None:
     """The pictures that the policy decides on, in the look of its data; those of robomimic's own files are full."""
     observation, look = policy.observation, render["look"] if render else "full"
     if not observation.cameras:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.types import PairedWindow
-from robo_orl.config import RunConfig, TaskData
+from robo_orl.config import RunConfig, TaskConfig, TaskData
+from robo_orl.data.arrays import EpisodeArrays
+from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.task_data import make_windows, open_data, task_number
 
@@ -49,12 +51,15 @@ class CriticErrors:
     """The errors of a critic over frames of the data.
 
     gamma: the discount per decision of the returns. by_success: of the frames of successes and of failures
-    ("success", "failure"). by_position: of equal parts of an episode, from its start to its end.
+    ("success", "failure"). by_end: of the frames of successes, of failures that ran into the time limit, and of those
+    that were ended before it ("success", "time_limit", "walked_off"): what the last would still have got is unknown.
+    by_position: of equal parts of an episode, from its start to its end.
     """
 
     gamma: float
     overall: ErrorStatistics
     by_success: dict[str, ErrorStatistics]
+    by_end: dict[str, ErrorStatistics]
     by_position: tuple[ErrorStatistics, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +69,7 @@ class CriticErrors:
             "gamma": self.gamma,
             **self.overall.to_json(),
             "by_success": {name: errors.to_json() for name, errors in self.by_success.items()},
+            "by_end": {name: errors.to_json() for name, errors in self.by_end.items()},
             "by_position": [
                 {"from": i / parts, "to": (i + 1) / parts} | errors.to_json()
                 for i, errors in enumerate(self.by_position)
@@ -94,7 +100,11 @@ def value_error(
 def critic_errors(agent: nn.Module, run: RunConfig, source: TaskData, frames: int = FRAMES) -> CriticErrors:
     """The errors of an agent's critic over frames of `source`, as in `value_error`."""
     gamma = run.policy.gamma.value(source.task.horizon)
-    value, returned, position, success = _compared(agent, run.model_copy(update={"tasks": [source]}), frames)
+    alone = run.model_copy(update={"tasks": [source]})
+    windows = make_windows(alone, open_data(alone))
+    value, returned, position, episode = _compared(agent, windows, frames)
+    end = episode_ends(windows.arrays, source.task)[episode]
+    success = end == SUCCESS
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
     return CriticErrors(
         gamma=gamma,
@@ -103,6 +113,7 @@ def critic_errors(agent: nn.Module, run: RunConfig, source: TaskData, frames: in
             "success": error_statistics(value[success], returned[success]),
             "failure": error_statistics(value[~success], returned[~success]),
         },
+        by_end={name: error_statistics(value[end == i], returned[end == i]) for i, name in enumerate(ENDS)},
         by_position=tuple(error_statistics(value[part == i], returned[part == i]) for i in range(POSITIONS)),
     )
 
@@ -128,9 +139,24 @@ def _ranked(statistic: Callable[..., Any], value: np.ndarray, returned: np.ndarr
     return float(np.clip(statistic(value, returned).statistic, -1.0, 1.0))
 
 
-def _compared(agent: nn.Module, run: RunConfig, frames: int) -> tuple[np.ndarray, ...]:
-    """Value, return-to-go, position in the episode in [0, 1), success of the episode: (n,) each."""
-    windows = make_windows(run, open_data(run))
+ENDS = ("success", "time_limit", "walked_off")
+SUCCESS, TIME_LIMIT, WALKED_OFF = range(3)
+
+
+def episode_ends(arrays: EpisodeArrays, task: TaskConfig) -> np.ndarray:
+    """(E,) the place in ENDS of every episode: a failure shorter than the time limit was ended by its operator.
+
+    Dead time is not counted by the limit: an episode that reached r stages waited at least max(r, 1) times.
+    """
+    dead, lengths = round(task.padding * task.control_hz), np.diff(arrays.starts)
+    last = arrays.stages[arrays.starts[1:] - 1]
+    waits = np.maximum(last.sum(1), 1) if last.shape[1] else np.ones(len(lengths))
+    limit = round(task.max_seconds * task.control_hz) + dead * waits
+    return np.where(arrays.success, SUCCESS, np.where(lengths < limit, WALKED_OFF, TIME_LIMIT))
+
+
+def _compared(agent: nn.Module, windows: PairedWindows, frames: int) -> tuple[np.ndarray, ...]:
+    """Value, return-to-go, position in the episode in [0, 1), number of the episode: (n,) each."""
     at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
     parts = [_batch(agent, windows.gather(windows.frames[some])) for some in np.split(at, range(BATCH, len(at), BATCH))]
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -139,5 +165,5 @@ def _compared(agent: nn.Module, run: RunConfig, frames: int) -> tuple[np.ndarray
 def _batch(agent: nn.Module, window: PairedWindow) -> tuple[np.ndarray, ...]:
     value = agent.value(window.obs, window.actions)
     length = window.frame + window.steps_to_go
-    columns: tuple[Tensor, ...] = (value.double(), window.return_to_go.double(), window.frame / length, window.success)
+    columns: tuple[Tensor, ...] = (value.double(), window.return_to_go.double(), window.frame / length, window.episode)
     return tuple(column[window.td_valid].cpu().numpy() for column in columns)

@@ -12,6 +12,7 @@ from robo_orl.report.ceilings import GainShare, SampleOrder, gain_shares
 from robo_orl.report.contents import Cells
 from robo_orl.report.costs import CostGroup, cost_groups
 from robo_orl.results.cost_record import CostRecord, CostRow
+from robo_orl.results.record import Record
 from robo_orl.results.regression import ExponentFit, exponent_fit
 
 METRICS = {
@@ -93,6 +94,9 @@ class ValueErrorRow:
     """The error of one cell's critic against the Monte-Carlo returns of the data (see record.ValueErrors).
 
     ranking: its order of samples against the simulator's, at all states. share: of the oracle's gain that it realises.
+    success_bias, walked_off_bias: of the frames of successes, and of failures that their operator ended.
+    own_policy_bias: against what the cell's own policy gets from stored states; own_policy_gain: that over the data's
+    returns (see record.OwnPolicyValues).
     """
 
     task: str
@@ -108,6 +112,11 @@ class ValueErrorRow:
     gamma: float
     ranking: SampleOrder | None = None
     share: GainShare | None = None
+    success_bias: float | None = None
+    walked_off_bias: float | None = None
+    own_policy_bias: float | None = None
+    own_policy_gain: float | None = None
+    own_policy_states: int | None = None
 
 
 At = Callable[[Board], float]  # the place of a board on the axis
@@ -124,13 +133,25 @@ def value_errors(cells: Cells) -> list[ValueErrorRow]:
     shares = gain_shares(cells)
     rows = [
         ValueErrorRow(
-            r.task.name, r.task.horizon, r.regime, r.policy.name, r.size, r.seed, **vars(r.value_errors),
+            r.task.name, r.task.horizon, r.regime, r.policy.name, r.size, r.seed, **_value_error(r),
             ranking=SampleOrder(**vars(r.ranking.overall)) if r.ranking else None, share=shares.get(r.cell),
         )
         for r in cells.records
         if r.value_errors is not None
     ]  # fmt: skip
     return sorted(rows, key=lambda r: (r.horizon, r.task, r.regime, r.size, r.policy, r.seed))
+
+
+def _value_error(record: Record) -> dict[str, float | int | None]:
+    errors, own = record.value_errors, record.own_policy
+    parts = {name: part.bias for name, part in (errors.by_end or {}).items()}
+    return {name: value for name, value in vars(errors).items() if name != "by_end"} | {
+        "success_bias": parts.get("success"),
+        "walked_off_bias": parts.get("walked_off"),
+        "own_policy_bias": own.own.bias if own else None,
+        "own_policy_gain": own.gain[0] if own else None,
+        "own_policy_states": own.states if own else None,
+    }
 
 
 def horizon_trends(boards: Sequence[Board], errors: Sequence[ValueErrorRow]) -> list[Trend]:

@@ -190,6 +190,33 @@ class TrainingCost(Stored):
         return self
 
 
+class ValueErrorPart(Stored):
+    """The same distance over the frames of some episodes; without frames n alone."""
+
+    n: int = Field(ge=0, description="frames compared")
+    mean_absolute: float | None = Field(None, ge=0)
+    bias: float | None = None
+    rmse: float | None = Field(None, ge=0)
+    correlation: float | None = Field(None, ge=-1, le=1)
+    kendall_tau: float | None = Field(None, ge=-1, le=1)
+
+
+class OwnPolicyValues(Stored):
+    """The critic's values in stored states against what its own policy gets from there, and against the data's returns.
+
+    Some actions of the data come first, as many as a value is of (`actions`, 0: values of states).
+    """
+
+    states: int = Field(ge=1)
+    rollouts: int = Field(ge=1, description="of each state")
+    actions: int = Field(ge=0)
+    successes: int = Field(ge=0, description="of states x rollouts")
+    gamma: float
+    gain: tuple[float, float, float] = Field(description="mean of own return - that of the data, with a 95 % interval")
+    own: ValueErrorPart = Field(description="of the values against the own policy's returns")
+    data: ValueErrorPart = Field(description="of the same values against the data's returns")
+
+
 class ValueErrors(Stored):
     """The distance of the critic's values from the Monte-Carlo returns of the data."""
 
@@ -198,6 +225,9 @@ class ValueErrors(Stored):
     bias: float = Field(description="value - return")
     correlation: float | None = Field(ge=-1, le=1, description="Spearman; None where one side is constant")
     gamma: float
+    by_end: dict[Literal["success", "time_limit", "walked_off"], ValueErrorPart] | None = Field(
+        None, description="by how the episodes of the frames ended; None: an older record"
+    )
 
 
 class CurvePoint(Stored):
@@ -283,6 +313,7 @@ class Record(Stored):
     train: TrainingCost
     evaluation: Evaluation
     value_errors: ValueErrors | None = None
+    own_policy: OwnPolicyValues | None = Field(None, description="None: the suite asks for none, or no critic")
     curve: LearningCurve | None = Field(None, description="points on the way; None: none were asked for")
     ranking: CriticRanking | None = Field(None, description="of the critic's order of samples; None: not measured")
     tuning: Tuning | None = Field(None, description="the search that chose the settings; None: the suite names none")

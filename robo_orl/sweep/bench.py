@@ -152,7 +152,7 @@ class Bench:
             self._update_provenance()
         self.todo = {cell.key: cell for cell in cells if cell.key not in self.records}
         check_policies(suite, list(self.todo.values()))
-        asked = (suite.value_error, suite.curve, suite.ranking)
+        asked = (suite.value_error, suite.curve, suite.ranking, suite.value_states)
         self.jobs = {key: jobs_of_cell(cell, out, *asked) for key, cell in self.todo.items()}
         self.cells_of = _cells_of_jobs(self.jobs)
         self.cost_cells = cost_cells(suite)

@@ -22,6 +22,7 @@ from robo_orl.results.record import (
     CriticRanking,
     DataRef,
     Evaluation,
+    OwnPolicyValues,
     PolicyRef,
     Record,
     SuiteRef,
@@ -127,6 +128,7 @@ def store_cell(
         train=_training(cell, results[TRAIN]),
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
+        own_policy=_own_policy(results.get(VALUE)),
         curve=results[TRAIN].get("curves", {}).get(cell.task.name),
         ranking=_only(CriticRanking, results[RANK]) if RANK in results else None,
         tuning=cell.tuning,
@@ -224,6 +226,11 @@ def _training(cell: Cell, result: dict[str, Any]) -> TrainingCost:
 def _value_errors(result: dict[str, Any] | None) -> ValueErrors | None:
     """None without a critic, and where no frame of the data has a return that a time-out did not cut."""
     return _only(ValueErrors, result) if result and result["n"] else None
+
+
+def _own_policy(result: dict[str, Any] | None) -> OwnPolicyValues | None:
+    """None without a critic, and where the suite asks for no rollouts from stored states."""
+    return _only(OwnPolicyValues, result["own_policy"]) if result and "own_policy" in result else None
 
 
 def _only(schema: type, values: dict[str, Any]) -> Any:

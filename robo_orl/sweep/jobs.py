@@ -33,7 +33,12 @@ ROBO_ORL = (sys.executable, "-m", "robo_orl")
 
 
 def jobs_of_cell(
-    cell: Cell, out: Path, value_error: bool, curve: CurveRequest | None = None, ranking: int = 0
+    cell: Cell,
+    out: Path,
+    value_error: bool,
+    curve: CurveRequest | None = None,
+    ranking: int = 0,
+    value_states: int = 0,
 ) -> list[Job]:
     """Data, training, evaluation (value error, ranking) of one cell; equal steps of several cells have equal keys.
 
@@ -46,7 +51,7 @@ def jobs_of_cell(
     others = [job for jobs in (held_out, *sources) for job in jobs if job not in own]
     jobs = [*others, *own, train, _evaluate_job(cell, out, train)]
     if value_error and cell.has_trained_critic:
-        jobs.append(_value_job(cell, out, data, train))
+        jobs.append(_value_job(cell, out, data, train, value_states))
     if ranking and cell.has_ranking_critic:
         jobs.append(_ranking_job(cell, train, ranking))
     return jobs
@@ -227,14 +232,16 @@ def _ranking_job(cell: Cell, train: Job, episodes: int) -> Job:
     )
 
 
-def _value_job(cell: Cell, out: Path, data: Job, train: Job) -> Job:
+def _value_job(cell: Cell, out: Path, data: Job, train: Job, states: int) -> Job:
+    """states: stored ones from which the cell's own policy is rolled out as well."""
     task = {"task": cell.task.name} if cell.together else {}
+    rollouts = {"value-states": states, "workers": 1, "loop": cell.evaluation.loop} if states else {}
     return Job(
         kind=VALUE,
         key="-".join(["value", *task.values(), cell.run_name]),
-        command=_command("eval", str(train.output), **{"value-error": data.output}, **task),
+        command=_command("eval", str(train.output), **{"value-error": data.output}, **task, **rollouts),
         needs=(train.key, data.key),
-        work=data.work,
+        work=data.work + states * cell.task.horizon,
         total=data.total,
         output=train.output,
     )

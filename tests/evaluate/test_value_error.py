@@ -116,4 +116,4 @@ def test_the_command_says_what_the_function_does_and_takes_no_option_of_a_rollou
     code, out = command()
     assert code == 0 and "mean_absolute" in out
     code, out = command("--starts", "tuning", "--json")
-    assert code == 2 and "--value-error rolls out nothing" in json.loads(out)["error"]
+    assert code == 2 and "--value-error evaluates no start states" in json.loads(out)["error"]

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from cell_examples import SUITE_CONFIG, example_record, example_rows
+from cell_examples import CRITIC, SUITE_CONFIG, VALUE_ERRORS, example_record, example_rows
 
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
-from robo_orl.results.record import Manifest, PlannedCell, SuiteRef
+from robo_orl.results.record import Manifest, OwnPolicyValues, PlannedCell, SuiteRef, ValueErrorPart
 from robo_orl.results.store import folder_cell, rows_text, write_cell, write_manifest
 from robo_orl.results.verify import faults, verify
 
@@ -109,6 +109,44 @@ def test_the_demonstrations_that_a_group_asks_for_go_before_the_suites(cell, tmp
     said = " ".join(fault for sentences in verify(tmp_path).faults.values() for fault in sentences)
     assert ("data.episodes is 200, the suite asks for 150" in said) == (asked == 150)
     assert ("is not the address of this task" in said) == (asked == 150)
+
+
+OWN = {
+    "states": 8, "rollouts": 2, "actions": 10, "successes": 9, "gamma": 0.99, "gain": (0.3, 0.1, 0.5),
+    "own": {"n": 8, "bias": 0.1}, "data": {"n": 8, "bias": 0.4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({}, ""),
+        ({"successes": 17}, "17 of 16 rollouts"),
+        ({"gain": (0.2, 0.1, 0.5)}, "not the difference of the biases"),
+        ({"gain": (0.3, 0.4, 0.5)}, "outside its interval"),
+        ({"own": {"n": 7, "bias": 0.1}}, "not of all states"),
+        ({"gamma": 0.9}, "own_policy.gamma is 0.9"),
+    ],
+)
+def test_values_of_the_own_policy_are_held_to_each_other(tmp_path, change, sentence):
+    rows = example_rows(config=CRITIC)
+    record = example_record(rows, config=CRITIC, own_policy=OwnPolicyValues.model_validate(OWN | change))
+    write_cell(tmp_path / "cells" / "one", record, rows)
+    found = [fault for fault in faults(folder_cell(tmp_path / "cells" / "one")) if "own_policy" in fault]
+    assert (sentence in " ".join(found)) and bool(found) == bool(sentence)
+
+
+def test_parts_of_a_value_error_add_up_and_belong_to_a_critic(tmp_path):
+    rows = example_rows(config=CRITIC)
+    parts = {"success": ValueErrorPart(n=30), "walked_off": ValueErrorPart(n=19)}
+    errors = VALUE_ERRORS.model_copy(update={"by_end": parts})
+    write_cell(tmp_path / "cells" / "one", example_record(rows, config=CRITIC, value_errors=errors), rows)
+    assert any("by_end does not add up" in fault for fault in faults(folder_cell(tmp_path / "cells" / "one")))
+    rows = example_rows()
+    write_cell(tmp_path / "cells" / "two", example_record(rows, own_policy=OwnPolicyValues.model_validate(OWN)), rows)
+    assert any(
+        "own_policy are stated of a policy without" in f for f in faults(folder_cell(tmp_path / "cells" / "two"))
+    )
 
 
 def test_a_folder_without_records_is_a_usage_error(tmp_path):

@@ -12,6 +12,7 @@ from robo_orl.objectives import OBJECTIVES
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite, policy_of
 from robo_orl.sweep.cost_cells import cost_cells
+from robo_orl.sweep.jobs import VALUE, jobs_of_cell
 
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["bc"]}
 
@@ -179,6 +180,16 @@ def test_a_suite_with_a_policy_that_its_objective_refuses_is_refused_before_anyt
     ):
         bench(presets(groups=[group]), tmp_path / "out", workers=1, progress=False)
     assert not fakes.calls()
+
+
+def test_a_suite_may_ask_for_rollouts_from_stored_states(presets, tmp_path):
+    suite = load_suite(presets(value_states=7))
+    cell = next(c for c in expand(suite) if c.has_trained_critic)
+    plain, rolled = (jobs_of_cell(cell, tmp_path, True, value_states=states)[-1] for states in (0, suite.value_states))
+    assert plain.kind == rolled.kind == VALUE and "--value-states" not in plain.command
+    place = rolled.command.index("--value-states")
+    assert rolled.command[place + 1] == "7" and rolled.work > plain.work
+    assert cells(presets, value_states=7)[0].key == cells(presets)[0].key, "records keep their addresses"
 
 
 def test_two_cells_of_one_name_are_refused_until_one_is_renamed(presets):

@@ -165,20 +165,22 @@ def _bank_faults(record: Record, policy: Policy, requests: Requests | None) -> l
 
 
 def _value_faults(record: Record, policy: Policy) -> list[str]:
-    errors = record.value_errors
+    errors, own = record.value_errors, record.own_policy
+    stated = [name for name, value in (("value_errors", errors), ("own_policy", own)) if value is not None]
+    if stated and (not isinstance(policy, PolicyConfig) or policy.critic is None or policy.selection.untrained_critic):
+        return [f"{' and '.join(stated)} are stated of a policy without a trained critic."]
+    issues = _own_policy_faults(record, policy) if own is not None else []
     if errors is None:
-        return []
-    if not isinstance(policy, PolicyConfig) or policy.critic is None or policy.selection.untrained_critic:
-        return ["value_errors are stated of a policy without a trained critic."]
-    issues = []
+        return issues
     if errors.n > record.data.frames:
         issues.append(f"value_errors.n is {errors.n}, the data have {record.data.frames} frames.")
     if abs(errors.bias) > errors.mean_absolute * (1 + 1e-9) + 1e-12:
         issues.append(
             f"value_errors.bias {errors.bias:.4g} exceeds the mean absolute error {errors.mean_absolute:.4g}."
         )
-    fixed, matched = policy.gamma.fixed, policy.gamma.matched
-    gamma = fixed if fixed is not None else 1 - matched / record.task.horizon
+    if errors.by_end is not None and sum(part.n for part in errors.by_end.values()) != errors.n:
+        issues.append(f"value_errors.by_end does not add up to value_errors.n, {errors.n}.")
+    gamma = _gamma(record, policy)
     if not math.isclose(errors.gamma, gamma, rel_tol=1e-9):
         issues.append(f"value_errors.gamma is {errors.gamma:.6g}, policy.config gives {gamma:.6g}.")
     return issues
@@ -214,6 +216,27 @@ def _correlation_faults(part: RankCorrelation) -> list[str]:
     if part.low is not None and not part.low - 1e-9 <= part.kendall <= part.high + 1e-9:
         return [f"ranking.kendall {part.kendall:.4g} lies outside its interval."]
     return []
+
+
+def _gamma(record: Record, policy: PolicyConfig) -> float:
+    """As GammaConfig.value, without its refusals."""
+    fixed, matched = policy.gamma.fixed, policy.gamma.matched
+    return fixed if fixed is not None else 1 - matched / record.task.horizon
+
+
+def _own_policy_faults(record: Record, policy: PolicyConfig) -> list[str]:
+    own, issues = record.own_policy, []
+    if own.successes > own.states * own.rollouts:
+        issues.append(f"own_policy.successes is {own.successes} of {own.states * own.rollouts} rollouts.")
+    if {own.own.n, own.data.n} != {own.states}:
+        issues.append("own_policy.own and own_policy.data are not of all states.")
+    elif not math.isclose(own.data.bias - own.own.bias, own.gain[0], rel_tol=1e-6, abs_tol=1e-9):
+        issues.append("own_policy.gain is not the difference of the biases against the data and the own policy.")
+    if not own.gain[1] <= own.gain[0] <= own.gain[2]:
+        issues.append("own_policy.gain lies outside its interval.")
+    if not math.isclose(own.gamma, _gamma(record, policy), rel_tol=1e-9):
+        issues.append(f"own_policy.gamma is {own.gamma:.6g}, which policy.config does not give.")
+    return issues
 
 
 def _together_faults(record: Record) -> list[str]:
