@@ -546,7 +546,7 @@ FAULTS = {
     ),
     "reference_sees_all_keys": Fault(
         "A reference sees every observation of the file, whatever low_dim says",
-        (("robomimic/train.py", "reference.low_dim or list(arrays.spec)", "list(arrays.spec)"),),
+        (("robomimic/reference_data.py", "tuple(reference.low_dim) if reference.low_dim else None", "None"),),
         (REFERENCES,),
         "keys",
     ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_json
 from robo_orl.config import ReferenceConfig, TaskConfig
 from robo_orl.data import hdf5_schema as layout
@@ -99,10 +99,6 @@ def _resolve(
 ) -> ReferenceRun:
     """The run, checked against its data."""
     arrays = open_reference_data(reference, task, data, accept_mismatch)
-    keys = reference.low_dim or list(arrays.spec)
-    for key in keys:
-        if key not in arrays.spec:
-            raise unknown(f"observation key of {data}", key, arrays.spec)
     train = reference.settings["train"]
     if train["hdf5_load_next_obs"]:
         _check_next_obs(data, reference, arrays)
@@ -112,7 +108,7 @@ def _resolve(
             f"train.seq_length is {train['seq_length']}, and the longest episode of {data} has {longest} steps: every "
             "sequence would be padding in part."
         )
-    obs = {key: arrays.spec[key] for key in sorted(keys)}  # robomimic's order
+    obs = {key: arrays.spec[key] for key in sorted(arrays.spec)}  # robomimic's order
     return ReferenceRun(
         reference=reference,
         task=task,
