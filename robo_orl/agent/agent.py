@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robo_orl.agent.compatibility import check_policy, check_selection
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.base.rng import Draws, ScaledDraws, derive_seed
+from robo_orl.base.rng import Draws, FixedDraws, ScaledDraws, derive_seed
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import BackboneConfig, CriticConfig, PolicyConfig, SelectionConfig
 from robo_orl.data.statistics import Statistics
@@ -261,8 +261,10 @@ class Agent(nn.Module):
     def _seen(self, obs: Observation, draws: Draws) -> tuple[Observation, Tensor, Draws]:
         """What acting begins with: the normalised observation, its tokens, and the draws of this selection.
 
-        `selection.noise_scale` is of the stream "act" alone, from which a flow starts that ends in actions.
+        Scale and seed of the noise are of the stream "act" alone, from which a flow starts that ends in actions.
         """
+        if self.selection.noise_seed is not None:
+            draws = FixedDraws(draws, "act", self.selection.noise_seed)
         if self.selection.noise_scale != 1:
             draws = ScaledDraws(draws, "act", self.selection.noise_scale)
         obs = self.normaliser.observation(obs)

@@ -225,11 +225,14 @@ def check_decoding(selection: SelectionConfig, objective: Objective, head: Actio
         ways = [f"set selection.acting to {way}" for way in (" or ".join(head.acting),) if way]
         remedy = ways or ["set selection.noise_scale to 0" if head.integrates else "leave selection.acting out"]
         raise UsageError(f"The action head cannot act by '{acting}': {remedy[0]}.")
-    if selection.noise_scale != 1 and not head.integrates:
+    if (selection.noise_scale != 1 or selection.noise_seed is not None) and not head.integrates:
+        setting, verb = ("noise_scale", "scales") if selection.noise_scale != 1 else ("noise_seed", "fixes")
         raise UsageError(
-            "selection.noise_scale scales the noise that a flow starts from, and the action head has no flow: leave it "
+            f"selection.{setting} {verb} the noise that a flow starts from, and the action head has no flow: leave it "
             f"out, or set action_head.kind to {_one_of('integrates')}."
         )
+    if selection.noise_seed is not None and selection.noise_scale == 0:
+        raise UsageError("selection.noise_seed draws a noise that selection.noise_scale 0 takes away: leave one out.")
     if selection.num_samples > 1 and selection.deterministic and objective.values_actions:  # subgoals still differ
         cause = "selection.acting 'mode'" if acting == "mode" else "selection.noise_scale 0"
         raise UsageError(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robo_orl.base.seeds import derive_seed
 
-__all__ = ["Draws", "ScaledDraws", "derive_seed"]
+__all__ = ["Draws", "FixedDraws", "ScaledDraws", "derive_seed"]
 
 
 class Draws:
@@ -49,6 +49,28 @@ class ScaledDraws:
         """Normal numbers of `shape`, of standard deviation `scale` in the scaled stream and 1 in the others."""
         numbers = self.draws.normal(stream, *shape)
         return self.scale * numbers if stream == self.stream else numbers
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) of `shape`, as they are."""
+        return self.draws.uniform(stream, *shape)
+
+
+class FixedDraws:
+    """Other draws, of which the normal numbers of one stream are the same for every row, at every decision.
+
+    They are a function of `seed` and the shape of a row; no stream moves by more or less.
+    """
+
+    def __init__(self, draws: Draws, stream: str, seed: int):
+        self.draws, self.stream, self.seed = draws, stream, seed
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """Normal numbers of `shape`: in the fixed stream one draw of shape[1:], repeated."""
+        numbers = self.draws.normal(stream, *shape)
+        if stream != self.stream:
+            return numbers
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "fixed noise"))
+        return torch.randn(*shape[1:], generator=generator).to(numbers).expand(shape)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) of `shape`, as they are."""

@@ -216,6 +216,11 @@ class SelectionConfig(Strict):
     noise_scale: float = Field(
         1.0, ge=0, description="of the noise that a flow starts from in acting; 0 = one chunk, without noise"
     )
+    noise_seed: int | None = Field(
+        None,
+        ge=0,
+        description="a flow starts from one noise vector at every decision, the draw of this seed; `tune` chooses it",
+    )
     acting: Literal["sample", "mode", "low_noise", "random"] | None = Field(
         None,
         description="how one chunk is chosen; default: action_head.acting; random = uniform in [-1, 1], the floor",

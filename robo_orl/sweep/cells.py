@@ -201,9 +201,20 @@ def _policies_of(
     """A group's policies of one size, and the search that chose the settings of each."""
     tuned = tuned_of(suite)
     found = [tuned_policy(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies]
+    _check_noise(where, group, [policy for policy, _ in found])
     if group.together:
         _check_instructions(where, [policy for policy, _ in found])
     return found
+
+
+def _check_noise(where: str, group: GridConfig, policies: list[PolicyConfig]) -> None:
+    """UsageError where a noise vector is to serve several trainings: to another network it is another chunk."""
+    fixed = next((policy.name for policy in policies if policy.selection.noise_seed is not None), None)
+    if fixed is not None and len(group.seeds) > 1:
+        raise UsageError(
+            f"{where}: the noise vector of '{fixed}' is chosen for one training; put it into a group with one of the "
+            "seeds, and tune it with that --seed."
+        )
 
 
 def _check_instructions(where: str, policies: list[PolicyConfig]) -> None:

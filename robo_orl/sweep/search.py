@@ -36,10 +36,18 @@ Point = dict[str, Any]  # key of a policy file -> value
 COMMON = {"optim.lr": (0.0003, 0.001, 0.003)}
 
 
+NOISE = {"selection.noise_seed": tuple(range(64))}
+
+
 def space_of(policy: PolicyConfig) -> dict[str, tuple[Any, ...]]:
-    """Key -> values; the policy's own value is always among them, the first."""
+    """Key -> values; the policy's own value is always among them, the first.
+
+    Of a policy that acts by a fixed noise vector it is the vector that is chosen, and nothing else: all trials share
+    one training.
+    """
     space = {}
-    for key, values in (COMMON | OBJECTIVES[policy.objective.name].search).items():
+    searched = NOISE if policy.selection.noise_seed is not None else COMMON | OBJECTIVES[policy.objective.name].search
+    for key, values in searched.items():
         own = _value(policy, key)
         space[key] = (own, *(value for value in values if value != own))
     return space

@@ -6,7 +6,7 @@ import toy_agents as toy
 
 from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import UsageError
-from robo_orl.base.rng import Draws, ScaledDraws
+from robo_orl.base.rng import Draws, ScaledDraws, derive_seed
 from robo_orl.config import PolicyConfig, SelectionConfig
 from robo_orl.config.presets import load_policy
 
@@ -51,6 +51,32 @@ def test_zero_noise_is_one_chunk_in_every_decision_and_a_scale_of_one_is_what_it
     assert torch.equal(acted(config, 0, noise_scale=0), acted(config, 7, noise_scale=0))
     assert not torch.equal(acted(config, 0), acted(config, 7))
     assert torch.equal(acted(config, 0, noise_scale=1), toy.agent(config).act(OBS, Draws(0, 0)))
+
+
+@flows
+def test_a_fixed_noise_is_one_vector_in_every_decision_and_episode_and_another_one_with_another_seed(config):
+    class Given(Draws):
+        def normal(self, stream, *shape):
+            own = torch.Generator().manual_seed(derive_seed(3, "fixed noise"))
+            return (
+                torch.randn(*shape[1:], generator=own).expand(shape)
+                if stream == "act"
+                else super().normal(stream, *shape)
+            )
+
+    fixed = acted(config, 0, noise_seed=3)
+    assert torch.equal(fixed, toy.agent(config).act(OBS, Given(0, 0)))
+    assert torch.equal(fixed, acted(config, 7, noise_seed=3)) and not torch.equal(fixed, acted(config, 0, noise_seed=4))
+    alone = toy.agent(config)
+    alone.select_by(SelectionConfig(noise_seed=3))
+    row = alone.act(OBS.map(lambda values: values[2:3]), Draws(5, 5))
+    torch.testing.assert_close(row[0], fixed[2])
+
+
+def test_fixed_noises_can_be_ranked_too():
+    learner = toy.agent(toy.policy("qc", selection={"num_samples": 4, "noise_seed": 1}))
+    chunks, _ = learner.proposals(OBS, Draws(0, 0))
+    assert (chunks.std(1) > 0).all() and torch.equal(chunks, learner.proposals(OBS, Draws(0, 9))[0])
 
 
 def test_training_draws_what_it_drew_whatever_acting_does():
@@ -108,6 +134,8 @@ def test_random_actions_are_uniform_and_the_same_for_every_policy():
 
 REFUSED = {
     "no flow": ("bc+zero_noise", "the action head has no flow: leave it out, or set action_head.kind to flow"),
+    "fixing no flow": ("bc+fixed_noise", "noise_seed fixes the noise that a flow starts from"),
+    "fixing what is taken away": ("bc+flow+fixed_noise+zero_noise", "noise_scale 0 takes away: leave one out"),
     "copies": ("qc+zero_noise", "noise_scale 0 gives copies of one chunk: set selection.num_samples to 1"),
     "copies for no critic": ("bc+flow+best_of_n_untrained+zero_noise", "gives copies of one chunk"),
     "copies of the mode": ("qc+gmm+mode", "selection.acting 'mode' gives copies of one chunk"),
@@ -146,6 +174,7 @@ def test_a_decoding_that_does_nothing_is_refused_in_one_sentence(name, sentence,
     "name",
     ["bc+flow+zero_noise", "bc+flow+half_noise", "return_conditioned+flow+zero_noise", "recap+zero_noise",
      "qc+half_noise", "vla_flow+zero_noise", "bc+gmm+mode", "bc+gmm+sample", "bc+bins+sample", "bc+random",
+     "bc+flow+fixed_noise", "return_conditioned+flow+fixed_noise",
      "bc+flow+oracle_best_of_n", "qc+oracle_best_of_n", "bc+gmm+oracle_best_of_n"],
 )  # fmt: skip
 def test_variants_of_decoding_compose_and_share_the_training(name):

@@ -258,3 +258,10 @@ def test_a_row_whose_name_cannot_be_a_folder_is_refused_before_anything_runs(pre
         with pytest.raises(UsageError, match="suite small: groups.0.policies.1.name: .*set name to"):
             bench(suite, tmp_path / "out", workers=1, progress=False)
     assert not fakes.calls() and not (tmp_path / "out").exists()
+
+
+def test_a_noise_vector_serves_one_training(presets):
+    fixed = {"use": "flow", "name": "fixed", "set": {"selection": {"noise_seed": 5}}}
+    assert len(cells(presets, groups=[GROUP | {"policies": [fixed]}])) == 1
+    with pytest.raises(UsageError, match="the noise vector of 'fixed' is chosen for one training.*one of the seeds"):
+        cells(presets, groups=[GROUP | {"policies": [fixed], "seeds": [0, 1]}])

@@ -50,6 +50,16 @@ def test_a_space_that_is_tried_out_gives_nothing_more():
     assert search.propose() is None
 
 
+def test_of_a_fixed_noise_vector_only_the_vector_is_searched_and_all_trials_share_one_training():
+    policy = load_policy("bc+flow+fixed_noise")
+    assert space_of(policy) == {"selection.noise_seed": tuple(range(64))}
+    points = drawn(policy, 0, 5)
+    assert points[0] == {} and all(point.keys() == {"selection.noise_seed"} for point in points[1:])
+    trials = [policy_of(PolicyChoice(use=policy.name, set=nested(p)), size=None, where="") for p in points]
+    assert len({trial.selection.noise_seed for trial in trials}) == 5
+    assert len({str(trial.identity(exclude={"name", "selection"})) for trial in trials}) == 1
+
+
 def test_the_policys_own_value_is_in_the_space_even_if_nobody_published_it():
     policy = policy_of(PolicyChoice(use="iql", set={"objective": {"params": {"beta": 7.5}}}), size=None, where="here")
     assert space_of(policy)["objective.params.beta"] == (7.5, 1.0, 10.0, 100.0, 1000.0)

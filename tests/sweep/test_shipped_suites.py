@@ -10,13 +10,14 @@ from robo_orl.sweep.cells import expand, load_suite
 # records (tests/results/test_shipped.py): their addresses follow from the whole configuration.
 CELLS = {
     "budgets": (16, "1c4e4193ce9aa1f1"),
-    "controls": (183, "468bb4614b6d7fd6"),
+    "controls": (186, "3fd7ce28f3da93aa"),
     "horizon": (72, "fab0acf379ba1b1e"),
     "horizon_controls": (636, "44435cab7e50ff34"),
     "horizon_total": (140, "b91117a8b5e578e5"),
     "methods": (1170, "f5e171e00655fb47"),
     "must_pay": (168, "4a89d5c7e2b960cd"),
     "multitask": (4, "55df7af207d4a63b"),
+    "noise": (10, "f30e8180cb9673ef"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (12, "8e8ab996d7aa31b4"),
     "sizes": (48, "20e278d11f2a69ca"),
