@@ -201,6 +201,7 @@ def _row(cells: Cells, name: str, records: list[Record], cost: RelativeCost) -> 
     pooled = [episode for rows in episodes for episode in rows]
     lengths = [episode.length for episode in pooled if episode.success_once]
     low, high = median_interval(lengths)
+    effects = cells.effects
     return PolicyRow(
         policy=name,
         reference=config.get("library"),
@@ -209,13 +210,15 @@ def _row(cells: Cells, name: str, records: list[Record], cost: RelativeCost) -> 
         topology=topology(config),
         objective=config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
         seeds=len(records),
-        success=success([[e.success_once for e in rows] for rows in episodes]),
-        at_end=success([[e.success_at_end for e in rows] for rows in episodes]),
-        within=[within(endpoint, episodes, records[0].task.horizon) for endpoint in cells.endpoints
-                if endpoint.kind == "deadline"],
+        success=success([[e.success_once for e in rows] for rows in episodes], effects.get("success")),
+        at_end=success([[e.success_at_end for e in rows] for rows in episodes], effects.get("success")),
+        within=[within(endpoint, episodes, records[0].task.horizon, effects[endpoint.name])
+                for endpoint in cells.endpoints if endpoint.kind == "deadline"],
         stages=stages(pooled, records[0].task.stages),
         length=Length(float(median(lengths)) if lengths else None, low, high, len(lengths)),
-        discounted_return=bootstrapped([[row.discounted_return for row in rows] for rows in episodes]),
+        discounted_return=bootstrapped(
+            [[row.discounted_return for row in rows] for rows in episodes], effects.get("return")
+        ),
         parameters=_parameters(records[0]),
         restarts=sum(episode.restarts for episode in pooled),
         trials=records[0].tuning.trials if records[0].tuning else None,

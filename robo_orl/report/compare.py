@@ -12,8 +12,9 @@ from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.contents import Cells
 from robo_orl.report.scores import Mean, bootstrapped
 from robo_orl.results.endpoints import Endpoint
-from robo_orl.results.intervals import TIE, holm, newcombe_counts, paired_test, two_level_bootstrap
+from robo_orl.results.intervals import TIE, Z95, holm, newcombe_counts, paired_test, two_level_bootstrap
 from robo_orl.results.record import Record
+from robo_orl.results.trainings import DesignEffect
 
 RESAMPLES = 2_000
 
@@ -102,7 +103,7 @@ def comparisons(cells: Cells, boards: Sequence[Board], grouped: Sequence[dict[st
     a family of their own. References and oracles are compared with the control too, and are no opponents. grouped: the
     records of each board, by policy.
     """
-    outcomes, rows, families = Outcomes(cells), [], {}
+    outcomes, effects, rows, families = Outcomes(cells), cells.effects, [], {}
     for board, policies in zip(boards, grouped, strict=True):
         for opponent, policy in _matches(board):
             pairs = paired_by_seed(outcomes, policies[opponent], policies[policy.policy])
@@ -110,7 +111,7 @@ def comparisons(cells: Cells, boards: Sequence[Board], grouped: Sequence[dict[st
                 row = Comparison(
                     endpoint=endpoint.name, board=board.index, task=board.task, regime=board.regime, size=board.size,
                     policy=policy.policy, critic=policy.critic, against=opponent,
-                    against_control=opponent == board.control, **vars(compare(pairs, endpoint)),
+                    against_control=opponent == board.control, **vars(compare(pairs, endpoint, effects[endpoint.name])),
                 )  # fmt: skip
                 families.setdefault((endpoint.kind, policy.critic), []).append(len(rows))
                 rows.append(row)
@@ -155,26 +156,29 @@ def _paired(first: Episodes, second: Episodes) -> Pairs:
     )
 
 
-def compare(seeds: Sequence[Pairs], endpoint: Endpoint) -> Difference:
+def compare(seeds: Sequence[Pairs], endpoint: Endpoint, effect: DesignEffect | None = None) -> Difference:
     """The difference (policy - opponent) by one endpoint, and the exact two-sided p of the pooled pairs.
 
-    One training seed: Newcombe's interval for paired proportions, of success and failure, or of the starts won and
-    lost. Several: the wider of that, on the pooled pairs, and of the two-level bootstrap (seeds, then episodes), so
-    that few seeds never look more certain than their episodes.
+    Newcombe's interval for paired proportions, of success and failure, or of the starts won and lost, on the pooled
+    pairs. effect: the design effect of the report's trainings, where some row has three, by which the counts are
+    divided: the interval then covers other trainings. Without it, of two seeds: the wider of that and of the two-level
+    bootstrap, so that few seeds never look more certain than their episodes.
     """
     first, second = ([getattr(pairs, side)[endpoint.name] for pairs in seeds] for side in ("opponent", "policy"))
     test = paired_test(np.concatenate(first), np.concatenate(second))
     both = int(sum((a * b).sum() for a, b in zip(first, second, strict=True))) if endpoint.is_binary else 0
-    low, high = newcombe_counts(both, test.only_second, test.only_first, test.ties - both)
+    counts = (both, test.only_second, test.only_first, test.ties - both)
+    factor, quantile = (effect.factor, effect.quantile) if effect else (1.0, Z95)
+    low, high = newcombe_counts(*(count / factor for count in counts), z=quantile)
     gaps = [b - a for a, b in zip(first, second, strict=True)]
-    if len(seeds) > 1:
+    if effect is None and len(seeds) > 1:
         signs = [np.sign(np.where(np.abs(gap) > TIE, gap, 0.0)) for gap in gaps]
         _, low_seeds, high_seeds = two_level_bootstrap(signs, RESAMPLES)
         low, high = min(low, low_seeds), max(high, high_seeds)
     return Difference(
         n=test.n, seeds=len(seeds), wins=test.only_second, losses=test.only_first, ties=test.ties,
         difference=test.difference, low=low, high=high, p=test.p,
-        mean=None if endpoint.is_binary else bootstrapped(gaps),
+        mean=None if endpoint.is_binary else bootstrapped(gaps, effect),
     )  # fmt: skip
 
 

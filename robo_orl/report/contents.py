@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.endpoints import Endpoint, declares_endpoints, endpoints_of
 from robo_orl.results.record import EpisodeRow, Manifest, PlannedCell, Record
 from robo_orl.results.store import open_results
+from robo_orl.results.trainings import DesignEffect, design_effect
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,19 @@ class Cells:
     def endpoints_declared(self) -> bool:
         """Whether the suite declared its endpoints before it ran."""
         return declares_endpoints(self.manifest.config if self.manifest else None)
+
+    @cached_property
+    def effects(self) -> dict[str, DesignEffect | None]:
+        """By endpoint, how far trainings of one row differ beyond their episodes; None where no row has three."""
+        rows: dict[tuple, list[Record]] = {}
+        for record in self.records:
+            rows.setdefault((*names(record)[:4], record.task.digest), []).append(record)
+        return {
+            endpoint.name: design_effect(
+                [[endpoint.values(self.rows[r.cell], r.task.horizon) for r in own] for own in rows.values()]
+            )
+            for endpoint in self.endpoints
+        }
 
     @property
     def absent(self) -> list[PlannedCell]:

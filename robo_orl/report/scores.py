@@ -11,11 +11,12 @@ from robo_orl.report.contents import Cells
 from robo_orl.results.endpoints import Endpoint, success_curve, success_times
 from robo_orl.results.intervals import score, two_level_bootstrap
 from robo_orl.results.record import EpisodeRow, Record
+from robo_orl.results.trainings import DesignEffect, estimate
 
 
 @dataclass(frozen=True)
 class SuccessRate:
-    """k of n with its 95 % interval; interval: wilson, or two-level over several training seeds."""
+    """k of n with its 95 % interval; interval: wilson, two-level over two training seeds, or over trainings."""
 
     k: int
     n: int
@@ -78,20 +79,27 @@ class Mean:
     n: int
 
 
-def within(endpoint: Endpoint, seeds: Sequence[Sequence[EpisodeRow]], horizon: int) -> DeadlineRate:
+def within(
+    endpoint: Endpoint, seeds: Sequence[Sequence[EpisodeRow]], horizon: int, effect: DesignEffect | None = None
+) -> DeadlineRate:
     """Success within a deadline."""
-    rate = success([endpoint.values(rows, horizon) for rows in seeds])
+    rate = success([endpoint.values(rows, horizon) for rows in seeds], effect)
     return DeadlineRate(endpoint.name, rate.k, rate.n, rate.rate, rate.low, rate.high)
 
 
-def success(seeds: Sequence[Sequence[bool] | np.ndarray]) -> SuccessRate:
+def success(seeds: Sequence[Sequence[bool] | np.ndarray], effect: DesignEffect | None = None) -> SuccessRate:
     """k of n with its 95 % interval.
 
-    One training seed: Wilson. Several: the wider of Wilson on the pooled count and of the two-level bootstrap.
+    effect: the design effect of the report's trainings, where some row has three: then the interval is one over
+    trainings (results/trainings.py). Else one training seed: Wilson; two: the wider of Wilson on the pooled count and
+    of the two-level bootstrap.
     """
     pooled = score(int(sum(np.sum(seed) for seed in seeds)), sum(map(len, seeds)))
     low, high, interval = pooled.low, pooled.high, "wilson"
-    if len(seeds) > 1:
+    if effect is not None:
+        made = estimate([np.asarray(seed, dtype=np.float64) for seed in seeds], effect, binary=True)
+        low, high, interval = made.low, made.high, "over trainings"
+    elif len(seeds) > 1:
         _, low_seeds, high_seeds = two_level_bootstrap([[float(outcome) for outcome in seed] for seed in seeds], 2_000)
         low, high, interval = min(low, low_seeds), max(high, high_seeds), "two-level"
     return SuccessRate(pooled.k, pooled.n, pooled.rate or 0.0, low, high, interval)
@@ -108,12 +116,16 @@ def stages(rows: Sequence[EpisodeRow], names: Sequence[str]) -> list[StageRow]:
     return result
 
 
-def bootstrapped(seeds: Sequence[Sequence[float]]) -> Mean:
+def bootstrapped(seeds: Sequence[Sequence[float]], effect: DesignEffect | None = None) -> Mean:
     """A mean with its 95 % interval over seeds, then episodes; no interval where every resample is the same.
 
-    A bootstrap of equal values has no width, which says nothing about the next episode.
+    A bootstrap of equal values has no width, which says nothing about the next episode. effect: as in `success`.
     """
-    mean, low, high = two_level_bootstrap(seeds, 2_000)
+    if effect is not None:
+        made = estimate([np.asarray(seed, dtype=np.float64) for seed in seeds], effect, binary=False)
+        mean, low, high = made.mean, made.low, made.high
+    else:
+        mean, low, high = two_level_bootstrap(seeds, 2_000)
     return Mean(mean, *((low, high) if high > low else (None, None)), sum(map(len, seeds)))
 
 
@@ -154,7 +166,8 @@ def curve(
     for name in names:
         times = [success_times(cells.rows[record.cell]) for record in policies[name]]
         k = sum(success_curve(seed, decisions) for seed in times)
-        band = [success([seed <= d for seed in times]) for d in decisions] if name in drawn else None
+        effect = cells.effects.get("success")
+        band = [success([seed <= d for seed in times], effect) for d in decisions] if name in drawn else None
         low, high = ([getattr(rate, end) for rate in band] if band else None for end in ("low", "high"))
         rows.append(CurveRow(name, sum(map(len, times)), [int(count) for count in k], low, high))
     return Curve(decisions, rows)

@@ -108,17 +108,20 @@ def newcombe_paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
     return newcombe_counts(*(int(count.sum()) for count in counts))
 
 
-def newcombe_counts(both: int, only_second: int, only_first: int, neither: int) -> tuple[float, float]:
+def newcombe_counts(
+    both: float, only_second: float, only_first: float, neither: float, z: float = Z95
+) -> tuple[float, float]:
     """95 % interval of p_second - p_first on paired outcomes, from the two Wilson intervals [l, u]:
 
         d - sqrt((p2-l2)^2 - 2 phi (p2-l2)(u1-p1) + (u1-p1)^2),  d + sqrt((u2-p2)^2 - 2 phi (u2-p2)(p1-l1) + (p1-l1)^2)
 
-    It keeps a width where every episode of both succeeded. R. G. Newcombe, Improved confidence intervals for the
-    difference between binomial proportions based on paired data, Statistics in Medicine 17 (1998), method 10.
+    It keeps a width where every episode of both succeeded. Counts may be effective ones, divided by a design effect.
+    R. G. Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired data,
+    Statistics in Medicine 17 (1998), method 10.
     """
     n = both + only_second + only_first + neither
     p2, p1 = (both + only_second) / n, (both + only_first) / n
-    (l2, u2), (l1, u1) = wilson(both + only_second, n), wilson(both + only_first, n)
+    (l2, u2), (l1, u1) = wilson_of_share(p2, n, z), wilson_of_share(p1, n, z)
     phi = _phi(both, only_second, only_first, neither)
     below = (p2 - l2) ** 2 - 2 * phi * (p2 - l2) * (u1 - p1) + (u1 - p1) ** 2
     above = (u2 - p2) ** 2 - 2 * phi * (u2 - p2) * (p1 - l1) + (p1 - l1) ** 2
@@ -126,7 +129,7 @@ def newcombe_counts(both: int, only_second: int, only_first: int, neither: int) 
     return max(-1.0, difference - sqrt(max(below, 0.0))), min(1.0, difference + sqrt(max(above, 0.0)))
 
 
-def _phi(both: int, only_second: int, only_first: int, neither: int) -> float:
+def _phi(both: float, only_second: float, only_first: float, neither: float) -> float:
     """The correlation of the 2 x 2 table with Newcombe's continuity correction; 0 where a margin is empty."""
     margins = (both + only_second) * (only_first + neither) * (both + only_first) * (only_second + neither)
     if margins == 0:

@@ -110,6 +110,18 @@ def test_rows_of_fewer_episodes_than_the_suite_asks_for_have_no_place(make_resul
     assert "Not ranked: 6 rows" in html and "20 episodes a training, the suite asks for 50" in html
 
 
+def test_an_oracle_is_a_bound_without_a_place(quick_results, tmp_path):
+    folder = shutil.copytree(quick_results, tmp_path / "oracle")
+    for path in folder.glob("cells/*/record.json"):
+        value = json.loads(path.read_text())
+        if value["policy"]["name"] == "filtered_bc":
+            value["policy"]["config"]["selection"]["look_ahead"] = 1
+            path.write_text(json.dumps(value))
+    ranking = gather([folder]).divisions[0].rankings[0]
+    assert [s.row.policy for s in ranking.unranked] == ["filtered_bc"] and "a bound" in ranking.unranked[0].reason
+    assert len(ranking.standings) == 5
+
+
 def test_rows_of_another_n_are_marked(make_results, results_plan, tmp_path):
     more = make_results(tmp_path / "more", results_plan(tasks=("synthetic1",), episodes=50, cost=False))
     less = make_results(tmp_path / "less", results_plan(tasks=("synthetic1",), episodes=40, cost=False))

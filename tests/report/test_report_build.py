@@ -164,7 +164,7 @@ def test_several_seeds_are_pooled_with_the_wider_interval(make_results, results_
     build(make_results(tmp_path / "results", plan), tmp_path)
     made = json.loads((tmp_path / "report.json").read_text())
     row = made["boards"][0]["rows"][0]
-    assert row["seeds"] == 3 and row["success"]["n"] == 90 and row["success"]["interval"] == "two-level"
+    assert row["seeds"] == 3 and row["success"]["n"] == 90 and row["success"]["interval"] == "over trainings"
     assert {c["seeds"] for c in made["comparisons"]} == {3} and {c["n"] for c in made["comparisons"]} == {90}
 
 

@@ -12,6 +12,7 @@ from robo_orl.report.document import document
 from robo_orl.report.scores import success
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.intervals import holm, median_interval, newcombe_paired
+from robo_orl.results.trainings import DesignEffect
 
 
 def table(both: int, only_second: int, only_first: int, neither: int) -> list[tuple[bool, bool]]:
@@ -50,6 +51,14 @@ def test_a_policy_that_wins_most_starts_and_has_the_lower_mean_is_not_ahead():
     row = compare([fast_but_fails], Endpoint("return"))
     assert (row.wins, row.losses) == (34, 6) and row.p < 1e-4 and row.low > 0 and row.mean.mean < 0
     assert verdict(row.p, row) == "undecided"
+
+
+def test_the_interval_of_a_difference_covers_other_trainings_where_their_spread_is_known():
+    pairs = [Pairs(np.arange(50), {"success": np.zeros(50)}, {"success": np.repeat([1.0, 0.0], [15, 35])})]
+    alone = compare(pairs, Endpoint("success"))
+    beside = compare(pairs, Endpoint("success"), DesignEffect(7.1, 40))
+    assert alone.low > 0 > beside.low and alone.p == beside.p  # the same starts; one training says less
+    assert verdict(alone.p, alone) == "better" and verdict(beside.p, beside) == "undecided"
 
 
 def test_seeds_that_disagree_widen_the_interval_beyond_that_of_the_pooled_count():

@@ -16,7 +16,7 @@ from robo_orl.results.aggregate import Rank, ranks
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.intervals import TIE, sign_test
 from robo_orl.results.record import Record
-from robo_orl.results.trainings import DesignEffect, Estimate, design_effect, estimate
+from robo_orl.results.trainings import DesignEffect, Estimate, estimate
 
 Place = tuple[str, str, str]  # task name, task digest, regime
 Method = tuple[str, str]  # name of a policy, size
@@ -99,7 +99,7 @@ def ranked(division: Division, first: int = 0) -> Ranked:
     """The rankings of a division; their indices go on from `first`."""
     outcomes, endpoints = Outcomes(division.cells), division.cells.endpoints
     grouped = group(division.cells)
-    effects = {e.name: _effect(outcomes, grouped.values(), e) for e in endpoints}
+    effects = division.cells.effects
     places: dict[Place, list[Board]] = {}
     for index, (key, policies) in enumerate(grouped.items()):
         places.setdefault(key[:3], []).append(board(division.cells, index, key, policies))
@@ -110,13 +110,6 @@ def ranked(division: Division, first: int = 0) -> Ranked:
         rankings.append(_ranking(first + len(rankings), boards[0], standings, endpoints, outcomes, effects))
     boards = sorted((made for own in places.values() for made in own), key=lambda made: made.index)
     return Ranked(division, rankings, boards, effects, outcomes)
-
-
-def _effect(outcomes: Outcomes, groups, endpoint: Endpoint) -> DesignEffect | None:
-    """Pooled over the rows of all rankings; a reference that stands on several boards counts once."""
-    rows = {tuple(sorted(record.cell for record in records)): records for policies in groups
-            for records in policies.values()}  # fmt: skip
-    return design_effect([values_of(outcomes, records, endpoint) for records in rows.values()])
 
 
 def _standings(
@@ -136,14 +129,16 @@ def _standings(
             seen.add((row.policy, size))
             records = groups[made.size][row.policy]
             episodes = min(record.evaluation.episodes for record in records)
-            few = f"{episodes} episodes a training, the suite asks for {division.minimum}"
+            reason = f"{episodes} episodes a training, the suite asks for {division.minimum}"
+            if row.oracle:
+                reason = "an oracle, which knows what no policy can know: a bound, and no policy"
             yield Standing(
                 row=row, size=size, records=records, episodes=episodes,
                 estimates={e.name: estimate(values_of(outcomes, records, e), effects[e.name], e.is_binary)
                            for e in division.cells.endpoints},
                 places={}, origin=division.origins[records[0].cell],
                 tier="rerun" if all(record.cell in division.reruns for record in records) else "self",
-                reason=few if episodes < division.minimum else "",
+                reason=reason if row.oracle or episodes < division.minimum else "",
             )  # fmt: skip
 
 

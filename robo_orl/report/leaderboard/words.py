@@ -33,6 +33,7 @@ FAMILIES = {
     "conditioned on values": "imitates, told whether a critic finds the action better than usual",
     "best of samples": "imitates, and lets a critic choose among samples when it acts",
     "climbs values": "follows the critic's gradient, held near the data",
+    "oracle": "knows what no policy can know: a bound, and no policy",
     "other": "an objective that this leaderboard does not know",
 }
 OBJECTIVES = {
@@ -42,7 +43,7 @@ OBJECTIVES = {
     "recap": "conditioned on values", "sarsa_bon": "best of samples", "sharsa": "best of samples",
     "idql": "best of samples", "dqc": "best of samples", "qc": "best of samples", "bcq": "best of samples",
     "fql": "climbs values", "qc_fql": "climbs values", "td3_bc": "climbs values", "cql": "climbs values",
-    "cal_ql": "climbs values",
+    "cal_ql": "climbs values", "oracle_competent": "oracle",
 }  # fmt: skip
 TOPOLOGIES = {
     "no critic": "no trained critic has a say",
