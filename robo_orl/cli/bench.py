@@ -68,7 +68,7 @@ def bench(
         machines=machines,
         retry_failed=retry_failed,
     )
-    written = write_report(folder, folder, as_json)
+    written = write_report(folder, folder, as_json, summary.unchanged)
     if as_json:
         print(json.dumps(summary.to_json() | {"report": written.to_json()}))
     if summary.failed:

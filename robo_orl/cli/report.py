@@ -54,12 +54,15 @@ def _check_results(results: Path, as_json: bool) -> None:
         )
 
 
-def write_report(results: Path, out: Path, as_json: bool) -> Built:
-    """Write the report of a results folder and print its table for people."""
-    from robo_orl.report.build import build
+def write_report(results: Path, out: Path, as_json: bool, unchanged: bool = False) -> Built:
+    """Write the report of a results folder and print its table for people.
+
+    unchanged: the results are those of the report that stands there, which stays.
+    """
+    from robo_orl.report.build import build, built_before
     from robo_orl.report.terminal import table
 
-    built = build(results, out)
+    built = (built_before(out) if unchanged else None) or build(results, out)
     if not as_json:
         from rich.console import Console
 

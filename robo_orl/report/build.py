@@ -59,8 +59,22 @@ def build(results: Path, out: Path) -> Built:
         raise UsageError(f"{out} is a file; the report needs a folder.")
     made = document(load(results))
     html, data = out / "report.html", out / "report.json"
-    write_text(data, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     write_text(html, render(made))
+    write_text(data, json.dumps(made, indent=1, ensure_ascii=False) + "\n")  # last: where it is, the page is
+    return _built(made, out)
+
+
+def built_before(out: Path) -> Built | None:
+    """The report that stands in a folder, None where there is none or it is damaged."""
+    try:
+        made = json.loads((Path(out) / "report.json").read_text(encoding="utf-8"))
+        return _built(made, Path(out)) if (Path(out) / "report.html").exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _built(made: dict[str, Any], out: Path) -> Built:
+    html, data = out / "report.html", out / "report.json"
     return Built(
         html=str(html),
         json=str(data),

@@ -52,6 +52,7 @@ class BenchSummary:
     """The state of a suite's folder after a bench.
 
     computed: cells finished by this call. left_out: cost cells that this machine cannot measure, with the reasons.
+    unchanged: everything that a report rests on is as the call found it.
     """
 
     suite: str
@@ -65,6 +66,7 @@ class BenchSummary:
     left_out: list[str]
     failed: list[Failure]
     wall_s: float
+    unchanged: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The summary as `robo-orl bench --json` prints it."""
@@ -147,6 +149,7 @@ class Bench:
         self.began = time.monotonic()
         self.records: dict[str, VerifiedRecord] = {}  # key of a cell -> what is known of its record
         self.verified = VerifiedRecords(out)
+        self.changed = False  # a record was verified or written
         self._read_records(cells)
         if not reads_only:
             self._update_provenance()
@@ -159,8 +162,9 @@ class Bench:
         self.costs, self.left_out = self._costs_to_do()
         self.ledger = Ledger(out, self._cell_jobs())
         self.failures = Failures(out, forget=retry_failed and not reads_only)
-        before = read_manifest(out)
-        self.spent_before = before.wall_s if before and before.suite.name == suite.name else 0.0
+        self.before = read_manifest(out)
+        same = self.before is not None and self.before.suite.name == suite.name
+        self.spent_before = self.before.wall_s if same else 0.0
 
     def run(
         self, runner: Runner, progress: bool = True, minutes: float | None = None, per_gpu: int = 1
@@ -171,6 +175,7 @@ class Bench:
             self._store_if_complete(cell)
         self._collect_ended()
         needed, given_up = self.jobs_to_try()
+        self.changed |= bool(needed)
         write_inputs(needed)
         failed: dict[str, Failure] = {}
         try:
@@ -189,7 +194,8 @@ class Bench:
                 view.print_failures(list(failed.values()))
         finally:  # interrupted, it still records the done cells
             self._read_records(self.todo.values())
-            self._write_manifest(failed)
+            written = self._write_manifest(failed)
+        self.changed |= self.before is None or written != self.before.model_copy(update={"wall_s": written.wall_s})
         summary = self._summary(failed)
         if failed and not summary.done + summary.cost_done:
             first = summary.failed[0]
@@ -265,6 +271,7 @@ class Bench:
         if record.cell != cell.key:
             return None
         _check_record(folder)
+        self.changed = True
         return self.verified.add(folder, record, files)
 
     def _update_provenance(self) -> None:
@@ -275,6 +282,7 @@ class Bench:
             tuning = None if cell.tuning is None else cell.tuning.model_dump(mode="json")
             if record is not None and (record.suite, record.tuning) != (suite, tuning):
                 folder = self.out / CELLS / cell.name
+                self.changed = True
                 updated = update_provenance(self.suite, cell, read_record(folder), self.out)
                 self.records[cell.key] = self.verified.add(folder, updated, stamp(folder))
         self.verified.save()
@@ -338,7 +346,7 @@ class Bench:
         log = self.out / "logs" / f"{state.blocked_by or state.job.key}.log"
         return Failure(cell=name, step=state.job.kind, reason=state.reason, log=str(log))
 
-    def _write_manifest(self, failed: dict[str, Failure]) -> None:
+    def _write_manifest(self, failed: dict[str, Failure]) -> Manifest:
         config = self.suite.model_dump(mode="json")
         manifest = Manifest(
             suite=suite_ref(self.suite),
@@ -349,6 +357,7 @@ class Bench:
             wall_s=self.spent_before + time.monotonic() - self.began,
         )
         write_manifest(self.out, manifest)
+        return manifest
 
     def _planned(self, cell: Cell, failure: Failure | None) -> PlannedCell:
         return PlannedCell(
@@ -377,4 +386,5 @@ class Bench:
             left_out=self.left_out,
             failed=list(failed.values()),
             wall_s=time.monotonic() - self.began,
+            unchanged=not self.changed,
         )

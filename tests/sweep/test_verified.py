@@ -40,14 +40,31 @@ def done(presets, fakes, reads, tmp_path):
     return again
 
 
-def test_a_second_call_reads_no_record(done, reads):
-    assert done().done == 4 and reads() == (0, 0)
+def test_a_second_call_reads_no_record_and_says_that_nothing_changed(done, reads):
+    summary = done()
+    assert (summary.done, summary.unchanged) == (4, True) and reads() == (0, 0)
+
+
+def test_the_report_of_an_unchanged_folder_stays(done, presets, monkeypatch):
+    from robo_orl.cli import report
+
+    made = []
+    monkeypatch.setattr("robo_orl.report.build.render", lambda document: made.append(1) or "<html></html>")
+    for _ in range(2):
+        report.write_report(done.out, done.out, as_json=True, unchanged=done().unchanged)
+    assert len(made) == 1  # there was none before
+    (done.out / "report.json").write_text("{")
+    report.write_report(done.out, done.out, as_json=True, unchanged=True)
+    assert len(made) == 2
+    suite = presets(groups=[GROUP | {"seeds": [0]}])
+    assert not bench(suite, done.out, workers=2, progress=False).unchanged  # other cells belong to the suite now
 
 
 def test_a_new_time_is_reason_enough_to_verify_again(done, reads):
     folder = next(done.out.glob("cells/*"))
     (folder / "episodes.jsonl").touch()
-    assert done().done == 4 and reads() == (1, 1)
+    summary = done()
+    assert (summary.done, summary.unchanged) == (4, False) and reads() == (1, 1)
     assert done().done == 4 and reads() == (0, 0)
 
 
