@@ -24,8 +24,8 @@ import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
 import reference  # noqa: E402
 
-from robo_orl.report.leaderboard.divisions import folders_of  # noqa: E402
 from robo_orl.report.leaderboard.site import gather, render  # noqa: E402
+from robo_orl.results.store import results_folders  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -47,7 +47,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 @cache
 def leaderboard() -> dict[str, str]:
     """The pages of `make leaderboard`; the tests of results/ verify what they are made of."""
-    return render(gather(folders_of([HERE.parents[1] / "results"])))
+    return render(gather(results_folders([HERE.parents[1] / "results"])))
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:

@@ -48,7 +48,7 @@ def unpack(
 
 @app.command()
 def verify(
-    paths: Annotated[list[Path], typer.Argument(help="Working folders of `bench` and containers.")],
+    paths: Annotated[list[Path], typer.Argument(help="Working folders of `bench`, containers, folders of these.")],
     rerun: Annotated[
         int | None,
         typer.Option(min=1, help="Also play so many episodes of every cell again from its checkpoint, drawn anew."),
@@ -64,8 +64,10 @@ def verify(
     What no check can see (times, versions, hardware) is listed as claimed. --rerun writes reruns.jsonl into each path,
     and counts an episode of another outcome or length as a fault.
     """
+    from robo_orl.results.store import results_inside
     from robo_orl.results.verify import verify as verify_folder
 
+    paths = [one for path in paths for one in results_inside(path) or [path]]
     checked = {str(path): verify_folder(path) for path in paths}
     show({path: verification.to_json() for path, verification in checked.items()}, as_json, lambda _: _print(checked))
     if any(verification.faults for verification in checked.values()):

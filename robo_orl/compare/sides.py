@@ -15,8 +15,7 @@ from robo_orl.engine.run_folder import read_run
 from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.scores import EPISODES, SCORES
 from robo_orl.results.record import EpisodeRow, Record
-from robo_orl.results.store import CELLS, RECORD, StoredCell, folder_cell, open_results, parse_rows
-from robo_orl.results.tables import is_results
+from robo_orl.results.store import CELLS, RECORD, StoredCell, folder_cell, is_results, open_results, parse_rows
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from typing import Any
 from robo_orl.base.errors import UsageError
 from robo_orl.results.curves import curve_of, points_file, read_points
 from robo_orl.results.record import LearningCurve
-from robo_orl.results.store import open_results
-from robo_orl.results.tables import results_folders
+from robo_orl.results.store import open_results, results_folders
 
 LOSS_MARGIN = 0.01
 LATER = 2

@@ -13,7 +13,7 @@ is read only: `bench` writes into a working folder, `robo-orl results pack` and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -231,3 +231,30 @@ def write_cost(out: Path, name: str, record: CostRecord) -> None:
 def write_manifest(out: Path, manifest: Manifest) -> None:
     """Store the cells of the suite and their states."""
     write_text(out / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+
+
+def results_inside(path: Path) -> list[Path]:
+    """The path where it is a results folder, else the results folders directly inside of it."""
+    if is_results(path):
+        return [path]
+    return sorted(filter(is_results, path.iterdir())) if path.is_dir() else []
+
+
+def results_folders(paths: Iterable[Path]) -> list[Path]:
+    """Every results folder among these and directly inside of those that are none; UsageError for one without any."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UsageError(f"There is no results folder {path}; `robo-orl bench` writes one.")
+        inside = results_inside(path)
+        if not inside:
+            raise UsageError(f"{path} holds no results, nor do the folders in it; `robo-orl bench` writes some.")
+        found += [one for one in inside if one not in found]
+    return found
+
+
+def is_results(folder: Path) -> bool:
+    """True for a working folder or a container, empty ones included."""
+    if not folder.is_dir():
+        return False
+    return is_container(folder) or (folder / MANIFEST).exists() or (folder / CELLS).is_dir()

@@ -9,8 +9,7 @@ from typing import Any
 
 from robo_orl.base.errors import UsageError
 from robo_orl.results.columns import COLUMNS, Column, CostOf, EpisodeOf, InFolder, PointOf, Value
-from robo_orl.results.container import is_container
-from robo_orl.results.store import CELLS, MANIFEST, open_results
+from robo_orl.results.store import open_results, results_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +68,3 @@ def read_tables(folders: Sequence[Path]) -> Tables:
 def _table(name: str, sources: Sequence[Any]) -> Table:
     columns = COLUMNS[name]
     return Table(name, columns, [{column.name: column.value(source) for column in columns} for source in sources])
-
-
-def results_folders(folders: Sequence[Path]) -> list[Path]:
-    """Every results folder among these, and among the folders directly inside of those that are none themselves."""
-    found: list[Path] = []
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise UsageError(f"There is no results folder {folder}; `robo-orl bench` writes one.")
-        inside = [folder] if is_results(folder) else sorted(path for path in folder.iterdir() if is_results(path))
-        if not inside:
-            raise UsageError(f"{folder} holds no results, nor do the folders in it; `robo-orl bench` writes some.")
-        found += [path for path in inside if path not in found]
-    return found
-
-
-def is_results(folder: Path) -> bool:
-    """True for a working folder or a container, empty ones included."""
-    if not folder.is_dir():
-        return False
-    return is_container(folder) or (folder / MANIFEST).exists() or (folder / CELLS).is_dir()

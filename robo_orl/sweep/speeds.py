@@ -12,9 +12,8 @@ from statistics import median
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.machine import Hardware
 from robo_orl.config import SIZES, PolicyConfig
-from robo_orl.results.container import is_container
 from robo_orl.results.record import Record
-from robo_orl.results.store import open_results
+from robo_orl.results.store import open_results, results_inside
 from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, TRAIN, VALUE, Job
 from robo_orl.sweep.live_view import VALUE_FRAMES_PER_S
 
@@ -91,10 +90,5 @@ def _records(folder: Path) -> Iterator[Record]:
 def folders_with_records(out: Path) -> list[Path]:
     """The results folder, those beside it, and the results that come with a checkout."""
     shipped = Path(__file__).parents[2] / "results"
-    beside = [path for root in (out.parent, shipped) if root.is_dir() for path in sorted(root.iterdir())]
-    found = [path for path in beside if path != out and path.is_dir() and _holds_results(path)]
+    found = [path for root in (out.parent, shipped) for path in results_inside(root) if path != out]
     return [out, *found[:MOST_FOLDERS]] if out.is_dir() else found[:MOST_FOLDERS]
-
-
-def _holds_results(path: Path) -> bool:
-    return (path / "cells").is_dir() or is_container(path)

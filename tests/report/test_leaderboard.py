@@ -15,13 +15,14 @@ from robo_orl.cli.app import app
 from robo_orl.envs.demonstrators.regimes import REGIMES as RECORDED
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.report.leaderboard import site as leaderboard
-from robo_orl.report.leaderboard.divisions import divisions, folders_of
+from robo_orl.report.leaderboard.divisions import divisions
 from robo_orl.report.leaderboard.plots import curves, figures
 from robo_orl.report.leaderboard.rankings import ranked
 from robo_orl.report.leaderboard.site import by_size, gather, render
 from robo_orl.report.leaderboard.table import csv_text
 from robo_orl.report.leaderboard.words import FAMILIES, REGIMES, family
 from robo_orl.report.leaderboard.words import OBJECTIVES as FAMILY_OF
+from robo_orl.results.store import results_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -251,9 +252,9 @@ def test_the_command_writes_a_site_of_the_shipped_records(tmp_path):
 
 def test_folders_without_records_and_an_out_that_is_a_file_are_usage_errors(tmp_path):
     with pytest.raises(UsageError, match="There is no results folder"):
-        folders_of([tmp_path / "nowhere"])
+        results_folders([tmp_path / "nowhere"])
     with pytest.raises(UsageError, match="holds no results"):
-        folders_of([tmp_path])
+        results_folders([tmp_path])
     with pytest.raises(UsageError, match="hold costs only"):
         leaderboard.build([ROOT / "results" / "cost_cpu"], tmp_path / "site")
     (tmp_path / "file").write_text("")
@@ -262,5 +263,13 @@ def test_folders_without_records_and_an_out_that_is_a_file_are_usage_errors(tmp_
 
 
 def test_a_folder_of_results_folders_gives_all_of_them():
-    found = [folder.name for folder in folders_of([ROOT / "results"])]
+    found = [folder.name for folder in results_folders([ROOT / "results"])]
     assert {"methods", "parity", "quick", "cost"} <= set(found) and found == sorted(found)
+
+
+def test_a_folder_of_results_folders_is_verified_as_all_of_them(tmp_path):
+    for name in ("quick", "vision"):
+        shutil.copytree(ROOT / "results" / name, tmp_path / name)
+    done = CliRunner().invoke(app, ["results", "verify", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert [Path(path).name for path in json.loads(done.stdout)] == ["quick", "vision"]

@@ -6,17 +6,15 @@ and one regime. Rows are never mixed across any of these.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.errors import RunError
 from robo_orl.report.contents import Cells, load, names
-from robo_orl.results.container import is_container
 from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.record import EpisodeRow, Manifest, Record
 from robo_orl.results.reruns import confirmed
-from robo_orl.results.store import CELLS, MANIFEST
 from robo_orl.results.verify import verify
 
 DEFAULT_MINIMUM = 1  # episodes a row needs where no suite says how many
@@ -61,25 +59,6 @@ class _Suite:
     costs: dict[str, CostRecord] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     reruns: set[str] = field(default_factory=set)
-
-
-def folders_of(paths: Iterable[Path]) -> list[Path]:
-    """The results folders among `paths` and, of a path that is none, among its subfolders; UsageError without any."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            raise UsageError(f"There is no results folder {path}; `robo-orl bench` writes one.")
-        inside = [path] if _holds_results(path) else sorted(filter(_holds_results, path.iterdir()))
-        if not inside:
-            raise UsageError(
-                f"{path} holds no results: neither it nor a folder in it has records (see `robo-orl bench`)."
-            )
-        found += [one for one in inside if one not in found]
-    return found
-
-
-def _holds_results(folder: Path) -> bool:
-    return folder.is_dir() and (is_container(folder) or any((folder / name).exists() for name in (MANIFEST, CELLS)))
 
 
 def check(folders: Sequence[Path]) -> None:

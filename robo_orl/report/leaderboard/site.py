@@ -20,7 +20,7 @@ from robo_orl.report.boards import group
 from robo_orl.report.build import page_environment, read_template
 from robo_orl.report.compare import comparisons
 from robo_orl.report.leaderboard import words
-from robo_orl.report.leaderboard.divisions import check, divisions, folders_of
+from robo_orl.report.leaderboard.divisions import check, divisions
 from robo_orl.report.leaderboard.overall import Overall, overall
 from robo_orl.report.leaderboard.pages import MethodPage, TaskPage, method_pages, task_pages
 from robo_orl.report.leaderboard.plots import Figure, curves, figures
@@ -30,6 +30,7 @@ from robo_orl.report.numbers import three
 from robo_orl.report.vega import bundle
 from robo_orl.results.aggregate import Rank
 from robo_orl.results.endpoints import Endpoint
+from robo_orl.results.store import results_folders
 from robo_orl.results.trainings import Estimate
 
 
@@ -77,7 +78,7 @@ def build(paths: Sequence[Path], out: Path) -> BuiltSite:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; the leaderboard needs a folder.")
-    folders = folders_of(paths)
+    folders = results_folders(paths)
     check(folders)
     site = gather(folders)
     if not site.rows:
