@@ -36,7 +36,8 @@ class EpisodeGroup:
 class FileSummary:
     """The content of a data file. obs: key -> size; images: key -> shape of a frame; masks, operators: by name.
 
-    task to render are None in files of other software, which do not say them. notes: contradictions in the file.
+    task to render are None in files of other software, which do not say them, and
+    operators empty. notes: contradictions in the file.
     """
 
     path: str
@@ -99,7 +100,8 @@ def _summary(path: Path, file: h5py.File) -> FileSummary:
     success = {name: succeeded(demo) for name, demo in demos.items()}
     operators = defaultdict(list)
     for name, demo in demos.items():
-        operators[str(demo.attrs.get("operator", ""))].append(name)
+        if operator := str(demo.attrs.get("operator", "")):
+            operators[operator].append(name)
     first, made = next(iter(demos.values())), layout.provenance(file)
     origin = {}
     if made is not None:

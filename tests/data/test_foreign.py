@@ -329,3 +329,7 @@ def test_info_counts_the_stored_frames(tmp_path):
     path = changed(tmp_path / "a.hdf5", foreign.wrong_counts)
     summary = describe(path)
     assert summary.all.frames == 55 and "109 against 9" in summary.notes[0]
+
+
+def test_info_lists_no_operator_where_the_file_names_none(tmp_path):
+    assert describe(changed(tmp_path / "a.hdf5", as_robomimic)).operators == {}
