@@ -36,8 +36,8 @@ class EpisodeGroup:
 class FileSummary:
     """The content of a data file. obs: key -> size; images: key -> shape of a frame; masks, operators: by name.
 
-    task to render are None in files of other software, which do not say them, and
-    operators empty. notes: contradictions in the file.
+    task to render are None, and operators empty, in files of other software, which do not say them. notes:
+    contradictions in the file.
     """
 
     path: str
