@@ -212,7 +212,7 @@ def check_selection(selection: SelectionConfig, objective: Objective, head: Acti
     if "q" not in objective.heads and not selection.untrained_critic and not selection.look_ahead:
         raise UsageError(
             "selection.num_samples above 1 needs a trained Q: choose an objective that has one, or set "
-            "selection.untrained_critic for the control, or selection.look_ahead for the ceiling."
+            "selection.untrained_critic for the control, or selection.look_ahead for the oracle."
         )
 
 

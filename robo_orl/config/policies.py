@@ -208,7 +208,7 @@ class SelectionConfig(Strict):
     look_ahead: int = Field(
         0,
         ge=0,
-        description="ceiling: rank by what each sample gains in the simulator within so many decisions; 0 = off",
+        description="oracle: rank by what each sample gains in the simulator within so many decisions; 0 = off",
     )
     look_every: int = Field(
         1, ge=1, description="of look_ahead: chunks from one search to the next; between them the first sample is taken"
