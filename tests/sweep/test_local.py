@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from robo_orl.base.gpus import Gpu
 from robo_orl.sweep.job import TRAIN, Job
 from robo_orl.sweep.resources import Grant, Resources
 from robo_orl.sweep.runners.local import LocalRunner
@@ -60,3 +61,16 @@ def test_a_job_that_ignores_the_request_to_end_is_ended(tmp_path):
         time.sleep(0.01)
     runner.stop([running], patience_s=0.3)
     assert running.process.poll() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("numbers", "seen"), [((1,), "7"), ((0, 1), "3,7"), ((), "")])
+def test_a_job_sees_its_own_gpus_alone(tmp_path, numbers, seen):
+    runner = LocalRunner(tmp_path, cores=4, devices=[Gpu("3", 2**30), Gpu("7", 2**31)])
+    (node,) = runner.nodes()
+    assert (node.gpus, node.gpu_bytes, node.cores) == (2, 2**30, 4)
+    code = "import os, json; print(json.dumps({'seen': os.environ.get('CUDA_VISIBLE_DEVICES')}))"
+    job = Job(TRAIN, "job", (sys.executable, "-c", code), (), 1.0, 1, Path("x"))
+    running = runner.start(job, Grant(Resources(1, float(len(numbers))), 1, gpus=numbers))
+    while (ended := runner.result(running)) is None:
+        time.sleep(0.01)
+    assert ended.result == {"seen": seen}

@@ -177,18 +177,19 @@ def test_a_failed_job_is_tried_again_after_the_others_as_often_as_it_is_worth():
 
 
 def test_a_schedule_of_thousands_of_jobs_looks_at_those_that_move():
-    """30,000 jobs in three steps each, ten at a time: no poll may look at every job."""
+    """6,000 jobs, ten at a time: every job is asked for its resources once, and for its result while it runs."""
     jobs = [
         job(kind, f"{kind}{i}", *([f"{before}{i}"] if before else []))
-        for i in range(10_000)
+        for i in range(2_000)
         for kind, before in ((DATA, ""), (TRAIN, DATA), (EVALUATE, TRAIN))
     ]
-    looked = [0]
+    looked, asked = [], []
 
     class Fast(Notebook):
         def result(self, handle):
-            looked[0] += 1
+            looked.append(handle)
             return JobResult({})
 
-    states, _ = run(jobs, runner=Fast(cores=10))
-    assert all(state.state == DONE for state in states.values()) and looked[0] == len(jobs)
+    states, _ = run(jobs, runner=Fast(cores=10), resources=lambda job: asked.append(job.key) or Resources())
+    assert all(state.state == DONE for state in states.values())
+    assert len(looked) == len(asked) == len(jobs)
