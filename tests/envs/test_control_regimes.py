@@ -65,9 +65,9 @@ def test_no_episode_of_never_whole_goes_from_a_start_to_success(never_whole):
 def test_each_cube_of_never_whole_is_placed_by_the_competent_alone_from_a_state_that_occurs(never_whole):
     items, episodes = never_whole
     names = [item.operator.removeprefix("never_whole_") for item in items]
-    assert names == ["cb", "-c"] + ["hb", "-b"] * 2
+    assert names == ["cb", "-c", "hb", "-b", "hb", "-c"]
     assert [bool(episode.stages[-1, item.begun]) for item, episode in zip(items, episodes, strict=True)] == [
-        True, True, True, False, True, False,
+        True, True, True, False, True, True,
     ]  # fmt: skip
 
 

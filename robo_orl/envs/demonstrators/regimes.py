@@ -98,14 +98,14 @@ def _half_fast(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) ->
 
 
 def _never_whole(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
-    """Episode i begins with i modulo k of k cubes in place. Every third operator is competent at the next cube and
-    carries the one after it beyond the zone. The others are hasty at the next one: they set it down at the zone's edge,
-    have its reward early, and give up. At the last cube the edge is success, and the others carry it beyond the zone: a
-    clone that is told to succeed is told to be hasty where that misleads."""
+    """Episode i begins with i modulo k of k cubes in place. Every third operator (at the last cube every second) is
+    competent at the next cube and carries the one after it beyond the zone. The others are hasty at the next one: they
+    set it down at the zone's edge, have its reward early, and give up. At the last cube the edge is success, and the
+    others carry it beyond the zone: a clone that is told to succeed is told to be hasty where that misleads."""
     cubes = _cubes(task, plan.regime)
-    begun, competent = plan.index % cubes, plan.index // cubes % 3 == 0
-    good, bad = (COMPETENT, HASTY) if begun < cubes - 1 else (AT_THE_EDGE, BEYOND)
-    first, after = good if competent else bad, cubes - 1 - begun
+    begun = plan.index % cubes
+    good, bad, one_of = (COMPETENT, HASTY, 3) if begun < cubes - 1 else (AT_THE_EDGE, BEYOND, 2)
+    first, after = good if plan.index // cubes % one_of == 0 else bad, cubes - 1 - begun
     styles = (*(COMPETENT,) * begun, first, *(BEYOND,) * after)
     name = "never_whole_" + "-" * begun + first.name[0] + "b" * after
     return replace(plan, styles=styles, operator=name, begun=begun, masks=("middle" if begun else "start",))

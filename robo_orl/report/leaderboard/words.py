@@ -22,7 +22,7 @@ REGIMES = {
     "half_fast": "Half fast: every demonstration succeeds in the same time, fast at half of the objects and slow at "
     "the others. Nothing is to be filtered; who is faster than the data has joined their fast halves.",
     "never_whole": "Never whole: no demonstration goes from a start to success. Pieces that begin in the middle solve "
-    "each stage, one in three of them, and an early reward misleads.",
+    "each stage, some of them, and an early reward misleads.",
     "play": "Play: wandering without a goal, for coverage.",
 }
 FAMILIES = {
