@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.cli.app import app
+from robo_orl.config.presets import available
 from robo_orl.envs.demonstrators.regimes import REGIMES as RECORDED
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.report.leaderboard import site as leaderboard
 from robo_orl.report.leaderboard.divisions import divisions
-from robo_orl.report.leaderboard.plots import curves, figures
+from robo_orl.report.leaderboard.pages import task_picture
+from robo_orl.report.leaderboard.plots import curves, figures, learning
 from robo_orl.report.leaderboard.rankings import ranked
 from robo_orl.report.leaderboard.site import by_size, gather, render
 from robo_orl.report.leaderboard.table import csv_text
@@ -181,7 +183,7 @@ def test_every_figures_numbers_are_a_csv_file_with_counts(quick):
 def test_every_figure_is_a_specification_that_vega_lite_takes():
     import vl_convert
 
-    for figure in (*figures(), curves()):
+    for figure in (*figures(), curves(), learning()):
         spec = figure.spec | {"datasets": {figure.spec["data"]["name"]: []}}
         assert vl_convert.vegalite_to_vega(spec, vl_version="6.4")["marks"], figure.name
 
@@ -206,6 +208,12 @@ def test_names_are_never_shortened_and_sizes_stand_in_the_order_of_size(quick):
         "debug", "tiny", "xs", "m", "1b", "d48", "reference"]  # fmt: skip
 
 
+def test_every_shipped_task_has_a_picture_and_a_strange_name_reads_no_file():
+    assert all(task_picture(name).startswith("data:image/jpeg;base64,/9j/") for name in available("tasks"))
+    assert task_picture("chain2_40hz") == task_picture("chain2")
+    assert task_picture("../numbers") is None and task_picture("unknown") is None
+
+
 def test_every_objective_regime_and_policy_is_explained(quick):
     assert set(OBJECTIVES) <= set(FAMILY_OF) and set(FAMILY_OF.values()) <= set(FAMILIES)
     assert set(RECORDED) <= set(REGIMES) and "not robomimic's mg" in REGIMES["mg"]
@@ -221,6 +229,21 @@ def test_the_page_of_a_method_says_what_it_is_what_it_costs_and_how_to_make_it_a
     assert "robo-orl bench --suite synthetic --out runs/synthetic" in page
     assert "a backbone of its own" in page and "2.97×" in page  # 2.7 x 1.1, measured in turns
     assert "Compared with" in page and "p Holm" in page and "Configuration" in page
+
+
+def test_what_a_training_did_on_the_way_is_drawn_where_records_hold_it(quick, quick_results, tmp_path):
+    assert "Success on the way" not in quick[1]["policy-bc.html"]
+    folder = shutil.copytree(quick_results, tmp_path / "curves")
+    points = [{"step": step, "wall_s": 1.0, "success": {"k": k, "n": 10, "low": 0, "high": 1}}
+              for step, k in ((500, 3), (1000, 8))]  # fmt: skip
+    curve = {"every": 500, "episodes": 10, "loop": "exact", "starts_sha256": None, "points": points}
+    for path in folder.glob("cells/*/record.json"):
+        value = json.loads(path.read_text())
+        if value["policy"]["name"] == "bc":
+            path.write_text(json.dumps(value | {"curve": curve}))
+    files = render(gather([folder]))
+    assert "Success on the way" in files["policy-bc.html"]
+    assert files["data/policy-bc-learning.csv"].splitlines()[1].endswith(",0,500,3,10")
 
 
 def test_published_numbers_stand_on_the_page_of_their_task_and_are_marked(quick_results, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from statistics import median
 from typing import Any
 
@@ -42,11 +44,17 @@ class MethodPage:
     configurations: list[tuple[str, str]]
     videos: list[dict[str, str]]
     curves: list[dict[str, Any]]
+    learning: list[dict[str, Any]]
 
     @property
     def curve_file(self) -> str:
         """The name of its curves' data file."""
         return self.page.removesuffix(".html") + ".csv"
+
+    @property
+    def learning_file(self) -> str:
+        """The name of the data file of its learning curves."""
+        return self.page.removesuffix(".html") + "-learning.csv"
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,7 @@ def _method(
         configurations=_configurations(places),
         videos=[],
         curves=[point for division, _, standing in places for point in _curves(division, standing)],
+        learning=[point for division, _, standing in places for point in _learning(division, standing)],
     )
 
 
@@ -154,6 +163,19 @@ def _curves(made: Ranked, standing: Standing) -> list[dict[str, Any]]:
         for row in board.curve.rows
         if row.policy in (name, board.control)
         for decisions, k in zip((0, *board.curve.decisions), (0, *row.k), strict=True)
+    ]  # fmt: skip
+
+
+def _learning(made: Ranked, standing: Standing) -> list[dict[str, Any]]:
+    """Success on the way of every training that stored it, on start states for tuning; none of it is a result."""
+    return [
+        {"board": f"{record.task.name} · {record.regime} · {standing.size} · {made.division.name}",
+         "seed": record.seed, "step": point.step, "k": point.success.k, "n": point.success.n,
+         "share": point.success.k / point.success.n}
+        for record in standing.records
+        if record.curve is not None
+        for point in record.curve.points
+        if point.success is not None and point.success.n
     ]  # fmt: skip
 
 
@@ -174,8 +196,17 @@ def _configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
     return [(" · ".join(dict.fromkeys(where)), text) for text, where in texts.items()]
 
 
-def task_pages(made: Sequence[Ranked], pictures: dict[str, str]) -> list[TaskPage]:
-    """A page for every task, by horizon. pictures: name of a task -> address of its picture."""
+def task_picture(name: str) -> str | None:
+    """The picture of a task as an address that holds it; a variant of a task looks like the task."""
+    folder = files("robo_orl.report") / "task_pictures"
+    for candidate in (name, name.split("_")[0]):
+        if re.fullmatch(r"[a-z0-9_]+", candidate) and (picture := folder / f"{candidate}.jpg").is_file():
+            return f"data:image/jpeg;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    return None
+
+
+def task_pages(made: Sequence[Ranked]) -> list[TaskPage]:
+    """A page for every task, by horizon."""
     taken: dict[str, str] = {}
     places: dict[tuple[str, str], list[tuple[Ranked, Ranking]]] = {}
     for division in made:
@@ -194,7 +225,7 @@ def task_pages(made: Sequence[Ranked], pictures: dict[str, str]) -> list[TaskPag
             instruction=instruction, horizon=board.horizon, control_hz=board.control_hz,
             seconds=board.horizon / board.control_hz, padding=board.padding, stages=board.stages,
             starts=sorted(starts), rankings=rankings, published=[row for row in numbers if row["task"] == name],
-            picture=pictures.get(name),
+            picture=task_picture(name),
         ))  # fmt: skip
     return sorted(pages, key=lambda page: (page.horizon, page.name))
 

@@ -163,6 +163,25 @@ def curves() -> Figure:
                   ("board", "policy", "decisions", "k", "n"), "share")  # fmt: skip
 
 
+def learning() -> Figure:
+    """Success on the way, a panel per ranking and a line per training."""
+    encoding = {
+        "x": {"field": "step", "type": "quantitative", "title": "training steps", "axis": {"format": "~s"}},
+        "y": {"field": "share", "type": "quantitative", **PERCENT}, "detail": {"field": "seed"},
+        "tooltip": [{"field": name, "type": "nominal"} for name in ("seed", "step", "k", "n")],
+    }  # fmt: skip
+    layers = [
+        {"mark": {"type": "line", "strokeWidth": 1.6, "stroke": "var(--critic)", "opacity": 0.8}, "encoding": encoding},
+        {"mark": {"type": "point", "filled": True, "size": 40, "fill": "var(--critic)"}, "encoding": encoding},
+    ]
+    caption = (
+        "Episodes solved on start states for tuning, a line per training. The last checkpoint is the result, whatever "
+        "the curve says."
+    )
+    return Figure("learning", "Success on the way", caption, _panels(layers, []), ("board", "seed", "step", "k", "n"),
+                  "share")  # fmt: skip
+
+
 def figures() -> list[Figure]:
     """Every figure of the front page, in its order."""
     clock = " Where a ratio was not measured in turns with the control it is by the cells' own clocks: indicative."

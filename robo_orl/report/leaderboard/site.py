@@ -23,7 +23,7 @@ from robo_orl.report.leaderboard import words
 from robo_orl.report.leaderboard.divisions import check, divisions
 from robo_orl.report.leaderboard.overall import Overall, overall
 from robo_orl.report.leaderboard.pages import MethodPage, TaskPage, method_pages, task_pages
-from robo_orl.report.leaderboard.plots import Figure, curves, figures
+from robo_orl.report.leaderboard.plots import Figure, curves, figures, learning
 from robo_orl.report.leaderboard.rankings import Ranked, Standing, ranked
 from robo_orl.report.leaderboard.table import FlatRow, csv_text, flat_rows, profile_rows
 from robo_orl.report.numbers import three
@@ -113,7 +113,7 @@ def gather(folders: Sequence[Path]) -> Site:
         divisions=made,
         totals=totals,
         methods=method_pages(made, compared, costs),
-        tasks=task_pages(made, {}),
+        tasks=task_pages(made),
         rows=flat_rows(made),
         profiles=profile_rows(list(zip(made, totals, strict=True))),
         last=max((record.created for record in records), default=""),
@@ -127,10 +127,13 @@ def render(site: Site) -> dict[str, str]:
     for page in site.methods:
         files[page.page] = environment.get_template("leaderboard/method.html.j2").render(
             m=page, first=page.places[0][0].division.cells.endpoints[0], topologies=words.TOPOLOGIES,
-            version=__version__, figure=curves(), rows_json=_json(page.curves),
-            specs_json=_json({"curves": {"spec": curves().spec, "needs": "share"}}),
+            version=__version__, figure=curves(), on_the_way=learning(),
+            rows_json=_json({"curves": page.curves, "learning": page.learning}),
+            specs_json=_json({f.name: {"spec": f.spec, "needs": f.needs} for f in (curves(), learning())}),
         )  # fmt: skip
         files[f"data/{page.curve_file}"] = csv_text(page.curves, curves().fields)
+        if page.learning:
+            files[f"data/{page.learning_file}"] = csv_text(page.learning, learning().fields)
     for task in site.tasks:
         files[task.page] = environment.get_template("leaderboard/task.html.j2").render(
             t=task, regimes=words.REGIMES, version=__version__
