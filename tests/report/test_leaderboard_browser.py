@@ -116,9 +116,8 @@ def test_a_part_of_a_name_finds_its_policies_in_tables_and_figures(open_page):
 
 def test_a_link_to_a_ranking_opens_there(open_page):
     page = open_page("index.html#ranking-1")
-    page.wait_for_timeout(300)
-    top = page.evaluate("document.getElementById('ranking-1').getBoundingClientRect().top")
-    assert 0 <= top < 700
+    page.wait_for_function("document.getElementById('ranking-1').getBoundingClientRect().top < 700")
+    assert page.evaluate("document.getElementById('ranking-1').getBoundingClientRect().top") >= 0
 
 
 def test_a_figure_shows_its_values_on_hover(open_page):

@@ -79,7 +79,7 @@
   form.addEventListener("submit", event => event.preventDefault());
   apply();
   for (const figure of document.querySelectorAll("figure.plot")) watcher.observe(figure);
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView({behavior: "instant"});
   let pause;
   addEventListener("resize", () => { clearTimeout(pause); pause = setTimeout(drawings, 200); });
 })();
