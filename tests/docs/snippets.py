@@ -194,6 +194,12 @@ def _check_make(words: list[str], names: bool) -> None:
 def _check_python(words: list[str], names: bool) -> None:
     if words[:2] == ["-m", "robo_orl"]:
         return _check_ours(words[2:], names)
+    if words[:2] == ["-m", "pytest"]:
+        files = [word for word in words[2:] if word.endswith(".py")]
+        assert files, "a page names the test files that it runs"
+        for file in files:
+            assert (ROOT / file).is_file(), f"{file} does not exist"
+        return None
     script = ROOT / words[0]
     assert script.is_file(), f"{words[0]} does not exist"
     known = script.read_text() + "".join(path.read_text() for path in script.parent.glob("*.py"))
