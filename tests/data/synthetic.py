@@ -35,7 +35,7 @@ def episode(length: int, success: bool, seed: int = 0, **fields) -> Episode:
             "states": draw.normal(size=(length, 11)),
             "stages": stages,
             "success": success,
-            "operator": "steady",
+            "operator": "better_1",
             "grade": "better" if success else "worse",
             "start": seed,
             "model_xml": XML,

@@ -24,7 +24,7 @@ def test_the_table_counts_by_mask_and_by_operator(file):
     json.dumps(summary)
     assert (summary["all"]["success_k"], summary["all"]["success_n"], summary["all"]["frames"]) == (2, 3, 19)
     assert summary["masks"]["success"]["episodes"] == 2 and summary["masks"]["worse"]["success_k"] == 0
-    assert summary["operators"]["hasty"]["length_max"] == 9 and summary["operators"]["steady"]["length_median"] == 5.0
+    assert summary["operators"]["hasty"]["length_max"] == 9 and summary["operators"]["better_1"]["length_median"] == 5.0
     assert summary["obs"] == SPEC and list(summary["obs"]) == list(SPEC) and summary["action_dim"] == 7
     assert summary["task"] == "toy" and summary["task_digest"] == TASK.digest() and not summary["stored_next_obs"]
 
