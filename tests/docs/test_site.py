@@ -28,7 +28,8 @@ def site(tmp_path_factory):
 
 def test_the_site_builds_strictly_and_has_every_section(site):
     for page in ("index", "concepts/glossary", "howto/python", "results/methods", "reference/command-line",
-                 "reference/configuration", "reference/interface", "reference/api/objectives"):  # fmt: skip
+                 "reference/configuration", "reference/interface", "reference/api/objectives",
+                 "leaderboard/index", "leaderboard/policy-bc"):  # fmt: skip
         assert (site / f"{page}.html").is_file(), page
 
 
