@@ -12,8 +12,9 @@ or two trainings borrow it from the rows beside them; where no row has TRAININGS
 episodes.
 
 Why not the two-level bootstrap (seeds, then episodes): with three seeds its 95 % interval covers 76.5 % where seeds
-vary as ours do (rho = 0.125 over the rows of results/parity). This one covers 95.4 % over 2,000 simulated sweeps of 20
-rows, and 94.5 % where every row has another rho (`pytest tests/results/test_coverage.py -m slow -s`).
+vary as ours did (rho = 0.125 over the rows of results/parity that had CQL among them). This one covers 95.4 % over
+2,000 simulated sweeps of 20 rows, and 94.5 % where every row has another rho (`pytest tests/results/test_coverage.py -m
+slow -s`).
 """
 
 from __future__ import annotations

@@ -246,6 +246,19 @@ def test_what_a_training_did_on_the_way_is_drawn_where_records_hold_it(quick, qu
     assert files["data/policy-bc-learning.csv"].splitlines()[1].endswith(",0,500,3,10")
 
 
+def test_videos_of_a_results_folder_stand_on_the_page_of_their_policy(tmp_path):
+    folder = shutil.copytree(ROOT / "results" / "quick", tmp_path / "quick")
+    (folder / "videos").mkdir()
+    for name in ("chain1-qc-episode_000.mp4", "chain1-qc_separate-episode_001.mp4", "notes.mp4"):
+        (folder / "videos" / name).write_bytes(b"video")
+    leaderboard.build([folder], tmp_path / "site")
+    page = (tmp_path / "site/policy-qc.html").read_text()
+    assert 'src="videos/chain1-qc-episode_000.mp4"' in page and "qc_separate-episode_001" not in page
+    assert (tmp_path / "site/videos/chain1-qc-episode_000.mp4").read_bytes() == b"video"
+    assert not (tmp_path / "site/videos/notes.mp4").exists()
+    assert "The packed records hold none" in (tmp_path / "site/policy-bc.html").read_text()
+
+
 def test_published_numbers_stand_on_the_page_of_their_task_and_are_marked(quick_results, tmp_path):
     folder = rewritten(quick_results, '"synthetic1"', '"lift"', tmp_path / "lift")
     page = render(gather([folder]))["task-lift.html"]

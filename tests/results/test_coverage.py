@@ -1,4 +1,4 @@
-"""Nominal 95 % intervals cover 93 to 97 % where trainings vary as ours: rho 0.125 over the rows of results/parity."""
+"""Nominal 95 % intervals cover 93 to 97 % where trainings vary as in results/parity with CQL: rho 0.125."""
 
 import numpy as np
 import pytest

@@ -22,10 +22,11 @@ DEFAULT_MINIMUM = 1  # episodes a row needs where no suite says how many
 
 @dataclass(frozen=True)
 class Division:
-    """The cells that are compared with each other. origins: key of a cell -> name of the folder that it is from.
+    """The cells that are compared with each other.
 
-    minimum: the episodes of a training that the suite asks for; rows with fewer are not ranked. reruns: keys of cells
-    that somebody else evaluated again.
+    origins: key of a cell -> name of the folder that it is from. folders: those that hold some of the cells. minimum:
+    the episodes of a training that the suite asks for; rows with fewer are not ranked. reruns: keys of cells that
+    somebody else evaluated again.
     """
 
     suite: str
@@ -37,6 +38,7 @@ class Division:
     origins: dict[str, str]
     minimum: int
     reruns: frozenset[str] = frozenset()
+    folders: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,6 +61,7 @@ class _Suite:
     costs: dict[str, CostRecord] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     reruns: set[str] = field(default_factory=set)
+    folders: dict[Path, None] = field(default_factory=dict)
 
 
 def check(folders: Sequence[Path]) -> None:
@@ -85,6 +88,7 @@ def divisions(folders: Sequence[Path]) -> list[Division]:
             if record.cell not in suite.records:
                 suite.records[record.cell], suite.rows[record.cell] = record, cells.rows[record.cell]
                 suite.origins[record.cell] = folder.resolve().name
+                suite.folders[folder] = None
         again = confirmed(folder, [(record, cells.rows[record.cell]) for record in cells.records])
         for suite in suites.values():
             suite.reruns |= again & suite.records.keys()
@@ -114,7 +118,7 @@ def _divided(key: tuple[str, int], suite: _Suite, costs: dict[str, CostRecord]) 
         cells = Cells(named, {r.cell: suite.rows[r.cell] for r in named}, own, suite.manifest)
         description = suite.manifest.description if suite.manifest else ""
         result.append(Division(*key, description, loop, renderer, cells, suite.origins, minimum,
-                               frozenset(suite.reruns)))  # fmt: skip
+                               frozenset(suite.reruns), tuple(suite.folders)))  # fmt: skip
     return result
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -42,7 +43,7 @@ class MethodPage:
     commands: list[str]
     made_with: str
     configurations: list[tuple[str, str]]
-    videos: list[dict[str, str]]
+    videos: list[Path]
     curves: list[dict[str, Any]]
     learning: list[dict[str, Any]]
 
@@ -144,7 +145,7 @@ def _method(
         commands=[f"robo-orl bench --suite {_word(suite)} --out runs/{_word(suite)}" for suite, _ in suites],
         made_with=", ".join(code),
         configurations=_configurations(places),
-        videos=[],
+        videos=videos_of(name, [(d.division.folders, k.board.task) for d, k, _ in places]),
         curves=[point for division, _, standing in places for point in _curves(division, standing)],
         learning=[point for division, _, standing in places for point in _learning(division, standing)],
     )
@@ -177,6 +178,17 @@ def _learning(made: Ranked, standing: Standing) -> list[dict[str, Any]]:
         for point in record.curve.points
         if point.success is not None and point.success.n
     ]  # fmt: skip
+
+
+def videos_of(name: str, places: Iterable[tuple[Sequence[Path], str]]) -> list[Path]:
+    """The files that `robo-orl eval --video FOLDER/videos` wrote of a policy, in the results folders that have some."""
+    found = {}
+    for folders, task in places:
+        for folder in folders:
+            for path in sorted((folder / "videos").glob("*.mp4")):
+                if re.fullmatch(re.escape(f"{task}-{name}") + r"-episode_\d+\.mp4", path.name):
+                    found.setdefault(path.name, path)
+    return list(found.values())
 
 
 def _word(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from markupsafe import Markup
 
 from robo_orl import __version__
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import write_text
+from robo_orl.base.files import atomic_file, write_text
 from robo_orl.base.text import printable
 from robo_orl.config import SIZES
 from robo_orl.report.boards import group
@@ -86,6 +87,9 @@ def build(paths: Sequence[Path], out: Path) -> BuiltSite:
     files = render(site)
     for name, text in files.items():
         write_text(out / name, text)
+    for video in {path.name: path for page in site.methods for path in page.videos}.values():
+        with atomic_file(out / "videos" / video.name) as temporary:
+            shutil.copyfile(video, temporary)
     return BuiltSite(
         index=str(out / "index.html"),
         pages=sum(name.endswith(".html") for name in files),
