@@ -12,7 +12,7 @@ SUCCESS, RETURN = Endpoint("success"), Endpoint("return")
 def board(index: int, critic: int, free: int, n: int = 50, seeds: int = 1) -> SimpleNamespace:
     def row(name: str, k: int, learned: bool) -> SimpleNamespace:
         share = SimpleNamespace(k=k, n=n, rate=k / n, low=max(0, k / n - 0.1), high=min(1, k / n + 0.1))
-        return SimpleNamespace(policy=name, reference=None, critic=learned, success=share, seeds=seeds,
+        return SimpleNamespace(policy=name, reference=None, critic=learned, oracle=False, success=share, seeds=seeds,
                                time_relative=1.1 if learned else 1.0, discounted_return=SimpleNamespace(mean=k / n),
                                memory_relative=1.2, cost_source="interleaved")  # fmt: skip
 
