@@ -51,7 +51,7 @@ class EvaluationPlan:
     def digest(self, info: SimulatorInfo) -> str:
         """A hash of all that decides an episode, the simulator's loop and start states included."""
         return evaluation_request(
-            self.policy.digest(),
+            self.policy,
             self.task.digest(),
             self.checkpoint_sha256,
             self.seed,

@@ -3,7 +3,7 @@
 data key   task, regime, episodes, seed, loop
 run key    data key + the policy without its name, description and selection + the training seed
 cell key   run key + selection + evaluation request + the policy's name, which a report shows
-request    policy, task, checkpoint, seed, start states, loop: all that decides the episodes of an evaluation
+request    policy without its name, task, checkpoint, seed, start states, loop: all that decides the episodes
 
 No path, host or date enters one: equal requests have equal addresses on every machine. A sweep addresses its cells with
 these functions, and verification takes the addresses of stored records again.
@@ -66,12 +66,17 @@ def _learned(policy: Policy) -> dict[str, Any]:
 
 
 @remembered
+def _acting(policy: Policy) -> str:
+    return sha256_of(policy.identity(exclude={"name"}))
+
+
+@remembered
 def _identity(config: Any) -> dict[str, Any]:
     return config.identity()
 
 
 def evaluation_request(
-    policy_digest: str,
+    policy: Policy,
     task_digest: str,
     checkpoint_sha256: str,
     seed: int,
@@ -80,14 +85,17 @@ def evaluation_request(
     sentences: Sequence[str] = (),
     render: dict[str, Any] | None = None,
 ) -> str:
-    """The hash of all that decides an episode of an evaluation, which every row of it holds."""
+    """The hash of all that decides an episode of an evaluation, which every row of it holds.
+
+    The policy's name is no part of it: rows of a suite that choose differently share one training, under one name.
+    """
     observed: dict[str, Any] = {"sentences": list(sentences)} if sentences else {}
     if render is not None:
         observed["pictures"] = [render["look"], render["reference_sha256"]]
     return sha256_of(
         observed
         | {
-            "policy": policy_digest,
+            "policy": _acting(policy),
             "task": task_digest,
             "checkpoint": checkpoint_sha256,
             "seed": seed,

@@ -208,10 +208,11 @@ def _check(cell: StoredCell, packed: bool, requests: Requests | None, planned: f
         issues.insert(0, f"{EPISODES} has changed: its sha256 is not the record's {stated[:12]}...")
     if not packed and cell.name != _name(record):
         issues.append(f"the folder is called {cell.name}, the record is that of {_name(record)}.")
-    issues += [*row_faults(record, rows), *_score_faults(record, rows), *request_faults(record, rows)]
+    issues += [*row_faults(record, rows), *_score_faults(record, rows)]
     if policy is None:
         return CheckedCell(record.cell, issues, None, len(rows))
-    issues += [*record_faults(record, policy, own), *address_faults(record, policy, own)]
+    issues += [*request_faults(record, policy, rows), *record_faults(record, policy, own)]
+    issues += address_faults(record, policy, own)
     return CheckedCell(record.cell, issues, ReadCell(cell.name, record, policy, rows), len(rows))
 
 

@@ -72,8 +72,8 @@ def checkpoint(seed, config):
 
 
 def example_request(seed=0, config=CONFIG):
-    digest = PolicyConfig.model_validate(config).digest()
-    return evaluation_request(digest, TASK.digest(), checkpoint(seed, config), 0, BANK, "exact")
+    policy = PolicyConfig.model_validate(config)
+    return evaluation_request(policy, TASK.digest(), checkpoint(seed, config), 0, BANK, "exact")
 
 
 def example_record(rows, seed=0, config=CONFIG, **changes):

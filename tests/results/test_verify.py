@@ -3,10 +3,12 @@
 import json
 
 import pytest
-from cell_examples import CRITIC, SUITE_CONFIG, VALUE_ERRORS, example_record, example_rows
+from cell_examples import BANK, CONFIG, CRITIC, SUITE_CONFIG, TASK, VALUE_ERRORS, example_record, example_rows
 
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
+from robo_orl.config import PolicyConfig
+from robo_orl.results.addresses import evaluation_request
 from robo_orl.results.record import Manifest, OwnPolicyValues, PlannedCell, SuiteRef, ValueErrorPart
 from robo_orl.results.store import folder_cell, rows_text, write_cell, write_manifest
 from robo_orl.results.verify import faults, verify
@@ -28,6 +30,15 @@ def tamper(folder, *path, value):
         place = place[part]
     place[path[-1]] = value
     (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_rows_of_a_training_that_others_share_are_of_the_policy_whatever_the_run_is_called():
+    def request(**changes):
+        policy = PolicyConfig.model_validate(CONFIG | changes)
+        return evaluation_request(policy, TASK.digest(), "checkpoint", 0, BANK, "exact")
+
+    assert request(name="another_row_of_the_run") == request()
+    assert request(selection={"noise_scale": 0.5}) != request()
 
 
 def test_a_consistent_record_has_no_fault(cell, tmp_path):

@@ -64,7 +64,7 @@ def evaluation_of(record: Record, policy: Policy, requests: Requests | None) -> 
     return next((r for r in requested if cell_key(record.train.run, policy, r, judged) == record.cell), None)
 
 
-def request_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
+def request_faults(record: Record, policy: Policy, rows: list[EpisodeRow]) -> list[str]:
     """The rows' `request` against the record. An older record does not hold the hash of its checkpoint."""
     stated = {row.request for row in rows}
     if len(stated) > 1:
@@ -74,7 +74,7 @@ def request_faults(record: Record, rows: list[EpisodeRow]) -> list[str]:
         return []
     try:
         expected = evaluation_request(
-            record.policy.digest,
+            policy,
             record.task.digest,
             evaluation.checkpoint_sha256,
             evaluation.seed,
