@@ -4,7 +4,7 @@
 
 A fault is a replacement of source text that must occur exactly once; a fault that no longer applies, and one that no
 test catches, end the run with 1. Only the test files that a fault names are run, up to three failures. Each copy runs
-in a process of its own, forked after torch is loaded. Ten minutes of one core.
+in a process of its own, forked after torch is loaded. A quarter of an hour of one core.
 """
 
 from __future__ import annotations
