@@ -21,13 +21,13 @@ def print_plan(plan: dict[str, Any]) -> None:
         _say("costs", f"{plan['cost_cells']} measurements missing")
     where = "" if plan["machines"] == 1 else f"{plan['machines']} machines, "
     _say("machines", f"{where}{plan['cores']} cores, {plan['gpus']} GPUs; times are those of: {plan['machine']}")
-    print()
+    print_line("")
     rows = [HEAD, *(_row(kind) for kind in plan["kinds"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     for row in rows if plan["kinds"] else ():
         numbers = (text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))
         print_line("  ".join([row[0].ljust(widths[0]), *numbers]))
-    print()
+    print_line("")
     _say("time", _time(plan))
     there = plan["memory_there_bytes"]
     of = f" of {human_bytes(there)} on the largest machine" if there else ""
