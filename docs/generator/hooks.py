@@ -23,6 +23,7 @@ import horizon  # noqa: E402
 import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
 import reference  # noqa: E402
+import trainings  # noqa: E402
 
 from robo_orl.report.leaderboard.site import gather, render  # noqa: E402
 from robo_orl.results.store import results_folders  # noqa: E402
@@ -63,6 +64,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def environment() -> jinja2.Environment:
     """Jinja2 with the functions that pages call; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    for module in (numbers_of_results, numbers_of_benchmarks, findings, horizon, reference):
+    for module in (numbers_of_results, numbers_of_benchmarks, findings, horizon, reference, trainings):
         env.globals.update(module.FUNCTIONS)
     return env

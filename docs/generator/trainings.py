@@ -1,0 +1,58 @@
+"""Rows of several trainings: every training's number, and the interval that holds what another training would score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numbers_of_results import cells, folder, table, written
+
+from robo_orl.results.endpoints import Endpoint, endpoints_of
+from robo_orl.results.store import read_manifest
+from robo_orl.results.trainings import design_effect, estimate
+
+
+def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpoints: Sequence[str]) -> str:
+    """A row per policy, a column per endpoint: the number of every training, and the mean with its interval.
+
+    Counts are successes; returns are means over the episodes. Policies that were not run have no row.
+    """
+    chosen = [endpoint for endpoint in _endpoints(suite) if endpoint.name in endpoints]
+    rows = {policy: _values(suite, task, regime, policy, chosen) for policy in policies}
+    rows = {policy: values for policy, values in rows.items() if values[0]}
+    made = []
+    effects = [design_effect([values[index] for values in rows.values()]) for index in range(len(chosen))]
+    for policy, values in rows.items():
+        cells_of_row = []
+        for endpoint, own, effect in zip(chosen, values, effects, strict=True):
+            counts = endpoint.is_binary
+            each = ", ".join(f"{v.sum():.0f}" if counts else f"{v.mean():.3f}" for v in own)
+            made_of = estimate(own, effect if len(own) > 2 else None, counts)
+            share = (
+                f"[{100 * made_of.low:.0f}, {100 * made_of.high:.0f}] %" if counts
+                else f"[{max(made_of.low, 0):.3f}, {made_of.high:.3f}]"
+            )  # fmt: skip
+            cells_of_row.append(f"{each} {share}")
+        made.append([f"`{written(policy)}`", *cells_of_row])
+    return table(["policy", *(endpoint.title for endpoint in chosen)], made)
+
+
+def each(suite: str, task: str, regime: str, policy: str, endpoint: str) -> str:
+    """'48, 82 and 61': the counts of every training, or its mean returns."""
+    (chosen,) = [one for one in _endpoints(suite) if one.name == endpoint]
+    (own,) = _values(suite, task, regime, policy, [chosen])
+    words = [f"{v.sum():.0f}" if chosen.is_binary else f"{v.mean():.3f}" for v in own]
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _endpoints(suite: str) -> list[Endpoint]:
+    return endpoints_of(read_manifest(folder(suite)).config)
+
+
+def _values(suite: str, task: str, regime: str, policy: str, endpoints: Sequence[Endpoint]) -> list[list[np.ndarray]]:
+    """Per endpoint, per training in the order of the seeds: the values of its episodes."""
+    held = [cells(suite)[key] for key in sorted(cells(suite)) if key[:3] == (task, regime, policy)]
+    return [[endpoint.values(rows, record.task.horizon) for record, rows in held] for endpoint in endpoints]
+
+
+FUNCTIONS = {f.__name__: f for f in (trainings, each)}
