@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge
 from robo_orl.cost.flops import count_flops
-from robo_orl.cost.measure import distributed
+from robo_orl.cost.measure import device, distributed
 from robo_orl.cost.measure import one_process as module
 from robo_orl.cost.measure.device import matmul_ceiling, out_of_memory
 from robo_orl.cost.measure.one_process import compare
@@ -179,6 +179,13 @@ def test_a_step_without_memory_is_a_row_and_where_two_do_not_fit_each_is_measure
     (row,) = compare(pair[:1], TASK, steps=1, device="cpu")
     assert row.oom.startswith("CUDA out of memory") and "step_s" not in row.to_json()
     assert row.predicted.peak_bytes > 0 and row.parameters_total > 0
+
+
+def test_the_ceiling_is_that_of_the_faster_product(monkeypatch):
+    """The layers' product may be another library's: a floor of a step by the slower one would be none."""
+    by_torch = matmul_ceiling("cpu", "fp32", seconds=0.01)
+    monkeypatch.setattr(device, "Linear", lambda *_, **__: torch.nn.Identity())
+    assert matmul_ceiling("cpu", "fp32", seconds=0.01) > 10 * by_torch
 
 
 def test_another_fault_is_no_memory_fault():
