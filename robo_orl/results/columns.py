@@ -124,7 +124,8 @@ RECORDS = (
     Column("config", "text", "the resolved policy as JSON", lambda s: json.dumps(s.record.policy.config)),
 )
 
-EPISODES = (
+# What rows below a cell begin with.
+OF_A_CELL = (
     Column("folder", "text", "the results folder", lambda s: s.folder),
     Column("cell", "text", "content address of the cell: joins with records", lambda s: s.record.cell),
     Column("task", "text", "the task", lambda s: s.record.task.name),
@@ -132,6 +133,10 @@ EPISODES = (
     Column("policy", "text", "the row's name", lambda s: s.record.policy.name),
     Column("size", "text", "size of the backbone", lambda s: s.record.size),
     Column("training_seed", "integer", "training seed", lambda s: s.record.seed),
+)
+
+EPISODES = (
+    *OF_A_CELL,
     Column("episode", "integer", "place in the evaluation, from 0", lambda s: s.row.episode),
     Column("start", "integer", "index of the start state in its bank", lambda s: s.row.start),
     Column("success", "boolean", "solved within the limit", lambda s: s.row.success_once),
@@ -173,13 +178,7 @@ COSTS = (
 )
 
 POINTS = (
-    Column("folder", "text", "the results folder", lambda s: s.folder),
-    Column("cell", "text", "content address of the cell: joins with records", lambda s: s.record.cell),
-    Column("task", "text", "the task", lambda s: s.record.task.name),
-    Column("regime", "text", "how good the demonstrators are", lambda s: s.record.regime),
-    Column("policy", "text", "the row's name", lambda s: s.record.policy.name),
-    Column("size", "text", "size of the backbone", lambda s: s.record.size),
-    Column("training_seed", "integer", "training seed", lambda s: s.record.seed),
+    *OF_A_CELL,
     Column("step", "integer", "training steps until the point", lambda s: s.point.step),
     Column("train_s", "number", "seconds of training until then (claimed)", lambda s: s.point.wall_s),
     Column("n", "integer", "episodes, from start states for tuning", lambda s: getattr(s.point.success, "n", None)),

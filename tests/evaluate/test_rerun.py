@@ -5,7 +5,6 @@ import random
 import shutil
 
 import pytest
-import toy_run
 from cell_examples import example_record, example_rows
 from scripted_scene import TASK, LineScene
 
@@ -19,14 +18,6 @@ from robo_orl.evaluate.rerun import checkpoints_below, drawn_episodes, replay
 from robo_orl.evaluate.success import evaluate
 from robo_orl.results.record import Evaluation, PolicyRef, TaskRef
 from robo_orl.results.store import parse_rows, write_cell
-
-
-@pytest.fixture(scope="module")
-def trained_run(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("trained")
-        patch.setenv("ROBO_ORL_CACHE", str(folder / "cache"))
-        return toy_run.trained(folder)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from robo_orl.config import SIZES, sha256_of
+from robo_orl.report.picture import chromium
 from robo_orl.results import store
 from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.record import EpisodeRow, Manifest, Record
@@ -19,6 +20,13 @@ from robo_orl.results.summary import summarise
 PARAMETERS = {"tiny": 300_000, "xs": 800_000, "s": 6_300_000, "m": 32_000_000, "l": 100_000_000, "reference": 5_000_000}
 TOPOLOGY_COST = {None: (1.0, 1.0), "shared": (1.04, 1.06), "shared_detached": (1.02, 1.05), "frozen": (0.55, 0.62),
                  "separate_small": (1.35, 1.2), "separate": (2.7, 1.9)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    pytest.importorskip("playwright")
+    with chromium() as browser:
+        yield browser
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,9 @@
 import pytest
 
 from robo_orl.report.leaderboard.site import gather, render
-from robo_orl.report.picture import browser_path, chromium
+from robo_orl.report.picture import browser_path
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason="no Chromium here (Debian: apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    pytest.importorskip("playwright")
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

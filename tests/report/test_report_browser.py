@@ -5,16 +5,9 @@ import json
 import pytest
 
 from robo_orl.report.build import build
-from robo_orl.report.picture import browser_path, chromium, photograph
+from robo_orl.report.picture import browser_path, photograph
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason="no Chromium here (Debian: apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    pytest.importorskip("playwright")
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
