@@ -19,6 +19,7 @@ from mkdocs.structure.pages import Page
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 import findings  # noqa: E402
+import gains  # noqa: E402
 import horizon  # noqa: E402
 import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
@@ -64,6 +65,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def environment() -> jinja2.Environment:
     """Jinja2 with the functions that pages call; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    for module in (numbers_of_results, numbers_of_benchmarks, findings, horizon, reference, trainings):
+    for module in (numbers_of_results, numbers_of_benchmarks, findings, gains, horizon, reference, trainings):
         env.globals.update(module.FUNCTIONS)
     return env

@@ -17,7 +17,7 @@ from robo_orl.config.policies import (
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
 from robo_orl.config.references import ReferenceConfig
-from robo_orl.config.regimes import OUTCOME_VARIANTS, REGIMES, OutcomeVariant, Regime, split_regime
+from robo_orl.config.regimes import OUTCOME_VARIANTS, REGIMES, OutcomeVariant, Regime, amount_of, split_regime
 from robo_orl.config.runs import DataReading, OnTheWay, RunConfig, TaskData
 from robo_orl.config.strict import PlainName, Strict, T, sha256_of
 from robo_orl.config.suites import (
@@ -74,6 +74,7 @@ __all__ = [
     "TaskData",
     "Topology",
     "View",
+    "amount_of",
     "apply_overrides",
     "deep_merge",
     "parse",

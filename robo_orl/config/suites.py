@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from robo_orl.config.presets import stored_name
+from robo_orl.config.regimes import amount_of
 from robo_orl.config.strict import PlainName, Strict
 from robo_orl.config.tasks import Loop, StartBankName, View
 
@@ -183,14 +184,15 @@ class SuiteConfig(Strict):
         0, ge=0, description="and with what their own policy gets from so many stored states of the data"
     )
 
-    def data_of(self, group: GridConfig) -> DataRequest:
-        """The data sets of a group."""
-        return self.data if group.episodes is None else self.data.model_copy(update={"episodes": group.episodes})
+    def data_of(self, group: GridConfig, regime: str) -> DataRequest:
+        """The data sets of a group; what the regime's name says of their amount goes first."""
+        amount = amount_of(regime) or group.episodes
+        return self.data if amount is None else self.data.model_copy(update={"episodes": amount})
 
     def data_requests(self, task: str, regime: str) -> list[DataRequest]:
         """The data sets that groups ask for on a task, by its stored name, and a regime; of an unknown one, all."""
         asking = [group for group in self.groups if regime in group.regimes and task in map(stored_name, group.tasks)]
-        return [self.data_of(group) for group in asking or self.groups] or [self.data]
+        return [self.data_of(group, regime) for group in asking or self.groups] or [self.data]
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> SuiteConfig:

@@ -183,7 +183,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)
     where = f"suite {suite.name}"
     references = [(reference_of(choice), None) for choice in group.references]  # of no size: `expand` takes each once
-    named, data = group.launch or suite.launch, suite.data_of(group)
+    named = group.launch or suite.launch
     launch = launch_file(named) if named else None
     # Read once a size, whatever the number of seeds, so that cells of other seeds share their policies.
     sizes = group.sizes or [None]
@@ -192,6 +192,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
         launch.check(policy, where)
     for seed, size in product(group.seeds, sizes):
         for task, regime, (policy, tuning) in product(tasks, group.regimes, policies[size] + references):
+            data = suite.data_of(group, regime)
             yield Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch)
 
 

@@ -1,6 +1,9 @@
 """A regime with variants of its outcomes: recorded once, edited into a file of its own, and a board of its own."""
 
-from robo_orl.config import DataRequest
+import pytest
+
+from robo_orl.base.errors import UsageError
+from robo_orl.config import DataRequest, split_regime
 from robo_orl.results.record import Record
 from robo_orl.results.store import CELLS, RECORD
 from robo_orl.sweep.bench import bench
@@ -41,3 +44,22 @@ def test_a_record_of_a_variant_holds_the_file_that_it_was_trained_on(presets, fa
     assert {record.regime for record in records} == set(VARIANTS)
     assert len({record.data.sha256 for record in records}) == 3
     assert bench(presets(groups=[GROUP]), tmp_path / "out", workers=1, progress=False).computed == 0
+
+
+def test_an_amount_of_data_is_a_recording_of_so_many_and_a_board_of_its_own(presets, tmp_path):
+    group = GROUP | {"regimes": ["mg", "mg+3demos", "mg+3demos+ended"]}
+    suite = load_suite(presets(groups=[group], data={"episodes": 5}))
+    plain, few, ended = expand(suite)
+    assert [cell.data.episodes for cell in (plain, few, ended)] == [5, 3, 3]
+    assert len({cell.key for cell in (plain, few, ended)}) == 3
+    jobs = jobs_of_cell(few, tmp_path, False)
+    (recording,) = (job for job in jobs if job.kind in (DATA, EDIT))
+    assert recording.command[recording.command.index("--regime") + 1] == "mg" and "3" in recording.command
+    assert recording in jobs_of_cell(ended, tmp_path, False), "the same recording, edited"
+    assert [request.episodes for request in suite.data_requests("toy", "mg+3demos")] == [3]
+
+
+@pytest.mark.parametrize("name", ["mg+0demos", "mg+demos", "mg+3demos+3demos", "mg+3demos+5demos"])
+def test_an_amount_is_given_once_as_a_number(name):
+    with pytest.raises(UsageError, match="25demos|twice"):
+        split_regime(name)
