@@ -41,13 +41,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     for path, text in reference.pages().items():
         files.append(File.generated(config, path, content=text))
-    for path, text in leaderboard().items():
-        files.append(File.generated(config, f"leaderboard/{path}", content=text))
+    for path, content in leaderboard().items():
+        files.append(File.generated(config, f"leaderboard/{path}", content=content))
     return files
 
 
 @cache
-def leaderboard() -> dict[str, str]:
+def leaderboard() -> dict[str, str | bytes]:
     """The pages of `make leaderboard`; the tests of results/ verify what they are made of."""
     return render(gather(results_folders([HERE.parents[1] / "results"])))
 

@@ -58,12 +58,20 @@ def gigabytes(value: float) -> str:
     return f"{value / 2**30:.2f} GiB"
 
 
+def milliseconds(value: float) -> str:
+    """Seconds as milliseconds."""
+    return f"{1000 * value:.3g} ms"
+
+
 def plain(value: float) -> str:
     """The number itself."""
     return f"{value:g}" if isinstance(value, float) else f"{value:,}".replace(",", "\u202f")
 
 
-STYLES = {f.__name__: f for f in (percent, points, ratio, p_value, short, three, signed, human, gigabytes, plain)}
+STYLES = {
+    f.__name__: f
+    for f in (percent, points, ratio, p_value, short, three, signed, human, gigabytes, milliseconds, plain)
+}
 
 
 def num(value: Any, style: str = "plain") -> Markup:
@@ -71,6 +79,11 @@ def num(value: Any, style: str = "plain") -> Markup:
     if value is None:
         return NOT_MEASURED
     return Markup(f'<data value="{value!r}">{escape(STYLES[style](value))}</data>')
+
+
+def plain_number(value: Any, style: str = "plain") -> Markup:
+    """A number as `num` shows it, without its exact value: for pages whose exact values are in files beside them."""
+    return NOT_MEASURED if value is None else escape(STYLES[style](value))
 
 
 def span(low: float | None, high: float | None, style: str = "percent") -> Markup:

@@ -8,6 +8,8 @@ by the page's own style; and one specification gives a drawing without JavaScrip
 
 from __future__ import annotations
 
+import base64
+import gzip
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -69,3 +71,22 @@ def bundle() -> str:
     script = f"(() => {{{vl_convert.javascript_bundle(names, vl_version=VEGA_LITE)}}})();\n"
     write_text(kept, script)
     return script
+
+
+@cache
+def packed_bundle() -> str:
+    """The bundle for a page that is read from files: a script of 0.4 MB that gives the page the promise `vegaReady`.
+
+    Compressed, because a folder has no server that would do it; a browser unpacks it (`DecompressionStream`, in all of
+    them since 2023).
+    """
+    packed = base64.b64encode(gzip.compress(bundle().encode(), 9, mtime=0)).decode()
+    return f"""// Vega, Vega-Lite and Vega-Embed (https://vega.github.io, BSD licence), compressed.
+window.vegaReady = (async () => {{
+  const bytes = Uint8Array.from(atob("{packed}"), character => character.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(unpacked).text();
+  document.head.append(script);
+}})();
+"""

@@ -17,7 +17,7 @@ from robo_orl.envs.demonstrators.regimes import REGIMES as RECORDED
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.report.leaderboard import site as leaderboard
 from robo_orl.report.leaderboard.divisions import divisions
-from robo_orl.report.leaderboard.pages import task_picture
+from robo_orl.report.leaderboard.pages import PICTURES, task_picture
 from robo_orl.report.leaderboard.plots import curves, figures, learning
 from robo_orl.report.leaderboard.rankings import ranked
 from robo_orl.report.leaderboard.site import by_size, gather, render
@@ -171,13 +171,41 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted():
 
 def test_every_figures_numbers_are_a_csv_file_with_counts(quick):
     made, files = quick
-    for figure in figures():
-        rows = list(csv.DictReader(io.StringIO(files[f"data/{figure.name}.csv"])))
-        if figure.name in ("memory", "training_time", "step_time", "horizon"):
-            assert len(rows) == 12 and all(row["k"] and row["n"] == "50" for row in rows), figure.name
+    for figure in (*figures(), curves()):
+        assert f"data/{figure.file}" in files, figure.name
     results = list(csv.DictReader(io.StringIO(files["data/results.csv"])))
     assert len(results) == 12 and {row["success_place"] for row in results} >= {"1"}
-    assert all(f"data/{page.curve_file}" in files for page in made.methods)
+    assert all(row["k"] and row["n"] == "50" and row["memory_relative"] and row["horizon"] for row in results)
+    lines = list(csv.DictReader(io.StringIO(files["data/curves.csv"])))
+    assert len(lines) == 12 and [key for key in lines[0] if key.startswith("k_within")][-1] == "k_within_100_percent"
+    ends = {(row["task"], row["policy"]): row["k"] for row in results}
+    assert {(row["task"], row["policy"]): row["k_within_100_percent"] for row in lines} == ends
+    levels = list(csv.DictReader(io.StringIO(files["data/profiles.csv"])))
+    assert len(levels) == 6 and {row["at_least_0"] for row in levels} == {"1.0"}
+
+
+def shared_of(files) -> dict:
+    """The numbers that the pages' figures read."""
+    text = files["assets/data.js"].partition("const shared = ")[2].rstrip().removesuffix(";")
+    return json.loads(text)
+
+
+def test_the_numbers_that_figures_read_stand_in_one_file_and_are_those_of_the_rows(quick):
+    made, files = quick
+    shared = shared_of(files)
+    table = shared["rows"]["columns"]
+    policies, places = table["policy"]
+    assert [policies[place] for place in places] == [row["policy"] for row in made.rows]
+    assert table["k"] == [row["k"] for row in made.rows]
+    assert table["success_place"] == [row["success_place"] for row in made.rows]
+    assert {"memory", "curves", "learning"} <= set(shared["figures"])
+    assert not any("application/json" in text for name, text in files.items() if name.endswith(".html"))
+
+
+def test_the_site_of_the_shipped_records_is_under_two_megabytes():
+    """All of it, before videos."""
+    files = render(gather(results_folders([ROOT / "results"])))
+    assert sum(len(text.encode() if isinstance(text, str) else text) for text in files.values()) < 2_000_000
 
 
 def test_every_figure_is_a_specification_that_vega_lite_takes():
@@ -203,13 +231,13 @@ def test_links_of_all_pages_lead_somewhere_and_none_leaves_them(quick):
 def test_names_are_never_shortened_and_sizes_stand_in_the_order_of_size(quick):
     _, files = quick
     for name in ("best_of_untrained", "qc_separate"):
-        assert f'data-policy="{name}"' in files["index.html"] and "…" not in files["index.html"]
+        assert f'href="policy-{name}.html"' in files["index.html"] and "…" not in files["index.html"]
     assert by_size({"m", "reference", "tiny", "1b", "debug", "xs", "d48"}) == [
         "debug", "tiny", "xs", "m", "1b", "d48", "reference"]  # fmt: skip
 
 
 def test_every_shipped_task_has_a_picture_and_a_strange_name_reads_no_file():
-    assert all(task_picture(name).startswith("data:image/jpeg;base64,/9j/") for name in available("tasks"))
+    assert all((PICTURES / task_picture(name)).read_bytes()[:2] == b"\xff\xd8" for name in available("tasks"))
     assert task_picture("chain2_40hz") == task_picture("chain2")
     assert task_picture("../numbers") is None and task_picture("unknown") is None
 
@@ -243,7 +271,7 @@ def test_what_a_training_did_on_the_way_is_drawn_where_records_hold_it(quick, qu
             path.write_text(json.dumps(value | {"curve": curve}))
     files = render(gather([folder]))
     assert "Success on the way" in files["policy-bc.html"]
-    assert files["data/policy-bc-learning.csv"].splitlines()[1].endswith(",0,500,3,10")
+    assert files["data/learning.csv"].splitlines()[1].endswith(",bc,0,500,3,10")
 
 
 def test_videos_of_a_results_folder_stand_on_the_page_of_their_policy(tmp_path):

@@ -1,5 +1,7 @@
 """The leaderboard in a real browser: from a folder, without a server, with filters, figures and deep links."""
 
+import csv
+
 import pytest
 
 from robo_orl.report.leaderboard.site import gather, render
@@ -13,9 +15,9 @@ def site(make_results, results_plan, tmp_path_factory):
     """Two tasks, two sizes, six policies."""
     out = tmp_path_factory.mktemp("site")
     folder = make_results(out / "results", results_plan(sizes=("tiny", "xs"), episodes=30))
-    for name, text in render(gather([folder])).items():
+    for name, content in render(gather([folder])).items():
         (out / name).parent.mkdir(exist_ok=True)
-        (out / name).write_text(text)
+        (out / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return out
 
 
@@ -45,7 +47,7 @@ def open_page(browser, site):
 def shown(page, table: int = 0) -> list[tuple[str, str]]:
     """(place, policy) of the visible rows of a task's ranking."""
     rows = page.locator("#tasks table.ranked").nth(table).locator("tbody tr:visible")
-    return [(row.locator(".place b").inner_text(), row.get_attribute("data-policy")) for row in rows.all()]
+    return [(row.locator("td").first.locator("b").inner_text(), row.locator("th a").inner_text()) for row in rows.all()]
 
 
 def see_all_figures(page):
@@ -152,5 +154,28 @@ def test_without_javascript_every_table_is_there(open_page):
     assert "The figures need JavaScript" in page.inner_text("#figures")
 
 
-def test_the_front_page_and_all_it_loads_are_under_two_megabytes(site):
-    assert sum(path.stat().st_size for path in [site / "index.html", *(site / "assets").iterdir()]) < 2_000_000
+def test_a_figure_hands_out_the_numbers_that_it_shows(open_page):
+    page = open_page()
+    see_all_figures(page)
+    page.fill("[name=policy]", "qc_")
+    page.wait_for_function("document.querySelector('#figure-memory').dataset.drawn === '8'")
+    with page.expect_download() as saved:
+        page.click("#figure-memory a[download]")
+    rows = list(csv.DictReader(saved.value.path().read_text().splitlines()))
+    assert saved.value.suggested_filename == "memory.csv" and len(rows) == 8
+    assert {row["policy"] for row in rows} == {"qc_shared", "qc_separate"} and all(row["n"] == "30" for row in rows)
+    other = open_page("policy-qc_shared.html")
+    other.wait_for_selector("figure.plot[data-drawn]")
+    with other.expect_download() as saved:
+        other.click("#curves a[download]")
+    rows = list(csv.DictReader(saved.value.path().read_text().splitlines()))
+    assert {row["policy"] for row in rows} == {"bc", "qc_shared"} and len(rows) == 4 * 2 * 21
+
+
+def test_a_browser_that_cannot_unpack_the_library_says_so_and_keeps_the_tables(browser, site):
+    page = browser.new_page()
+    page.add_init_script("delete globalThis.DecompressionStream")
+    page.goto((site / "policy-qc_shared.html").as_uri())
+    page.wait_for_selector("figure.plot.empty")
+    assert "the numbers are in the CSV files" in page.inner_text("#curves") and page.locator("tbody tr").count() > 5
+    page.close()

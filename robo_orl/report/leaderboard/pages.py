@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,13 +20,29 @@ from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing
 from robo_orl.report.leaderboard.words import facts, family, layout
 from robo_orl.report.published import published
 from robo_orl.results.cost_record import CostRecord
+from robo_orl.results.endpoints import Endpoint
 
 Placed = tuple[Ranked, Ranking, Standing]
+PICTURES = files("robo_orl.report") / "task_pictures"
+
+
+@dataclass(frozen=True)
+class ComparedPlace:
+    """The comparisons of one policy on one board. rows: opponent -> endpoint -> comparison."""
+
+    place: str
+    endpoints: list[Endpoint]
+    rows: dict[str, dict[str, Comparison]]
+
+    @property
+    def titles(self) -> list[str]:
+        """The endpoints in words."""
+        return [endpoint.title for endpoint in self.endpoints]
 
 
 @dataclass(frozen=True)
 class MethodPage:
-    """One policy by its name, over all sizes and divisions."""
+    """One policy by its name, over all sizes and divisions. learns: records hold what its trainings did on the way."""
 
     name: str
     page: str
@@ -36,7 +51,7 @@ class MethodPage:
     family: str
     topology: str
     places: list[Placed]
-    compared: list[Comparison]
+    compared: list[ComparedPlace]
     costs: list[dict[str, Any]]
     parameters: dict[str, int]
     own: dict[str, Any]
@@ -44,23 +59,12 @@ class MethodPage:
     made_with: str
     configurations: list[tuple[str, str]]
     videos: list[Path]
-    curves: list[dict[str, Any]]
-    learning: list[dict[str, Any]]
-
-    @property
-    def curve_file(self) -> str:
-        """The name of its curves' data file."""
-        return self.page.removesuffix(".html") + ".csv"
-
-    @property
-    def learning_file(self) -> str:
-        """The name of the data file of its learning curves."""
-        return self.page.removesuffix(".html") + "-learning.csv"
+    learns: bool
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """One task by name and digest."""
+    """One task by name and digest. picture: a file name of task_pictures."""
 
     name: str
     digest: str
@@ -95,17 +99,31 @@ def method_pages(made: Sequence[Ranked], compared: Sequence[Sequence[Comparison]
         for ranking in division.rankings:
             for standing in (*ranking.standings, *ranking.unranked):
                 by_name.setdefault(standing.row.policy, []).append((division, ranking, standing))
-    comparisons = {(id(d), name): [] for d in made for name in by_name}
-    for division, rows in zip(made, compared, strict=True):
-        for row in rows:
-            if row.endpoint in (division.division.cells.endpoints[0].name, "success"):
-                comparisons[id(division), row.policy].append(row)
     measured = _measured(costs)
     return [
-        _method(name, slug("policy", name, taken), by_name[name],
-                [row for d in made for row in comparisons[id(d), name]], measured.get(name, []))
+        _method(name, slug("policy", name, taken), by_name[name], _compared(name, made, compared),
+                measured.get(name, []))
         for name in sorted(by_name)
     ]  # fmt: skip
+
+
+def _compared(name: str, made: Sequence[Ranked], compared: Sequence[Sequence[Comparison]]) -> list[ComparedPlace]:
+    """The comparisons of a policy board by board, by the suite's first endpoint and by success."""
+    places = []
+    for division, rows in zip(made, compared, strict=True):
+        first, *others = division.division.cells.endpoints
+        endpoints = [first, *(e for e in others if e.name == "success")]
+        own: dict[int, list[Comparison]] = {}
+        for row in rows:
+            if row.policy == name and row.endpoint in [e.name for e in endpoints]:
+                own.setdefault(row.board, []).append(row)
+        for here in own.values():
+            by_opponent: dict[str, dict[str, Comparison]] = {}
+            for row in here:
+                by_opponent.setdefault(row.against, {})[row.endpoint] = row
+            place = f"{here[0].task} · {here[0].regime} · {here[0].size} · {division.division.name}"
+            places.append(ComparedPlace(place, endpoints, by_opponent))
+    return places
 
 
 def _measured(costs: Sequence[CostRecord]) -> dict[str, list[dict[str, Any]]]:
@@ -114,6 +132,7 @@ def _measured(costs: Sequence[CostRecord]) -> dict[str, list[dict[str, Any]]]:
         for row in group.compared():
             value = {"size": row.size, "step_relative": row.step_relative, "memory_relative": row.memory_relative,
                      "flops_relative": row.flops_relative, "base": group.base, "steps": row.steps,
+                     "act_s": row.act_s, "act_relative": row.act_relative,
                      "machine": group.hardware}  # fmt: skip
             if value not in rows.setdefault(row.policy, []):
                 rows[row.policy].append(value)
@@ -121,7 +140,7 @@ def _measured(costs: Sequence[CostRecord]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _method(
-    name: str, page: str, places: list[Placed], compared: list[Comparison], costs: list[dict[str, Any]]
+    name: str, page: str, places: list[Placed], compared: list[ComparedPlace], costs: list[dict[str, Any]]
 ) -> MethodPage:
     records = [record for _, _, standing in places for record in standing.records]
     config = records[0].policy.config
@@ -146,38 +165,8 @@ def _method(
         made_with=", ".join(code),
         configurations=_configurations(places),
         videos=videos_of(name, [(d.division.folders, k.board.task) for d, k, _ in places]),
-        curves=[point for division, _, standing in places for point in _curves(division, standing)],
-        learning=[point for division, _, standing in places for point in _learning(division, standing)],
+        learns=any(point.success is not None for r in records if r.curve for point in r.curve.points),
     )
-
-
-def _curves(made: Ranked, standing: Standing) -> list[dict[str, Any]]:
-    """Success within d decisions of a row and of the control beside it, step by step."""
-    name = standing.row.policy
-    board = next((b for b in made.boards if standing.records[0].cell in made.cells_of(b, name)), None)
-    if board is None:
-        return []
-    several = f", {standing.size}" if sum(method[0] == name for method in made.methods) > 1 else ""
-    return [
-        {"board": f"{board.task} · {board.regime}{several} · {made.division.name}", "policy": row.policy,
-         "own": row.policy == name, "decisions": decisions, "k": k, "n": row.n, "share": k / row.n}
-        for row in board.curve.rows
-        if row.policy in (name, board.control)
-        for decisions, k in zip((0, *board.curve.decisions), (0, *row.k), strict=True)
-    ]  # fmt: skip
-
-
-def _learning(made: Ranked, standing: Standing) -> list[dict[str, Any]]:
-    """Success on the way of every training that stored it, on start states for tuning; none of it is a result."""
-    return [
-        {"board": f"{record.task.name} · {record.regime} · {standing.size} · {made.division.name}",
-         "seed": record.seed, "step": point.step, "k": point.success.k, "n": point.success.n,
-         "share": point.success.k / point.success.n}
-        for record in standing.records
-        if record.curve is not None
-        for point in record.curve.points
-        if point.success is not None and point.success.n
-    ]  # fmt: skip
 
 
 def videos_of(name: str, places: Iterable[tuple[Sequence[Path], str]]) -> list[Path]:
@@ -199,21 +188,44 @@ def _word(name: str) -> str:
 
 
 def _configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
-    """The distinct configurations, each with the divisions and sizes that have it."""
-    texts: dict[str, list[str]] = {}
+    """The distinct configurations, each with the divisions and sizes that have it: the first whole, of the others what
+    differs from it."""
+    where: dict[str, list[str]] = {}
+    configs: dict[str, dict[str, Any]] = {}
     for division, _, standing in places:
-        text = json.dumps(standing.records[0].policy.config, indent=1, ensure_ascii=False)
-        text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-        texts.setdefault(text, []).append(f"{division.division.name}, {standing.size}")
-    return [(" · ".join(dict.fromkeys(where)), text) for text, where in texts.items()]
+        config = standing.records[0].policy.config
+        key = json.dumps(config, sort_keys=True)
+        configs[key] = config
+        where.setdefault(key, []).append(f"{division.division.name}, {standing.size}")
+    first, *others = configs.values()
+    text = json.dumps(first, indent=1, ensure_ascii=False)
+    whole = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    texts = [whole, *(_difference(first, other) for other in others)]
+    return [(" · ".join(dict.fromkeys(own)), text) for own, text in zip(where.values(), texts, strict=True)]
+
+
+def _difference(first: dict[str, Any], other: dict[str, Any]) -> str:
+    """A line per setting that differs: its value here, and in the first."""
+    a, b = dict(_settings(first)), dict(_settings(other))
+    lines = [f"{name}: {b.get(name, 'absent')} (first: {a.get(name, 'absent')})"
+             for name in sorted(a.keys() | b.keys()) if a.get(name, "absent") != b.get(name, "absent")]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every setting by its whole name, with its value as JSON."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _settings(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, json.dumps(value, ensure_ascii=False)
 
 
 def task_picture(name: str) -> str | None:
-    """The picture of a task as an address that holds it; a variant of a task looks like the task."""
-    folder = files("robo_orl.report") / "task_pictures"
+    """The file name of the picture of a task; a variant of a task looks like the task."""
     for candidate in (name, name.split("_")[0]):
-        if re.fullmatch(r"[a-z0-9_]+", candidate) and (picture := folder / f"{candidate}.jpg").is_file():
-            return f"data:image/jpeg;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+        if re.fullmatch(r"[a-z0-9_]+", candidate) and (PICTURES / f"{candidate}.jpg").is_file():
+            return f"{candidate}.jpg"
     return None
 
 

@@ -17,7 +17,7 @@ PERCENT = {"scale": {"domain": [0, 1]}, "axis": {"format": "%", "title": None, "
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its caption. fields: the columns of its data file; needs: a field that some row must have."""
+    """A figure with its caption. fields: the columns of its numbers as CSV; needs: a field that some row must have."""
 
     name: str
     title: str
@@ -25,6 +25,11 @@ class Figure:
     spec: Spec
     fields: tuple[str, ...]
     needs: str
+
+    @property
+    def file(self) -> str:
+        """The data file that holds its numbers."""
+        return f"{self.name}.csv" if self.name in ("profiles", "curves", "learning") else "results.csv"
 
 
 def tooltip(*more: tuple[str, str, str | None]) -> list[dict[str, Any]]:
@@ -141,7 +146,9 @@ def profiles() -> Figure:
         "The share of a policy's runs (a training on a task) whose success is at least as high as the value below: a "
         "curve further up is better, one that stays up to the right is reliable. Hover to see whose curve it is."
     )
-    return Figure("profiles", "Performance profiles", caption, spec, ("suite", "policy", "tau", "share"), "share")
+    return Figure(
+        "profiles", "Performance profiles", caption, spec, ("suite", "policy", "size", "tau", "share"), "share"
+    )
 
 
 def curves() -> Figure:
@@ -178,8 +185,8 @@ def learning() -> Figure:
         "Episodes solved on start states for tuning, a line per training. The last checkpoint is the result, whatever "
         "the curve says."
     )
-    return Figure("learning", "Success on the way", caption, _panels(layers, []), ("board", "seed", "step", "k", "n"),
-                  "share")  # fmt: skip
+    fields = ("board", "policy", "seed", "step", "k", "n")
+    return Figure("learning", "Success on the way", caption, _panels(layers, []), fields, "share")
 
 
 def figures() -> list[Figure]:

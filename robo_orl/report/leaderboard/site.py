@@ -14,25 +14,36 @@ from markupsafe import Markup
 
 from robo_orl import __version__
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import atomic_file, write_text
+from robo_orl.base.files import atomic_file
 from robo_orl.base.text import printable
 from robo_orl.config import SIZES
 from robo_orl.report.boards import group
 from robo_orl.report.build import page_environment, read_template
 from robo_orl.report.compare import comparisons
 from robo_orl.report.leaderboard import words
+from robo_orl.report.leaderboard.data import csv_files, profile_rows, script, series
 from robo_orl.report.leaderboard.divisions import check, divisions
 from robo_orl.report.leaderboard.overall import Overall, overall
-from robo_orl.report.leaderboard.pages import MethodPage, TaskPage, method_pages, task_pages
+from robo_orl.report.leaderboard.pages import PICTURES, MethodPage, TaskPage, method_pages, task_pages
 from robo_orl.report.leaderboard.plots import Figure, curves, figures, learning
 from robo_orl.report.leaderboard.rankings import Ranked, Standing, ranked
-from robo_orl.report.leaderboard.table import FlatRow, csv_text, flat_rows, profile_rows
-from robo_orl.report.numbers import three
-from robo_orl.report.vega import bundle
+from robo_orl.report.leaderboard.table import FlatRow, flat_rows
+from robo_orl.report.numbers import plain_number, three
+from robo_orl.report.vega import packed_bundle
 from robo_orl.results.aggregate import Rank
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.store import results_folders
 from robo_orl.results.trainings import Estimate
+
+SCRIPTS = ("figures.js", "leaderboard.js", "method.js")
+DATA = {
+    "results.csv": "every row of every ranking, with intervals, places and costs: what the figures against the "
+    "horizon, sizes and costs show",
+    "overall.csv": "the overall rankings",
+    "profiles.csv": "the performance profiles",
+    "curves.csv": "success within each twentieth of the limit, of every row",
+    "learning.csv": "success on the way, of every training that stored it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +96,9 @@ def build(paths: Sequence[Path], out: Path) -> BuiltSite:
     if not site.rows:
         raise UsageError("These results hold costs only; a leaderboard needs cells that were evaluated.")
     files = render(site)
-    for name, text in files.items():
-        write_text(out / name, text)
+    for name, content in files.items():
+        with atomic_file(out / name) as temporary:
+            temporary.write_bytes(_bytes(content))
     for video in {path.name: path for page in site.methods for path in page.videos}.values():
         with atomic_file(out / "videos" / video.name) as temporary:
             shutil.copyfile(video, temporary)
@@ -97,8 +109,12 @@ def build(paths: Sequence[Path], out: Path) -> BuiltSite:
         rows=len(site.rows),
         policies=len(site.methods),
         episodes=sum(row["n"] for row in site.rows),
-        bytes=sum(len(text.encode()) for text in files.values()),
+        bytes=sum(len(_bytes(content)) for content in files.values()),
     )
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def gather(folders: Sequence[Path]) -> Site:
@@ -124,109 +140,70 @@ def gather(folders: Sequence[Path]) -> Site:
     )
 
 
-def render(site: Site) -> dict[str, str]:
-    """Name of every file -> its text."""
-    environment = _environment(site)
-    files = {"index.html": environment.get_template("leaderboard/index.html.j2").render(_index(site))}
+def render(site: Site) -> dict[str, str | bytes]:
+    """Name of every file -> its text; of a picture its bytes."""
+    environment, drawn = _environment(site), figures_of(site)
+    lines = series(site.divisions)
+    totals = list(zip(site.divisions, site.totals, strict=True))
+    tables = csv_files(site.rows, site.profiles, lines, totals)
+    index = environment.get_template("leaderboard/index.html.j2")
+    files: dict[str, str | bytes] = {"index.html": index.render(_index(site, drawn, tables))}
+    method = environment.get_template("leaderboard/method.html.j2")
     for page in site.methods:
-        files[page.page] = environment.get_template("leaderboard/method.html.j2").render(
-            m=page, first=page.places[0][0].division.cells.endpoints[0], topologies=words.TOPOLOGIES,
-            version=__version__, figure=curves(), on_the_way=learning(),
-            rows_json=_json({"curves": page.curves, "learning": page.learning}),
-            specs_json=_json({f.name: {"spec": f.spec, "needs": f.needs} for f in (curves(), learning())}),
-        )  # fmt: skip
-        files[f"data/{page.curve_file}"] = csv_text(page.curves, curves().fields)
-        if page.learning:
-            files[f"data/{page.learning_file}"] = csv_text(page.learning, learning().fields)
+        first = page.places[0][0].division.cells.endpoints[0]
+        files[page.page] = method.render(
+            m=page,
+            first=first,
+            topologies=words.TOPOLOGIES,
+            version=__version__,
+            figure=curves(),
+            on_the_way=learning(),
+        )
     for task in site.tasks:
         files[task.page] = environment.get_template("leaderboard/task.html.j2").render(
             t=task, regimes=words.REGIMES, version=__version__
         )
-    for figure in figures():
-        rows = site.profiles if figure.name == "profiles" else [r for r in site.rows if r.get(figure.needs)]
-        files[f"data/{figure.name}.csv"] = csv_text(rows, ("suite", *(f for f in figure.fields if f != "suite")))
-    files |= {
-        "data/results.csv": csv_text(site.rows),
-        "data/overall.csv": csv_text(_overall_rows(site)),
-        "assets/style.css": read_template("style.css") + read_template("leaderboard/leaderboard.css"),
+    files |= {f"data/{name}": text for name, text in tables.items()}
+    pictures = dict.fromkeys(task.picture for task in site.tasks if task.picture)
+    files |= {f"assets/{name}": (PICTURES / name).read_bytes() for name in pictures}
+    style = read_template("style.css") + read_template("leaderboard/leaderboard.css")
+    return files | {
+        "assets/style.css": style,
         "assets/page.js": read_template("page.js"),
-        "assets/figures.js": read_template("leaderboard/figures.js"),
-        "assets/leaderboard.js": read_template("leaderboard/leaderboard.js"),
-        "assets/vega.js": bundle(),
+        **{f"assets/{name}": read_template(f"leaderboard/{name}") for name in SCRIPTS},
+        "assets/data.js": script(site.rows, site.profiles, lines, [*drawn, curves(), learning()]),
+        "assets/vega.js": packed_bundle(),
     }
-    return files
 
 
-def _overall_rows(site: Site) -> list[dict[str, Any]]:
-    rows = []
-    for made, total in zip(site.divisions, site.totals, strict=True):
-        for row in total.rows:
-            value: dict[str, Any] = {"suite": made.division.name, "policy": row.method[0], "size": row.method[1]}
-            for name, mean in row.means.items():
-                middle, place = row.middles[name], row.places[name]
-                value |= {f"{name}_place": place.place, f"{name}_best": place.best, f"{name}_worst": place.worst,
-                          f"{name}_mean": mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high,
-                          f"{name}_iqm": middle.mean, f"{name}_iqm_low": middle.low,
-                          f"{name}_iqm_high": middle.high}  # fmt: skip
-            rows.append(value | {"better_than_control": row.improvement, "trainings": row.standing.row.seeds})
-    return rows
+def figures_of(site: Site) -> list[Figure]:
+    """The figures of the front page that some row has the numbers of."""
+    return [figure for figure in figures() if (site.profiles if figure.name == "profiles" else
+            any(row.get(figure.needs) is not None for row in site.rows))]  # fmt: skip
 
 
-def _index(site: Site) -> dict[str, Any]:
+def _index(site: Site, drawn: Sequence[Figure], tables: dict[str, str]) -> dict[str, Any]:
     """The values of the front page."""
-    flat: dict[tuple, FlatRow] = {}
-    rows = iter(site.rows)
+    places: dict[tuple, int] = {}
+    rows = iter(range(len(site.rows)))
     for made in site.divisions:
         for ranking in made.rankings:
             for standing in (*ranking.standings, *ranking.unranked):
                 row = next(rows)
-                flat[made.division.name, ranking.index, standing.method] = row
-                flat.setdefault((made.division.name, "", standing.method), row)
-    drawn = [figure for figure in figures() if any(row.get(figure.needs) is not None
-             for row in (site.profiles if figure.name == "profiles" else site.rows))]  # fmt: skip
+                places[made.division.name, ranking.index, standing.method] = row
+                places.setdefault((made.division.name, "", standing.method), row)
     regimes = [(name, words.REGIMES.get(name, "A regime that is not defined in this version of robo_orl."))
                for name in dict.fromkeys(row["regime"] for row in site.rows)]  # fmt: skip
     sizes = by_size({row["size"] for row in site.rows})
     return {
         "version": __version__, "divisions": site.divisions, "totals": site.totals, "methods": site.methods,
-        "tasks": site.tasks, "rows": site.rows, "flat": flat, "endpoints": site.endpoints, "last": site.last,
+        "tasks": site.tasks, "rows": site.rows, "row_of": places, "endpoints": site.endpoints, "last": site.last,
         "episodes": sum(row["n"] for row in site.rows), "tiers": words.TIERS, "families": words.FAMILIES,
         "topologies": words.TOPOLOGIES, "regimes": regimes, "figures": drawn, "choices": _choices(site),
         "not_drawn": [figure.title.lower() for figure in figures() if figure not in drawn],
         "sizes": [(size, _backbone(site.rows, size)) for size in sizes],
-        "files": [("results.csv", "every row of every ranking, with intervals, places and costs"),
-                  ("overall.csv", "the overall rankings"),
-                  *((f"{figure.name}.csv", f"the figure “{figure.title}”") for figure in drawn)],
-        "rows_json": _json([_drawn(row, drawn) for row in site.rows]), "profiles_json": _json(site.profiles),
-        "specs_json": _json({figure.name: {"spec": figure.spec, "needs": figure.needs} for figure in drawn}),
+        "files": [(name, DATA[name]) for name in tables],
     }  # fmt: skip
-
-
-DRAWN = (
-    "suite", "task", "regime", "size", "topology", "family", "tier", "policy", "critic", "control", "ranked", "board",
-    "line", "line_of_tasks", "line_of_sizes", "rate", "low", "high", "shown", "interval", "trained",
-)  # fmt: skip
-
-
-def _drawn(row: FlatRow, drawn: Sequence[Figure]) -> FlatRow:
-    """The columns of a row that the page's figures and filters read."""
-    return {key: row[key] for key in dict.fromkeys((*DRAWN, *(f.needs for f in drawn))) if key in row}
-
-
-def _json(value: Any) -> Markup:
-    """JSON inside a script element: no character of it ends the element."""
-    text = json.dumps(_rounded(value), ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return printable(value) if isinstance(value, str) else value
 
 
 def _choices(site: Site) -> list[tuple[str, str, list[str]]]:
@@ -275,7 +252,7 @@ def _environment(site: Site) -> Environment:
         return Markup('<a href="{}">{}</a>').format(policy_pages[name], shown)
 
     environment.globals = environment.globals | {
-        "link": link, "task_page": lambda board: task_of[board.task, board.task_digest],
+        "link": link, "num": plain_number, "task_page": lambda board: task_of[board.task, board.task_digest],
     }  # fmt: skip
     environment.filters = environment.filters | {
         "per": lambda value: f"{100 * value:.0f}",

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from robo_orl.report.leaderboard.overall import LEVELS, Overall
 from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing
 from robo_orl.report.leaderboard.words import family, layout
 from robo_orl.report.trends import family as task_family
@@ -85,19 +84,6 @@ def _decision_ms(made: Ranked, s: Standing) -> float | None:
     rows = [row for cost in made.division.cells.costs for row in cost.rows]
     found = [row.act_s for row in rows if (row.policy, row.size) == s.method and row.act_s]
     return 1000 * found[0] if found else None
-
-
-def profile_rows(divisions: Sequence[tuple[Ranked, Overall]]) -> list[FlatRow]:
-    """The performance profile of every method of every overall ranking, level by level."""
-    return [
-        {"suite": made.division.name, "policy": row.standing.row.policy, "size": row.standing.size,
-         "family": family(row.standing.records[0].policy.config),
-         "topology": layout(row.standing.records[0].policy.config), "tier": row.standing.tier,
-         "critic": row.standing.row.critic, "tau": level, "share": share}
-        for made, total in divisions
-        for row in total.rows
-        for level, share in zip(LEVELS, row.profile, strict=True)
-    ]  # fmt: skip
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> str:

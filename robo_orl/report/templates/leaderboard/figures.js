@@ -1,8 +1,13 @@
 "use strict";
-// Draws a figure of a page from its specification and some rows; the page decides which rows.
+// Draws a figure of a page from its specification and some rows, and hands out the rows it shows as CSV.
 const figures = (() => {
-  const parsed = id => JSON.parse(document.getElementById(id).textContent);
-  const specs = parsed("specs"), views = {}, turns = {};
+  const unpacked = ({length, columns}) => {
+    const names = Object.keys(columns);
+    const value = (column, i) => Array.isArray(column[0]) && Array.isArray(column[1]) && column.length === 2
+      && column[1].length === length ? column[0][column[1][i]] : column[i];
+    return Array.from({length}, (_, i) => Object.fromEntries(names.map(name => [name, value(columns[name], i)])));
+  };
+  const views = {}, turns = {}, shown = {};
 
   const sized = (spec, name, width) => {
     if (!spec.facet) return {...spec, width: Math.min(560, Math.max(180, width - 80))};
@@ -12,25 +17,41 @@ const figures = (() => {
   };
 
   const draw = async (figure, rows) => {
-    const canvas = figure.querySelector(".canvas"), name = figure.dataset.figure, {spec, needs} = specs[name];
+    const canvas = figure.querySelector(".canvas"), name = figure.dataset.figure, {spec, needs} = shared.figures[name];
     const turn = turns[name] = (turns[name] ?? 0) + 1;
-    const some = rows.filter(row => row[needs] !== null && row[needs] !== undefined);
+    const some = shown[name] = rows.filter(row => row[needs] !== null && row[needs] !== undefined);
+    const empty = words => { figure.classList.add("empty"); canvas.textContent = words; };
     figure.classList.toggle("empty", !some.length);
     views[name]?.finalize();
     delete views[name];
-    if (!some.length) { canvas.textContent = "No row that is shown has this."; return; }
+    if (!some.length) return empty("No row that is shown has this.");
+    try { await vegaReady; } catch { return empty("This browser cannot unpack the drawing library; the numbers are in the CSV files."); }
+    if (turn !== turns[name]) return; // a later call draws
     const own = sized(structuredClone(spec), name, canvas.clientWidth);
     own.datasets = {[own.data.name]: some};
     const made = await vegaEmbed(canvas, own, {actions: false, renderer: "svg", tooltip: {theme: "custom"}, logLevel: 1});
     if (turn !== turns[name]) { made.finalize(); return; } // a later call has drawn meanwhile
     views[name] = made;
-    if (!canvas.querySelector(".mark-symbol path, .mark-line path, .mark-text.role-mark text")) {
-      figure.classList.add("empty");
-      canvas.textContent = "The rows that are shown differ in nothing that this figure is about.";
-      return;
-    }
+    if (!canvas.querySelector(".mark-symbol path, .mark-line path, .mark-text.role-mark text"))
+      return empty("The rows that are shown differ in nothing that this figure is about.");
     canvas.querySelector("svg")?.setAttribute("aria-hidden", "true");
     figure.dataset.drawn = some.length;
   };
-  return {parsed, draw};
+
+  const cell = value => {
+    const text = String(value ?? ""), guarded = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(guarded) ? `"${guarded.replaceAll('"', '""')}"` : guarded;
+  };
+  const csv = (rows, fields) => [fields, ...rows.map(row => fields.map(field => row[field]))].map(line => line.map(cell).join(",") + "\r\n").join("");
+  for (const link of document.querySelectorAll("figure.plot a[download]")) link.addEventListener("click", event => {
+    const name = link.closest("figure").dataset.figure;
+    if (!shown[name]) return; // not drawn yet: the file with everything
+    event.preventDefault();
+    const target = document.createElement("a");
+    target.href = URL.createObjectURL(new Blob([csv(shown[name], shared.figures[name].fields)], {type: "text/csv"}));
+    target.download = `${name}.csv`;
+    target.click();
+    setTimeout(() => URL.revokeObjectURL(target.href), 1000);
+  });
+  return {draw, unpacked};
 })();

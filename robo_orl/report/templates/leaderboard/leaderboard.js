@@ -1,8 +1,10 @@
 "use strict";
 // Filters, the endpoint that rows are ordered by, and the figures; all of their state stands in the address.
 (() => {
-  const form = document.getElementById("filters"), {parsed, draw} = figures;
-  const rows = parsed("rows"), profiles = parsed("profiles");
+  const form = document.getElementById("filters"), {draw, unpacked} = figures;
+  const rows = unpacked(shared.rows);
+  const profiles = unpacked(shared.profiles).flatMap(({shares, ...row}) =>
+    shares.map((share, i) => ({...row, tau: shared.levels[i], share})));
   const names = [...form.elements].map(e => e.name).filter(Boolean);
   const columns = ["suite", "task", "regime", "size", "topology", "family", "tier"];
   const chosen = () => Object.fromEntries(names.map(name => [name, form.elements[name].value]));
@@ -22,14 +24,19 @@
     }
   };
 
+  const places = (row, by) => {
+    if (row.dataset.places) return JSON.parse(row.dataset.places)[by]; // of an overall ranking
+    const own = rows[row.dataset.row];
+    return ["place", "best", "worst"].map(end => own[`${by}_${end}`] ?? null);
+  };
   const order = by => {
     for (const table of document.querySelectorAll("table.ranked")) {
-      const body = table.tBodies[0], placed = [...body.rows].map(row => [row, JSON.parse(row.dataset.places)[by]]);
-      if (placed.some(([, place]) => !place)) continue; // this suite does not have the endpoint
+      const body = table.tBodies[0], placed = [...body.rows].map(row => [row, places(row, by)]);
+      if (placed.some(([, place]) => place === undefined || place[0] === null)) continue; // not an endpoint of this suite
       placed.sort((a, b) => a[1][0] - b[1][0]);
       for (const [row, [place, best, worst]] of placed) {
-        row.querySelector(".place b").textContent = place;
-        row.querySelector(".place .ci").textContent = best === worst ? `[${best}]` : `[${best}–${worst}]`;
+        row.cells[0].querySelector("b").textContent = place;
+        row.cells[0].querySelector("i").textContent = best === worst ? `[${best}]` : `[${best}–${worst}]`;
         body.append(row);
       }
     }
@@ -53,7 +60,7 @@
     const state = chosen();
     let shown = 0, all = 0;
     for (const row of document.querySelectorAll("table.ranked tbody tr")) {
-      const visible = fits(row.dataset, row.closest("#overall") ? {...state, task: "", regime: ""} : state);
+      const visible = fits(rows[row.dataset.row], row.closest("#overall") ? {...state, task: "", regime: ""} : state);
       row.hidden = !visible;
       if (!row.closest("#overall")) { all += 1; shown += visible; }
     }
