@@ -1,6 +1,6 @@
-"""Objectives, backbones and environments from outside: by entry points of installed packages, or by `register`.
+"""Objectives, backbones, environments and rewards from outside: by entry points of packages, or by `register`.
 
-    [project.entry-points."robo_orl.objectives"]      # also robo_orl.backbones, robo_orl.environments
+    [project.entry-points."robo_orl.objectives"]      # also .backbones, .environments, .rewards
     steady = "my_package.steady:SteadyCloning"
 
 A package's entry runs as its own code, as every installed package does; configurations load no code.
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from robo_orl.base.errors import RunError, UsageError, unknown
 
 T = TypeVar("T")
-KINDS = ("objectives", "backbones", "environments")
+KINDS = ("objectives", "backbones", "environments", "rewards")
 
 _registered: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 _registries: dict[str, Registry[Any]] = {}  # those that are imported
@@ -39,7 +39,7 @@ class Registry(dict[str, T]):
 def with_plugins(entries: dict[str, T], kind: str, expected: type) -> Registry[T]:
     """The registry of our `entries` and of those that other packages add.
 
-    kind: objectives, backbones or environments. expected: the class that an entry is an instance or a subclass of. A
+    kind: one of KINDS. expected: the class that an entry is an instance or a subclass of. A
     package whose entry fails to load, is something else, or takes a name of ours breaks that name and nothing else.
     """
     registry = Registry(entries)
@@ -72,11 +72,12 @@ def _load(entry: EntryPoint, expected: type) -> Any:
 
 
 def register(kind: str, name: str, thing: Any) -> Any:
-    """Add an objective, a backbone or an environment to this process; returns `thing`.
+    """Add an objective, a backbone, an environment or a source of rewards to this process; returns `thing`.
 
-    kind: objectives (a class of Objective), backbones (a class of backbone) or environments (a SceneEntry). A name that
-    was registered in this way before is replaced, so that a cell of a notebook can run twice. Simulator processes and
-    launched trainings do not see it: code that they need is registered by an entry point.
+    kind: objectives (a class of Objective), backbones (a class of backbone), environments (a SceneEntry) or rewards (a
+    class of Source). A name that was registered in this way before is replaced, so that a cell of a notebook can run
+    twice. Simulator processes and launched trainings do not see it: code that they need is registered by an entry
+    point.
 
     Raises UsageError for another kind, and for a name of this package or of an installed one.
     """

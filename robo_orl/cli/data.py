@@ -9,6 +9,7 @@ import typer
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.text import print_line
+from robo_orl.cli import rewards
 from robo_orl.cli.options import (
     AcceptMismatch,
     AfterSuccess,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from robo_orl.data.arrays import Reading
 
 app = typer.Typer(
-    help="Demonstrations: generate, check, describe and replay robomimic HDF5 files.", no_args_is_help=True
+    help="Demonstrations: generate, check, describe, reward and replay robomimic HDF5 files.", no_args_is_help=True
 )
+app.command()(rewards.relabel)
 
 Cameras = Annotated[str, typer.Option(help="Cameras to take pictures with, e.g. agentview,robot0_eye_in_hand.")]
 Size = Annotated[int, typer.Option(help="Pixels per side of a picture.")]

@@ -16,7 +16,10 @@ from robo_orl.config.presets import JOIN, NOUNS, available, load_task, load_vari
 
 def list_presets(
     kind: Annotated[
-        str, typer.Argument(help="policies, variants, tasks, suites, sizes, objectives or references (default: all).")
+        str,
+        typer.Argument(
+            help="policies, variants, tasks, suites, rewards, sizes, objectives or references (default: all)."
+        ),
     ] = "",
     objective: Annotated[str, typer.Option(help="Only the policies and the objective of this name, e.g. iql.")] = "",
     as_json: Json = False,
@@ -112,6 +115,22 @@ def _suites() -> list[Row]:
     return _rows("tasks/suites", lambda n: {"description": preset_values("tasks/suites", n).get("description", "")}, ())
 
 
+def _rewards() -> list[Row]:
+    return _rows("tasks/rewards", _reward, ("source", "needs"))
+
+
+def _reward(name: str) -> Row:
+    from robo_orl.rewards.registry import load_reward, make_source
+
+    reward = load_reward(name)
+    labels = "" if reward.labels is None else f"{reward.labels} "
+    return {
+        "source": reward.source,
+        "needs": f"{labels}{make_source(reward).needs}",
+        "description": reward.description,
+    }
+
+
 def _rows(kind: str, about: Callable[[str], Row], columns: tuple[str, ...]) -> list[Row]:
     """A row per preset of `kind`; columns: what a broken file has no value for."""
     rows = []
@@ -158,6 +177,7 @@ KINDS: dict[str, Callable[[], list[Row]]] = {
     "variants": _variants,
     "tasks": _tasks,
     "suites": _suites,
+    "rewards": _rewards,
     "sizes": _sizes,
     "objectives": _objectives,
     "references": _references,

@@ -18,6 +18,7 @@ from robo_orl.config.policies import (
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
 from robo_orl.config.references import ReferenceConfig
 from robo_orl.config.regimes import OUTCOME_VARIANTS, REGIMES, OutcomeVariant, Regime, amount_of, split_regime
+from robo_orl.config.rewards import LabelNoise, RewardConfig
 from robo_orl.config.runs import DataReading, OnTheWay, RunConfig, TaskData
 from robo_orl.config.strict import PlainName, Strict, T, sha256_of
 from robo_orl.config.suites import (
@@ -47,6 +48,7 @@ __all__ = [
     "GammaConfig",
     "GridConfig",
     "LOOPS",
+    "LabelNoise",
     "Loop",
     "LoraConfig",
     "ObjectiveConfig",
@@ -62,6 +64,7 @@ __all__ = [
     "REGIMES",
     "ReferenceConfig",
     "Regime",
+    "RewardConfig",
     "RunConfig",
     "SIZES",
     "START_BANKS",

@@ -29,6 +29,7 @@ NOUNS = {
     "tasks/variants": "task variant",
     "tasks/suites": "suite",
     "tasks/tuned": "tuned file",
+    "tasks/rewards": "reward",
     "launch": "launch file",
 }
 LISTED = {
@@ -37,6 +38,7 @@ LISTED = {
     "tasks": "robo-orl list tasks",
     "tasks/variants": "robo-orl list variants",
     "tasks/suites": "robo-orl list suites",
+    "tasks/rewards": "robo-orl list rewards",
 }
 
 

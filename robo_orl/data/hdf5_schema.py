@@ -3,7 +3,8 @@
 data                attrs: total, env_args (robomimic) + format, task, task_digest, regime, seed, episodes, loop,
                     next_obs, versions, obs_keys; view and render (fingerprint) where there are pictures
 data/demo_i         attrs: num_samples, model_file (robomimic) + success, operator, grade, start, seed; ended, where an
-                    edit says that the episode ends in a terminal without success
+                    edit says that the episode ends in a terminal without success; true_success, labelled where
+                    rewards and success are those of a source (rewards/relabel.py), which data says in `reward`
     obs/<key>       (T, D) float32            next_obs/<key>  only on request: robomimic's RL algorithms read it
     obs/<camera>_image (T, H, W, 3) uint8     of the view's cameras
     actions (T, A)  rewards (T,)  dones (T,)  states (T, Z) float64
@@ -32,6 +33,7 @@ from robo_orl.data.layouts import other_file, other_folder
 FORMAT = 1
 IMAGE = "_image"
 ENDED = "ended"
+REWARD = "reward"
 GRADES = ("better", "okay", "worse")
 PACKAGES = ("robo_orl", "robosuite", "mujoco", "numpy")  # what decides the numbers in a file
 

@@ -64,6 +64,8 @@ def reward_scale(values: Sequence[np.ndarray]) -> RewardScale | None:
 
 def file_scale(file: h5py.File, choice: DataReading) -> RewardScale | str:
     """The scale of a file's rewards under the reader's choice, or the sentence that refuses them."""
+    if choice.rewards == "auto" and layout.REWARD in file["data"].attrs:
+        return RewardScale(sparse=False)  # of a source, on one scale of returns: rewards/scale.py
     if choice.rewards != "auto" or layout.provenance(file) is not None:
         return RewardScale(sparse=choice.rewards != "as_is")
     demos = [file["data"][name] for name in layout.demo_names(file)]

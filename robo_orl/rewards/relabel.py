@@ -1,0 +1,250 @@
+"""A copy of a data file whose rewards, success and terminals are those of a source, with the source written into it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from robo_orl.base.errors import UsageError
+from robo_orl.base.files import atomic_file, file_sha256, folder_beside
+from robo_orl.base.locks import shard_folder
+from robo_orl.config import RewardConfig, sha256_of
+from robo_orl.config.rewards import with_reward
+from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.arrays import EpisodeArrays, Reading
+from robo_orl.data.cache import open_cache
+from robo_orl.data.hdf5 import check_space
+from robo_orl.data.info import FileSummary, describe
+from robo_orl.data.windows import returns_to_go
+from robo_orl.results.addresses import evaluation_gamma
+from robo_orl.rewards.annotations import labels_of_files
+from robo_orl.rewards.labels import draw_labels
+from robo_orl.rewards.quality import quality
+from robo_orl.rewards.registry import make_source
+from robo_orl.rewards.scale import ReturnScale, lasting, scale_of
+from robo_orl.rewards.source import Judgement, Material, Parts, Source, episode_means
+
+GAMMA_ELSEWHERE = 0.99  # of a file that does not name its task
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled:
+    """A relabelled file, and what it says of its reward."""
+
+    summary: FileSummary
+    reward: dict[str, Any]
+    already_complete: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat object: the file's summary, then the reward."""
+        return self.summary.to_json() | {"reward": self.reward, "already_complete": self.already_complete}
+
+
+def relabel(
+    path: Path,
+    config: RewardConfig,
+    out: Path,
+    annotations: tuple[Path, ...] = (),
+    workers: int | None = None,
+    progress: bool = False,
+) -> Relabelled:
+    """Write `out`, the episodes of `path` with the rewards of `config`, and describe it.
+
+    annotations: journals of `data label`, whose labels are taken in the place of labels drawn from the truth. A killed
+    call leaves its finished parts beside `out`, and the same call goes on from there; a file that is there and answers
+    the same request is left as it is. Raises UsageError for a file that is relabelled already, for an `out` that holds
+    something else, and for what the source does not take.
+    """
+    source = make_source(config)
+    with layout.open_hdf5(path) as file:
+        _check_fresh(path, file)
+    request = _request(path, config, annotations)
+    if out.exists():
+        return _existing(out, request)
+    arrays = open_cache(path, reading=Reading(rewards=False))
+    source.check(arrays)
+    check_space(out, path.stat().st_size)
+    folder = folder_beside(out, "parts")
+    with shard_folder(folder, sha256_of(request), "*.npy", "relabelling"):
+        material = _material(source, arrays, path, annotations, Parts(folder), workers, progress)
+        judged = _lasting(source.judge(material), material)
+        kept = _kept(source, material)
+        written = _provenance(request, material, judged, kept)
+        _write(out, path, material, judged, kept, written)
+        for part in folder.iterdir():
+            part.unlink()
+    folder.rmdir()
+    return Relabelled(describe(out), written)
+
+
+def reward_of(path: Path) -> dict[str, Any] | None:
+    """What a file says of its reward; None for one that was not relabelled."""
+    with layout.open_hdf5(path) as file:
+        stored = file["data"].attrs.get(layout.REWARD) if "data" in file else None
+    return None if stored is None else json.loads(stored)
+
+
+# --------------------------------------------------------------------------------------------------------- the request
+
+
+def _check_fresh(path: Path, file: h5py.File) -> None:
+    if "data" in file and layout.REWARD in file["data"].attrs:
+        made = json.loads(file["data"].attrs[layout.REWARD])
+        raise UsageError(
+            f"{path} holds the rewards of '{made['request']['config']['name']}' already: relabel the file it was made "
+            f"of, {made['request']['file']['name']}."
+        )
+
+
+def _request(path: Path, config: RewardConfig, annotations: tuple[Path, ...]) -> dict[str, Any]:
+    """Everything that decides the copy, JSON-able."""
+    request: dict[str, Any] = {
+        "config": config.model_dump(mode="json", exclude={"description"}),
+        "file": {"name": path.name, "sha256": file_sha256(path)},
+    }
+    if annotations:
+        request["annotations"] = [{"name": p.name, "sha256": file_sha256(p)} for p in annotations]
+    return request
+
+
+def _existing(out: Path, request: dict[str, Any]) -> Relabelled:
+    made = reward_of(out)
+    if made is None or made["request"] != request:
+        raise UsageError(f"{out} exists and holds other data; choose another --out or delete it.")
+    return Relabelled(describe(out), made, already_complete=True)
+
+
+def _material(
+    source: Source,
+    arrays: EpisodeArrays,
+    path: Path,
+    annotations: tuple[Path, ...],
+    parts: Parts,
+    workers: int | None,
+    progress: bool,
+) -> Material:
+    config = source.config
+    if annotations:
+        labels = labels_of_files(annotations, arrays, config, source.needs)
+    else:
+        labels = draw_labels(arrays, config, source.needs)
+    gamma = GAMMA_ELSEWHERE if arrays.task is None else evaluation_gamma(arrays.task.control_hz)
+    return Material(arrays, labels, gamma, path, parts, workers, progress)
+
+
+def _lasting(judged: Judgement, material: Material) -> Judgement:
+    """A judgement whose score and rewards are final: those of states count for ever at the end."""
+    score = judged.score if judged.score is not None else episode_means(material.arrays, judged.reward)
+    if not judged.lasting:
+        return replace(judged, score=score)
+    return replace(judged, score=score, reward=lasting(material.arrays, judged.reward, material.gamma))
+
+
+def _kept(source: Source, material: Material) -> np.ndarray:
+    """(E,) bool: the episodes of the copy."""
+    labels = material.labels
+    if source.needs == "nothing" or source.generalises or source.config.rest != "drop":
+        return np.ones(len(material.arrays), bool)
+    if not labels.known.any():
+        raise UsageError(f"Reward {source.config.name}: every label is missing, and `rest: drop` keeps no episode.")
+    return labels.known
+
+
+def called_successes(arrays: EpisodeArrays, judged: Judgement, best: float) -> np.ndarray:
+    """(E,) bool: as the source says, else the best share of the episodes by its score, at least one."""
+    if judged.success is not None:
+        return judged.success
+    count = max(1, round(best * len(arrays)))
+    chosen = np.zeros(len(arrays), bool)
+    chosen[np.argsort(-judged.score, kind="stable")[:count]] = True
+    return chosen
+
+
+def _provenance(request: dict[str, Any], material: Material, judged: Judgement, kept: np.ndarray) -> dict[str, Any]:
+    arrays, labels = material.arrays, material.labels
+    scale = scale_of(arrays, judged.reward, kept, material.gamma)
+    scaled = scale.apply(arrays, judged.reward)
+    returns = returns_to_go(replace(arrays, rewards=scaled), material.gamma)
+    return {
+        "request": request,
+        "annotation": labels.account(),
+        "scale": scale.to_json(),
+        "labelled": int(labels.known.sum()),
+        "kept": int(kept.sum()),
+        "quality": quality(arrays, judged, returns, labels.held_out & kept),
+        "versions": layout.versions(),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ the copy
+
+
+def _write(
+    out: Path, path: Path, material: Material, judged: Judgement, kept: np.ndarray, written: dict[str, Any]
+) -> None:
+    arrays, scale = material.arrays, ReturnScale(**written["scale"])
+    reward = scale.apply(arrays, judged.reward).astype(np.float32)
+    success = called_successes(arrays, judged, written["request"]["config"]["best"])
+    with atomic_file(out) as temporary, h5py.File(temporary, "w") as target, layout.open_hdf5(path) as source:
+        data = target.create_group("data")
+        for key, value in source["data"].attrs.items():
+            data.attrs[key] = value
+        for e in np.flatnonzero(kept):
+            name, frames = arrays.names[e], slice(arrays.starts[e], arrays.starts[e + 1])
+            _copy(source["data"][name], data, name, int(arrays.lengths[e]))
+            _put(data[name], reward[frames], bool(success[e]), bool(material.labels.known[e]))
+        _write_masks(
+            target, layout.masks(source), [name for name, good in zip(arrays.names, success, strict=True) if good]
+        )
+        _write_header(data, written)
+
+
+def _copy(demo: h5py.Group, data: h5py.Group, name: str, frames: int) -> None:
+    """An episode, without the frames after its first success."""
+    demo.file.copy(demo, data, name, expand_external=True, expand_soft=True)
+    copy, stored = data[name], len(demo["actions"])
+    if stored == frames:
+        return
+    groups = [copy, *(copy[key] for key in ("obs", "next_obs") if key in copy)]
+    for group, key in [
+        (g, k) for g in groups for k, v in g.items() if isinstance(v, h5py.Dataset) and v.shape[:1] == (stored,)
+    ]:
+        values = group[key][:frames]
+        del group[key]
+        group[key] = values
+    copy.attrs["num_samples"] = frames
+
+
+def _put(demo: h5py.Group, reward: np.ndarray, success: bool, labelled: bool) -> None:
+    """The source's rewards, success and terminal in the place of the recorded ones, which stay beside them."""
+    if "rewards" in demo:
+        demo.move("rewards", "true_rewards")
+    demo["rewards"] = reward
+    done = np.zeros(len(reward), np.uint8)
+    done[-1] = success
+    if "dones" in demo:
+        del demo["dones"]
+    demo["dones"] = done
+    if "success" in demo.attrs:
+        demo.attrs["true_success"] = bool(demo.attrs["success"])
+    demo.attrs["success"], demo.attrs["labelled"] = success, labelled
+
+
+def _write_masks(target: h5py.File, masks: dict[str, list[str]], successes: list[str]) -> None:
+    names = set(target["data"])
+    for mask, members in sorted((masks | {"success": successes}).items()):
+        own = sorted((name for name in members if name in names), key=lambda n: int(n[5:]))
+        target.create_dataset(f"mask/{mask}", data=np.array(own, "S16"))
+
+
+def _write_header(data: h5py.Group, written: dict[str, Any]) -> None:
+    data.attrs[layout.REWARD] = json.dumps(written, sort_keys=True)
+    data.attrs["total"] = sum(len(demo["actions"]) for demo in data.values())
+    if "task" in data.attrs:
+        data.attrs["episodes"] = len(data)
+        data.attrs["regime"] = with_reward(data.attrs["regime"], written["request"]["config"]["name"])
