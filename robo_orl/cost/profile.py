@@ -13,6 +13,7 @@ import torch
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse
 from robo_orl.config.presets import load_task, preset_values
+from robo_orl.cost.launches import Launches, kernels_started
 from robo_orl.cost.measure.device import matmul_ceiling, recorded, this_device
 from robo_orl.cost.measure.distributed import compare_launched
 from robo_orl.cost.measure.memory import Calibration, stored
@@ -23,7 +24,8 @@ from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS, GIB, card
 from robo_orl.cost.predict.largest import LargestModel, largest
 from robo_orl.cost.predict.prediction import Prediction, predict
-from robo_orl.cost.predict.workload import workload_of
+from robo_orl.cost.predict.workload import unpredictable, workload_of
+from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -160,18 +162,26 @@ def largest_on_cards(request: Request) -> list[LargestOnCard]:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The steps of the policies of a request on this machine, the first one being the base of ratios."""
+    """The steps of the policies of a request on this machine, the first one being the base of ratios.
+
+    launches: counted, by policy; without those that cannot be predicted. kernels_started: on this GPU, by its profiler;
+    empty where there is none, or where several processes were measured.
+    """
 
     rows: list[StepCost]
     layout: Layout
     load_before: float
     calibration: Calibration | None
+    launches: dict[str, Launches]
+    kernels_started: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """The output of `profile --json`: `rows`, and a single policy's values beside it."""
         rows = [row.to_json() for row in self.rows]
         calibration = asdict(self.calibration) if self.calibration else None
         about = {"world": self.layout.world, "zero": self.layout.zero, "load_before": self.load_before}
+        about["launches"] = {name: launches.to_json() for name, launches in self.launches.items()}
+        about["kernels_started"] = self.kernels_started
         return {"rows": rows, **about, "calibration": calibration} | (rows[0] if len(rows) == 1 else {})
 
 
@@ -185,10 +195,11 @@ def measured(request: Request, steps: int, snapshot: Path | None = None, progres
     names = [policy.name for policy in policies]
     if len(set(names)) < len(names):
         raise UsageError(f"Rows are named by their policies, and two of {', '.join(names)} are equal.")
-    layout, load = request.layout, os.getloadavg()[0]
+    layout, load, started = request.layout, os.getloadavg()[0], {}
     if layout == Layout() and not request.launch:
         with recorded(snapshot):
             rows = compare(policies, task, steps, progress)
+        started = _started(policies, task, rows)
     else:
         if snapshot is not None:
             raise UsageError("--snapshot records one process: leave out --world, --zero and --launch.")
@@ -197,7 +208,20 @@ def measured(request: Request, steps: int, snapshot: Path | None = None, progres
             layout.pairs(policy.optim.batch_size, policy.optim.accumulation)
         rows = compare_launched(policies, task, layout, steps)
     calibration = stored("cuda") if this_device() == "cuda" else None
-    return Measurement(rows, layout, load, calibration)
+    counted = {p.name: workload_of(p, task, layout).launches() for p in policies if unpredictable(p) is None}
+    return Measurement(rows, layout, load, calibration, counted, started)
+
+
+def _started(policies: list[PolicyConfig], task: TaskConfig, rows: list[StepCost]) -> dict[str, int]:
+    """Kernels of a step of each policy that fits this GPU; empty without one."""
+    started: dict[str, int] = {}
+    for policy, row in zip(policies, rows, strict=True):
+        if this_device() == "cuda" and not row.oom:
+            gamma = policy.gamma.value(task.horizon)
+            step = SyntheticStep(policy, policy_spec(policy, task), ACTION_DIM, gamma, "cuda")
+            step.run()
+            started[policy.name] = kernels_started(step)
+    return started
 
 
 def check_engine(layout: Layout) -> None:

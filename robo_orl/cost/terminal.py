@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from robo_orl.cost.launches import Launches
 from robo_orl.cost.measure.step_cost import StepCost
 from robo_orl.cost.predict.communication import assumptions
 from robo_orl.cost.predict.memory import PARTS, MemoryPrediction
@@ -64,9 +65,20 @@ def show_prediction(prediction: Prediction, here: StepHere) -> None:
         f"FLOPs per step: {flops.model_per_step:.3g} (model), {flops.hardware_per_step:.3g} (hardware); "
         f"{flops.model_per_sample:.3g} per observation"
     )
+    console.print(launches_line(prediction.launches))
     console.print(_step_here(here))
     if sum(prediction.bytes_sent_per_step.values()):
         _show_communication(console, prediction)
+
+
+def launches_line(launches: Launches) -> str:
+    """Kernels of a step by part, in one line."""
+    parts = ", ".join(f"{part} {count:,}" for part, count in launches.parts.items() if count)
+    waits = f", {launches.synchronisations} times waited for" if launches.synchronisations else ""
+    return (
+        f"Kernels started on a GPU: {launches.total:,} a step ({parts}); {launches.passes:,} of them in the two "
+        f"passes, {launches.casts:,} casts{waits}"
+    )
 
 
 def _step_here(here: StepHere) -> str:
@@ -116,7 +128,7 @@ def show_measurement(measurement: Measurement) -> None:
     """Time by phase, rates and memory of one policy, or the ratios of several."""
     rows = measurement.rows
     if len(rows) > 1:
-        _show_comparison(rows)
+        _show_comparison(measurement)
         return
     console, row = Console(), rows[0]
     if row.oom:
@@ -126,6 +138,9 @@ def show_measurement(measurement: Measurement) -> None:
     for name, value in _lines(row):
         table.add_row(name, value)
     console.print(table)
+    for name, launches in measurement.launches.items():
+        seen = measurement.kernels_started.get(name)
+        console.print(launches_line(launches) + (f"; this GPU's profiler saw {seen:,}" if seen else ""))
 
 
 def _lines(row: StepCost) -> list[tuple[str, str]]:
@@ -145,11 +160,12 @@ def _lines(row: StepCost) -> list[tuple[str, str]]:
     return lines
 
 
-def _show_comparison(rows: Sequence[StepCost]) -> None:
+def _show_comparison(measurement: Measurement) -> None:
+    rows, kernels = measurement.rows, measurement.launches
     first = rows[0]
     table = _table(
         f"size {first.size}, batch {first.batch}, synthetic windows, ratios to {first.policy}",
-        ("policy", "step", "x", "memory", "x", "FLOPs x", "acts", "x"),
+        ("policy", "step", "x", "memory", "x", "FLOPs x", "kernels", "x", "acts", "x"),
     )
     for row in rows:
         if row.step_s is None:
@@ -158,8 +174,10 @@ def _show_comparison(rows: Sequence[StepCost]) -> None:
         ratios = (row.step_relative, row.memory_relative, row.flops_relative)
         step, memory, flops = map(_ratio, ratios)
         time = f"{row.step_s * 1e3:.4g} ms"
+        own, base = kernels.get(row.policy), kernels.get(first.policy)
+        started = [f"{own.passes:,}", _ratio(own.passes / base.passes)] if own and base else ["", ""]
         acts = [f"{row.acting.act_s * 1e3:.4g} ms", _ratio(row.acting.act_relative)] if row.acting else []
-        table.add_row(row.policy, time, step, human_bytes(row.peak_memory_bytes), memory, flops, *acts)
+        table.add_row(row.policy, time, step, human_bytes(row.peak_memory_bytes), memory, flops, *started, *acts)
     Console().print(table)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from robo_orl.cost.launches import Launches
 from robo_orl.cost.predict.cards import CARDS, Card
 from robo_orl.cost.predict.communication import LINKS, StepTime, assumptions, sent, step_time
 from robo_orl.cost.predict.memory import MemoryPrediction, largest_batch, memory
@@ -50,6 +51,7 @@ class Prediction:
     memory: MemoryPrediction
     bytes_sent_per_step: dict[str, int]
     flops: Flops
+    launches: Launches
     cards: list[CardFit]
     step_time: list[StepTime]
 
@@ -58,6 +60,7 @@ class Prediction:
         values = asdict(self)
         traffic = values.pop("bytes_sent_per_step")
         communication = {"bytes_sent_per_step": traffic, "total": sum(traffic.values())}
+        values["launches"] = self.launches.to_json()
         return values | {"communication": communication, "assumptions": assumptions()}
 
 
@@ -86,6 +89,7 @@ def predict(workload: Workload, cards: Sequence[Card] = tuple(CARDS.values()), f
         memory=needed,
         bytes_sent_per_step=traffic,
         flops=Flops(model * layout.world, hardware * layout.world, model * layout.world / workload.batch),
+        launches=workload.launches(),
         cards=[_fit(workload, needed, card, fit, len(cards) == 1) for card in cards],
         step_time=_step_times(hardware, traffic, workload, cards),
     )

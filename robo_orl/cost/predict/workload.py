@@ -17,6 +17,7 @@ from torch import nn
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, TaskConfig
 from robo_orl.cost.flops import count_flops
+from robo_orl.cost.launches import Launches, count_launches
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import PhaseBytes, fake_step, shapes_of, step_bytes
 from robo_orl.cost.predict.resident_memory import Weights, weights_of
@@ -73,6 +74,10 @@ class Workload:
         workload = self.but(checkpointing=False) if model else self
         return self.parts * _flops(*workload._key(self.pairs), model)
 
+    def launches(self) -> Launches:
+        """Of one process's step on a GPU, the batch in one part."""
+        return _launches(*self._key(self.pairs))
+
     def _key(self, pairs: int) -> tuple:
         at_once = with_batch(self.policy, 2 * pairs, parts=1)
         policy = at_once.model_dump(mode="json") | {"name": "any", "description": ""}
@@ -106,6 +111,13 @@ def _flops(policy: str, spec: tuple, action_dim: int, gamma: float, model: bool)
     config = PolicyConfig.model_validate(json.loads(policy))
     with fake_step(config, dict(spec), action_dim, gamma) as step:
         return count_flops(step.gradients, model)
+
+
+@lru_cache(maxsize=256)
+def _launches(policy: str, spec: tuple, action_dim: int, gamma: float) -> Launches:
+    config = PolicyConfig.model_validate(json.loads(policy))
+    with as_on_a_gpu(), fake_step(config, dict(spec), action_dim, gamma) as step:
+        return count_launches(step)
 
 
 def with_batch(policy: PolicyConfig, batch: int, parts: int | None = None) -> PolicyConfig:

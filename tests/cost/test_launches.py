@@ -1,0 +1,83 @@
+"""Kernels of a step are counted without a GPU, and no change may add to them unseen."""
+
+import pytest
+import torch
+from torch import nn
+
+from robo_orl.config import deep_merge
+from robo_orl.config.policies import PolicyConfig
+from robo_orl.config.presets import load_task, preset_values
+from robo_orl.cost.launches import LaunchCounter, count_launches, multi_tensor_launches
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.workload import workload_of
+from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
+from robo_orl.models.cpu_kernels import as_on_a_gpu
+
+TASK = load_task("chain2")
+# Kernels of the two passes, 64 observations in bf16. Lower them when a step has fewer; raise them with a reason.
+CEILINGS = {
+    "s": {"bc+flow": 583, "qc": 934, "iql": 812},
+    "l": {"bc+flow": 1276, "qc": 1801, "iql": 1505},
+    "1b": {"bc+flow": 2662, "qc": 3535, "iql": 2891},
+}
+
+
+def policy(name, size, batch=64, precision="bf16"):
+    options = {"backbone": {"size": size}, "optim": {"batch_size": batch, "precision": precision}}
+    return PolicyConfig.model_validate(deep_merge(preset_values("policies", name), options))
+
+
+def launches(name, size, **options):
+    return workload_of(policy(name, size, **options), TASK, Layout()).launches()
+
+
+@pytest.mark.parametrize(
+    "size", [size if size == "s" else pytest.param(size, marks=pytest.mark.slow) for size in CEILINGS]
+)
+@pytest.mark.parametrize("name", CEILINGS["s"])
+def test_a_step_starts_no_more_kernels_than_its_ceiling(name, size):
+    assert launches(name, size).passes <= CEILINGS[size][name]
+
+
+def test_parts_add_up_and_the_counts_are_the_same_again_and_at_any_batch():
+    found = launches("qc", "tiny")
+    assert sum(found.parts.values()) == found.total > found.passes
+    assert all(found.parts.values())
+    workload = workload_of(policy("qc", "tiny"), TASK, Layout())
+    with as_on_a_gpu():
+        real = SyntheticStep(policy("qc", "tiny"), workload.spec, ACTION_DIM, workload.gamma)
+        assert count_launches(real) == found
+    assert launches("qc", "tiny", batch=32).parts == found.parts
+
+
+def test_a_view_starts_nothing_and_a_product_one_kernel_in_each_direction_and_operand():
+    x, layer = torch.randn(4, 6, requires_grad=True), nn.Linear(6, 8, bias=False)
+    with LaunchCounter() as counter, counter.of("heads"):
+        y = layer(x.view(2, 2, 6).transpose(0, 1))
+    assert counter.parts["heads"] == 1 + 1  # transposed rows are copied first
+    with LaunchCounter() as counter, counter.of("backward", hold=True), counter.of("heads"):
+        y.backward(torch.ones_like(y))
+    assert counter.parts["heads"] == 0
+    assert counter.parts["backward"] >= 3
+
+
+def test_a_cast_and_a_value_that_the_processor_reads_are_counted():
+    with LaunchCounter() as counter:
+        torch.ones(3).to(torch.bfloat16).float().sum().item()
+    assert (counter.casts, counter.synchronisations) == (2, 1)
+
+
+def test_many_tensors_share_a_kernel_up_to_the_limits_of_multi_tensor_apply():
+    assert multi_tensor_launches([10] * 36, 4) == 1
+    assert multi_tensor_launches([10] * 37, 4) == 2
+    assert multi_tensor_launches([320 * 65536], 2) == 1
+    assert multi_tensor_launches([320 * 65536 + 1], 2) == 2
+    assert multi_tensor_launches([0, 0], 2) == 0
+
+
+def test_a_policy_with_cameras_and_an_instruction_is_counted():
+    seen = {"observation": {"cameras": ["agentview"], "instruction": True}}
+    seeing = PolicyConfig.model_validate(deep_merge(preset_values("policies", "bc"), seen))
+    found = workload_of(seeing, TASK, Layout()).launches()
+    assert found.parts["embedding"] > launches("bc", "tiny", precision="fp32").parts["embedding"]
+    assert policy_spec(seeing, TASK)
