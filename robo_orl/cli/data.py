@@ -112,6 +112,43 @@ def add_images(
     show(add(file, view, progress=shows_progress(as_json), **options).to_json(), as_json)
 
 
+@app.command()
+def download(
+    names: Annotated[list[str], typer.Argument(help="TASK/KIND, e.g. lift/ph can/mg, or all.")],
+    out: Annotated[Path, typer.Option(help="The folder; one of before is completed.")] = Path("runs/robomimic"),
+    rewards: Annotated[str, typer.Option(help="Of mg, which exists with both: sparse or dense.")] = "sparse",
+    raw: Annotated[bool, typer.Option("--raw", help="States and actions alone, without observations.")] = False,
+    mirror: Annotated[str, typer.Option(help="URL of another hub, or of a folder that this command filled.")] = "",
+    proxy: Annotated[str, typer.Option(help="URL of a proxy (default: what the environment says).")] = "",
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the repository.")] = "main",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come, and fetch nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch robomimic's official demonstrations from the hub, checked by their sha256; a killed call continues.
+
+    Pictures are not hosted: `robo-orl data add-images FILE --task TASK` renders them from the stored states.
+    """
+    from robo_orl.data.download import download as fetch
+
+    if rewards not in ("sparse", "dense"):
+        raise unknown("rewards", rewards, ("sparse", "dense"))
+    options = {"mirror": mirror, "proxy": proxy, "revision": revision, "dry_run": dry_run}
+    done = fetch(names, out, rewards, raw, progress=shows_progress(as_json), **options)
+    if as_json:
+        show(done.to_json(), as_json)
+        return
+    for file in done.files:
+        print_line(f"{out / file.path}  {file.size / 1e6:,.1f} MB  sha256 {file.sha256[:12]}")
+    print_line(
+        f"from {done.source}, revision {done.revision or 'unknown'}, licence {done.licence or 'not named there'}"
+    )
+    task = done.files[0].path.split("/")[1]
+    if not dry_run:
+        print_line(
+            f"next: robo-orl train --policy bc --task {task} --data {out / done.files[0].path} --out runs/{task}"
+        )
+
+
 def _other_task(name: str) -> TaskConfig | None:
     from robo_orl.config.presets import load_task
 
