@@ -8,7 +8,7 @@ in that manifest is never replaced silently by other bytes of the same name. Nam
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What a call did. new: bytes that came over the network; licence: as the source names it, None where it does not."""
+    """What a call did. new: bytes that came over the network; licence: None where the source names none."""
 
     files: tuple[Listed, ...]
     folder: str
@@ -73,10 +73,8 @@ def data_sets(names: Sequence[str]) -> list[tuple[str, str]]:
 
 def path_of(task: str, kind: str, rewards: Rewards = "sparse", raw: bool = False) -> str:
     """The path of a data set in the repository. raw: states and actions alone, of which observations are made."""
-    if raw:
-        stem = "demo"
-    else:
-        stem = f"low_dim_{rewards}" if kind == "mg" else "low_dim"
+    low_dim = f"low_dim_{rewards}" if kind == "mg" else "low_dim"
+    stem = "demo" if raw else low_dim
     return f"{FOLDER}/{task}/{kind}/{stem}_v15.hdf5"
 
 
@@ -101,7 +99,7 @@ def download(
     """
     wanted, held = [path_of(task, kind, rewards, raw) for task, kind in data_sets(names)], _held(folder)
     if proxy:
-        os.environ |= {name: proxy for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+        os.environ |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     with _network(mirror or HUB):
         source = _source(mirror.rstrip("/"), revision)
         listed = [source.listed(path) for path in wanted]
@@ -118,7 +116,7 @@ def download(
     return Downloaded(tuple(listed), str(folder), source.name, source.revision, source.licence, new)
 
 
-# ----------------------------------------------------------------------------------------------------------------- sources
+# ------------------------------------------------------------------------------------------------------------- sources
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ def _session() -> Any:
     return get_session()
 
 
-# --------------------------------------------------------------------------------------------------------------- manifest
+# ------------------------------------------------------------------------------------------------------------ manifest
 
 
 def _held(folder: Path) -> dict[str, Listed]:
@@ -235,7 +233,7 @@ def _check_against(held: dict[str, Listed], one: Listed, folder: Path) -> None:
         raise UsageError(f"{path} is here with other bytes than the source lists: move it away, and repeat.")
 
 
-# --------------------------------------------------------------------------------------------------------------- transport
+# ----------------------------------------------------------------------------------------------------------- transport
 
 
 def _fetch(source: _Hub | _Folder, one: Listed, folder: Path, progress: bool) -> int:
@@ -253,12 +251,11 @@ def _fetch(source: _Hub | _Folder, one: Listed, folder: Path, progress: bool) ->
             part.unlink()
             begun = 0
         check_space(path, one.size - begun)
-        with _network(source.name, f"{one.path}: {begun:,} of {one.size:,} bytes are here; the same command goes on"):
-            with open(part, "ab") as stream, _bars(progress):
-                http_get(
-                    source.url(one.path), stream, resume_size=begun, expected_size=one.size,
-                    displayed_filename="/".join(one.path.split("/")[1:]),
-                )  # fmt: skip
+        with _network(source.name, lambda: _state(one, part)), open(part, "ab") as stream, _bars(progress):
+            http_get(
+                source.url(one.path), stream, resume_size=begun, expected_size=one.size,
+                displayed_filename="/".join(one.path.split("/")[1:]),
+            )  # fmt: skip
         if (found := file_sha256(part)) != one.sha256:
             part.unlink()
             raise RunError(
@@ -268,6 +265,10 @@ def _fetch(source: _Hub | _Folder, one: Listed, folder: Path, progress: bool) ->
         flush(part)
         os.replace(part, path)
     return one.size - begun
+
+
+def _state(one: Listed, part: Path) -> str:
+    return f"{one.path}: {part.stat().st_size:,} of {one.size:,} bytes are here; the same command goes on"
 
 
 @contextmanager
@@ -285,7 +286,7 @@ def _bars(shown: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _network(where: str, state: str = "") -> Iterator[None]:
+def _network(where: str, state: Callable[[], str] = lambda: "") -> Iterator[None]:
     """Turn what a connection raises into one sentence."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -296,13 +297,13 @@ def _network(where: str, state: str = "") -> Iterator[None]:
         raise RunError("HF_HUB_OFFLINE is set, and forbids a download: unset it.") from None
     except HfHubHTTPError as error:
         code = error.response.status_code
-        raise RunError(f"{where} answers {code} ({error.response.reason_phrase}). {state}".strip()) from None
+        raise RunError(f"{where} answers {code} ({error.response.reason_phrase}). {state()}".strip()) from None
     except httpx2.InvalidURL as error:
         raise UsageError(f"{where} is no URL: {error}.") from None
     except httpx2.HTTPError as error:
         words = f"{where} cannot be reached, or the connection broke off ({type(error).__name__}: {error})."
-        raise RunError(f"{words} {state or NO_NETWORK}.") from None
+        raise RunError(f"{words} {state() or NO_NETWORK}.") from None
     except OSError as error:
         if "Consistency check failed" not in str(error):
             raise
-        raise RunError(f"{where} stopped sending before the file was whole. {state}.") from None
+        raise RunError(f"{where} stopped sending before the file was whole. {state()}.") from None

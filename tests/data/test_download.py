@@ -133,7 +133,7 @@ def test_a_connection_that_breaks_off_goes_on_where_it_stopped(hub, tmp_path):
 
 def test_a_source_that_breaks_off_for_good_leaves_a_part_and_the_same_command_goes_on(hub, tmp_path):
     hub.breaks = [100_000, *[0] * 9]
-    with pytest.raises(RunError, match=r"broke off .* of 768,000 bytes are here; the same command goes on"):
+    with pytest.raises(RunError, match=r"broke off .* 100,000 of 768,000 bytes are here; the same command goes on"):
         fetch(hub, tmp_path)
     assert not (tmp_path / LIFT).exists() and not (tmp_path / MANIFEST).exists()
     hub.breaks, hub.ranges = [], []
