@@ -11,7 +11,21 @@ from markupsafe import Markup
 from numbers_of_benchmarks import benchmark
 from numbers_of_results import cells, table, written
 
-from robo_orl.report.svg import Scale, band, drawing, line, log_scale, marker, path, spread, tag, text
+from robo_orl.report.layers import (
+    band,
+    curve,
+    figure,
+    intervals,
+    label_room,
+    log_span,
+    names_at_the_edge,
+    percent,
+    points,
+    rate_span,
+    reference,
+    styled,
+)
+from robo_orl.report.vega import drawing
 from robo_orl.results.fits import Interval, PowerFit, Size, power_fit
 from robo_orl.results.intervals import wilson
 from robo_orl.results.stage_fits import StageFit, chains_of, stage_fits
@@ -245,67 +259,53 @@ def _prediction(prediction: dict[str, Any] | None) -> str:
 def stage_figure(suite: str, regime: str, policies: Sequence[str]) -> str:
     """A panel per policy: success of stage 1 against the length of the chain, over the control's dashed line."""
     control, *others = fits_of_stages(suite, regime, tuple(policies))
-    panels = [_stage_panel(fit, control) for fit in (control, *others)]
-    return _drawn(panels)
+    return _drawn([_stage_panel(fit, control) for fit in (control, *others)])
 
 
 def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
-    lengths = list(fit.counts)
-    x, y = log_scale(lengths, 42, 226), Scale(0, 1, 130, 10)
-    parts = [mark for value in (0, 0.5, 1) for mark in _grid_line(y(value), f"{100 * value:.0f} %", 38, 230)]
-    for k in lengths:
-        parts += [line(x(k), 130, x(k), 134, "track"), text(x(k), 147, f"{k}", "tick", "middle")]
-    parts.append(text(134, 163, "stages in the chain", "tick", "middle"))
-    rates = {name: [(k, f.counts[k][0]) for k in lengths] for name, f in (("own", fit), ("control", control))}
-    edges = [(x(k), *(y(end) for end in wilson(c.k, c.n))) for k, c in rates["control"]]
-    parts += [band(edges, "band"), path([(x(k), y(c.rate)) for k, c in rates["control"]], "reference")]
-    kind = "critic" if fit.policy in CRITICS else "free"
-    parts.append(path([(x(k), y(c.rate)) for k, c in rates["own"]], f"curve {kind}"))
-    for k, c in rates["own"]:
-        low, high = wilson(c.k, c.n)
-        parts += [
-            line(x(k), y(low), x(k), y(high), f"interval {kind}"),
-            marker(x(k), y(c.rate), "circle", kind, f"{c.k} of {c.n}"),
-        ]
-    words = ", ".join(f"{k} stages: {c.k} of {c.n}" for k, c in rates["own"])
-    picture = drawing(240, 168, f"Stage 1 of {fit.policy}: {words}", *parts)
-    return tag("figure", tag("figcaption", f"{written(fit.policy)}: stage 1"), picture)
+    own, behind = _stage_rows(fit), _stage_rows(control)
+    x = log_span(fit.counts, 184).encoding("k", "stages in the chain", values=list(fit.counts), grid=False)
+    y = percent(rate_span(120), ticks=(0, 0.5, 1))
+    layers = [band(x, y, behind), reference(x, y, behind), curve(x, y), intervals(x, y), points(x, y)]
+    words = ", ".join(f"{row['k']} stages: {row['tip']}" for row in own)
+    picture = drawing(figure(184, 120, layers, own), f"Stage 1 of {fit.policy}: {words}")
+    return _figure(f"{written(fit.policy)}: stage 1", picture)
+
+
+def _stage_rows(fit: StageFit) -> list[dict[str, Any]]:
+    look = {fit.policy: ("circle", fit.policy in CRITICS)}
+    rows = [(k, stages[0], *wilson(stages[0].k, stages[0].n)) for k, stages in fit.counts.items()]
+    return [styled({"k": k, "rate": c.rate, "low": low, "high": high, "tip": f"{c.k} of {c.n}"}, fit.policy, look)
+            for k, c, low, high in rows]  # fmt: skip
 
 
 def rung_figure() -> str:
     """The tolerable error against the horizon, on logarithmic axes."""
     arms = benchmark("horizon_rungs")["arms"]
-    shown = {name: [(r["horizon"], np.median(r["tolerated"])) for r in arm["rows"]] for name, arm in arms.items()
+    shown = {name: [(r["horizon"], float(np.median(r["tolerated"]))) for r in arm["rows"]] for name, arm in arms.items()
              if arm["expected"]["tolerated"] is not None}  # fmt: skip
-    values = [value for points in shown.values() for _, value in points]
+    look = {name: ("circle", not name.startswith("cloning")) for name in shown}
+    across = log_span([h for own in shown.values() for h, _ in own], 284, 1.1)
+    up = log_span([value for own in shown.values() for _, value in own], 278, 1.4)
     horizons = [h for h, _ in next(iter(shown.values()))]
-    x, y = log_scale(horizons, 46, 330, 1.1), log_scale(values, 290, 12, 1.4)
-    exponents = range(int(np.ceil(np.log10(min(values)))), int(np.floor(np.log10(max(values)))) + 1)
-    parts = [mark for e in exponents for mark in _grid_line(y(10.0**e), f"1e{e}", 42, 334)]
-    for h in horizons[::2]:
-        parts += [line(x(h), 290, x(h), 294, "track"), text(x(h), 307, f"{h:,}", "tick", "middle")]
-    parts.append(text(188, 323, "horizon H, decisions", "tick", "middle"))
-    ends = [y(points[-1][1]) for points in shown.values()]
-    for (name, points), end, label in zip(shown.items(), ends, spread(ends, 14, 16, 292), strict=True):
-        kind = "free" if name.startswith("cloning") else "critic"
-        parts.append(path([(x(h), y(value)) for h, value in points], f"curve {kind}"))
-        parts += [marker(x(h), y(value), "circle", kind, f"{name}, H {h}: {value:.3g}") for h, value in points]
-        parts += [
-            path([(x(horizons[-1]) + 7, end), (346, label)], "reference"),
-            text(350, label + 4, name, f"label {kind}"),
-        ]
-    words = "; ".join(f"{name}: {points[0][1]:.2g} to {points[-1][1]:.2g}" for name, points in shown.items())
-    picture = drawing(500, 328, f"Tolerable error per backup against the horizon. {words}", *parts)
-    caption = tag("figcaption", "Error per backup at which half of the greedy policies still succeed")
-    return _drawn([tag("figure", caption, picture)])
+    x = across.encoding("h", "horizon H, decisions", values=horizons[::2], grid=False, format=",")
+    y = up.encoding("error", None, format=".0e", domain=False, ticks=False)
+    rows = [styled({"h": h, "error": value, "tip": f"{name}, H {h}: {value:.3g}"}, name, look)
+            for name, own in shown.items() for h, value in own]  # fmt: skip
+    ends = [styled({"x": own[-1][0], "y": own[-1][1]}, name, look) for name, own in shown.items()]
+    layers = [curve(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
+    words = "; ".join(f"{name}: {own[0][1]:.2g} to {own[-1][1]:.2g}" for name, own in shown.items())
+    picture = drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room(shown))),
+                      f"Tolerable error per backup against the horizon. {words}")  # fmt: skip
+    return _drawn([_figure("Error per backup at which half of the greedy policies still succeed", picture)])
+
+
+def _figure(caption: str, picture: Markup) -> Markup:
+    return Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(caption, picture)
 
 
 def _drawn(figures: Sequence[Markup]) -> str:
-    return str(tag("div", *figures, class_="drawn"))
-
-
-def _grid_line(height: float, words: str, left: float, right: float) -> list[Markup]:
-    return [line(left, height, right, height, "grid"), text(left - 4, height + 4, words, "tick", "end")]
+    return str(Markup('<div class="drawn">{}</div>').format(Markup("").join(figures)))
 
 
 FUNCTIONS = {

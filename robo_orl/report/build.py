@@ -15,10 +15,10 @@ from markupsafe import Markup
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_text
 from robo_orl.base.text import printable
-from robo_orl.report import figures
+from robo_orl.report import cost_figures, figures
 from robo_orl.report.contents import load
-from robo_orl.report.cost_figures import cells_section, largest_section
 from robo_orl.report.document import document
+from robo_orl.report.layers import SHAPES, Look
 from robo_orl.report.learning import AXES, learning_figure
 from robo_orl.report.numbers import num, span
 from robo_orl.results.container import is_container
@@ -88,18 +88,15 @@ def _built(made: dict[str, Any], out: Path) -> Built:
 
 def render(document: dict[str, Any]) -> str:
     """The page as text."""
-    look = figures.styles(document)
+    look = figures.look_of(document)
     template = page_environment().get_template("page.html.j2")
     return template.render(
         d=document,
-        cost_cells=cells_section(document["cost_cells"]),
-        cost_largest=largest_section(document["cost_largest"]),
+        cost=cost_figures,
         style=Markup(read_template("style.css")),
         script=Markup(read_template("page.js")),
-        symbols=figures.symbols(look),
-        mark=lambda policy: figures.key_mark(policy, look),
-        interval_bar=figures.interval_bar,
-        stage_bars=figures.stage_bars,
+        look=look,
+        shapes=SHAPES,
         forests=_forests(document, look),
         success_curves=[(board, figures.success_curve(board, look)) for board in document["boards"]
                         if any(row["low"] for row in board["curve"]["rows"])],
@@ -115,7 +112,7 @@ def render(document: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
+def _forests(document: dict[str, Any], look: Look) -> list[tuple[dict[str, Any], Markup]]:
     rows = [c for c in document["comparisons"] if c["against_control"] and c["endpoint"] == "success"]
     shown = []
     for board in document["boards"]:
@@ -128,7 +125,7 @@ def _forests(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[
     return [(board, figures.forest(here, limit, look)) for board, here in shown]
 
 
-def _tradeoffs(document: dict[str, Any], look: figures.Styles) -> list[tuple[dict[str, Any], Markup]]:
+def _tradeoffs(document: dict[str, Any], look: Look) -> list[tuple[dict[str, Any], Markup]]:
     times = [row["time_relative"] for board in document["boards"] for row in board["rows"] if row["time_relative"]]
     drawn = [(board, figures.tradeoff(board, look, times)) for board in document["boards"]]
     return [(board, figure) for board, figure in drawn if figure is not None]

@@ -10,8 +10,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robo_orl.report.figures import Styles, label_room, y_axis
-from robo_orl.report.svg import Scale, band, drawing, line, marker, nice_ticks, path, shortened, spread, text
+from robo_orl.report.figures import plot_width
+from robo_orl.report.layers import (
+    Look,
+    Span,
+    band,
+    curve,
+    figure,
+    label_room,
+    names_at_the_edge,
+    percent,
+    points,
+    styled,
+)
+from robo_orl.report.vega import drawing
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import CurvePoint, Record
 
@@ -111,29 +123,23 @@ def _point(step: int, points: list[CurvePoint], metric: str) -> LearningPoint:
     return LearningPoint(step, wall, k / n, len(points), k, n, *wilson(k, n))
 
 
-def learning_figure(panel: dict[str, Any], axis: str, look: Styles) -> Markup:
+def learning_figure(panel: dict[str, Any], axis: str, look: Look) -> Markup:
     """A panel against steps or time: a line per policy, of success with its interval as a band."""
     series = panel["series"]
-    left, right, top, bottom = 44, 345 - label_room(one["policy"] for one in series), 12, 196
     every = [point for one in series for point in one["points"]]
-    lowest, highest = _ends(panel)
-    x, y = Scale(0, max(point[axis] for point in every), left, right), Scale(lowest, highest, bottom, top)
-    parts = y_axis(y, nice_ticks(lowest, highest, 5), left, right, "{:g}".format)
-    for value in nice_ticks(0, x.high, 5):
-        parts += [line(x(value), bottom, x(value), bottom + 4, "track"),
-                  text(x(value), bottom + 17, f"{value:g}", "tick", "middle")]  # fmt: skip
-    parts.append(text((left + right) / 2, bottom + 33, AXES[axis], "tick", "middle"))
-    ends = [y(one["points"][-1]["value"]) for one in series]
-    for one, end, label in zip(series, ends, spread(ends, 14, top, bottom), strict=True):
-        shape, kind = look.get(one["policy"], ("circle", "free"))
-        places = [(x(point[axis]), y(point["value"])) for point in one["points"]]
-        if panel["metric"] == "success":
-            parts.append(band([(x(p[axis]), y(p["low"]), y(p["high"])) for p in one["points"]], f"band {kind}"))
-        parts += [path(places, f"curve {kind}"), path([(places[-1][0] + 7, end), (right + 8, label)], "leader")]
-        parts += [marker(*at, shape, kind, _tip(p)) for at, p in zip(places, one["points"], strict=True)]
-        parts.append(text(right + 11, label + 4, shortened(one["policy"]), f"label {kind}"))
+    across = Span(0, max(point[axis] for point in every), plot_width(one["policy"] for one in series))
+    up = Span(*_ends(panel), max(190.0, 14.0 * len(series)))
+    x = across.encoding(axis, AXES[axis], grid=False)
+    success = panel["metric"] == "success"
+    y = percent(up, "value") if success else up.encoding("value", None, format="~g", domain=False, ticks=False)
+    rows = [styled({**point, "tip": _tip(point)}, one["policy"], look) for one in series for point in one["points"]]
+    ends = [styled({"x": one["points"][-1][axis], "y": one["points"][-1]["value"]}, one["policy"], look)
+            for one in series]  # fmt: skip
+    layers = [*([band(x, y)] if success else []), curve(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
     words = [f"{one['policy']} " + ", ".join(_tip(point) for point in one["points"]) for one in series]
-    return drawing(360, bottom + 40, f"{panel['title']} against {AXES[axis]}: {'; '.join(words)}", *parts)
+    room = label_room(one["policy"] for one in series)
+    return drawing(figure(across.pixels, up.pixels, layers, rows, (0, room)),
+                   f"{panel['title']} against {AXES[axis]}: {'; '.join(words)}")  # fmt: skip
 
 
 def _ends(panel: dict[str, Any]) -> tuple[float, float]:

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
 
 from robo_orl.base.files import cache_folder, write_text
+from robo_orl.base.text import printable
 
 VEGA_LITE = "6.4"
 Spec = dict[str, Any]  # a Vega-Lite specification: JSON
@@ -34,8 +39,6 @@ CONFIG: Spec = {  # colours are the page's: dark mode and print follow without d
     "legend": {"labelColor": "var(--ink)", "titleColor": "var(--muted)", "labelLimit": 400, "orient": "top"},
     "text": {"color": "var(--ink)", "fontSize": 11.5},
 }  # fmt: skip
-CRITIC = {"field": "critic", "type": "nominal", "legend": None,
-          "scale": {"domain": [True, False], "range": ["var(--critic)", "var(--free)"]}}  # fmt: skip
 
 
 def specification(data: Spec, **parts: Any) -> Spec:
@@ -44,16 +47,67 @@ def specification(data: Spec, **parts: Any) -> Spec:
             **parts}  # fmt: skip
 
 
-def values(rows: list[Mapping[str, Any]] | list[dict[str, Any]]) -> Spec:
+def values(rows: Sequence[Mapping[str, Any]]) -> Spec:
     """Data of a drawing, inline."""
-    return {"values": rows}
+    return {"values": list(rows)}
 
 
-def drawing(spec: Spec) -> str:
-    """The SVG of a specification, whose marks carry their values as text for readers and for the tooltip."""
+def drawing(spec: Spec, words: str) -> Markup:
+    """A specification as SVG for a page. words: its text alternative; a mark's `description` shows on hover."""
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    root = ElementTree.fromstring(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg))
+    _compact(root)
+    root.attrib |= {"role": "img", "aria-label": printable(words)}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+# Said once for a whole picture by its text alternative, or what SVG takes for granted.
+DROPPED = {"role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "class", "version",
+           "font-family", "stroke-miterlimit"}  # fmt: skip
+PLACES = {"transform", "d", "x2", "y2"}  # to a tenth of a pixel
+TAKEN_FOR_GRANTED = (("opacity", "1"), ("transform", "translate(0,0)"), ("stroke-dasharray", "1,0"), ("x2", "0"),
+                     ("y2", "0"))  # fmt: skip
+SHARED = ("fill", "stroke", "stroke-width", "font-size", "font-weight", "text-anchor", "stroke-dasharray")
+
+
+def _compact(element: ElementTree.Element) -> None:
+    """Drop what is empty or said elsewhere; marks get titles; what all children share stands on their group."""
+    kept = []
+    for child in element:
+        described = child.get("aria-label") if child.get("aria-roledescription") in ("point", "bar", "tick") else None
+        _compact(child)
+        if described:
+            ElementTree.SubElement(child, "title").text = described
+        if _draws_nothing(child):
+            continue
+        kept.extend(child if child.tag == "g" and not child.attrib else [child])
+    element[:] = kept
+    for name in DROPPED & element.attrib.keys():
+        del element.attrib[name]
+    for name in PLACES & element.attrib.keys():
+        element.set(name, re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", element.get(name)))
+    for name, plain in TAKEN_FOR_GRANTED:
+        if element.get(name) == plain:
+            del element.attrib[name]
+    _share(element)
+
+
+def _share(element: ElementTree.Element) -> None:
+    for name in SHARED if element.tag == "g" and len(element) > 1 else ():
+        own = {child.get(name) for child in element}
+        if len(own) == 1 and None not in own and name not in element.attrib:
+            element.set(name, own.pop())
+            for child in element:
+                del child.attrib[name]
+
+
+def _draws_nothing(element: ElementTree.Element) -> bool:
+    """Whether it is an empty group, an empty path, or the path behind a view that no colour fills."""
+    if element.tag == "g":
+        return len(element) == 0
+    return element.tag == "path" and (element.attrib.keys() <= {"d", "transform"} or element.get("d") == "")
 
 
 @cache

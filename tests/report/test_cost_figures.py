@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from robo_orl.report.build import build
-from robo_orl.report.cost_figures import cells_section, largest_section
+from robo_orl.report import cost_figures
+from robo_orl.report.build import build, page_environment
 from robo_orl.report.costs import cost_cells, cost_groups, cost_tables
 from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.store import open_results
@@ -19,21 +19,40 @@ ROW = {
 }  # fmt: skip
 
 
+def section(cells, largest=()) -> str:
+    page = {"cost_cells": cells, "cost_largest": largest}
+    return page_environment().get_template("cost.html.j2").render(d=page, cost=cost_figures).strip()
+
+
 def test_what_did_not_fit_is_shown():
-    assert "out of memory" in cells_section([ROW | {"zero": 2, "oom": "CUDA out of memory"}])
+    assert "out of memory" in section([ROW | {"zero": 2, "oom": "CUDA out of memory"}])
 
 
 def test_zero_stands_beside_plain_ddp_and_launched_rows_are_left_out_of_the_figures():
-    shown = cells_section([
+    shown = section([
         ROW | {"zero": 0, "step_s": 0.1, "peak_memory_bytes": 100},
         ROW | {"zero": 2, "step_s": 0.15, "peak_memory_bytes": 50},
     ])  # fmt: skip
     assert "1.500, 0.500" in shown and "DDP, 2 processes" in shown and "ZeRO-2, 2 processes" in shown
-    assert "beside bc" not in shown and "<rect" not in shown
+    assert "beside bc" not in shown and "<svg" not in shown
 
 
 def test_without_rows_there_is_no_section():
-    assert cells_section([]) == largest_section([]) == ""
+    assert section([]) == ""
+
+
+def test_bars_of_memory_carry_their_bytes_and_the_largest_models_their_depth():
+    parts = {part: 1e6 * place for place, own in enumerate(cost_figures.PARTS.values()) for part in own}
+    cell = ROW | {"launched": False, "zero": 0, "step_s": 0.1, "peak_memory_bytes": 23e6,
+                  "predicted": {"peak_bytes": 2e7, "parts": parts}}  # fmt: skip
+    ((size, figure),) = cost_figures.cell_figures([cell])
+    assert size == "m" and "23 MB, 100 ms" in figure and "<title>optimiser: 4 MB</title>" in figure
+    assert all(colour in figure for colour in cost_figures.COLOURS[1:]) and cost_figures.COLOURS[0] not in figure
+    models = [{"policy": name, "card": "a card", "usable_bytes": 8e10, "backbone_parameters": count, "depth": depth,
+               "peak_bytes": 7e10} for name, count, depth in (("bc", 3e9, 20), ("iql", None, None))]  # fmt: skip
+    ((card, usable, figure),) = cost_figures.largest_figures(models)
+    assert (card, usable) == ("a card", 8e10) and "3 B (20)" in figure and ">none<" in figure
+    assert "bc: depth 20, 70 GB at the peak" in figure and 'aria-label="Largest model on a card: bc 3 B' in figure
 
 
 def test_every_number_of_a_shipped_cost_suite_is_on_its_page(tmp_path):

@@ -60,11 +60,27 @@ def test_text_keeps_a_contrast_of_at_least_four_and_a_half(open_page, theme):
     page = open_page(1280, theme)
     paper = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (paper < 0.1) == (theme == "dark")
-    inks = {"color": ("p.lead", ".note", ".answer", ".ci"), "fill": ("svg .tick", ".label.critic", ".label.free")}
-    for kind, selector in ((kind, selector) for kind, selectors in inks.items() for selector in selectors):
-        ink = luminance(page.eval_on_selector(selector, f"e => getComputedStyle(e).{kind}"))
-        contrast = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
-        assert contrast >= 4.5, f"{selector} in {theme}: {contrast:.1f}"
+    inks = {
+        s: page.eval_on_selector(s, "e => getComputedStyle(e).color") for s in ("p.lead", ".note", ".answer", ".ci")
+    }
+    drawn = page.eval_on_selector_all("figure svg text", "all => all.map(e => getComputedStyle(e).fill)")
+    assert len(set(drawn)) >= 3, "ticks, and names of policies with a critic and without"
+    for where, ink in (inks | {f"a figure's {colour}": colour for colour in set(drawn)}).items():
+        contrast = (max(luminance(ink), paper) + 0.05) / (min(luminance(ink), paper) + 0.05)
+        assert contrast >= 4.5, f"{where} in {theme}: {contrast:.1f}"
+
+
+def test_names_in_figures_are_whole_and_inside_their_figures(open_page, report):
+    page = open_page(390)
+    names = {row["policy"] for board in json.loads((report / "report.json").read_text())["boards"]
+             for row in board["rows"]}  # fmt: skip
+    texts = page.eval_on_selector_all("#difference svg text", "all => all.map(e => e.textContent)")
+    assert set(texts) >= names - {"bc"}  # the control is what they are compared with
+    outside = """[...document.querySelectorAll('figure svg text')].filter(text => {
+      const [own, all] = [text.getBoundingClientRect(), text.closest('svg').getBoundingClientRect()];
+      return own.width && (own.left < all.left - 1 || own.right > all.right + 1);
+    }).map(text => text.textContent)"""
+    assert page.evaluate(outside) == []
 
 
 def test_the_numbers_of_the_board_are_visible(open_page, report):
@@ -102,6 +118,12 @@ def test_without_javascript_everything_but_sorting_and_the_switch_is_there(open_
     page = open_page(1280, javascript=False)
     assert page.locator("table tbody tr").count() > 20 and page.locator("figure svg").count() > 5
     assert not page.locator("#theme").is_visible()
+
+
+def test_axe_finds_no_fault_of_accessibility(open_page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(open_page(820, "dark")).response["violations"]
+    assert [(fault["id"], fault["nodes"][0]["target"], fault["nodes"][0]["failureSummary"]) for fault in found] == []
 
 
 def test_every_drawing_says_in_words_what_it_shows(open_page):

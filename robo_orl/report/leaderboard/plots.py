@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from robo_orl.report.vega import CRITIC, Spec, specification
+from robo_orl.report.layers import CRITIC, PERCENT, RATE
+from robo_orl.report.vega import Spec, specification
 
 ROWS = {"name": "rows"}  # given by the page
-PERCENT = {"scale": {"domain": [0, 1]}, "axis": {"format": "%", "title": None, "values": [0, 0.25, 0.5, 0.75, 1]}}
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ def against_cost(name: str, title: str, axis: str, field: str, style: str, more:
     layers = [
         {"transform": [front], "mark": {"type": "line", "interpolate": "step-after", "stroke": "var(--muted)",
                                         "strokeWidth": 1.2, "opacity": 0.8},
-         "encoding": {"x": x, "y": {"field": "rate", "type": "quantitative", **PERCENT}}},
+         "encoding": {"x": x, "y": RATE}},
         {"mark": {"type": "rule", "opacity": 0.35},
          "encoding": {"x": x, "y": {"field": "low", "type": "quantitative", **PERCENT}, "y2": {"field": "high"},
                       "color": CRITIC}},
         {"mark": {"type": "point", "filled": True, "size": 62, "opacity": 1, "strokeWidth": 1.6},
-         "encoding": {"x": x, "y": {"field": "rate", "type": "quantitative", **PERCENT}, "color": CRITIC,
+         "encoding": {"x": x, "y": RATE, "color": CRITIC,
                       "shape": {"condition": {"test": "datum.control", "value": "diamond"}, "value": "circle"},
                       "tooltip": tip}},
         {"transform": [front], "mark": {"type": "text", "dy": -9, "limit": 400,
                                         "align": {"expr": "datum.right ? 'right' : 'left'"},
                                         "dx": {"expr": "datum.right ? -5 : 5"}},
-         "encoding": {"x": x, "y": {"field": "rate", "type": "quantitative", **PERCENT}, "text": {"field": "policy"},
+         "encoding": {"x": x, "y": RATE, "text": {"field": "policy"},
                       "color": CRITIC}},
     ]  # fmt: skip
     order = [{"field": field}, {"field": "rate", "order": "descending"}]
@@ -95,24 +95,23 @@ def along(name: str, title: str, axis: str, field: str, group: str, line: str, c
     """Success along the horizon or the size: a panel per group of rankings, a line per value of `line`."""
     x = {"field": field, "type": "quantitative", "title": axis, "scale": {"type": "log", "nice": False, "padding": 14},
          "axis": {"format": "~s", "tickCount": 4, "labelOverlap": True}}  # fmt: skip
-    y = {"field": "rate", "type": "quantitative", **PERCENT}
     tip = tooltip((field, axis, "~s"))
     layers = [
         {"mark": {"type": "line", "opacity": 0.75, "strokeWidth": 1.6},
-         "encoding": {"x": x, "y": y, "detail": {"field": line}, "color": CRITIC,
+         "encoding": {"x": x, "y": RATE, "detail": {"field": line}, "color": CRITIC,
                       "strokeDash": {"condition": {"test": "datum.control", "value": [4, 3]}, "value": [1, 0]}}},
         {"mark": {"type": "rule", "opacity": 0.3},
          "encoding": {"x": x, "y": {"field": "low", "type": "quantitative", **PERCENT}, "y2": {"field": "high"},
                       "color": CRITIC}},
         {"mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
-         "encoding": {"x": x, "y": y, "color": CRITIC, "tooltip": tip}},
+         "encoding": {"x": x, "y": RATE, "color": CRITIC, "tooltip": tip}},
         {"transform": [{"window": [{"op": "rank", "as": "last"}], "groupby": [group, line],
                         "sort": [{"field": field, "order": "descending"}]}, {"filter": "datum.last == 1"},
                        {"window": [{"op": "row_number", "as": "height"}], "groupby": [group, "critic"],
                         "sort": [{"field": "rate", "order": "descending"}]},
                        {"filter": "datum.height == 1 || datum.control"}],
          "mark": {"type": "text", "align": "left", "dx": 8, "limit": 400, "fontSize": 11},
-         "encoding": {"x": x, "y": y, "text": {"field": "policy"}, "color": CRITIC}},
+         "encoding": {"x": x, "y": RATE, "text": {"field": "policy"}, "color": CRITIC}},
     ]  # fmt: skip
     transform = [
         {"filter": f"isValid(datum.{field}) && datum.{field} > 0"},

@@ -1,5 +1,6 @@
 "use strict";
-// The page is complete without this: it only adds the light-dark switch, sorting, and open details in print.
+// The page is complete without this: it only adds the light-dark switch, sorting, tables that scroll from the keyboard,
+// and open details in print.
 (() => {
   const root = document.documentElement, button = document.getElementById("theme");
   const dark = () => root.dataset.theme ? root.dataset.theme === "dark"
@@ -31,6 +32,10 @@
         table.tBodies[0].append(...rows);
       });
     });
+  }
+  for (const [place, box] of document.querySelectorAll(".scroll:not([tabindex])").entries()) {
+    const above = box.closest("details")?.querySelector("summary") ?? box.closest("section")?.querySelector("h2");
+    Object.assign(box, {tabIndex: 0, role: "region", ariaLabel: `Table ${place + 1}: ${above?.textContent ?? ""}`});
   }
   addEventListener("beforeprint", () => { for (const d of document.querySelectorAll("details")) d.open = true; });
 })();
