@@ -1,6 +1,7 @@
-"""A real SLURM of one machine for tests: munged, slurmctld and slurmd with ports and folders of their own.
+"""A real SLURM on this machine for tests: munged, slurmctld and slurmd with ports and folders of their own.
 
-Needed: root, Debian's slurm-wlm and munge. The machine says that it has four cores and two GPUs, which are files.
+Needed: root, Debian's slurm-wlm and munge. Two slurmd stand for two machines; together they say that they have four
+cores and two GPUs, which are files.
 """
 
 import os
@@ -9,11 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 SECONDS = 60
+CORES, GPUS = 4, 2  # of all machines together
 
 
 def why_not():
@@ -25,24 +27,26 @@ def why_not():
 
 
 @contextmanager
-def slurm(folder: Path):
-    """SLURM in this folder; yields the environment of its commands."""
+def slurm(folder: Path, machines: int = 1):
+    """SLURM of so many machines in this folder; yields the environment of its commands."""
     folder.chmod(0o755)
     host, daemons = socket.gethostname().partition(".")[0], []
+    nodes = [f"machine{number}" for number in range(machines)]
     try:
         daemons.append(_munge(folder))
-        (folder / "slurm.conf").write_text(_configuration(folder, host))
-        devices = [folder / f"gpu{number}" for number in range(2)]
-        for device in devices:
+        (folder / "slurm.conf").write_text(_configuration(folder, host, nodes))
+        gres = []
+        for number in range(GPUS):
+            device = folder / f"gpu{number}"
             device.touch()
-        lines = [f"NodeName={host} Name=gpu File={device}\n" for device in devices]
-        (folder / "gres.conf").write_text("".join(lines))
+            gres.append(f"NodeName={nodes[number % machines]} Name=gpu File={device}\n")
+        (folder / "gres.conf").write_text("".join(gres))
         environment = {"SLURM_CONF": str(folder / "slurm.conf")}
-        for name in ("slurmctld", "slurmd"):
-            log = (folder / f"{name}.out").open("w")
-            command = [_program(name), "-D", *(["-N", host] if name == "slurmd" else [])]
+        for name, words in [("slurmctld", []), *(("slurmd", ["-N", node]) for node in nodes)]:
+            log = (folder / f"{'-'.join([name, *words[1:]])}.out").open("w")
+            command = [_program(name), "-D", *words]
             daemons.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
-        _wait_until_idle(environment, folder)
+        _wait_until_idle(environment, folder, machines)
         yield environment
     finally:
         for daemon in reversed(daemons):
@@ -69,26 +73,30 @@ def _munge(folder):
     return daemon
 
 
-def _configuration(folder, host):
-    ports = [_free_port(), _free_port()]
+def _configuration(folder, host, nodes):
+    (controller, *ports), each = _free_ports(1 + len(nodes)), len(nodes)
+    machines = "".join(
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CORES // each} RealMemory=8000"
+        f" Gres=gpu:{GPUS // each} State=UNKNOWN\n"
+        for node, port in zip(nodes, ports, strict=True)
+    )
     for name in ("state", "spool"):
         (folder / name).mkdir()
     return f"""
 ClusterName=robo_orl_test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={controller}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.sock,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -100,18 +108,17 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 ReturnToService=2
 KillWait=10
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+{machines}PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def _wait_until_idle(environment, folder):
+def _wait_until_idle(environment, folder, machines):
     def idle():
-        command = ["sinfo", "--noheader", "--format=%T"]
+        command = ["sinfo", "--noheader", "--Node", "--format=%T"]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
-        return done.stdout.strip() == "idle"
+        return done.stdout.split() == ["idle"] * machines
 
-    _wait(idle, f"no machine is idle: {folder}/slurmctld.log, {folder}/slurmd.log")
+    _wait(idle, f"not all machines are idle: {folder}/slurmctld.log, {folder}/slurmd-*.log")
 
 
 def _wait(condition, said):
@@ -122,13 +129,16 @@ def _wait(condition, said):
         time.sleep(0.2)
 
 
-def _free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def _free_ports(count):
+    """Ports that are free now, all different: each socket is open until the last one is found."""
+    with ExitStack() as sockets:
+        found = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in found]
 
 
-if __name__ == "__main__":  # one to try things out, until Ctrl-C
-    with slurm(Path(sys.argv[1])) as variables:
+if __name__ == "__main__":  # one to try things out, until Ctrl-C: FOLDER [MACHINES]
+    with slurm(Path(sys.argv[1]), int((sys.argv[2:] or ["1"])[0])) as variables:
         print(variables, flush=True)
         time.sleep(10**6)
