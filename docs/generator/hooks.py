@@ -18,6 +18,7 @@ from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+import ablations  # noqa: E402
 import findings  # noqa: E402
 import gains  # noqa: E402
 import horizon  # noqa: E402
@@ -65,6 +66,9 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 def environment() -> jinja2.Environment:
     """Jinja2 with the functions that pages call; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    for module in (numbers_of_results, numbers_of_benchmarks, findings, gains, horizon, reference, trainings):
+    modules = (
+        ablations, numbers_of_results, numbers_of_benchmarks, findings, gains, horizon, reference, trainings,
+    )  # fmt: skip
+    for module in modules:
         env.globals.update(module.FUNCTIONS)
     return env

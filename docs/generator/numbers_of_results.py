@@ -31,6 +31,8 @@ def folder(suite: str) -> Path:
 
 def progress(suite: str) -> str:
     """'38 of 72 cells': the cells that were run, of those that the suite asks for."""
+    if not folder(suite).is_dir():
+        return "none of its cells"
     manifest = read_manifest(folder(suite))
     return f"{len(cells(suite))} of {len(manifest.cells)} cells" if manifest else f"{len(cells(suite))} cells"
 

@@ -81,9 +81,10 @@ def _play_again(path: Path, count: int, runs: Path | None, workers: int | None) 
     """Whether every episode that was played has the outcome and length of its row; one line a cell on stderr."""
     from robo_orl.evaluate.rerun import replay
     from robo_orl.results.reruns import add_reruns
+    from robo_orl.robomimic.evaluation import reference_player
 
     played, agree = [], True
-    for cell in replay(path, count, runs, workers):
+    for cell in replay(path, count, runs, workers, references=reference_player):
         if cell.rerun is None:
             notice(f"{path}: {cell.name}: not played: {cell.reason}.")
             continue

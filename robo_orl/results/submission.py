@@ -44,15 +44,10 @@ class Submission:
 def submit(source: Path, out: Path | None = None) -> Submission:
     """Verify the results of a suite, pack them and say what is in the package.
 
-    source: a working folder of `bench` or a container. Raises UsageError for a folder of one run, which no suite
-    compares with anything, and RunError where the results contradict themselves, name a machine or are too large.
+    source: a working folder of `bench` or a container; of a single run sweep/single_run.py makes one. Raises UsageError
+    where there is no cell, and RunError where the results contradict themselves, name a machine or are too large.
     """
     source = Path(source)
-    if any((source / name).exists() for name in ("config.json", "reference.json")):
-        raise UsageError(
-            f"{source} is one run, which a leaderboard cannot rank: data and start states are those of a suite. Name "
-            "its policy in a suite file and give the folder of `robo-orl bench --suite FILE`."
-        )
     results = open_results(source)
     if not results.cells:
         raise UsageError(f"{source} holds no evaluated cell; `robo-orl bench --out {source}` makes some.")
@@ -80,17 +75,20 @@ def submit(source: Path, out: Path | None = None) -> Submission:
     )
 
 
-def check_submission(folder: Path) -> None:
+def check_submission(folder: Path, merged: Path | None = None) -> None:
     """RunError, one sentence, where a folder cannot be merged as a submission.
 
-    It has the files of a container and no others, none above LARGEST, no rerun of its own, and it verifies.
+    It has the files of a container and no others, none above LARGEST, and it verifies, its reruns included. merged:
+    the results folder as it was before, in which the same name may be. Reruns come to results that were merged
+    before, from somebody else, and not together with the rows that they confirm.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}.")
     names = {path.name for path in folder.iterdir()}
     if RERUNS in names:
-        raise RunError(f"{folder} holds {RERUNS}, which only somebody else may add: take it out of the submission.")
+        _check_reruns(folder, None if merged is None else Path(merged) / folder.resolve().name)
+        names.remove(RERUNS)
     if strange := sorted(names - set(FILES)):
         raise RunError(f"{folder} holds {strange[0]}, which is no file of packed results: take it out.")
     if not {RECORDS, EPISODES} <= names:
@@ -101,3 +99,25 @@ def check_submission(folder: Path) -> None:
     if faults := verify(folder).faults:
         name, sentences = next(iter(faults.items()))
         raise RunError(f"{folder} contradicts itself: {name}: {sentences[0]}")
+
+
+def _check_reruns(folder: Path, before: Path | None) -> None:
+    """RunError where a folder brings reruns together with other rows than were there before."""
+    if before is None or not before.is_dir():
+        raise RunError(
+            f"{folder} holds {RERUNS}, which only somebody else may add, to results that are merged: take it out of "
+            "the submission."
+        )
+    same = (folder / RERUNS).read_bytes() == _bytes(before / RERUNS)
+    if same:
+        return  # they were there before; those of cells that changed do not verify
+    changed = [name for name in (RECORDS, EPISODES) if _bytes(folder / name) != _bytes(before / name)]
+    if changed:
+        raise RunError(
+            f"{folder} changes {changed[0]} and {RERUNS} at once: reruns are of results that are merged, so send one "
+            "after the other."
+        )
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None

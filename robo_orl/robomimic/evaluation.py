@@ -17,6 +17,7 @@ from robo_orl.config import Loop, ReferenceConfig, TaskConfig
 from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.scores import EvaluationPlan
 from robo_orl.evaluate.success import roll_out
+from robo_orl.results.record import Record
 from robo_orl.robomimic.algorithms import captured_stdout, import_robomimic
 from robo_orl.robomimic.run_folder import MODEL, check_checkpoint, checkpoints, read_run, trained
 from robo_orl.robomimic.weights import read_weights
@@ -85,6 +86,20 @@ def reference_actor(folder: Path | str, seed: int = 0) -> ReferenceActor:
     """The newest checkpoint of a reference run as what acts in `Rollouts`; UsageError where there is none."""
     import_robomimic()
     return make_actor(load_run(Path(folder), None), seed)
+
+
+def reference_player(record: Record, run: Path) -> tuple[EvaluationPlan, ReferenceActor, TaskEnvSpec]:
+    """What plays the episodes of a stored reference again from its run: for `robo_orl.evaluate.rerun.replay`.
+
+    Raises UsageError where the run learned another task than the record is of, RunError where robomimic is missing.
+    """
+    import_robomimic()
+    checkpoint, evaluation = load_run(run, None), record.evaluation
+    if checkpoint.task.digest() != record.task.digest:
+        raise UsageError(f"{run} learned another {checkpoint.task.name} than the record is of: their digests differ.")
+    digest = evaluation.checkpoint_sha256 or ""
+    plan = EvaluationPlan(checkpoint.reference, checkpoint.task, digest, checkpoint.step, evaluation.seed)
+    return plan, make_actor(checkpoint, evaluation.seed), TaskEnvSpec(checkpoint.task, evaluation.loop)
 
 
 def load_run(folder: Path, task: TaskConfig | None) -> ReferenceCheckpoint:

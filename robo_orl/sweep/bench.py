@@ -11,6 +11,7 @@ from typing import Any
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
+from robo_orl.base.text import notice
 from robo_orl.config import SuiteConfig
 from robo_orl.results.record import Manifest, PlannedCell
 from robo_orl.results.store import (
@@ -36,7 +37,7 @@ from robo_orl.sweep.collect import (
 )
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.failures import REMEDY, Failures
-from robo_orl.sweep.job import COSTS, DATA, EDIT, TRAIN, Job, write_inputs
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, TRAIN, Job, write_inputs
 from robo_orl.sweep.jobs import cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.requirements import Requirements
@@ -44,6 +45,7 @@ from robo_orl.sweep.resources import largest
 from robo_orl.sweep.runners.choice import Machines, open_runner
 from robo_orl.sweep.runners.job_files import JobFiles
 from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule
+from robo_orl.sweep.set_aside import contradiction, set_aside
 from robo_orl.sweep.verified import VerifiedRecord, VerifiedRecords, stamp
 
 
@@ -115,15 +117,6 @@ def _first(suite: SuiteConfig, blocks: int) -> SuiteConfig:
     return suite.model_copy(update={"groups": suite.groups[:blocks]})
 
 
-def _check_record(folder: Path) -> None:
-    """UsageError where a record contradicts its rows or itself: it counts for no cell."""
-    if found := faults(folder_cell(folder)):
-        raise UsageError(
-            f"{folder} is not what its rows and configuration say: {found[0].removesuffix('.')}; delete this folder, "
-            "and bench computes the cell anew."
-        )
-
-
 def _cells_of_jobs(jobs: dict[str, list[Job]]) -> dict[str, list[str]]:
     """Key of a job -> keys of the cells that it is part of."""
     cells: dict[str, list[str]] = defaultdict(list)
@@ -146,9 +139,13 @@ class Bench:
     ):
         """reads_only: for a forecast, which changes nothing in the folder."""
         self.suite, self.cells, self.out = suite, cells, out
+        self.jobs: dict[str, list[Job]] = {}  # key of a missing cell -> its jobs
         self.began = time.monotonic()
         self.records: dict[str, VerifiedRecord] = {}  # key of a cell -> what is known of its record
         self.verified = VerifiedRecords(out)
+        self.reads_only, self.schedule_runs = reads_only, False
+        self.contradicting: list[str] = []  # keys of cells whose record counts for none
+        self.refused: dict[str, str] = {}  # of these, made by this call: key -> the sentence
         self.changed = False  # a record was verified or written
         self._read_records(cells)
         if not reads_only:
@@ -161,6 +158,7 @@ class Bench:
         self.cost_cells = cost_cells(suite)
         self.costs, self.left_out = self._costs_to_do()
         self.ledger = Ledger(out, self._cell_jobs())
+        self._forget_evaluations(self.contradicting)
         self.failures = Failures(out, forget=retry_failed and not reads_only)
         self.before = read_manifest(out)
         same = self.before is not None and self.before.suite.name == suite.name
@@ -174,6 +172,7 @@ class Bench:
         for cell in self.todo.values():  # a kill may have come between a cell's last job and its record
             self._store_if_complete(cell)
         self._collect_ended()
+        self.schedule_runs = True  # from here on an evaluation that contradicts itself waits for the next call
         needed, given_up = self.jobs_to_try()
         self.changed |= bool(needed)
         write_inputs(needed)
@@ -265,14 +264,39 @@ class Bench:
         self.verified.save()
 
     def _verify(self, folder: Path, cell: Cell) -> VerifiedRecord | None:
-        """Read and verify a record; None for one of another cell, UsageError for one that contradicts itself."""
+        """Read and verify a record; None for one of another cell, and for one that contradicts its rows or itself."""
         files = stamp(folder)
         record = read_record(folder)
         if record.cell != cell.key:
             return None
-        _check_record(folder)
+        if found := faults(folder_cell(folder)):
+            self._refuse(folder, cell, found[0])
+            return None
         self.changed = True
         return self.verified.add(folder, record, files)
+
+    def _refuse(self, folder: Path, cell: Cell, fault: str) -> None:
+        """Name a record that counts for no cell; its evaluation is made anew."""
+        sentence = contradiction(folder, fault)
+        self.contradicting.append(cell.key)
+        if self.reads_only:
+            notice(f"{sentence}; it counts as missing, and bench plays its episodes anew.")
+            return
+        self.changed, place = True, set_aside(self.out, cell.name)
+        if self.schedule_runs:  # made by this call: its training or its data are not what the suite asks for
+            run = self.out / "runs" / cell.run_name
+            self.refused[cell.key] = (
+                f"{sentence}. It lies in {place}; delete {run} and {self.out / 'steps' / f'train-{run.name}.json'}, "
+                "and bench trains it anew"
+            )
+            return
+        self._forget_evaluations([cell.key])
+        notice(f"{sentence}; it lies in {place} now, and its episodes are played anew.")
+
+    def _forget_evaluations(self, keys: Iterable[str]) -> None:
+        """Take no stored evaluation of these cells for done."""
+        for job in [job for key in keys for job in self.jobs.get(key, ()) if job.kind == EVALUATE]:
+            self.ledger.forget(job)
 
     def _update_provenance(self) -> None:
         """Store the suite and the tuning of today in every record that has others."""
@@ -337,6 +361,8 @@ class Bench:
             first = next((broken[job.key] for job in self.jobs[key] if job.key in broken), None)
             if first is not None:
                 failed[key] = self._failure(cell.name, first)
+            elif key in self.refused:
+                failed[key] = Failure(cell.name, EVALUATE, self.refused[key], str(self.out / "logs"))
         for key, state in broken.items():
             if state.job.kind == COSTS:
                 failed[key] = self._failure(key, state)

@@ -54,6 +54,10 @@ class Ledger:
         write_text(self._file(job), json.dumps(result) + "\n")
         self.results[job.key] = result
 
+    def forget(self, job: Job) -> None:
+        """Take no result of this job from here on: the caller has moved its file away."""
+        self.results.pop(job.key, None)
+
     def complete(self, jobs: Sequence[Job]) -> bool:
         """True if all of these jobs have results."""
         return all(job.key in self.results for job in jobs)
@@ -113,7 +117,14 @@ def store_cell(
     """Write and return the record of a cell whose jobs are all done. results: by kind of job."""
     evaluation = next(job for job in jobs if job.kind == EVALUATE)
     rows = parse_rows(evaluation.output / "episodes.jsonl")
-    record = Record(
+    record = record_of(suite, cell, results)
+    write_cell(out / CELLS / cell.name, record, rows)
+    return record
+
+
+def record_of(suite: SuiteConfig, cell: Cell, results: dict[str, dict[str, Any]]) -> Record:
+    """The record of a cell from what its jobs answered, by kind; versions and hardware are those of here and now."""
+    return Record(
         cell=cell.key,
         kind="reference" if cell.is_reference else "policy",
         suite=suite_ref(suite),
@@ -135,8 +146,6 @@ def store_cell(
         together=[TaskShare(task=task_ref(s.task), weight=s.weight) for s in cell.together] or None,
         **_origin(),
     )
-    write_cell(out / CELLS / cell.name, record, rows)
-    return record
 
 
 def update_provenance(suite: SuiteConfig, cell: Cell, record: Record, out: Path) -> Record:

@@ -77,11 +77,7 @@ def test_traces_of_a_machine_and_contradictions_are_not_submitted(container, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_alone_a_folder_without_cells_and_its_own_folder_are_usage_errors(container, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text("{}")
-    with pytest.raises(UsageError, match="is one run, which a leaderboard cannot rank"):
-        submit(tmp_path / "run")
+def test_a_folder_without_cells_and_its_own_folder_are_usage_errors(container, tmp_path):
     with pytest.raises(UsageError, match="holds no evaluated cell"):
         submit(ROOT / "results" / "cost_cpu", tmp_path / "out")
     with pytest.raises(UsageError, match="choose another --out"):
@@ -105,6 +101,31 @@ def test_what_is_no_packed_result_what_is_large_and_a_rerun_of_ones_own_are_refu
     with pytest.raises(RunError, match="lacks records.jsonl"):
         (container / "records.jsonl").unlink()
         check_submission(container)
+
+
+def test_a_rerun_comes_to_results_that_are_merged_and_from_somebody_else(container, tmp_path):
+    """A pull request that adds reruns to a merged folder passes; one that brings its own confirmation does not."""
+    merged = tmp_path / "before"
+    shutil.copytree(container, merged / "quick")
+    record, rows = read_cells(container)[0]
+    add_reruns(container, [rerun_of(record, rows)])
+    check_submission(container, merged)
+    with pytest.raises(RunError, match="only somebody else may add, to results that are merged"):
+        check_submission(container, tmp_path / "nowhere")
+    done = CliRunner().invoke(app, ["leaderboard", "check", str(container), "--merged", str(merged)])
+    assert done.exit_code == 0, done.output
+    tiers = [s.tier for ranking in gather([container]).divisions[0].rankings for s in ranking.standings]
+    assert tiers.count("rerun") == 1
+    lie = rerun_of(record, rows, length=[row.length + 1 for row in rows[:ENOUGH]])
+    (container / "reruns.jsonl").write_text(lie.model_dump_json() + "\n")
+    with pytest.raises(RunError, match="another outcome or length in 10 of 10 episodes"):
+        check_submission(container, merged)
+    add_reruns(container, [rerun_of(record, rows)])
+    (merged / "quick" / "records.jsonl").write_text("")  # rows of today and their confirmation in one request
+    with pytest.raises(RunError, match="changes records.jsonl and reruns.jsonl at once"):
+        check_submission(container, merged)
+    shutil.copy(container / "reruns.jsonl", merged / "quick" / "reruns.jsonl")
+    check_submission(container, merged)  # the reruns were there; what they do not fit would be a fault
 
 
 def test_a_rerun_that_agrees_gives_the_tier_and_one_that_does_not_is_a_fault(container):

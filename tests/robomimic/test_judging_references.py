@@ -1,15 +1,20 @@
 """References are judged as policies are: each episode alone, from the same start states, one row each."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 import torch
+from cell_examples import example_record, example_rows
 from scripted_scene import TASK, LineScene
 
 from robo_orl.base.errors import UsageError
+from robo_orl.evaluate.rerun import replay
+from robo_orl.results.record import Evaluation, PolicyRef, TaskRef
+from robo_orl.results.store import parse_rows, write_cell
 from robo_orl.robomimic.algorithms import ALGORITHMS
-from robo_orl.robomimic.evaluation import evaluate_reference, load_run, make_actor
+from robo_orl.robomimic.evaluation import evaluate_reference, load_run, make_actor, reference_player
 from robo_orl.robomimic.run_folder import checkpoints
 from robo_orl.robomimic.weights import read_weights
 from robo_orl.rollout.episodes import PolicyQuery
@@ -174,3 +179,33 @@ def test_a_checkpoint_is_what_its_own_trainer_would_write(trained, line, tmp_pat
     assert ours.keys() == theirs.keys()
     assert all(ours[key] == theirs[key] for key in ours if key != "model")
     assert all(torch.equal(ours["model"][name], theirs["model"][name]) for name in theirs["model"])
+
+
+def test_a_stored_reference_is_played_again_from_its_checkpoint(trained, scene, tmp_path, monkeypatch):
+    """As `robo-orl results verify --rerun` does; another task, and a machine without robomimic, are one sentence."""
+    run = trained("bcq", folder="results/runs/toy")
+    evaluate_reference(run, 6, workers=1, progress=False)
+    stored, reference = json.loads((run / "eval" / "eval.json").read_text()), load_run(run, None).reference
+    record = example_record(
+        example_rows(6),
+        kind="reference",
+        evaluation=Evaluation.model_validate({key: stored[key] for key in Evaluation.model_fields if key in stored}),
+        policy=PolicyRef(name=reference.name, digest=reference.digest(), config=reference.model_dump(mode="json")),
+        task=TaskRef(name=TASK.name, digest=TASK.digest(), version=1, horizon=TASK.horizon, control_hz=TASK.control_hz,
+                     padding=0, stages=TASK.stages),
+    )  # fmt: skip
+    cell, rows = tmp_path / "results" / "cells" / "toy", parse_rows(run / "eval" / "episodes.jsonl")
+    write_cell(cell, record, rows)
+    (played,) = replay(tmp_path / "results", 4, workers=1, references=reference_player)
+    assert len(played.rerun.episodes) == 4 and played.differing == []
+    write_cell(cell, record, [row.model_copy(update={"length": row.length + 1}) for row in rows])
+    (played,) = replay(tmp_path / "results", 4, workers=1, references=reference_player)
+    assert played.differing == played.rerun.episodes
+    (left,) = replay(tmp_path / "results", 4, workers=1)
+    assert left.rerun is None and "reference of another library" in left.reason
+    other = record.model_copy(update={"task": record.task.model_copy(update={"digest": "0" * 64})})
+    with pytest.raises(UsageError, match="their digests differ"):
+        reference_player(other, run)
+    monkeypatch.setitem(sys.modules, "robomimic", None)
+    (left,) = replay(tmp_path / "results", 4, workers=1, references=reference_player)
+    assert left.rerun is None and "robomimic" in left.reason

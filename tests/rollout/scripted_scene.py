@@ -40,10 +40,9 @@ class Line:
     spec = {"position": 1}
     action_dim = 1
     stages = ["half", "goal"]
-    loop = ""
 
     def __init__(self, scene):
-        self.scene = scene
+        self.scene, self.loop = scene, scene.loop
 
     def _obs(self):
         return {"position": np.array([self.position], np.float32)}
@@ -89,6 +88,7 @@ class LineScene:
     bank: str = "test"
     view: None = None
     history: int = 1
+    loop: str = ""
 
     def make_env(self):
         return Line(self)

@@ -19,6 +19,8 @@ from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.results.store import read_cells, read_costs, read_manifest
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
+from robo_orl.sweep.forecast import forecast_of
+from robo_orl.sweep.runners.choice import Machines
 
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "control", "critic"]}
 
@@ -274,15 +276,47 @@ def test_a_record_that_was_written_as_the_signal_came_is_counted(presets, fakes,
     assert states.count("done") == 1
 
 
-def test_a_record_that_contradicts_its_rows_counts_for_no_cell(presets, fakes, tmp_path):
-    suite, out = presets(), tmp_path / "out"
-    bench(suite, out, workers=2, progress=False)
+def tamper(out):
+    """Write another number of steps into the record of `bc`; returns its folder."""
     record = next(out.glob("cells/*-bc-*/record.json"))
     record.write_text(record.read_text().replace('"steps": 10,\n  "batch_size"', '"steps": 10000,\n  "batch_size"'))
-    with pytest.raises(UsageError, match="train.steps is 10000.*delete this folder, and bench computes the cell anew"):
-        bench(suite, out, workers=2, progress=False)
-    shutil.rmtree(record.parent)
+    return record.parent
+
+
+def test_a_record_that_contradicts_itself_is_set_aside_and_its_episodes_are_played_anew(
+    presets, fakes, tmp_path, capsys
+):
+    suite, out = presets(), tmp_path / "out"
+    bench(suite, out, workers=2, progress=False)
+    cell, before = tamper(out), len(fakes.calls())
+    capsys.readouterr()
+    plan = forecast_of(suite, out, Machines(workers=2))
+    assert (plan.done, plan.missing, [(kind.kind, kind.jobs) for kind in plan.kinds]) == (1, 1, [("eval", 1)])
+    said = capsys.readouterr().err
+    assert "train.steps is 10000" in said and "counts as missing" in said and said.count("\n") == 1
+    assert cell.exists() and len(fakes.calls()) == before
+    summary = bench(suite, out, workers=2, progress=False)
+    assert (summary.computed, summary.done, summary.failed) == (1, 2, []) and fakes.kinds().count("eval") == 3
+    assert "set_aside" in capsys.readouterr().err and verify(out).faults == {}
+    kept = out / "set_aside" / cell.name
+    assert '"steps": 10000' in (kept / "cells" / "record.json").read_text()
+    assert sorted(path.name for path in kept.iterdir()) == ["cells", "evaluation", "evaluation.json"]
+    tamper(out)  # once more: what was kept stays
     assert bench(suite, out, workers=2, progress=False).computed == 1
+    assert sorted(path.name for path in (out / "set_aside").iterdir()) == [cell.name, f"{cell.name}-2"]
+
+
+def test_a_record_of_ours_that_contradicts_itself_fails_its_cell_and_the_others_go_on(presets, fakes, tmp_path):
+    """The training answers with other steps than the suite asks for: playing again mends nothing."""
+    suite, out = presets(), tmp_path / "out"
+    bench(suite, out, workers=2, progress=False)
+    for path in (out / "steps").glob("train-*"):
+        path.write_text(path.read_text().replace('"steps": 10,', '"steps": 11,'))
+    shutil.rmtree(next((out / "cells").glob("*-bc-*")))
+    summary = bench(suite, out, workers=2, progress=False)
+    (failure,) = summary.failed
+    assert summary.done == 1 and "train.steps is 11" in failure.reason and "bench trains it anew" in failure.reason
+    assert verify(out).faults == {}
 
 
 def test_a_results_folder_holds_no_path_of_this_machine(presets, fakes, tmp_path):

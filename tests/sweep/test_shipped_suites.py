@@ -9,6 +9,7 @@ from robo_orl.sweep.cells import expand, load_suite
 # Number of cells, and a hash of their tasks, regimes, rows, sizes and seeds in order. What is in a cell is held by the
 # records (tests/results/test_shipped.py): their addresses follow from the whole configuration.
 CELLS = {
+    "ablations": (144, "b32e7b2aa855f2f3"),
     "budgets": (16, "1c4e4193ce9aa1f1"),
     "controls": (178, "1107dc6cef90d234"),
     "data_and_size": (360, "5e8ffe17ef603f7d"),
@@ -51,3 +52,30 @@ def test_the_demo_decodes_one_training_of_the_flow_policy_twice():
 def test_the_others_train_nothing():
     others = available("tasks/suites").keys() - CELLS
     assert others and all(not load_suite(name).groups for name in others)
+
+
+def test_every_row_of_the_ablations_changes_one_axis_of_its_base():
+    """n is the backup's, however it is written: rows of another chunk spell out the base's."""
+    cells = expand(load_suite("ablations"))
+    base, follows = cells[0].policy, {"name", "description", "n_step", "backbone.size"}
+    assert (base.name, len({(cell.task.name, cell.regime) for cell in cells})) == ("qc", 2)
+    axes = set()
+    for policy in {cell.policy.digest(): cell.policy for cell in cells}.values():
+        changed = _changed(base.model_dump(), policy.model_dump()) - follows
+        changed |= {name for name in ("n", "size") if getattr(policy, name) != getattr(base, name)}
+        if policy.action_head.kind != base.action_head.kind:  # what belongs to another head goes with it
+            changed = {"action_head.kind"} | {key for key in changed if key.startswith(("critic", "selection", "n"))}
+        assert len(changed) == (policy.digest() != base.digest()), (policy.name, changed)
+        axes |= changed
+    assert len(axes) == 13
+
+
+def _changed(one, other, path=""):
+    """The dotted names of the values that differ."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return {path} if one != other else set()
+    return {
+        name
+        for key in one.keys() | other.keys()
+        for name in _changed(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+    }
