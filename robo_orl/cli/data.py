@@ -9,7 +9,7 @@ import typer
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.text import print_line
-from robo_orl.cli import rewards
+from robo_orl.cli import lerobot, rewards
 from robo_orl.cli.options import (
     AcceptMismatch,
     AfterSuccess,
@@ -33,10 +33,12 @@ app = typer.Typer(
     help="Demonstrations: generate, check, describe, reward and replay robomimic HDF5 files.", no_args_is_help=True
 )
 app.command()(rewards.relabel)
+app.command()(lerobot.export)
 
 Cameras = Annotated[str, typer.Option(help="Cameras to take pictures with, e.g. agentview,robot0_eye_in_hand.")]
 Size = Annotated[int, typer.Option(help="Pixels per side of a picture.")]
 OtherTask = Annotated[str, typer.Option("--task", help="The task of a file that other software wrote.")]
+SCALED = "every number of the actions from its range to [-1, 1]"
 Look = Annotated[
     str, typer.Option(help="plain, or full: robosuite's own shadows and reflections, several times slower.")
 ]
@@ -157,20 +159,40 @@ def _other_task(name: str) -> TaskConfig | None:
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(help="A raw robosuite recording, or a robomimic file with states.")],
-    task: Annotated[str, typer.Option(help="The task whose scene it was recorded in.")],
+    file: Annotated[Path, typer.Argument(help="A raw robosuite recording, a robomimic file, or a LeRobot folder.")],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write; a killed call continues where it was.")],
+    task: Annotated[str, typer.Option(help="The task whose scene it was recorded in; not of a LeRobot folder.")] = "",
     next_obs: Annotated[bool, typer.Option(help="Also store next_obs, which robomimic's RL algorithms want.")] = False,
     workers: Workers = None,
     accept_mismatch: AcceptMismatch = False,
+    cameras: Annotated[str, typer.Option(help="Of LeRobot: the cameras to keep, all, or none.")] = "all",
+    size: Annotated[int, typer.Option(min=0, help="Of LeRobot: pixels per side of a picture; 0: as stored.")] = 0,
+    episodes: Annotated[str, typer.Option(help="Of LeRobot: the episodes to keep, e.g. 0:20 or 3,5.")] = "",
+    scale_actions: Annotated[bool, typer.Option("--scale-actions", help=f"Of LeRobot: {SCALED}.")] = False,
+    assume_success: Annotated[bool, typer.Option("--assume-success", help="Of LeRobot: all episodes succeed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Restore the stored states in a task's scene and write observations, stages, rewards and starts."""
-    from robo_orl.config.presets import load_task
-    from robo_orl.data.convert import convert as convert_file
+    """Restore the stored states in a task's scene and write observations, stages, rewards and starts.
 
-    options = {"workers": workers, "next_obs": next_obs, "accept_mismatch": accept_mismatch}
-    written = convert_file(file, load_task(task), out, progress=shows_progress(as_json), **options)
+    A LeRobot folder (v2.0, v2.1, v3) has no states: its observations, actions and pictures are taken as they are.
+    """
+    from robo_orl.data.lerobot.dataset import is_lerobot
+
+    if is_lerobot(file):
+        other = {"--task": task, "--next-obs": next_obs, "--workers": workers, "--accept-mismatch": accept_mismatch}
+        lerobot.refuse(file, other)
+        choice = lerobot.choice(cameras, size, episodes, scale_actions, assume_success)
+        written = lerobot.convert(file, out, choice, shows_progress(as_json))
+    else:
+        only = {"--size": size, "--episodes": episodes, "--scale-actions": scale_actions}
+        lerobot.refuse(file, only | {"--assume-success": assume_success, "--cameras": cameras != "all"})
+        if not task:
+            raise UsageError("Give the task whose scene the states are of, e.g. --task lift.")
+        from robo_orl.config.presets import load_task
+        from robo_orl.data.convert import convert as convert_file
+
+        options = {"workers": workers, "next_obs": next_obs, "accept_mismatch": accept_mismatch}
+        written = convert_file(file, load_task(task), out, progress=shows_progress(as_json), **options)
     show(written.to_json(), as_json)
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import h5py
 
 LFS_POINTER = b"version https://git-lfs.github.com"
+LEROBOT = "`robo-orl data convert {} --out NEW.hdf5` writes it"
 NUMPY = (b"\x93NUMPY", b"PK\x03\x04")
 
 
 def other_folder(path: Path) -> str | None:
     """The kind of a folder, in words that follow its name; None where it is no known data set."""
     if (path / "meta" / "info.json").is_file():
-        return "is a LeRobot data set, and training reads robomimic's HDF5 layout: convert it with LeRobot's own tools"
+        return f"is a LeRobot data set, and training reads robomimic's HDF5 layout: {LEROBOT.format(path)}"
     if any(path.glob("*.zarr")) or (path / ".zgroup").exists() or (path / "zarr.json").exists():
         return "is a zarr store, and training reads robomimic's HDF5 layout"
     files = sorted(path.glob("*.hdf5"))
@@ -28,7 +29,8 @@ def other_file(path: Path) -> str | None:
     if head.startswith(LFS_POINTER):
         return "is a Git LFS pointer and not the data itself: fetch the data with `git lfs pull`"
     if head.startswith(b"PAR1"):
-        return "is a Parquet file, as LeRobot writes them; training reads robomimic's HDF5 layout"
+        way = LEROBOT.format("FOLDER")
+        return f"is a Parquet file, as LeRobot writes them; training reads robomimic's HDF5 layout: {way}"
     if head.startswith(NUMPY):
         return "is a NumPy or zip archive; training reads robomimic's HDF5 layout"
     return None
