@@ -29,7 +29,8 @@ from robo_orl.config import SelectionConfig
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.flops import count_flops
 from robo_orl.cost.measure.step_cost import quartiles
-from robo_orl.cost.synthetic_step import ACTION_DIM, policy_spec, synthetic_window
+from robo_orl.cost.synthetic_step import policy_spec, synthetic_window
+from robo_orl.envs.registry import ARM_ACTION
 
 OUT = Path(__file__).with_suffix(".json")
 WARM_UP = 3
@@ -91,9 +92,9 @@ def acting(size: str, reads: str, observations: int, device: str) -> tuple[nn.Mo
     changed = {"backbone": policy.backbone.model_copy(update={"size": size})} | READS[reads]
     policy = policy.model_copy(update=changed)
     spec = policy_spec(policy, task)
-    agent = build_agent(policy, spec, ACTION_DIM, 0.99, None, 0).to(device).eval()
+    agent = build_agent(policy, spec, ARM_ACTION, 0.99, None, 0).to(device).eval()
     chunk, sees = policy.action_head.chunk, policy.observation
-    return agent, synthetic_window(observations, spec, ACTION_DIM, chunk, 0.9, sees=sees).obs.to(device)
+    return agent, synthetic_window(observations, spec, ARM_ACTION, chunk, 0.9, sees=sees).obs.to(device)
 
 
 def main() -> None:

@@ -22,9 +22,10 @@ from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, deep_merge, parse
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.cost.measure.memory import measured_memory
-from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
+from robo_orl.cost.synthetic_step import SyntheticStep, policy_spec
 from robo_orl.data.cache import open_cache
 from robo_orl.data.windows import PairedWindows
+from robo_orl.envs.registry import ARM_ACTION
 from robo_orl.models import cpu_kernels as libraries
 from robo_orl.models.critics import Heads
 from robo_orl.models.layers import half_width
@@ -60,7 +61,7 @@ def step_of(
     """A training step of a shipped policy on synthetic windows of chain2's shapes; over: other sections."""
     changes = {"backbone": {"size": size}, "optim": {"batch_size": batch}}
     config = parse(PolicyConfig, deep_merge(deep_merge(load_policy(policy).model_dump(), changes), over), policy)
-    return kind(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, device())
+    return kind(config, policy_spec(config, load_task("chain2")), ARM_ACTION, 0.99, device())
 
 
 def peaks_of(steps: dict[str, SyntheticStep]) -> dict[str, int]:
@@ -88,7 +89,7 @@ def one_head(weights: dict[str, Tensor], features: Tensor, actions: Tensor) -> T
 def ensembles(members: int) -> Iterator[Experiment]:
     """Q heads of size m, forward and backward of 32 pairs with 4 candidates each."""
     torch.manual_seed(0)
-    width, numbers = half_width(WIDTH), 10 * ACTION_DIM
+    width, numbers = half_width(WIDTH), 10 * ARM_ACTION
     heads = Heads(members, width, numbers, 1).to(device())
     features = torch.randn(BATCH // 2, members, width, device=device())
     actions = torch.randn(BATCH // 2, 4, numbers, device=device())
@@ -129,7 +130,7 @@ def adamw() -> Iterator[Experiment]:
     def update(**form: bool) -> Callable[[], None]:
         config = load_policy("qc")
         config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"size": SIZE})})
-        agent = build_agent(config, policy_spec(config, load_task("chain2")), ACTION_DIM, 0.99, None, 0).to(device())
+        agent = build_agent(config, policy_spec(config, load_task("chain2")), ARM_ACTION, 0.99, None, 0).to(device())
         trained = [p for p in agent.parameters() if p.requires_grad]
         for p in trained:
             p.grad = torch.full_like(p, 1e-3)

@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROWS = (
     *("lift:ph", "stack:ph", "chain1:ph", "chain2:ph", "can:ph", "square:ph", "chain4:ph", "chain8:ph"),
     *("chain1:mg", "chain2:mg", "chain4:stitch", "chain1:mh", "chain2:mh", "chain2:stitch", "chain2:paired"),
+    *("transport:ph", "tool_hang:ph", "transport:mh", "tool_hang:mh", "transport:mg", "tool_hang:mg"),
+    *("transport:stitch", "tool_hang:stitch", "transport:paired", "tool_hang:paired"),
     *("lift:mg", "stack:mg", "can:mg", "square:mg", "chain4:mg"),
 )
 OUT = Path(__file__).with_suffix(".json")

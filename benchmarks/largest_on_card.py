@@ -23,7 +23,8 @@ from ledger import measured_on
 from robo_orl.base.files import write_json
 from robo_orl.cost.measure.device import forget, out_of_memory
 from robo_orl.cost.predict.largest import at, dial
-from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep
+from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.envs.registry import ARM_ACTION
 
 HERE = Path(__file__).parent
 STEPS = 2  # the first makes the moments
@@ -62,7 +63,7 @@ def measured(predicted: dict[str, Any], depth: int) -> dict[str, Any]:
     workload = at(workload_named(predicted["policy"], predicted["batch"], predicted["precision"]), depth)
 
     def run() -> dict[str, Any]:
-        step = SyntheticStep(workload.policy, workload.spec, ACTION_DIM, workload.gamma, "cuda")
+        step = SyntheticStep(workload.policy, workload.spec, ARM_ACTION, workload.gamma, "cuda")
         torch.cuda.reset_peak_memory_stats()
         for _ in range(STEPS):
             step.run()

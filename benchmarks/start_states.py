@@ -15,7 +15,7 @@ from robo_orl.config.presets import load_task
 from robo_orl.envs.registry import start_name
 from robo_orl.envs.start_banks import make_eval_bank
 
-SHIPPED = ("lift", "can", "square", "stack", "chain1", "chain2", "chain4", "chain8")
+SHIPPED = ("lift", "can", "square", "stack", "chain1", "chain2", "chain4", "chain8", "transport", "tool_hang")
 FOLDER = Path(__file__).parent.parent / "tasks" / "starts"
 
 

@@ -20,7 +20,7 @@ from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import Unpredictable
 from robo_orl.cost.predict.memory import MemoryPrediction, memory
 from robo_orl.cost.predict.workload import Workload, unpredictable
-from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
+from robo_orl.cost.synthetic_step import SyntheticStep, action_size, policy_spec
 from robo_orl.cost.terminal import human_bytes, memory_line
 from robo_orl.data.cache import refused
 from robo_orl.data.hdf5_schema import open_hdf5
@@ -98,11 +98,11 @@ def dry_run(run: RunConfig) -> DryRun:
     device = "cpu" if on_cpu() else "cuda"
     spec, gamma = policy_spec(run.policy, run.task), run.policy.gamma.value(run.task.horizon)
     available = available_bytes(device)
-    workload = Workload(run.policy, spec, gamma, Layout(device=device))
+    workload = Workload(run.policy, spec, gamma, Layout(device=device), action_size(run.task))
     predicted, why_not = _predicted(workload)
     if predicted is not None:
         check_room(workload, predicted, available)
-    times = _measured(run, spec, gamma, device)
+    times = _measured(run, workload)
     return DryRun(
         policy=run.policy.name,
         task=run.task.name,
@@ -138,10 +138,10 @@ def _predicted(workload: Workload) -> tuple[MemoryPrediction | None, str | None]
         return None, str(error)
 
 
-def _measured(run: RunConfig, spec: dict[str, int], gamma: float, device: str) -> list[float]:
+def _measured(run: RunConfig, work: Workload) -> list[float]:
     """Seconds of each measured step; RunError where the step does not fit the memory."""
     try:
-        step = SyntheticStep(run.policy, spec, ACTION_DIM, gamma, device, run.seed)
+        step = SyntheticStep(run.policy, work.spec, work.action_dim, work.gamma, work.layout.device, run.seed)
         for _ in range(WARM_UP):
             step.run()
         return [step_seconds(step.timed()) for _ in range(MEASURED)]

@@ -20,9 +20,9 @@ from robo_orl.config import ObservationConfig, PolicyConfig, TaskConfig
 from robo_orl.engine.distributed import keep_freed_memory
 from robo_orl.engine.optimizer import make_optimizer
 from robo_orl.engine.training_step import OneProcess, Phase, TrainingStep, unmeasured
-from robo_orl.envs.registry import ACTION_DIM, SCENES, observation_sizes
+from robo_orl.envs.registry import SCENES, action_size, observation_sizes
 
-__all__ = ["ACTION_DIM", "policy_spec", "synthetic_window", "task_spec"]
+__all__ = ["action_size", "policy_spec", "synthetic_window", "task_spec"]
 
 WORDS = 32  # tokens of an instruction
 

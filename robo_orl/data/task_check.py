@@ -9,7 +9,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
 from robo_orl.config import ObservationConfig, TaskConfig
 from robo_orl.data.arrays import EpisodeArrays
-from robo_orl.envs.registry import ACTION_DIM, ROBOT, observation_sizes, scene_entry
+from robo_orl.envs.registry import action_size, observation_sizes, scene_entry
 
 MISMATCH = "--accept-mismatch takes it all the same"
 
@@ -60,10 +60,11 @@ def check_environment(path: str, env: dict[str, Any], task: TaskConfig, accept_m
 
 def _check_sizes(arrays: EpisodeArrays, task: TaskConfig) -> None:
     """UsageError where the policy would read or act in other sizes than the task's simulator has."""
-    if arrays.action_dim != ACTION_DIM:
+    expected, arms = action_size(task), len(scene_entry(task).robots)
+    if arrays.action_dim != expected:
         raise UsageError(
-            f"{arrays.path} has actions of {arrays.action_dim} numbers, and {task.name} takes {ACTION_DIM} (position, "
-            "rotation, gripper)."
+            f"{arrays.path} has actions of {arrays.action_dim} numbers, and {task.name} takes {expected} (position, "
+            f"rotation, gripper{'' if arms == 1 else f' of each of {arms} arms'})."
         )
     sizes = observation_sizes(task)
     for key, size in arrays.spec.items() if sizes else ():
@@ -88,10 +89,11 @@ def _differences(env: dict[str, Any], task: TaskConfig) -> Iterator[str]:
     expected = scene_entry(task).robosuite_name
     if name is not None and name != expected:
         yield f"it was recorded in the environment {name}, and the task's is {expected}"
-    robots = settings.get("robots")
-    robots = robots[0] if isinstance(robots, list) and len(robots) == 1 else robots
-    if robots is not None and robots != ROBOT:
-        yield f"its robot is {robots}, and the task's is {ROBOT}"
+    robots, expected = settings.get("robots"), scene_entry(task).robots
+    robots = robots if isinstance(robots, list) or robots is None else [robots]
+    if robots is not None and tuple(robots) != expected:
+        kind = "robot is" if len(expected) == 1 else "robots are"
+        yield f"its {kind} {' and '.join(map(str, robots))}, and the task's {' and '.join(expected)}"
     rate = settings.get("control_freq")
     if rate is not None and rate != task.control_hz:
         yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
 
 
+ROBOT = "Panda"
+
+
 class NoParams(Strict):
     """The scene takes no parameters."""
 
@@ -50,6 +53,7 @@ class SceneEntry:
     module: imported in a simulator's process before the environment is made, where its class is registered with
     robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py. object_size: numbers in the
     scene's `object` observation without dead time, for work that starts no simulator; None: only its simulator knows.
+    robots: of which each is one arm with a gripper.
     """
 
     robosuite_name: str
@@ -59,13 +63,20 @@ class SceneEntry:
     module: str = ""
     stages: dict[str, Callable[[Any], bool]] | None = None
     object_size: int | None = None
+    robots: tuple[str, ...] = (ROBOT,)
 
 
+TRANSPORTED = (
+    *("transport_start_bin_lid", "payload", "trash"),
+    *("transport_start_bin", "transport_target_bin", "transport_trash_bin"),
+)
 OURS: dict[str, SceneEntry] = {
     "lift": SceneEntry("Lift", ("cube",), draws_model=True, object_size=10),
     "can": SceneEntry("PickPlaceCan", ("Can",), object_size=14),
     "square": SceneEntry("NutAssemblySquare", ("SquareNut",), object_size=14),
     "stack": SceneEntry("Stack", ("cubeA", "cubeB"), object_size=23),
+    "transport": SceneEntry("TwoArmTransport", TRANSPORTED, draws_model=True, object_size=41, robots=(ROBOT, ROBOT)),
+    "tool_hang": SceneEntry("ToolHang", ("frame", "tool", "stand"), object_size=44),
     "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain", object_size=74),
 }
 SCENES = with_plugins(OURS, "environments", SceneEntry)
@@ -105,8 +116,21 @@ def start_name(task: TaskConfig) -> str:
     return task.env if not params else f"{task.env}-{sha256_of(params)[:12]}"
 
 
-ACTION_DIM = 7  # position 3, rotation vector 3, gripper 1: OSC_POSE of one arm
-PROPRIOCEPTION = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+ARM_ACTION = 7  # numbers of one arm's action: position 3, rotation vector 3, gripper 1 (OSC_POSE)
+PROPRIOCEPTION = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+
+
+def action_size(task: TaskConfig) -> int:
+    """The numbers of an action: those of every arm, one arm after the other.
+
+    Raises UsageError for a scene that does not exist.
+    """
+    return ARM_ACTION * len(scene_entry(task).robots)
+
+
+def proprioception(robots: int) -> dict[str, int]:
+    """Low-dim key -> size of what so many robots know of themselves."""
+    return {f"robot{i}_{name}": size for i in range(robots) for name, size in PROPRIOCEPTION.items()}
 
 
 def observation_sizes(task: TaskConfig) -> dict[str, int] | None:
@@ -114,17 +138,14 @@ def observation_sizes(task: TaskConfig) -> dict[str, int] | None:
 
     Dead time adds one number to `object`; chain always has it.
     """
-    size = SCENES[task.env].object_size if task.env in SCENES else None
-    if size is None:
+    entry = SCENES.get(task.env)
+    if entry is None or entry.object_size is None:
         return None
     flag = int(task.env != "chain" and task.padding > 0)
-    return PROPRIOCEPTION | {"object": size + flag}
+    return proprioception(len(entry.robots)) | {"object": entry.object_size + flag}
 
 
 # --------------------------------------------------------------------------------------------------------- environments
-
-
-ROBOT = "Panda"
 
 
 @cache
@@ -135,14 +156,15 @@ def load_robosuite() -> ModuleType:
     return import_robosuite()
 
 
-def env_kwargs(control_hz: int, params: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of robosuite.make: Panda, its BASIC controller (OSC_POSE deltas), states only, no time-out."""
+def env_kwargs(control_hz: int, params: dict[str, Any], robots: tuple[str, ...] = (ROBOT,)) -> dict[str, Any]:
+    """The arguments of robosuite.make: each robot's BASIC controller (OSC_POSE deltas), states only, no time-out."""
     from robosuite.controllers import load_composite_controller_config
 
+    controllers = [load_composite_controller_config(robot=robot) for robot in robots]
     return dict(
         params,
-        robots=ROBOT,
-        controller_configs=load_composite_controller_config(robot=ROBOT),
+        robots=robots[0] if len(robots) == 1 else list(robots),
+        controller_configs=controllers[0] if len(robots) == 1 else controllers,
         has_renderer=False,
         has_offscreen_renderer=False,
         use_camera_obs=False,

@@ -11,14 +11,20 @@ if TYPE_CHECKING:
 
 
 class Scene:
-    """The objects of a task, in the task's order, and the gripper, in the simulation that `env` has now.
+    """The objects of a task, in the task's order, and one gripper, in the simulation that `env` has now.
 
-    Holds indices and views of the engine's memory; values are read from it at each call.
+    Holds indices and views of the engine's memory; values are read from it at each call. robot: whose gripper it is.
+    hands: the scene as each robot's gripper has it, in order.
     """
 
-    def __init__(self, env: ManipulationEnv, object_names: list[str]):
-        self.env, self.names = env, object_names
-        model, data, gripper = env.sim.model, env.sim.data._data, env.robots[0].gripper["right"]
+    def __init__(self, env: ManipulationEnv, object_names: list[str], robot: int = 0):
+        self.env, self.names, self.robot = env, object_names, robot
+        self.hands = [self]
+        for other in range(1, len(env.robots)) if robot == 0 else ():
+            self.hands.append(Scene(env, object_names, other))
+        for hand in self.hands[1:]:
+            hand.hands = self.hands
+        model, data, gripper = env.sim.model, env.sim.data._data, env.robots[robot].gripper["right"]
         self._data, self._geom_pos = data, data.geom_xpos
         self._site_pos, self._site_mat = data.site_xpos, data.site_xmat
         self._body_pos, self._body_mat = data.xpos, data.xmat
@@ -33,6 +39,8 @@ class Scene:
         for number, pad in enumerate(self._pads, start=1):
             self._finger_of_geom[pad] = number
         self._grip_site = model.site_name2id(gripper.important_sites["grip_site"])
+        base = data.xmat[model.body_name2id(env.robots[robot].robot_model.root_body)].reshape(3, 3)
+        self.base_yaw = float(np.arctan2(base[1, 0], base[0, 0]))
 
     @property
     def grip_position(self) -> np.ndarray:
@@ -43,6 +51,11 @@ class Scene:
     def tool_axis(self) -> np.ndarray:
         """(3,) unit vector along which the hand points."""
         return self._site_mat[self._grip_site].reshape(3, 3)[:, 2]
+
+    @property
+    def hand_rotation(self) -> np.ndarray:
+        """(3, 3): the axis along which the fingers move, the hand's front, and the axis along which it points."""
+        return self._site_mat[self._grip_site].reshape(3, 3)
 
     @property
     def finger_vector(self) -> np.ndarray:
@@ -58,9 +71,21 @@ class Scene:
         """(n, 3) metres."""
         return self._body_pos[self._bodies]
 
+    def rotation(self, index: int) -> np.ndarray:
+        """(3, 3): the axes of object `index` as columns."""
+        return self._body_mat[self._bodies[index]].reshape(3, 3)
+
+    def site(self, name: str) -> np.ndarray:
+        """(3,) metres: the position of a site of the model."""
+        return self._site_pos[self.env.sim.model.site_name2id(name)]
+
+    def geom(self, name: str) -> np.ndarray:
+        """(3,) metres: the position of a geom of the model."""
+        return self._geom_pos[self.env.sim.model.geom_name2id(name)]
+
     def yaw(self, index: int) -> float:
         """Radians: the heading of the object's x axis, seen from above."""
-        rotation = self._body_mat[self._bodies[index]].reshape(3, 3)
+        rotation = self.rotation(index)
         return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
     def _contacts(self) -> tuple[np.ndarray, np.ndarray]:

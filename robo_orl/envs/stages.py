@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from robo_orl.base.errors import unknown
 from robo_orl.config import TaskConfig
 from robo_orl.envs.registry import scene_entry
@@ -38,6 +40,41 @@ def cube_lifted(scene: Scene) -> bool:
     return grasped(scene) and scene.position(0)[2] > scene.env.table_offset[2] + LIFTED
 
 
+LID, HAMMER, START_BIN = 0, 1, 3  # of transport's objects
+
+
+def lid_removed(scene: Scene) -> bool:
+    """The lid's middle is beyond the walls of the bin that it lay on."""
+    aside = np.abs(scene.position(LID)[:2] - scene.position(START_BIN)[:2]).max()
+    return bool(aside > scene.env.bin_size[0] / 2)
+
+
+def hammer_grasped(scene: Scene) -> bool:
+    """Both finger pads of one hand touch the hammer."""
+    return any(hand.held()[HAMMER] for hand in scene.hands)
+
+
+def handed_over(scene: Scene) -> bool:
+    """The second robot alone holds the hammer."""
+    first, second = scene.hands
+    return bool(second.held()[HAMMER] and not first.touched()[HAMMER])
+
+
+def payload_placed(scene: Scene) -> bool:
+    """The hammer lies on the bottom of its bin."""
+    return bool(scene.env.transport.payload_in_target_bin)
+
+
+def frame_inserted(scene: Scene) -> bool:
+    """The frame stands in the upright stand: the first half of robosuite's own success."""
+    return bool(scene.env._check_frame_assembled())
+
+
+def tool_grasped(scene: Scene) -> bool:
+    """Both finger pads touch the tool."""
+    return bool(scene.held()[1])
+
+
 def cubes_placed(count: int) -> Predicate:
     """The first `count` cubes lie in the zone, released: a stage of chain needs all before it to hold still."""
 
@@ -52,6 +89,19 @@ STAGES: dict[str, dict[str, Predicate]] = {
     "can": {"grasped": grasped, "lifted": can_lifted, "placed": succeeded},
     "square": {"grasped": grasped, "lifted": nut_lifted, "on_peg": succeeded},
     "stack": {"grasped": grasped, "lifted": cube_lifted, "stacked": succeeded},
+    "transport": {
+        "lid_removed": lid_removed,
+        "hammer_grasped": hammer_grasped,
+        "handed_over": handed_over,
+        "payload_placed": payload_placed,
+        "trash_binned": succeeded,
+    },
+    "tool_hang": {
+        "frame_grasped": grasped,
+        "frame_inserted": frame_inserted,
+        "tool_grasped": tool_grasped,
+        "tool_hung": succeeded,
+    },
     "chain": {f"cube_{i}_placed": cubes_placed(i) for i in range(1, 9)},
 }
 

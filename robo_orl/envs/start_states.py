@@ -55,9 +55,10 @@ class StartBank:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write a compressed .npz, whole or not at all."""
+        """Write a compressed .npz, whole or not at all; numbers that all states share stand there once."""
+        stored = {name: part for key, values in self.arrays.items() for name, part in _stored(key, values).items()}
         with atomic_file(path) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **self.arrays)
+            np.savez_compressed(stream, **stored)
 
     @staticmethod
     def load(path: Path) -> StartBank:
@@ -68,11 +69,35 @@ class StartBank:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                return StartBank({key: file[key] for key in file.files})
+                return StartBank(_whole({key: file[key] for key in file.files}))
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise RunError(
                 f"Cannot read start states from {path}: {error}. Remove the file; it is then drawn anew."
             ) from None
+
+
+SHARED, VARYING = ".shared", ".varying"  # of a stored array: the first row; the columns that its own entry holds
+
+
+def _stored(key: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """The parts of an array (n, D) as a file holds them: most of a scene's model is the same in every state."""
+    if values.ndim != 2 or len(values) < 2 or values.dtype != np.float64:
+        return {key: values}
+    bits = np.ascontiguousarray(values).view(np.int64)
+    varying = np.flatnonzero((bits != bits[0]).any(axis=0))
+    if 2 * len(varying) > values.shape[1]:
+        return {key: values}
+    return {key: values[:, varying], key + SHARED: values[0], key + VARYING: varying}
+
+
+def _whole(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose parts a file holds."""
+    arrays = {key: values for key, values in parts.items() if not key.endswith((SHARED, VARYING))}
+    for key in [key for key in arrays if key + SHARED in parts]:
+        whole = np.tile(parts[key + SHARED], (len(arrays[key]), 1))
+        whole[:, parts[key + VARYING]] = arrays[key]
+        arrays[key] = whole
+    return arrays
 
 
 def training_seed(task: TaskConfig, seed: int, index: int) -> int:

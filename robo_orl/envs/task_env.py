@@ -10,7 +10,16 @@ import numpy as np
 
 from robo_orl.base.errors import RunError
 from robo_orl.config import Loop, TaskConfig, View
-from robo_orl.envs.registry import env_kwargs, load_robosuite, make_simulator, object_names, scene_entry, scene_params
+from robo_orl.envs.registry import (
+    ARM_ACTION,
+    env_kwargs,
+    load_robosuite,
+    make_simulator,
+    object_names,
+    proprioception,
+    scene_entry,
+    scene_params,
+)
 from robo_orl.envs.scene import Scene
 from robo_orl.envs.stages import predicates
 from robo_orl.envs.start_states import StartState
@@ -18,7 +27,8 @@ from robo_orl.envs.start_states import StartState
 if TYPE_CHECKING:
     from robo_orl.envs.rendering.renderer import OffscreenRenderer
 
-PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
+GRIPPER = slice(ARM_ACTION - 1, None, ARM_ACTION)  # of an action: the numbers that open and close
+OF_A_ROBOT = ("robot0_", "robot1_")  # how the names of its own sensors begin
 ROBOMIMIC_ROBOSUITE = 1  # robomimic's EnvType.ROBOSUITE_TYPE
 
 
@@ -45,13 +55,14 @@ class EpisodeState:
     completed: int
     active: int
     dead: int
-    gripper: float
+    gripper: np.ndarray
 
 
 class TaskEnv:
     """One simulator, reused across episodes. Building costs seconds, a reset a millisecond.
 
-    Actions are (7,) in [-1, 1]: position delta (1 = 5 cm), rotation vector delta (1 = 0.5 rad), gripper (1 = close).
+    Actions are (A,) in [-1, 1], 7 numbers an arm: position delta (1 = 5 cm), rotation vector delta (1 = 0.5 rad), both
+    in the frame of the arm's base, gripper (1 = close).
     Stages count in order and stay counted. During dead time the action is ignored and the robot holds. A decision lasts
     whole physics steps of 2 ms: 24 ms at 40 Hz. The gripper needs ten decisions to close at every rate.
 
@@ -67,8 +78,10 @@ class TaskEnv:
         load_robosuite()  # before the first import of anything that imports robosuite
         from robo_orl.envs.native.stepper import make_stepper
 
-        self._kwargs = env_kwargs(task.control_hz, scene_params(task))
-        self._env = make_simulator(scene_entry(task).robosuite_name, self._kwargs | {"seed": 0})
+        entry = scene_entry(task)
+        self._kwargs = env_kwargs(task.control_hz, scene_params(task), entry.robots)
+        self._proprioception = tuple(proprioception(len(entry.robots)))
+        self._env = make_simulator(entry.robosuite_name, self._kwargs | {"seed": 0})
         self._skip_unused()
         self._stepper = make_stepper(self._env, loop)
         self._bind()
@@ -163,7 +176,7 @@ class TaskEnv:
         return self._observe()
 
     def step(self, action: np.ndarray) -> TimeStep:
-        """Carry out one action (7,); values beyond [-1, 1] are clipped.
+        """Carry out one action (A,); values beyond [-1, 1] are clipped.
 
         Raises:
             RunError: the action holds NaN or infinity.
@@ -173,11 +186,12 @@ class TaskEnv:
             raise RunError("The action holds NaN or infinity: the policy has diverged.")
         if self._dead > 0:
             self._dead -= 1
-            action = np.array([0.0] * 6 + [self._gripper])
+            action = np.zeros(self.action_dim)
+            action[GRIPPER] = self._gripper
         else:
             self._active += 1
             action = np.clip(action, -1.0, 1.0)
-            self._gripper = np.sign(action[-1])
+            self._gripper = np.sign(action[GRIPPER])
         self._stepper.move(action)
         before, after = self._completed, self._advance()
         if after > before and after < len(self._predicates):
@@ -192,7 +206,7 @@ class TaskEnv:
 
     def _begin(self) -> None:
         self._completed = self._active = 0
-        self._gripper = 0.0
+        self._gripper = np.zeros(self.action_dim // ARM_ACTION)
         self._limit = round(self.task.max_seconds * self.task.control_hz)
         self._dead_steps = self._dead = round(self.task.padding * self.task.control_hz)
 
@@ -212,7 +226,7 @@ class TaskEnv:
     def _skip_unused(self) -> None:
         """Switch off the sensors that no key of ours reads, and robosuite's reward."""
         for name in list(self._env._observables):
-            if name.startswith("robot0_") and name not in PROPRIOCEPTION:
+            if name.startswith(OF_A_ROBOT) and name not in self._proprioception:
                 self._env.modify_observable(name, "enabled", False)
                 self._env.modify_observable(name, "active", False)
         self._env.reward = lambda action=None: 0.0
@@ -220,7 +234,7 @@ class TaskEnv:
     def _observe(self) -> dict[str, np.ndarray]:
         """Per key (D,) float32: the last samples of robosuite's observables, joined as its own observations are."""
         sampled = self._env._observables
-        low_dim = {key: sampled[key].obs.astype(np.float32) for key in PROPRIOCEPTION}
+        low_dim = {key: sampled[key].obs.astype(np.float32) for key in self._proprioception}
         objects = [np.atleast_1d(o.obs) for o in sampled.values() if o.modality == "object" and _is_shown(o)]
         low_dim["object"] = np.concatenate((*objects, self._context())).astype(np.float32)
         return low_dim

@@ -17,7 +17,7 @@ from robo_orl.cost.measure.one_process import compare
 from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts, StepCost, in_turns, times_of
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.profile import Request, measured
-from robo_orl.cost.synthetic_step import SyntheticStep, synthetic_window, task_spec
+from robo_orl.cost.synthetic_step import SyntheticStep, action_size, synthetic_window, task_spec
 from robo_orl.cost.terminal import show_measurement
 from robo_orl.engine.distributed import prepare
 from robo_orl.engine.training_step import PHASES, TrainingStep
@@ -252,10 +252,10 @@ def test_the_observation_sizes_are_the_simulators():
     from robo_orl.config.presets import load_task
     from robo_orl.envs.task_env import TaskEnv
 
-    for name in ("chain2", "lift", "stack", "can", "square"):
+    for name in ("chain2", "lift", "stack", "can", "square", "transport", "tool_hang"):
         task = load_task(name)
         env = TaskEnv(task)
-        assert task_spec(task) == env.spec and env.action_dim == 7
+        assert task_spec(task) == env.spec and env.action_dim == action_size(task)
         env.close()
 
 

@@ -25,7 +25,7 @@ from robo_orl.cost.measure.step_cost import WARM_UP, Rates, StepCost, acting_in_
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.memory import memory
 from robo_orl.cost.predict.workload import shapes_of_task, unpredictable, workload_of
-from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
+from robo_orl.cost.synthetic_step import SyntheticStep, action_size, policy_spec
 
 MakeStep = Callable[[], SyntheticStep]
 
@@ -91,7 +91,8 @@ def compare_steps(
 
 
 def _make(policy: PolicyConfig, task: TaskConfig, device: str) -> SyntheticStep:
-    return SyntheticStep(policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon), device)
+    spec, gamma = policy_spec(policy, task), policy.gamma.value(task.horizon)
+    return SyntheticStep(policy, spec, action_size(task), gamma, device)
 
 
 def describe(policy: PolicyConfig, task: TaskConfig, layout: Layout, predict: bool = True) -> StepCost:

@@ -21,7 +21,8 @@ from robo_orl.cost.launches import Launches, count_launches
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.activation_memory import PhaseBytes, fake_step, shapes_of, step_bytes
 from robo_orl.cost.predict.resident_memory import Weights, weights_of
-from robo_orl.cost.synthetic_step import ACTION_DIM, policy_spec
+from robo_orl.cost.synthetic_step import action_size, policy_spec
+from robo_orl.envs.registry import ARM_ACTION
 from robo_orl.models.cpu_kernels import as_on_a_gpu
 
 
@@ -33,7 +34,7 @@ class Workload:
     spec: dict[str, int]
     gamma: float
     layout: Layout
-    action_dim: int = ACTION_DIM
+    action_dim: int = ARM_ACTION
 
     def but(self, batch: int | None = None, parts: int | None = None, **changes: Any) -> Workload:
         """The same with another batch, in other parts, with another field of the backbone (size, checkpointing), or in
@@ -90,7 +91,7 @@ def workload_of(policy: PolicyConfig, task: TaskConfig, layout: Layout) -> Workl
     reason = unpredictable(policy)
     if reason:
         raise UsageError(f"The policy '{policy.name}' cannot be predicted: {reason}.")
-    return Workload(policy, policy_spec(policy, task), policy.gamma.value(task.horizon), layout)
+    return Workload(policy, policy_spec(policy, task), policy.gamma.value(task.horizon), layout, action_size(task))
 
 
 @lru_cache(maxsize=256)
@@ -135,4 +136,4 @@ def unpredictable(policy: PolicyConfig) -> str | None:
 
 def shapes_of_task(policy: PolicyConfig, task: TaskConfig) -> nn.Module:
     """The agent of a policy on a task, on the meta device: for counting."""
-    return shapes_of(policy, policy_spec(policy, task), ACTION_DIM, policy.gamma.value(task.horizon))
+    return shapes_of(policy, policy_spec(policy, task), action_size(task), policy.gamma.value(task.horizon))

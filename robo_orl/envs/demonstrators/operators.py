@@ -1,246 +1,36 @@
 """Operators: an expert with a style, good or bad, as a person at the controls has one.
 
 Noise averages out when many demonstrations are cloned; the faults here do not: an operator misses to the same side,
-lets go too early, wanders, waits, puts the object in the wrong place, gives up. Whoever gives up draws the arm back and
-stays there: a place where demonstrations show nothing but waiting, so that a policy which follows does not come back.
-An operator may also keep time: it works as fast or as slowly as its style allows to end the episode when that is due.
+lets go too early, wanders, waits, puts the object in the wrong place, gives up.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
-from robo_orl.envs.demonstrators import pace
-from robo_orl.envs.demonstrators.experts import (
-    CLOSE,
-    HOVER,
-    OPEN,
-    TARGETS,
-    PickAndPlace,
-    Waypoint,
-    holds,
-    nearest_axis,
-    steer,
-    waypoint,
-)
-from robo_orl.envs.scene import Scene
+from robo_orl.envs.demonstrators.hands import Hand
+from robo_orl.envs.demonstrators.styles import OperatorStyle
 from robo_orl.envs.task_env import TaskEnv
 
-FAST = 0.8  # whoever never works slower than this is fast
-PARK = np.array([-0.12, 0.0, 0.15])  # metres from where the grip begins: back towards the base and up, out of the way
-
-
-@dataclass(frozen=True)
-class OperatorStyle:
-    """The habits of an operator. Probabilities are per attempt: one reach for an object, or one carry of it.
-
-    speed: of the fastest motion. noise: standard deviation of the arm's actions (1 = 5 cm or 0.5 rad per decision).
-    detour: goes by way of a point 6 to 12 cm aside. miss: reaches `miss_offset` metres beside the object, closes,
-    rises, tries once more. drop: lets go on the way. early_release: lets go 6 to 14 cm before the goal. pause: stands
-    still for 0.3 to 1.5 s. misplace: drops the object 20 cm from its goal and gives up. give_up: per object, within 4 s
-    of work on it, lets go, draws the arm back, waits there, and leaves. short: sets the object down so many metres
-    before its goal along y, below 0 beyond it, and gives up; 0: never. least_speed: the slowest at which it keeps time.
-    """
-
-    name: str
-    grade: str = ""
-    speed: float = 1.0
-    noise: float = 0.1
-    detour: float = 0.0
-    miss: float = 0.0
-    miss_offset: float = 0.036
-    drop: float = 0.0
-    early_release: float = 0.0
-    pause: float = 0.0
-    misplace: float = 0.0
-    give_up: float = 0.0
-    short: float = 0.0
-    least_speed: float = 0.0
-
-
-@dataclass
-class Attempt:
-    """The plan of one reach or carry. Times are in decisions, distances in metres."""
-
-    carrying: bool
-    missing: bool = False
-    via: np.ndarray | None = None
-    let_go_at: float = 0.0  # remaining distance to the goal
-    pause_at: int = -1
-    pause_for: int = 0
-    age: int = 0
-    closed_for: int = 0
+__all__ = ["Operator", "OperatorStyle"]
 
 
 class Operator:
-    """One operator at work on one episode. Reads the simulator's state, remembers only its own intentions.
+    """One operator at work on one episode, with one hand for every arm; it has left once one of them has given up.
 
-    due: seconds after its first decision at which the last object is to lie in its place; 0: it keeps no time.
+    styles: by the part of the work; the last one goes on for the rest. due: seconds after its first decision at which
+    the last object is to lie in its place; 0: it keeps no time.
     """
 
     def __init__(self, styles: tuple[OperatorStyle, ...], control_hz: int, rng: np.random.Generator, due: float = 0.0):
         self.styles, self.hz, self.rng, self.due = styles, control_hz, rng, due
-        self._decided, self._object_due = 0, 0.0  # decisions so far; seconds at which the object at hand is due
-        self._object, self._attempt = -1, Attempt(False)
-        self._stop_at, self._age, self._leaving = -1, 0, -1  # -1: never, not yet
-        self._park: np.ndarray | None = None  # (3,) where the arm waits once its operator has given up
-        self._misplacing: np.ndarray | None = None
-        self._releasing, self._setting_down = 0, 0
+        self._hands: list[Hand] = []
 
     def act(self, env: TaskEnv) -> np.ndarray | None:
-        """The next action (7,) in [-1, 1], or None once the operator has left."""
-        scene = env.scene
-        if self._park is None:
-            self._park = scene.grip_position + PARK
-        pick = TARGETS[env.task.env](scene)
-        self._decided += 1
-        if pick is None or env.dead:
-            return np.zeros(7)
-        if pick.index != self._object:
-            self._begin_object(pick)
-            self._object_due = self._due_of(scene, pick)
-        self._age += 1
-        if self._leaving < 0 and self._age == self._stop_at:
-            self._give_up()
-        if self._leaving == 0:
-            return None
-        self._leaving -= self._leaving > 0
-        self._setting_down -= self._setting_down > 0
-        style = self._style(pick.index)
-        target = self._leave(scene) if self._leaving > 0 else self._next_waypoint(env, pick, style)
-        if target is None:
-            return np.zeros(7)
-        action = steer(scene, target, self._speed(scene, pick, style))
-        action[:6] += style.noise * self.rng.standard_normal(6)
-        return np.clip(action, -1.0, 1.0)
-
-    def _speed(self, scene: Scene, pick: PickAndPlace, style: OperatorStyle) -> float:
-        """Of the fastest motion: the style's own, or what is left of the time asks for, within the style's limits."""
-        if not self.due:
-            return style.speed
-        asked = pace.left(scene, pick).speed(self._object_due - self._decided / self.hz)
-        return min(max(asked, style.least_speed), style.speed)
-
-    def _due_of(self, scene: Scene, pick: PickAndPlace) -> float:
-        """Seconds at which this object is due: whoever can be slow shares the time that the fast objects leave."""
-        if not self.due:
-            return 0.0
-        now, objects = self._decided / self.hz, range(pick.index + 1, len(self.styles))
-        fast = [i for i in objects if self._is_fast(i)]
-        free = self.due - now - sum(pace.of_cube(scene, i).duration(pace.USUAL) for i in fast)
-        slow = len(objects) - len(fast)
-        if not self._is_fast(pick.index):
-            return now + free / (slow + 1)
-        return now + (pace.left(scene, pick).duration(pace.USUAL) if slow else free)
-
-    def _is_fast(self, index: int) -> bool:
-        return self._style(index).least_speed >= FAST
-
-    def _give_up(self) -> None:
-        """Set the time, in decisions, until the operator is gone."""
-        self._leaving = self._decisions(3.0, 5.0)
-
-    def _leave(self, scene: Scene) -> Waypoint:
-        """Back to the waiting place; first, what was set down is let go."""
-        return Waypoint(scene.grip_position.copy() if self._setting_down else self._park, 0.0, OPEN)
-
-    def _style(self, index: int) -> OperatorStyle:
-        return self.styles[min(index, len(self.styles) - 1)]
-
-    def _decisions(self, low: float, high: float) -> int:
-        """A number of decisions that last between `low` and `high` seconds."""
-        return max(1, round(self.rng.uniform(low, high) * self.hz))
-
-    def _chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
-
-    def _begin_object(self, pick: PickAndPlace) -> None:
-        style, self._object, self._age = self._style(pick.index), pick.index, 0
-        self._stop_at = self._decisions(0.5, 4.0) if self._chance(style.give_up) else -1
-        self._misplacing = None
-        if self._chance(style.misplace):
-            self._misplacing = np.array([self.rng.uniform(-0.05, 0.05), self.rng.uniform(-0.24, -0.18), 0.0])
-        self._attempt = self._plan(pick, carrying=False)
-
-    def _plan(self, pick: PickAndPlace, carrying: bool) -> Attempt:
-        """The plan of the next reach or carry."""
-        style, attempt = self._style(pick.index), Attempt(carrying)
-        if self._chance(style.pause):
-            attempt.pause_at, attempt.pause_for = self._decisions(0.1, 1.0), self._decisions(0.3, 1.5)
-        if self._chance(style.detour):
-            angle = self.rng.uniform(0, 2 * np.pi)
-            attempt.via = self.rng.uniform(0.06, 0.12) * np.array([np.cos(angle), np.sin(angle), 0.0])
-        if carrying and self._chance(style.drop):
-            attempt.let_go_at = self.rng.uniform(0.10, 0.30)
-        elif carrying and self._chance(style.early_release):
-            attempt.let_go_at = self.rng.uniform(0.06, 0.14)
-        attempt.missing = not carrying and self._chance(style.miss)
-        return attempt
-
-    def _next_waypoint(self, env: TaskEnv, pick: PickAndPlace, style: OperatorStyle) -> Waypoint | None:
-        """The waypoint of this operator; None: stand still."""
-        scene = env.scene
-        if self._releasing > 0:
-            self._releasing -= 1
-            return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
-        carrying = holds(scene, pick)
-        if carrying != self._attempt.carrying:
-            self._attempt = self._plan(pick, carrying)
-        attempt = self._attempt
-        attempt.age += 1
-        if attempt.pause_at <= attempt.age < attempt.pause_at + attempt.pause_for:
-            return None
-        if carrying:
-            return self._carry(env, pick)
-        return self._miss(env, pick, style) if attempt.missing else self._with_detour(env, waypoint(scene, pick))
-
-    def _carry(self, env: TaskEnv, pick: PickAndPlace) -> Waypoint:
-        scene, attempt = env.scene, self._attempt
-        position, short = scene.position(pick.index), self._style(pick.index).short
-        if short:
-            return self._set_down(scene, replace(pick, goal=pick.goal - [0.0, short, 0.0], delivered=False))
-        if self._misplacing is not None and not pick.delivered:
-            pick = replace(pick, goal=pick.goal + self._misplacing)
-            if np.linalg.norm((pick.goal - position)[:2]) < 0.03:
-                self._give_up()
-        target = waypoint(scene, pick)
-        lifted = position[2] > pick.height - 0.06
-        if lifted and np.linalg.norm(pick.goal - position) < attempt.let_go_at:
-            attempt.let_go_at, self._releasing = 0.0, self._decisions(0.5, 0.7)
-            return Waypoint(scene.grip_position.copy(), 0.0, OPEN)
-        return self._with_detour(env, target)
-
-    def _set_down(self, scene: Scene, pick: PickAndPlace) -> Waypoint:
-        """The way to where this operator leaves the object; once it stands there, give up."""
-        target, above = waypoint(scene, pick), scene.position(pick.index)[2] - pick.goal[2]
-        if target.gripper == OPEN and above < 0.01:
-            self._setting_down = self._decisions(0.5, 0.6)
-            self._give_up()
-        return target
-
-    def _with_detour(self, env: TaskEnv, target: Waypoint) -> Waypoint:
-        """A detour while there is time for it: a point beside the straight way, at the same height."""
-        attempt = self._attempt
-        far = np.linalg.norm((target.position - env.scene.grip_position)[:2]) > 0.03
-        if attempt.via is None or not far or attempt.age > 1.2 * self.hz:
-            attempt.via = None if attempt.age > 1.2 * self.hz else attempt.via
-            return target
-        return replace(target, position=target.position + attempt.via)
-
-    def _miss(self, env: TaskEnv, pick: PickAndPlace, style: OperatorStyle) -> Waypoint:
-        """Reach beside the object, where the fingers pass it; close on nothing; rise; then try once more."""
-        scene, attempt = env.scene, self._attempt
-        axis = nearest_axis(pick.axes)
-        side = style.miss_offset * np.array([np.sin(axis), -np.cos(axis), 0.0])
-        aimed = replace(pick, grasp=pick.grasp + side, delivered=False, width=0.0)
-        target = waypoint(scene, aimed)
-        if target.gripper == CLOSE or attempt.closed_for:
-            attempt.closed_for += 1
-            target = replace(target, position=aimed.grasp, gripper=CLOSE)
-        if attempt.closed_for > 0.6 * self.hz:
-            target = replace(target, position=aimed.grasp + [0, 0, HOVER])
-        if attempt.closed_for > 1.1 * self.hz:
-            self._attempt = self._plan(pick, carrying=False)
-        return target
+        """The next action (A,) in [-1, 1], 7 numbers an arm, or None once the operator has left."""
+        arms = len(env.scene.hands)
+        if not self._hands:
+            draws = [self.rng] if arms == 1 else self.rng.spawn(arms)
+            self._hands = [Hand(arm, self.styles, self.hz, draws[arm], self.due) for arm in range(arms)]
+        actions = [hand.act(env) for hand in self._hands]
+        return None if any(action is None for action in actions) else np.concatenate(actions)

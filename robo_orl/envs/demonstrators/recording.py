@@ -10,7 +10,8 @@ from robo_orl.base.episode import Episode
 from robo_orl.base.errors import RunError
 from robo_orl.base.seeds import derive_seed
 from robo_orl.config import View
-from robo_orl.envs.demonstrators.operators import Operator, OperatorStyle
+from robo_orl.envs.demonstrators.operators import Operator
+from robo_orl.envs.demonstrators.styles import OperatorStyle
 from robo_orl.envs.start_states import StartState
 from robo_orl.envs.task_env import TaskEnv, TimeStep
 

@@ -15,8 +15,8 @@ import numpy as np
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.seeds import derive_seed
 from robo_orl.config import TaskConfig
-from robo_orl.envs.demonstrators.operators import OperatorStyle
 from robo_orl.envs.demonstrators.recording import EpisodePlan, draw_start, record
+from robo_orl.envs.demonstrators.styles import OperatorStyle
 from robo_orl.envs.registry import object_names
 from robo_orl.envs.start_states import training_seed
 
@@ -55,6 +55,8 @@ AT_THE_EDGE = OperatorStyle("competent", speed=0.95, noise=0.1, short=0.12)  # s
 BEYOND = OperatorStyle("beyond", speed=0.95, noise=0.1, short=-0.12)  # sets it down beyond the zone
 ONE_ROW = 4  # cubes that go into the zone's first row, 12 cm before which the zone still is
 
+SHARES = {"transport": ((0, 1), (2, 3)), "tool_hang": ((0,), (1,))}  # parts of the work that stitch does not tear
+
 Casting = Callable[[EpisodePlan, TaskConfig, np.random.Generator], EpisodePlan]
 
 
@@ -72,10 +74,15 @@ def _mg(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> Episod
 
 
 def _stitch(plan: EpisodePlan, task: TaskConfig, rng: np.random.Generator) -> EpisodePlan:
-    """Competent at half of the objects, rounded down (one object: every other episode)."""
-    objects = len(object_names(task)) if task.env == "chain" else 1
-    able = objects // 2 if objects > 1 else plan.index % 2
-    chosen = set(rng.permutation(objects)[:able].tolist())
+    """Competent at half of the objects, rounded down (one object: every other episode); of work that comes in shares,
+    at one share: one arm or one stage."""
+    if task.env in SHARES:
+        shares = SHARES[task.env]
+        chosen, objects = set(shares[rng.integers(len(shares))]), sum(map(len, shares))
+    else:
+        objects = len(object_names(task)) if task.env == "chain" else 1
+        able = objects // 2 if objects > 1 else plan.index % 2
+        chosen = set(rng.permutation(objects)[:able].tolist())
     styles = tuple(COMPETENT if i in chosen else FUMBLING for i in range(objects))
     name = "stitch_" + "".join("c" if i in chosen else "f" for i in range(objects))
     return replace(plan, styles=styles, operator=name)

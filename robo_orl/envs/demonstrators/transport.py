@@ -1,0 +1,105 @@
+"""transport's two arms: the first takes the lid off and holds the hammer out, the second takes it; and bins the trash.
+
+They need no messages: each sees in the scene what the other has done. The parts are numbered as a plan's styles are:
+the first arm's lid and hammer, then the second's trash and hammer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robo_orl.envs.demonstrators.experts import CLOSE, OPEN, PickAndPlace, Waypoint, carry, led, turn_to
+from robo_orl.envs.scene import Scene
+
+LID, HAMMER, TRASH, START_BIN, TARGET_BIN, TRASH_BIN = range(6)  # the scene's objects
+MEETING = np.array([0.0, 0.0, 1.06])  # of the hammer's middle, between the tables, in reach of both arms
+LID_PLACE = np.array([-0.2, -0.45])  # beside its bin
+FROM_MIDDLE = 0.055  # metres along the handle: the first hand takes the end on its side, the second the other
+HALF_HANDLE = 0.015
+OVER_WALLS = 0.2  # metres above the bottom of a bin at which a hand comes to what lies there
+WAITING = (np.array([0.0, -0.3, 1.15]), np.array([0.0, 0.25, 1.2]))  # where a hand with nothing to do is out of the way
+OVER_BINS = 1.08  # metres: an object's middle above every wall
+
+
+@dataclass(frozen=True)
+class _Handle:
+    """The hammer's handle: unit vector (3,) towards the second arm, and both ends as the hands take them."""
+
+    along: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    axes: tuple[float, ...]
+
+
+def _handle(scene: Scene) -> _Handle:
+    along = scene.rotation(HAMMER)[:, 2]
+    along = along if along[1] > 0 else -along
+    middle, across = scene.position(HAMMER), float(np.arctan2(along[1], along[0])) + np.pi / 2
+    return _Handle(along, middle - FROM_MIDDLE * along, middle + FROM_MIDDLE * along, (across,))
+
+
+def transport_first_target(scene: Scene) -> PickAndPlace | Waypoint:
+    """The lid beside its bin; then the hammer to where the second hand takes it."""
+    first, second = scene.hands
+    if second.held()[HAMMER] and not first.touched()[HAMMER]:
+        return Waypoint(WAITING[0], turn_to(scene, 0.0), OPEN)
+    lid, touched = scene.position(LID), first.touched()
+    off = np.abs(lid[:2] - scene.position(START_BIN)[:2]).max() > scene.env.bin_size[0] / 2
+    if not off or touched[LID]:
+        handle, lies = scene.geom("transport_start_bin_lid_handle"), lid[2] < scene.position(START_BIN)[2]
+        goal = np.array([*LID_PLACE, scene.env.table_offsets[0, 2] + 0.024])
+        delivered = bool(off and lies and np.linalg.norm(lid[:2] - LID_PLACE) < 0.1)
+        return PickAndPlace(LID, handle, (0.0,), 0.02, goal, OVER_BINS, 0.05, delivered=delivered)
+    handle = _handle(scene)
+    return PickAndPlace(
+        HAMMER, handle.first, handle.axes, 2 * HALF_HANDLE, MEETING, MEETING[2], 0.03,
+        delivered=bool(second.held()[HAMMER]), route=_hold_out, retreat=(0.0, -0.03, 0.05),
+        hover=OVER_WALLS,
+    )  # fmt: skip
+
+
+def _hold_out(scene: Scene, pick: PickAndPlace) -> Waypoint:
+    """Up, across, and there it is held, its handle from one arm to the other."""
+    position = led(scene, pick)
+    shift = pick.goal - position
+    if position[2] < pick.height - 0.03:
+        shift[:2] = 0.0
+    turn = _turn_of_handle(scene) if position[2] > pick.height - 0.06 else 0.0
+    return Waypoint(scene.grip_position + shift, turn, CLOSE)
+
+
+def _turn_of_handle(scene: Scene) -> float:
+    """Radians about the vertical that lay the handle from one arm to the other."""
+    along = _handle(scene).along
+    return float(np.arctan2(along[0], along[1]))
+
+
+def transport_second_target(scene: Scene) -> PickAndPlace | Waypoint | None:
+    """The trash into its bin; then the hammer, once it is held out, into the other."""
+    first, second = scene.hands
+    transport, touched = scene.env.transport, second.touched()
+    if not transport.trash_in_trash_bin or touched[TRASH]:
+        yaw, position = scene.yaw(TRASH), scene.position(TRASH).copy()
+        goal = scene.position(TRASH_BIN) - [0.0, 0.0, 0.03]
+        axes, delivered = (yaw, yaw + np.pi / 2), bool(transport.trash_in_trash_bin)
+        return PickAndPlace(TRASH, position, axes, 0.04, goal, OVER_BINS, 0.06, delivered=delivered, hover=OVER_WALLS)
+    placed = bool(transport.payload_in_target_bin)
+    if placed and not touched[HAMMER]:
+        return None
+    offered = first.held()[HAMMER] and np.linalg.norm(scene.position(HAMMER) - MEETING) < 0.03
+    if not (touched[HAMMER] or offered and abs(_turn_of_handle(scene)) < 0.15):
+        return Waypoint(WAITING[1], turn_to(scene, 0.0), OPEN)
+    handle, goal = _handle(scene), scene.position(TARGET_BIN) - [0.0, 0.0, 0.02]
+    return PickAndPlace(
+        HAMMER, handle.second, handle.axes, 2 * HALF_HANDLE, goal, OVER_BINS, 0.03, delivered=placed, route=_take,
+        part=3,
+    )  # fmt: skip
+
+
+def _take(scene: Scene, pick: PickAndPlace) -> Waypoint:
+    """Wait until the first hand has let go, then carry it."""
+    if scene.hands[0].touched()[HAMMER]:
+        return Waypoint(scene.grip_position.copy(), 0.0, CLOSE)
+    return carry(scene, pick)
