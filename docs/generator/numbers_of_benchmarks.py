@@ -10,6 +10,8 @@ from typing import Any
 
 from numbers_of_results import table, written
 
+from robo_orl.results.intervals import wilson
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,6 +36,19 @@ def stepper() -> str:
         for task, row in sorted(benchmark("stepper")["rows"].items())
     ]
     return table(["task", "stock, steps per second", "exact", "fast", "physics alone", "reset", columns[-1]], rows)
+
+
+def experts(*regimes: str) -> str:
+    """How often the scripted demonstrators of these regimes succeed."""
+    rows = []
+    for row in benchmark("experts"):
+        if row["regime"] in regimes:
+            low, high = wilson(row["k"], row["n"])
+            median = row["decisions_of_successes_median"]
+            stages = ", ".join(map(str, row["stages_k"]))
+            share = f"{row['k']} of {row['n']} [{100 * low:.0f}, {100 * high:.0f}]"
+            rows.append([row["task"], row["regime"], share, stages, "" if median is None else f"{median:.0f}"])
+    return table(["task", "regime", "successes [95 %]", "episodes that reached each stage", "decisions, median"], rows)
 
 
 def rollout_loop() -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config.policies import PolicyConfig
 from robo_orl.config.reading import deep_merge, parse, read_yaml
 from robo_orl.config.tasks import TaskConfig
+from robo_orl.config.variants import Variant, check_disjoint, read_variant, without
 
 PRESETS_VARIABLE = "ROBO_ORL_PRESETS"  # set by --presets, inherited by the processes that a command starts
 JOIN = "+"
@@ -40,23 +40,6 @@ LISTED = {
     "tasks/suites": "robo-orl list suites",
     "tasks/rewards": "robo-orl list rewards",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """An overlay that changes one axis of a policy or a task.
-
-    settings: its own keys, nested. removes: dotted keys that mean nothing beside its settings.
-    """
-
-    name: str
-    description: str
-    settings: dict[str, Any]
-    removes: tuple[str, ...] = ()
-
-    def changes(self) -> str:
-        """Its settings in one line, as --set would take them."""
-        return " ".join(f"{key}={_plain(value)}" for key, value in leaves(self.settings).items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +158,15 @@ def preset_values(kind: str, name: str) -> dict[str, Any]:
 
 def load_variant(kind: str, name: str) -> Variant:
     """A variant of `kind` ("policies" or "tasks") by the name of its file."""
-    path = available(f"{kind}/variants")[name]
-    values = read_yaml(path)
-    description, removes = values.pop("description", ""), values.pop("removes", [])
-    if not isinstance(removes, list) or not all(isinstance(key, str) for key in removes):
-        raise UsageError(f"{path}: removes is a list of keys, e.g. [critic.trunk_gradient].")
-    if "name" in values or "extends" in values:
-        raise UsageError(f"{path}: a variant has no name or extends of its own; give it only the keys that it changes.")
-    return Variant(name, str(description), values, tuple(removes))
+    return read_variant(name, available(f"{kind}/variants")[name])
 
 
 def _composed(kind: str, name: Name, seen: tuple[Path, ...]) -> dict[str, Any]:
     values = _resolve(kind, name.path, seen)
     if not name.variants:
         return values
-    variants = [load_variant(kind, variant) for variant in name.variants]
-    _check_disjoint(f"{NOUNS[kind]} '{name}'", variants)
+    variants = [load_variant(kind, variant).of(values) for variant in name.variants]
+    check_disjoint(f"{NOUNS[kind]} '{name}'", variants)
     for variant in variants:
         values = deep_merge(values, variant.settings)
     for key in (key for variant in variants for key in variant.removes):
@@ -210,39 +186,6 @@ def _resolve(kind: str, path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except UsageError as error:
         raise UsageError(f"{path} extends '{parent}': {error}") from None
     return deep_merge(_composed(kind, name, (*seen, path)), values)
-
-
-def _check_disjoint(where: str, variants: list[Variant]) -> None:
-    """UsageError where two variants give one key different values, so that their order would decide."""
-    for one, other in combinations(variants, 2):
-        ours, theirs = leaves(one.settings), leaves(other.settings)
-        for key in ours.keys() & theirs.keys():
-            if one.name == other.name or ours[key] != theirs[key]:
-                raise UsageError(
-                    f"{where}: the variants '{one.name}' and '{other.name}' both set {key}; leave one of them out."
-                )
-
-
-def without(values: dict[str, Any], path: list[str]) -> dict[str, Any]:
-    """`values` without the key at `path`, which may be missing."""
-    key, *inner = path
-    if not inner:
-        return {k: v for k, v in values.items() if k != key}
-    nested = values.get(key)
-    return values | {key: without(nested, inner)} if isinstance(nested, dict) else values
-
-
-def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value of every value in nested dictionaries."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, dict) and value
-        flat |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat
-
-
-def _plain(value: Any) -> str:
-    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list) else str(value)
 
 
 # ------------------------------------------------------------------------------------------------------------- loading

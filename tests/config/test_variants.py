@@ -39,7 +39,7 @@ BEFORE = {
 @pytest.mark.parametrize("kind, name", [("policies", v) for v in VARIANTS] + [("tasks", v) for v in TASK_VARIANTS])
 def test_every_shipped_variant_says_what_it_is_for_and_changes_something(kind, name):
     variant = load_variant(kind, name)
-    assert variant.description and variant.settings and variant.changes()
+    assert variant.description and (variant.settings or variant.by_env) and variant.changes()
 
 
 def test_a_composed_policy_is_the_base_with_the_variants_laid_on_it():
@@ -167,11 +167,37 @@ def test_a_malformed_variant_is_one_sentence(tmp_path, monkeypatch, text, senten
         load_policy("qc+odd")
 
 
+HORIZONS = {  # decisions at 20 Hz, as each software has them
+    "robomimic_ph": {"lift": 400, "can": 400, "square": 400, "transport": 700, "tool_hang": 700},
+    "robomimic_mh": {"lift": 500, "can": 500, "square": 500, "transport": 1100},
+    "robomimic_mg": {"lift": 400, "can": 400},
+    "qc_dppo": {"lift": 300, "can": 300, "square": 400, "transport": 800, "tool_hang": 1000},
+}
+
+
+@pytest.mark.parametrize("variant", HORIZONS)
+def test_the_time_limits_of_other_software_are_variants_and_a_result_says_which(variant):
+    for name, decisions in HORIZONS[variant].items():
+        task = load_task(f"{name}+{variant}")
+        assert task.horizon == decisions and task.name == f"{name}_{variant}"
+    with pytest.raises(UsageError, match=f"The variant '{variant}' is of lift, can.*, and the task chain2 of"):
+        load_task(f"chain2+{variant}")
+
+
+def test_a_variant_by_scene_that_is_no_table_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "tasks" / "variants").mkdir(parents=True)
+    (tmp_path / "tasks" / "variants" / "odd.yaml").write_text("by_env: {lift: 20}\n")
+    monkeypatch.setenv(PRESETS_VARIABLE, str(tmp_path))
+    with pytest.raises(UsageError, match="by_env holds the settings of each scene, e.g. by_env: {lift:"):
+        load_task("lift+odd")
+
+
 def test_list_variants_shows_what_each_changes():
     result = CliRunner().invoke(app, ["list", "variants", "--json"])
     rows = {row["name"]: row for row in json.loads(result.output)["variants"]}
     assert rows["+separate"]["of"] == "policy" and rows["+separate"]["changes"] == "critic.topology=separate"
     assert rows["+40hz"]["of"] == "task" and rows["+40hz"]["changes"] == "control_hz=40"
+    assert rows["+robomimic_mg"]["changes"] == "lift: max_seconds=20; can: max_seconds=20"
     assert len(rows) == len(VARIANTS) + len(TASK_VARIANTS)
 
 

@@ -23,6 +23,7 @@ REST = np.pi / 2  # heading of the fingers of an arm that looks along x, from le
 WIDEST, PAD_THICKNESS = 0.08, 0.008  # metres: between the pads of the open gripper, of both pads together
 NEAR, LOW = 0.015, 0.012  # metres: over the object, down at the object
 HOVER = 0.07  # metres above the grasp from which the gripper comes down
+GENTLE = 0.03  # metres ahead of a hand that keeps to its line
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class PickAndPlace:
     takes it, as Scene.hand_rotation; None: upright. route: its next waypoint while it is held; None: up, across, down,
     let go. retreat: (3,) metres, the way of the open hand from it. part: of the work, by which a plan's styles are
     counted; None: the object's index. hover: metres above the grasp at which the hand comes to it. heading: of the
-    fingers, radians, where their other way round will not do.
+    fingers, radians, where their other way round will not do. near: metres aside at which the fingers may close.
     """
 
     index: int
@@ -56,6 +57,7 @@ class PickAndPlace:
     part: int | None = None
     hover: float = HOVER
     heading: float | None = None
+    near: float = NEAR
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,16 @@ def _reach(scene: Scene, pick: PickAndPlace) -> Waypoint:
     offset, height = np.linalg.norm(pick.grasp[:2] - grip[:2]), grip[2] - pick.grasp[2]
     turned = abs(turn) < 0.12 + 2.0 * max(height, 0.0)
     empty = gap(scene) < CLOSED_GAP * pick.width
-    if offset > NEAR + 0.25 * HOVER / pick.hover * max(height, 0.0) or not turned or empty:
+    if offset > pick.near + 0.25 * HOVER / pick.hover * max(height, 0.0) or not turned or empty:
         rising = height < pick.hover - 0.02
-        return Waypoint(np.array([*(grip if rising else above)[:2], above[2]]), turn, OPEN, rotation)
+        aside = grip if rising and (pick.hover == HOVER or offset > 0.1) else above
+        return Waypoint(np.array([*aside[:2], above[2]]), turn, OPEN, rotation)
     if height > LOW:
         open_enough = gap(scene) > WIDE_GAP * WIDEST or height < pick.hover - 0.03
-        return Waypoint(pick.grasp if open_enough else above, turn, OPEN, rotation)
+        place = pick.grasp if open_enough else above
+        if pick.hover > HOVER:  # no faster than the hand can stay over the object on the way
+            place = np.array([*place[:2], max(place[2], grip[2] - GENTLE)])
+        return Waypoint(place, turn, OPEN, rotation)
     return Waypoint(pick.grasp, turn, CLOSE, rotation)
 
 

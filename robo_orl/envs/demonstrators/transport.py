@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robo_orl.envs.demonstrators.experts import CLOSE, OPEN, PickAndPlace, Waypoint, carry, led, turn_to
+from robo_orl.envs.demonstrators.experts import CLOSE, GENTLE, OPEN, PickAndPlace, Waypoint, carry, turn_to
 from robo_orl.envs.scene import Scene
 
 LID, HAMMER, TRASH, START_BIN, TARGET_BIN, TRASH_BIN = range(6)  # the scene's objects
 MEETING = np.array([0.0, 0.0, 1.06])  # of the hammer's middle, between the tables, in reach of both arms
 LID_PLACE = np.array([-0.2, -0.45])  # beside its bin
-FROM_MIDDLE = 0.055  # metres along the handle: the first hand takes the end on its side, the second the other
+FROM_MIDDLE = (0.042, 0.06)  # metres along the handle: the first hand takes the end on its side, the second the other
+RISE = np.array([0.0, 0.01, 0.05])  # metres: the first hand's way from the hammer, which does not catch on its head
 HALF_HANDLE = 0.015
 OVER_WALLS = 0.2  # metres above the bottom of a bin at which a hand comes to what lies there
 WAITING = (np.array([0.0, -0.3, 1.15]), np.array([0.0, 0.25, 1.2]))  # where a hand with nothing to do is out of the way
@@ -37,14 +38,14 @@ def _handle(scene: Scene) -> _Handle:
     along = scene.rotation(HAMMER)[:, 2]
     along = along if along[1] > 0 else -along
     middle, across = scene.position(HAMMER), float(np.arctan2(along[1], along[0])) + np.pi / 2
-    return _Handle(along, middle - FROM_MIDDLE * along, middle + FROM_MIDDLE * along, (across,))
+    return _Handle(along, middle - FROM_MIDDLE[0] * along, middle + FROM_MIDDLE[1] * along, (across,))
 
 
 def transport_first_target(scene: Scene) -> PickAndPlace | Waypoint:
     """The lid beside its bin; then the hammer to where the second hand takes it."""
     first, second = scene.hands
     if second.held()[HAMMER] and not first.touched()[HAMMER]:
-        return Waypoint(WAITING[0], turn_to(scene, 0.0), OPEN)
+        return Waypoint(WAITING[0] if _is_clear(first) else first.grip_position + RISE, turn_to(scene, 0.0), OPEN)
     lid, touched = scene.position(LID), first.touched()
     off = np.abs(lid[:2] - scene.position(START_BIN)[:2]).max() > scene.env.bin_size[0] / 2
     if not off or touched[LID]:
@@ -55,19 +56,40 @@ def transport_first_target(scene: Scene) -> PickAndPlace | Waypoint:
     handle = _handle(scene)
     return PickAndPlace(
         HAMMER, handle.first, handle.axes, 2 * HALF_HANDLE, MEETING, MEETING[2], 0.03,
-        delivered=bool(second.held()[HAMMER]), route=_hold_out, retreat=(0.0, -0.03, 0.05),
-        hover=OVER_WALLS,
+        delivered=bool(second.held()[HAMMER]), route=_hold_out, retreat=tuple(RISE),
+        hover=OVER_WALLS, near=0.022,
     )  # fmt: skip
 
 
 def _hold_out(scene: Scene, pick: PickAndPlace) -> Waypoint:
     """Up, across, and there it is held, its handle from one arm to the other."""
-    position = led(scene, pick)
-    shift = pick.goal - position
+    position = scene.position(HAMMER)
     if position[2] < pick.height - 0.03:
-        shift[:2] = 0.0
-    turn = _turn_of_handle(scene) if position[2] > pick.height - 0.06 else 0.0
-    return Waypoint(scene.grip_position + shift, turn, CLOSE)
+        return _lift(scene, pick, START_BIN)
+    return Waypoint(scene.grip_position + pick.goal - position, _turn_of_handle(scene), CLOSE)
+
+
+def _lift(scene: Scene, pick: PickAndPlace, bin_: int) -> Waypoint:
+    """Straight up out of a bin, along its middle."""
+    position = scene.position(pick.index)
+    aside = scene.position(bin_)[:2] - position[:2]
+    if np.linalg.norm(aside) > 0.2:  # it is in no bin
+        aside = np.zeros(2)
+    return Waypoint(scene.grip_position + [*aside, min(pick.height - position[2], GENTLE)], 0.0, CLOSE)
+
+
+def _bin_trash(scene: Scene, pick: PickAndPlace) -> Waypoint:
+    """Out of the target bin, then up, across, down, open."""
+    position = scene.position(TRASH)
+    low = position[2] < pick.height - 0.03
+    over = np.abs(position[:2] - scene.position(TARGET_BIN)[:2]).max() < 0.15
+    return _lift(scene, pick, TARGET_BIN) if low and over else carry(scene, pick)
+
+
+def _is_clear(hand: Scene) -> bool:
+    """Whether a hand is so far from the hammer that neither's way goes through the other: its head is wide."""
+    apart = hand.grip_position - hand.position(HAMMER)
+    return not hand.touched()[HAMMER] and bool(apart[2] > 0.06 or np.linalg.norm(apart[:2]) > 0.25)
 
 
 def _turn_of_handle(scene: Scene) -> float:
@@ -84,7 +106,9 @@ def transport_second_target(scene: Scene) -> PickAndPlace | Waypoint | None:
         yaw, position = scene.yaw(TRASH), scene.position(TRASH).copy()
         goal = scene.position(TRASH_BIN) - [0.0, 0.0, 0.03]
         axes, delivered = (yaw, yaw + np.pi / 2), bool(transport.trash_in_trash_bin)
-        return PickAndPlace(TRASH, position, axes, 0.04, goal, OVER_BINS, 0.06, delivered=delivered, hover=OVER_WALLS)
+        return PickAndPlace(
+            TRASH, position, axes, 0.04, goal, OVER_BINS, 0.06, delivered=delivered, hover=OVER_WALLS, route=_bin_trash
+        )
     placed = bool(transport.payload_in_target_bin)
     if placed and not touched[HAMMER]:
         return None
@@ -100,6 +124,6 @@ def transport_second_target(scene: Scene) -> PickAndPlace | Waypoint | None:
 
 def _take(scene: Scene, pick: PickAndPlace) -> Waypoint:
     """Wait until the first hand has let go, then carry it."""
-    if scene.hands[0].touched()[HAMMER]:
+    if not _is_clear(scene.hands[0]):
         return Waypoint(scene.grip_position.copy(), 0.0, CLOSE)
     return carry(scene, pick)
