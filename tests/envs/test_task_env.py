@@ -164,6 +164,62 @@ def test_the_robot_holds_its_grip_through_dead_time():
     env.close()
 
 
+@pytest.fixture(scope="module")
+def transport() -> TaskEnv:
+    env = TaskEnv(load_task("transport").model_copy(update={"padding": 0.5}))
+    yield env
+    env.close()
+
+
+def test_two_arms_observe_and_act_as_robomimic_has_them(transport):
+    """An action is 7 numbers of the first arm, then 7 of the second, each in the frame of its own base."""
+    own = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+    robots = {f"robot{i}_{name}": size for i in (0, 1) for name, size in own.items()}
+    assert transport.spec == robots | {"object": 42} and transport.action_dim == 14 and transport.loop == "exact"
+    before = transport.reset(transport.draw_start(0))
+    for _ in range(10):
+        transport.step(np.zeros(14))
+    ahead = np.zeros(14)
+    ahead[0] = 1.0  # the arms face each other: forward is +y of the first, -y of the second
+    for _ in range(5):
+        after = transport.step(ahead).obs
+    moved = [after[f"robot{i}_eef_pos"] - before[f"robot{i}_eef_pos"] for i in (0, 1)]
+    assert moved[0][1] > 0.03 and np.abs(moved[1]).max() < 0.01
+    for _ in range(5):
+        after = transport.step(np.roll(ahead, 7)).obs
+    assert (after["robot1_eef_pos"] - before["robot1_eef_pos"])[1] < -0.03
+
+
+def test_both_grippers_hold_through_dead_time(transport):
+    transport.reset(transport.draw_start(1))
+    closing = np.zeros(14)
+    for _ in range(10):
+        transport.step(closing)
+    closing[[6, 13]] = 1.0, -1.0
+    for _ in range(12):
+        transport.step(closing)
+    transport._dead = 10
+    for _ in range(10):
+        step = transport.step(-closing)
+    assert np.ptp(step.obs["robot0_gripper_qpos"]) < 0.01 < 0.07 < np.ptp(step.obs["robot1_gripper_qpos"])
+
+
+def test_stages_of_transport_follow_the_lid_the_hammer_and_the_bins(transport):
+    transport.reset(transport.draw_start(2))
+    simulator, held = transport.scene.env, transport._predicates
+    assert not any(predicate(transport.scene) for predicate in held)
+    lid, payload, trash = (simulator.transport.objects[name].joints[0] for name in ("lid", "payload", "trash"))
+
+    def lay(joint: str, place: np.ndarray) -> list[bool]:
+        simulator.sim.data.set_joint_qpos(joint, np.array([*place, 1, 0, 0, 0]))
+        simulator.sim.forward()
+        return [predicate(transport.scene) for predicate in held]
+
+    assert lay(lid, [-0.2, -0.45, 0.83]) == [True, False, False, False, False]
+    assert lay(trash, simulator.transport.trash_bin_pos + [0, 0, 0.0249]) == [True, False, False, False, False]
+    assert lay(payload, simulator.transport.target_bin_pos + [0, 0, 0.1049]) == [True, False, False, True, True]
+
+
 def test_an_unpadded_robosuite_scene_has_robomimics_observation_and_a_padded_one_a_flag_more():
     lift = load_task("lift")
     plain, padded = TaskEnv(lift), TaskEnv(lift.model_copy(update={"padding": 0.1}))

@@ -14,7 +14,7 @@ from robo_orl.envs.demonstrators.experts import CLOSE, GENTLE, OPEN, PickAndPlac
 from robo_orl.envs.scene import Scene
 
 LID, HAMMER, TRASH, START_BIN, TARGET_BIN, TRASH_BIN = range(6)  # the scene's objects
-MEETING = np.array([0.0, 0.0, 1.06])  # of the hammer's middle, between the tables, in reach of both arms
+MEETING = np.array([0.0, 0.062, 1.06])  # where the second hand takes the hammer; nearer to the first it has no reach
 LID_PLACE = np.array([-0.2, -0.45])  # beside its bin
 FROM_MIDDLE = (0.042, 0.06)  # metres along the handle: the first hand takes the end on its side, the second the other
 RISE = np.array([0.0, 0.01, 0.05])  # metres: the first hand's way from the hammer, which does not catch on its head
@@ -56,7 +56,7 @@ def transport_first_target(scene: Scene) -> PickAndPlace | Waypoint:
     handle = _handle(scene)
     return PickAndPlace(
         HAMMER, handle.first, handle.axes, 2 * HALF_HANDLE, MEETING, MEETING[2], 0.03,
-        delivered=bool(second.held()[HAMMER]), route=_hold_out, retreat=tuple(RISE),
+        delivered=bool(second.held()[HAMMER]), route=_hold_out, retreat=tuple(RISE), led=handle.second,
         hover=OVER_WALLS, near=0.022,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def _hold_out(scene: Scene, pick: PickAndPlace) -> Waypoint:
     position = scene.position(HAMMER)
     if position[2] < pick.height - 0.03:
         return _lift(scene, pick, START_BIN)
-    return Waypoint(scene.grip_position + pick.goal - position, _turn_of_handle(scene), CLOSE)
+    return Waypoint(scene.grip_position + pick.goal - pick.led, _turn_of_handle(scene), CLOSE)
 
 
 def _lift(scene: Scene, pick: PickAndPlace, bin_: int) -> Waypoint:
@@ -112,10 +112,11 @@ def transport_second_target(scene: Scene) -> PickAndPlace | Waypoint | None:
     placed = bool(transport.payload_in_target_bin)
     if placed and not touched[HAMMER]:
         return None
-    offered = first.held()[HAMMER] and np.linalg.norm(scene.position(HAMMER) - MEETING) < 0.03
+    handle = _handle(scene)
+    offered = first.held()[HAMMER] and np.linalg.norm(handle.second - MEETING) < 0.03
     if not (touched[HAMMER] or offered and abs(_turn_of_handle(scene)) < 0.15):
         return Waypoint(WAITING[1], turn_to(scene, 0.0), OPEN)
-    handle, goal = _handle(scene), scene.position(TARGET_BIN) - [0.0, 0.0, 0.02]
+    goal = scene.position(TARGET_BIN) - [0.0, 0.0, 0.02]
     return PickAndPlace(
         HAMMER, handle.second, handle.axes, 2 * HALF_HANDLE, goal, OVER_BINS, 0.03, delivered=placed, route=_take,
         part=3,
