@@ -25,7 +25,7 @@ from robo_orl.cost.predict.cards import CARDS, GIB, card
 from robo_orl.cost.predict.largest import LargestModel, largest
 from robo_orl.cost.predict.prediction import Prediction, predict
 from robo_orl.cost.predict.workload import unpredictable, workload_of
-from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
+from robo_orl.cost.synthetic_step import SyntheticStep, action_size, policy_spec
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -218,7 +218,7 @@ def _started(policies: list[PolicyConfig], task: TaskConfig, rows: list[StepCost
     for policy, row in zip(policies, rows, strict=True):
         if this_device() == "cuda" and not row.oom:
             gamma = policy.gamma.value(task.horizon)
-            step = SyntheticStep(policy, policy_spec(policy, task), ACTION_DIM, gamma, "cuda")
+            step = SyntheticStep(policy, policy_spec(policy, task), action_size(task), gamma, "cuda")
             step.run()
             started[policy.name] = kernels_started(step)
     return started

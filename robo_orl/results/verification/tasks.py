@@ -20,6 +20,8 @@ START_BANKS = {
     "lift": "ad8e9cd823ddf6823193930329a2b4a8e7bae2cf2655635c01b49383d28fe077",
     "square": "50df0fe541a857c3c80e0a2a6f7cda760b208abfb1fa0c6883ef3f6ba3b211e3",
     "stack": "a777075db8b389fdd6178bfc43a49cabf3039af212db6c271981bc13f0d4da69",
+    "tool_hang": "658b5c165711dd644e366b7ea4bd3a56f4a0e88cccf4649c1cf15233ff014230",
+    "transport": "c2800be31d57ae817dec1a07dffb498a9ee43628fad72b4840f5323d3b3f5bf9",
 }
 FIELDS = ("name", "version", "horizon", "control_hz", "padding", "stages")
 
