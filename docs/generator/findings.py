@@ -39,12 +39,13 @@ def _success() -> tuple[str, str, str]:
     late, conditioned_late = (each(*board, policy, "success") for policy in ("qc", "return_conditioned_flow"))
     boards, ahead_by_return = verdict_counts("methods", "return")
     can_answer, ahead_by_success = verdict_counts("methods", "success")
+    by_success = f"on {ahead_by_success or 'none'} of {can_answer}" if can_answer else "no board can answer yet"
     numbers = (
         f"On chain2 `stitch` `qc` solves {critic} of 100 episodes within"
         f" {decisions(*board, 60)} decisions, cloning {bc}, a flow decoded without noise {quiet}, cloning told the"
         f" outcome {conditioned}. Within the whole limit `qc` ({late}) is level with the latter ({conditioned_late})."
         f" With one training each, a critic is ahead by return"
-        f" on {ahead_by_return} of {boards} boards, by success on {ahead_by_success or 'none'} of {can_answer}."
+        f" on {ahead_by_return} of {boards} boards; by success {by_success}."
     )
     return (
         "A critic pays in time on piecewise competent demonstrations, over three trainings.",
@@ -112,6 +113,11 @@ def _verdict(one: EndpointVerdict) -> str:
     if one.uninformative:
         return f"cannot answer: {one.uninformative}"
     return ", ".join(f"`{written(name)}`" for name in one.ahead) or "none"
+
+
+def cannot_answer(suite: str) -> str:
+    """The sentence about the boards on which success tells nothing about critics."""
+    return next(said for said in report(suite).headline.sentences if said.startswith("Success cannot answer"))
 
 
 def ahead(suite: str, task: str, regime: str, endpoint: str) -> str:
@@ -192,6 +198,6 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         findings, verdict_counts, verdict_table, ahead, without, within, decisions, mean_return, returns, versus,
-        against_control, failures,
+        against_control, failures, cannot_answer,
     )
 }  # fmt: skip

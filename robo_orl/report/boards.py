@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_oracle, is_plain_bc, topology
@@ -33,7 +33,8 @@ BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
 class PolicyRow(RelativeCost):
     """One policy of a board, and the cost of its training relative to the board's control.
 
-    oracle: it knows what no policy can know, and is a ceiling: no verdict compares with it.
+    oracle: it knows what no policy can know, and is a ceiling: no verdict compares with it. beyond: its trainings that
+    the suite as it is now does not ask for. marks: in words, what sets it apart from the other rows of its board.
     """
 
     policy: str
@@ -43,6 +44,7 @@ class PolicyRow(RelativeCost):
     topology: str | None
     objective: str
     seeds: int
+    beyond: int
     success: SuccessRate
     at_end: SuccessRate
     within: list[DeadlineRate]
@@ -52,6 +54,7 @@ class PolicyRow(RelativeCost):
     parameters: dict[str, int]
     restarts: int
     trials: int | None
+    marks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Reco
         trained_as = _trained_as(cells, policies, name, control, size)
         cost = relative_cost(cells.costs, (trained_as, control, size), policies[trained_as], controls)
         rows.append(_row(cells, name, records, cost))
+    rows = [replace(row, marks=marks(row, usual_n(rows))) for row in rows]
     rows.sort(
         key=lambda row: (-value(row, cells.endpoints[0]), -row.success.rate, -row.discounted_return.mean, row.policy)
     )
@@ -210,6 +214,7 @@ def _row(cells: Cells, name: str, records: list[Record], cost: RelativeCost) -> 
         topology=topology(config),
         objective=config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
         seeds=len(records),
+        beyond=sum(record.cell in cells.beyond for record in records),
         success=success([[e.success_once for e in rows] for rows in episodes], effects.get("success")),
         at_end=success([[e.success_at_end for e in rows] for rows in episodes], effects.get("success")),
         within=[within(endpoint, episodes, records[0].task.horizon, effects[endpoint.name])
@@ -230,6 +235,23 @@ def _parameters(record: Record) -> dict[str, int]:
     """By component; of a reference, whose components are other ones, in total."""
     counted = record.train.parameters
     return {"total": counted["total"]} if record.kind == "reference" else counted
+
+
+def usual_n(rows: Sequence[PolicyRow]) -> int:
+    """The most common number of episodes of a board's rows; of equally common ones the largest."""
+    counts = [row.success.n for row in rows]
+    return max(set(counts), key=lambda n: (counts.count(n), n))
+
+
+def marks(row: PolicyRow, usual: int) -> list[str]:
+    """What sets a row apart: another number of episodes than most have, trainings that the suite does not ask for."""
+    made = []
+    if row.success.n != usual:
+        made.append(f"n = {row.success.n}, most rows {usual}")
+    if row.beyond:
+        part = "" if row.beyond == row.seeds else f"{row.beyond} of {row.seeds} trainings "
+        made.append(f"{part}beyond the suite")
+    return made
 
 
 def value(row: PolicyRow, endpoint: Endpoint) -> float:

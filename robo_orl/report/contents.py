@@ -18,13 +18,14 @@ from robo_orl.results.trainings import DesignEffect, design_effect
 @dataclass(frozen=True)
 class Cells:
     """The input of a report. rows: key of a cell -> its episodes. superseded: records of settings that are no longer
-    the suite's."""
+    the suite's, which are left out. beyond: keys of records that the suite as it is now does not ask for."""
 
     records: list[Record]
     rows: dict[str, list[EpisodeRow]]
     costs: list[CostRecord] = field(default_factory=list)
     manifest: Manifest | None = None
     superseded: int = 0
+    beyond: frozenset[str] = frozenset()
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -79,7 +80,9 @@ def load(results: Path) -> Cells:
     kept = current_records([record for record, _ in stored_rows], manifest)
     check_names(kept)
     superseded = len(stored_rows) - len(kept) + len(costs) - len(current)
-    return Cells(kept, {r.cell: rows[r.cell] for r in kept}, current, manifest, superseded)
+    planned = {cell.cell for cell in manifest.cells} if manifest else set()
+    beyond = frozenset(record.cell for record in kept if planned and record.cell not in planned)
+    return Cells(kept, {r.cell: rows[r.cell] for r in kept}, current, manifest, superseded, beyond)
 
 
 def current_costs(costs: list[CostRecord], manifest: Manifest | None) -> list[CostRecord]:

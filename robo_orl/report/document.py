@@ -42,12 +42,14 @@ class EndpointRow:
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """A suite of the report, with the number of its cells and the seconds of all work on it."""
+    """A suite of the report: its cells, those of them with a record, the records of cells that it does not ask for, and
+    the seconds of all work on it."""
 
     name: str
     version: int
     cells_asked: int
     cells_done: int
+    cells_beyond: int
     wall_s: float | None
 
 
@@ -154,8 +156,9 @@ def _suites(cells: Cells) -> list[SuiteRow]:
     parts: list[Any] = [*cells.records, *cells.costs] + ([cells.manifest] if cells.manifest else [])
     names = sorted({(part.suite.name, part.suite.version) for part in parts})
     planned = len(cells.manifest.cells) if cells.manifest else len(cells.records)
+    beyond = len(cells.beyond)
     wall = cells.manifest.wall_s if cells.manifest else None
-    return [SuiteRow(name, version, planned, len(cells.records), wall) for name, version in names]
+    return [SuiteRow(name, version, planned, len(cells.records) - beyond, beyond, wall) for name, version in names]
 
 
 def cell_speeds(records: Iterable[Record]) -> list[CellSpeed]:

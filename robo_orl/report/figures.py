@@ -28,6 +28,7 @@ from robo_orl.report.layers import (
     rate_span,
     reference,
     styled,
+    with_n,
 )
 from robo_orl.report.numbers import points as in_points
 from robo_orl.report.numbers import ratio
@@ -63,14 +64,16 @@ def plot_width(names: Iterable[str]) -> float:
 def forest(comparisons: Sequence[Row], limit: float, look: Look) -> Markup:
     """Differences in success from the control with 95 % intervals, one policy a row, on an axis of +-limit."""
     ordered = sorted(comparisons, key=lambda c: -c["difference"])
+    counts = [row["n"] for row in ordered]
     rows = [
-        {**styled(row, row["policy"], look), "decided": row["verdict"] != "undecided",
+        {**styled(row, row["policy"], look), "name": with_n(row["policy"], row["n"], counts),
+         "decided": row["verdict"] != "undecided",
          "tip": f"{row['policy']}: {in_points(row['difference'])} points [{in_points(row['low'])}, "
                 f"{in_points(row['high'])}]"}
         for row in ordered
     ]  # fmt: skip
     y = {"field": "policy", "type": "nominal", "sort": None, "axis": None}
-    span = Span(-limit, limit, max(150.0, 330.0 - label_room(row["policy"] for row in rows)))
+    span = Span(-limit, limit, max(150.0, 330.0 - label_room(row["name"] for row in rows)))
     sign = "(datum.value > 0 ? '+' : datum.value < 0 ? '−' : '')"
     x = span.encoding("difference", "percentage points of success", grid=True, domain=False, ticks=False,
                       labelExpr=f"{sign} + round(abs(100 * datum.value))")  # fmt: skip
@@ -86,11 +89,11 @@ def forest(comparisons: Sequence[Row], limit: float, look: Look) -> Markup:
         layer({"type": "rule", "strokeCap": "round"}, x={**x, "field": "low"}, x2={"field": "high"}, y=y, stroke=STROKE,
               strokeWidth=strong),
         points(x, y),
-        layer({"type": "text", "align": "right", "fontSize": 12, "limit": 0, "x": -12}, y=y, text={"field": "policy"},
+        layer({"type": "text", "align": "right", "fontSize": 12, "limit": 0, "x": -12}, y=y, text={"field": "name"},
               fill=STROKE, fontWeight=bold),
     ]  # fmt: skip
     words = "; ".join(f"{r['policy']} {in_points(r['difference'])} points, n {r['n']}, {r['verdict']}" for r in rows)
-    room = label_room(row["policy"] for row in rows)
+    room = label_room(row["name"] for row in rows)
     return drawing(figure(span.pixels, 27 * len(rows), layers, rows, (room, 0)),
                    f"Difference in success from {rows[0]['against']}: {words}")  # fmt: skip
 
@@ -156,7 +159,7 @@ def success_curve(board: Row, look: Look) -> Markup:
     """Success within d decisions: the policies of the curve that have a band, the control dashed, and the deadlines."""
     drawn = [row for row in board["curve"]["rows"] if row["low"] is not None]
     decisions = board["curve"]["decisions"]
-    names = [row["policy"] for row in drawn]
+    names = [with_n(row["policy"], row["n"], [r["n"] for r in board["curve"]["rows"]]) for row in drawn]
     across, up = Span(0, decisions[-1], plot_width(names)), rate_span(190)
     x, y = across.encoding("d", "decisions allowed", grid=False), percent(up)
     lines = {row["policy"]: _steps_of(row, decisions, look) for row in drawn}
@@ -164,7 +167,8 @@ def success_curve(board: Row, look: Look) -> Markup:
     front = [line for policy, own in lines.items() if policy != behind for line in own]
     deadlines = [{"d": t["decisions"]} for t in board["deadlines"]]
     rule = {"type": "rule", "stroke": "var(--muted)", "strokeDash": [1, 4]}
-    ends = [{**own[-1], "x": own[-1]["d"], "y": own[-1]["rate"]} for own in lines.values()]
+    ends = [{**own[-1], "x": own[-1]["d"], "y": own[-1]["rate"], "name": name}
+            for own, name in zip(lines.values(), names, strict=True)]  # fmt: skip
     layers = [
         layer(rule, deadlines, x=x),
         band(x, y, [row for row in front if row["d"]]),
@@ -197,7 +201,8 @@ def tradeoff(board: Row, look: Look, ratios: Sequence[float]) -> Markup | None:
     measured = [row for row in board["rows"] if row["time_relative"]]
     if len(measured) < 2:
         return None
-    across = log_span([*ratios, 1.0], plot_width(row["policy"] for row in measured), 1.12)
+    names = [with_n(row["policy"], row["success"]["n"], [r["success"]["n"] for r in measured]) for row in measured]
+    across = log_span([*ratios, 1.0], plot_width(names), 1.12)
     up = rate_span(max(190.0, 14.0 * len(measured)))
     places = side_by_side([across(row["time_relative"]) for row in measured])
     rows = []
@@ -213,11 +218,10 @@ def tradeoff(board: Row, look: Look, ratios: Sequence[float]) -> Markup | None:
     front = [{"time": row["time_relative"], "rate": row["success"]["rate"]} for row in best]
     front += [{"time": across.high, "rate": front[-1]["rate"]}] if front else []
     stairs = {"type": "line", "interpolate": "step-after", "stroke": "var(--muted)", "strokeWidth": 1.1, "opacity": 0.8}
-    ends = [{**row, "x": row["time"], "y": row["rate"]} for row in rows]
+    ends = [{**row, "x": row["time"], "y": row["rate"], "name": name} for row, name in zip(rows, names, strict=True)]
     layers = [layer(stairs, front, x=x, y=y), intervals(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
     said = [f"{r['policy']} {ratio(r['time_relative'])}, {r['success']['k']} of {r['success']['n']}" for r in measured]
-    room = label_room(row["policy"] for row in measured)
-    return drawing(figure(across.pixels, up.pixels, layers, rows, (0, room)),
+    return drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room(names))),
                    f"Success against training time on {board['task']}: {'; '.join(said)}")  # fmt: skip
 
 

@@ -140,13 +140,16 @@ def _against_control(comparisons: Sequence[Comparison], kinds: dict[str, list[En
 
 
 def _cannot_answer(verdicts: Sequence[BoardVerdict]) -> str:
-    """The boards on which success cannot answer."""
-    reasons = [f"{v.task} ({v.regime}): {one.uninformative}"
-               for v in verdicts for one in v.endpoints if one.endpoint == "success" and one.uninformative]  # fmt: skip
-    if not reasons:
-        return ""
-    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return f"Success cannot answer on {len(reasons)} of {len(verdicts)} boards: {'; '.join(reasons[:3])}{more}."
+    """The boards on which success cannot answer, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        for one in verdict.endpoints:
+            if one.endpoint == "success" and one.uninformative:
+                reasons.setdefault(one.uninformative, []).append(f"{verdict.task} ({verdict.regime})")
+    count = sum(map(len, reasons.values()))
+    parts = [f"{reason} ({listed(places) if len(places) <= 4 else f'{len(places)} boards'})"
+             for reason, places in reasons.items()]  # fmt: skip
+    return f"Success cannot answer on {count}{_board_count(len(verdicts))}: {'; '.join(parts)}." if reasons else ""
 
 
 def _few_controls(verdicts: Sequence[BoardVerdict]) -> str:

@@ -153,12 +153,20 @@ def intervals(x: Spec, y: Spec, rows: Sequence[Mapping[str, Any]] | None = None)
 def names_at_the_edge(ends: Sequence[Mapping[str, Any]], across: Callable[[float], float], height: Span) -> list[Spec]:
     """The names of policies right of a figure, apart from each other, each joined to the end of its line.
 
-    ends: styled rows with "x" and "y" in values; across: x -> pixels; height: the vertical axis.
+    ends: styled rows with "x" and "y" in values, and "name" where it is more than the policy's; across: x -> pixels;
+    height: the vertical axis.
     """
     tops = [height.pixels - height(row["y"]) for row in ends]
     right = max(across(row["x"]) for row in ends)
     rows = [
-        {**row, "from": across(row["x"]) + 6, "to": right + 15, "end": top, "label": label}
+        {
+            **row,
+            "name": row.get("name", row["policy"]),
+            "from": across(row["x"]) + 6,
+            "to": right + 15,
+            "end": top,
+            "label": label,
+        }
         for row, top, label in zip(ends, tops, spread(tops, GAP, 0, height.pixels), strict=True)
     ]
     pixel = {"type": "quantitative", "scale": None}
@@ -168,8 +176,14 @@ def names_at_the_edge(ends: Sequence[Mapping[str, Any]], across: Callable[[float
         layer(leader, rows, x={"field": "from", **pixel}, x2={"field": "to"}, y={"field": "end", **pixel},
               y2={"field": "label"}),
         layer({**text, "dx": 3}, rows, x={"field": "to", **pixel}, y={"field": "label", **pixel},
-              text={"field": "policy"}, fill=STROKE),
+              text={"field": "name"}, fill=STROKE),
     ]  # fmt: skip
+
+
+def with_n(policy: str, n: int, others: Sequence[int]) -> str:
+    """A policy's name, with its number of episodes where that is not the most common one of `others`."""
+    usual = max(set(others), key=lambda count: (others.count(count), count))
+    return policy if n == usual else f"{policy} (n = {n})"
 
 
 def figure(

@@ -26,6 +26,17 @@ def table(made: dict[str, Any]) -> Group:
     if made["superseded"]:
         left_out = f"Left out: {made['superseded']} record(s) of settings that the suite no longer asks for."
         parts.append(Text(left_out, style="yellow"))
+    beyond = sum(suite["cells_beyond"] for suite in made["suites"])
+    if beyond:
+        parts.append(Text(f"Beyond the suite: {beyond} record(s) of cells that it does not ask for.", style="yellow"))
+    marked = [
+        f"{r['policy']} on {b['task']}: {', '.join(r['marks'])}"
+        for b in made["boards"]
+        for r in b["rows"]
+        if r["marks"]
+    ]
+    if marked:
+        parts.append(Text(f"Not like the other rows: {'; '.join(marked)}.", style="yellow"))
     return Group(*parts)
 
 

@@ -90,29 +90,37 @@ def ahead(comparisons: Sequence[Comparison], policies: Sequence[str]) -> list[st
 def uninformative(board: Board, endpoint: Endpoint) -> str:
     """The reason for which an endpoint cannot answer on a board; empty where it can.
 
-    Success needs cloning between 10 and 90 %, and a row 15 points above it: else there is nothing to win, or nothing
-    that wins it. The other endpoints are left out only where every row is at the floor: speed still tells policies
-    apart that all succeed.
+    Success by `not_informative`. The other endpoints are left out only where every row is at the floor: speed still
+    tells policies apart that all succeed.
     """
-    best = max(row.success.rate for row in board.rows)
-    control = next((row for row in board.rows if row.policy == board.control), None)
-    if endpoint.kind == "success" and control is not None:
-        return _of_success(control, best)
-    if endpoint.kind == "deadline":
-        best = max(value(row, endpoint) for row in board.rows)
-    if endpoint.kind != "stages" and best < FLOOR:
-        return f"no row reaches {100 * FLOOR:.0f} %"
-    return ""
+    if endpoint.kind == "success":
+        return not_informative(board.rows, board.control)
+    if endpoint.kind == "stages":
+        return ""
+    policies = [row for row in board.rows if not row.oracle]
+    rates = [value(row, endpoint) if endpoint.kind == "deadline" else row.success.rate for row in policies]
+    return f"no row reaches {100 * FLOOR:.0f} %" if max(rates, default=0.0) < FLOOR else ""
 
 
-def _of_success(control: PolicyRow, best: float) -> str:
-    rate = control.success.rate
-    if rate > CEILING:
-        return f"{control.policy} is above {100 * CEILING:.0f} %"
+def not_informative(rows: Sequence[PolicyRow], control: str | None) -> str:
+    """The reason for which success on a board tells nothing about critics; empty where it does.
+
+    Cloning, the control, must be between 10 and 90 %, and an oracle, which knows what no policy can know, 15 points
+    above it: else there is nothing to win. A board without an oracle may have it; nobody has looked.
+    """
+    of_control = next((row for row in rows if row.policy == control), None)
+    oracles = [row for row in rows if row.oracle]
+    if of_control is None:
+        return "no cloning was run"
+    rate = of_control.success.rate
     if rate < FLOOR:
-        return f"{control.policy} is below {100 * FLOOR:.0f} %"
-    if best < rate + GAP:
-        return f"no row is {100 * GAP:.0f} points above {control.policy}"
+        return f"cloning is at the floor: {of_control.policy} is below {100 * FLOOR:.0f} %"
+    if rate > CEILING:
+        return f"cloning is at the ceiling: {of_control.policy} is above {100 * CEILING:.0f} %"
+    if not oracles:
+        return "no oracle was measured"
+    if max(row.success.rate for row in oracles) < rate + GAP:
+        return f"no oracle is {100 * GAP:.0f} points above {of_control.policy}"
     return ""
 
 

@@ -137,6 +137,31 @@ def test_rows_of_another_n_are_marked(make_results, results_plan, tmp_path):
     assert "qc_shared (<wbr>less)" in html or "qc_<wbr>shared (less)" in html  # another row of the same name
 
 
+def test_rows_beyond_their_own_suite_and_rankings_that_tell_nothing_are_marked(make_results, results_plan, tmp_path):
+    plan = results_plan(tasks=("synthetic1",), cost=False)
+    asked = make_results(tmp_path / "asked", plan)
+    suite = json.loads((asked / "suite.json").read_text())
+    cells = [cell for cell in suite["cells"] if cell["policy"] != "qc_shared"]
+    (asked / "suite.json").write_text(json.dumps(suite | {"cells": cells}))
+    site = gather([asked])
+    html = render(site)["index.html"]
+    assert html.count("beyond the suite</span>") == 1
+    (row,) = [row for row in site.rows if row["policy"] == "qc_shared"]
+    assert row["beyond_the_suite"] == 1 and row["not_informative"] == "cloning is at the ceiling: bc is above 90 %"
+    assert f"Not informative by success: {row['not_informative']}." in html
+    assert "On 1 of 1 ranking success tells nothing about critics" in html
+
+
+def test_an_entry_is_not_beyond_a_suite_that_its_own_folder_asks_for(make_results, results_plan, tmp_path):
+    ours = make_results(tmp_path / "ours", results_plan(tasks=("synthetic1",), cost=False))
+    theirs = rewritten(ours, '"qc_shared"', '"their_method"', tmp_path / "theirs")
+    for path in [*theirs.glob("cells/*/record.json"), theirs / "suite.json"]:
+        path.write_text(re.sub(r'"cell": ?"(.{8})', r'"cell":"ffffffff', path.read_text()))
+    made = gather([ours, theirs])
+    assert "their_method" in {row["policy"] for row in made.rows}
+    assert not any(row["beyond_the_suite"] for row in made.rows)
+
+
 def test_cells_that_two_folders_hold_count_once(quick_results, tmp_path):
     copy = shutil.copytree(quick_results, tmp_path / "again")
     assert len(gather([quick_results, copy]).rows) == 12

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,41 @@ def test_records_of_settings_that_are_no_longer_asked_for_are_left_out_and_never
     (folder / "suite.json").unlink()  # loose records: nobody says which of the two is meant
     with pytest.raises(UsageError, match="Two records are qc_shared on synthetic1 mg"):
         build(folder, tmp_path / "loose")
+
+
+def test_rows_that_the_suite_does_not_ask_for_are_counted_apart_and_marked(make_results, results_plan, tmp_path):
+    folder = make_results(tmp_path / "results", results_plan(tasks=("synthetic1",), episodes=20))
+    suite = json.loads((folder / "suite.json").read_text())
+    left = [cell for cell in suite["cells"] if cell["policy"] not in ("bc_flow", "filtered_bc")]
+    (folder / "suite.json").write_text(json.dumps(suite | {"cells": left}))
+    build(folder, tmp_path)
+    made, page = json.loads((tmp_path / "report.json").read_text()), (tmp_path / "report.html").read_text()
+    (row,) = made["suites"]
+    assert (row["cells_asked"], row["cells_done"], row["cells_beyond"]) == (4, 4, 2)
+    marked = {row["policy"]: row["marks"] for row in made["boards"][0]["rows"] if row["marks"]}
+    assert marked == {"bc_flow": ["beyond the suite"], "filtered_bc": ["beyond the suite"]}
+    head = re.sub(r"<[^>]+>", "", page.split("<h1>")[0].split("<body>")[1])
+    assert "4 of 4 cells and 2 beyond the suite" in head
+    assert page.count('<span class="tagged warn">beyond the suite</span>') == 2
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(document_of(folder)))
+    assert "Beyond the suite: 2 record(s)" in console.export_text()
+
+
+def test_rows_of_another_n_are_marked_in_the_table_and_in_the_figures(make_results, results_plan, tmp_path):
+    folder = make_results(tmp_path / "results", results_plan(tasks=("synthetic1",), episodes=10))
+    few = results_plan(tasks=("synthetic1",), policies=[p for p in results_plan().policies if p.name == "qc_separate"])
+    made = make_results(tmp_path / "few", replace(few, episodes=5))
+    for path in (folder / "cells").iterdir():
+        if '"name":"qc_separate"' in squeezed(path / "record.json"):
+            shutil.rmtree(path)
+    shutil.copytree(made / "cells", folder / "cells", dirs_exist_ok=True)
+    build(folder, tmp_path)
+    page, rows = (tmp_path / "report.html").read_text(), document_of(folder)["boards"][0]["rows"]
+    assert {row["policy"]: row["marks"] for row in rows if row["marks"]} == {"qc_separate": ["n = 5, most rows 10"]}
+    assert '<span class="tagged warn">n = 5, most rows 10</span>' in page
+    assert ">qc_separate (n = 5)<" in page.partition('id="tradeoff"')[2]
+    assert ">qc_separate (n = 5)<" in page.partition('id="difference"')[2].partition("</section>")[0]
 
 
 def test_costs_of_settings_that_are_no_longer_asked_for_are_left_out(quick_results, tmp_path):

@@ -9,15 +9,16 @@ from robo_orl.results.endpoints import Endpoint
 SUCCESS, RETURN = Endpoint("success"), Endpoint("return")
 
 
-def board(index: int, critic: int, free: int, n: int = 50, seeds: int = 1) -> SimpleNamespace:
-    def row(name: str, k: int, learned: bool) -> SimpleNamespace:
+def board(index: int, critic: int, free: int, n: int = 50, seeds: int = 1, oracle: int | None = 50) -> SimpleNamespace:
+    def row(name: str, k: int, learned: bool, bound: bool = False) -> SimpleNamespace:
         share = SimpleNamespace(k=k, n=n, rate=k / n, low=max(0, k / n - 0.1), high=min(1, k / n + 0.1))
-        return SimpleNamespace(policy=name, reference=None, critic=learned, oracle=False, success=share, seeds=seeds,
+        return SimpleNamespace(policy=name, reference=None, critic=learned, oracle=bound, success=share, seeds=seeds,
                                time_relative=1.1 if learned else 1.0, discounted_return=SimpleNamespace(mean=k / n),
                                memory_relative=1.2, cost_source="interleaved")  # fmt: skip
 
     return SimpleNamespace(index=index, task=f"synthetic{index}", regime="mg", size="tiny", control="bc",
-                           rows=[row("qc", critic, True), row("bc", free, False)])  # fmt: skip
+                           rows=[row("qc", critic, True), row("bc", free, False),
+                                 *([row("oracle", oracle, False, True)] if oracle is not None else [])])  # fmt: skip
 
 
 def comparison(
@@ -33,10 +34,10 @@ def made_of(boards, rows, endpoints=(SUCCESS,), costs=()):
 
 
 def test_undecided_comparisons_are_no_win_and_the_overlap_is_said():
-    made = made_of([board(1, 45, 42)], [comparison(1, "undecided")])
+    made = made_of([board(1, 45, 42, oracle=48)], [comparison(1, "undecided")])
     assert made.short == "Not shown in these results." and made.tallies[0].ahead == 0
     text = " ".join(made.sentences)
-    assert "no row is 15 points above bc" in text and "the intervals overlap" in text
+    assert "no oracle is 15 points above bc (synthetic1 (mg))" in text and "the intervals overlap" in text
     assert made.tallies[0].undecided == 1
 
 
@@ -69,7 +70,14 @@ def test_a_board_that_cannot_answer_is_not_counted_and_says_why():
     made = made_of([board(1, 50, 48), board(2, 40, 20)], [comparison(1, "better"), comparison(2, "undecided")])
     assert (made.tallies[0].boards, made.tallies[0].ahead) == (1, 0)
     text = " ".join(made.sentences)
-    assert "Success cannot answer on 1 of 2 boards: synthetic1 (mg): bc is above 90 %." in text
+    assert "answer on 1 of 2 boards: cloning is at the ceiling: bc is above 90 % (synthetic1 (mg))." in text
+
+
+def test_a_board_on_which_nobody_measured_an_oracle_leaves_the_headline_by_success():
+    rows = [comparison(1, "better"), comparison(1, "better", endpoint=RETURN)]
+    made = made_of([board(1, 48, 30, oracle=None)], rows, (RETURN, SUCCESS))
+    assert made.short == "By return on 1 of 1 board: a lead, from one training a row."
+    assert "cannot answer on 1 of 1 board: no oracle was measured (synthetic1 (mg))." in " ".join(made.sentences)
 
 
 def test_three_trainings_a_row_make_a_claim_and_one_a_lead():

@@ -7,29 +7,39 @@ import pytest
 
 from robo_orl.report.contents import load
 from robo_orl.report.document import report_of
-from robo_orl.report.verdicts import EndpointVerdict, Leader, agreement, ahead, uninformative
+from robo_orl.report.verdicts import EndpointVerdict, Leader, agreement, ahead, not_informative, uninformative
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.record import Manifest
 
 SUCCESS, RETURN, EARLY = Endpoint("success"), Endpoint("return"), Endpoint("deadline", 0.4)
 
 
-def board(control: float, best: float, early: float = 0.5) -> SimpleNamespace:
+def board(control: float, best: float, early: float = 0.5, oracle: float | None = None) -> SimpleNamespace:
+    """oracle: the success of one, None: none was measured."""
     rows = [
-        SimpleNamespace(policy=name, success=SimpleNamespace(rate=rate),
+        SimpleNamespace(policy=name, oracle=name == "oracle", success=SimpleNamespace(rate=rate),
                         within=[SimpleNamespace(endpoint="within_40", rate=early)])
-        for name, rate in (("bc", control), ("qc", best))
+        for name, rate in (("bc", control), ("qc", best), ("oracle", oracle)) if rate is not None
     ]  # fmt: skip
     return SimpleNamespace(control="bc", rows=rows)
 
 
+FLOOR, CEILING = "cloning is at the floor: bc is below 10 %", "cloning is at the ceiling: bc is above 90 %"
+NO_ROOM = "no oracle is 15 points above bc"
+
+
 @pytest.mark.parametrize(
-    ("control", "best", "reason"),
-    [(0.96, 1.0, "bc is above 90 %"), (0.04, 0.5, "bc is below 10 %"), (0.8, 0.94, "no row is 15 points above bc"),
-     (0.8, 0.96, ""), (0.5, 0.65, ""), (0.10, 0.30, ""), (0.90, 1.0, "no row is 15 points above bc")],
+    ("control", "oracle", "reason"),
+    [(0.96, 1.0, CEILING), (0.04, 0.5, FLOOR), (0.04, None, FLOOR), (0.8, 0.94, NO_ROOM), (0.8, 0.96, ""),
+     (0.5, 0.65, ""), (0.10, 0.30, ""), (0.90, 1.0, NO_ROOM), (0.5, None, "no oracle was measured")],
 )  # fmt: skip
-def test_success_answers_where_cloning_is_off_floor_and_ceiling_and_a_row_is_above_it(control, best, reason):
-    assert uninformative(board(control, best), SUCCESS) == reason
+def test_success_answers_where_cloning_is_off_floor_and_ceiling_and_an_oracle_is_above_it(control, oracle, reason):
+    made = board(control, best=1.0, oracle=oracle)  # a policy at 100 % is no oracle
+    assert uninformative(made, SUCCESS) == not_informative(made.rows, "bc") == reason
+
+
+def test_a_board_without_cloning_says_so():
+    assert not_informative(board(0.5, 0.9, oracle=1.0).rows, None) == "no cloning was run"
 
 
 def test_speed_tells_policies_apart_at_the_ceiling_of_success_but_not_at_the_floor():

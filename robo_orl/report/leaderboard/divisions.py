@@ -62,6 +62,7 @@ class _Suite:
     origins: dict[str, str] = field(default_factory=dict)
     reruns: set[str] = field(default_factory=set)
     folders: dict[Path, None] = field(default_factory=dict)
+    beyond: set[str] = field(default_factory=set)
 
 
 def check(folders: Sequence[Path]) -> None:
@@ -89,6 +90,7 @@ def divisions(folders: Sequence[Path]) -> list[Division]:
                 suite.records[record.cell], suite.rows[record.cell] = record, cells.rows[record.cell]
                 suite.origins[record.cell] = folder.resolve().name
                 suite.folders[folder] = None
+                suite.beyond |= {record.cell} & cells.beyond  # of its own folder's suite, not of another's
         again = confirmed(folder, [(record, cells.rows[record.cell]) for record in cells.records])
         for suite in suites.values():
             suite.reruns |= again & suite.records.keys()
@@ -115,7 +117,8 @@ def _divided(key: tuple[str, int], suite: _Suite, costs: dict[str, CostRecord]) 
     result = []
     for (loop, renderer), records in parts.items():
         named = _distinct(records, suite)
-        cells = Cells(named, {r.cell: suite.rows[r.cell] for r in named}, own, suite.manifest)
+        rows = {record.cell: suite.rows[record.cell] for record in named}
+        cells = Cells(named, rows, own, suite.manifest, beyond=frozenset(suite.beyond))
         description = suite.manifest.description if suite.manifest else ""
         result.append(Division(*key, description, loop, renderer, cells, suite.origins, minimum,
                                frozenset(suite.reruns), tuple(suite.folders)))  # fmt: skip

@@ -12,6 +12,7 @@ from scipy.special import stdtr
 from robo_orl.report.boards import Board, PolicyRow, board, group
 from robo_orl.report.compare import Outcomes
 from robo_orl.report.leaderboard.divisions import Division
+from robo_orl.report.verdicts import not_informative
 from robo_orl.results.aggregate import Rank, ranks
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.intervals import TIE, sign_test
@@ -53,13 +54,26 @@ class Standing:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All methods on one task and regime of a division. board: facts of the task that all its rows share."""
+    """All methods on one task and regime of a division. board: facts of the task that all its rows share. reasons: size
+    -> why success tells nothing about critics there, empty where it does (verdicts.not_informative)."""
 
     index: int
     board: Board
     standings: list[Standing]
     unranked: list[Standing]
     differ: str
+    reasons: dict[str, str]
+
+    @property
+    def uninformative(self) -> str:
+        """A sentence where success tells nothing about critics at some size; empty where it does at every one."""
+        distinct = {reason: [size for size, own in self.reasons.items() if own == reason]
+                    for reason in self.reasons.values() if reason}  # fmt: skip
+        if not distinct:
+            return ""
+        parts = [f"{reason} ({', '.join(sizes)})" if len(self.reasons) > 1 else reason
+                 for reason, sizes in distinct.items()]  # fmt: skip
+        return f"Not informative by success: {'; '.join(parts)}."
 
     @property
     def episodes(self) -> int:
@@ -107,7 +121,8 @@ def ranked(division: Division, first: int = 0) -> Ranked:
     for place, boards in places.items():
         groups = {made.size: grouped[(*place, made.size)] for made in boards}
         standings = list(_standings(division, outcomes, boards, groups, effects))
-        rankings.append(_ranking(first + len(rankings), boards[0], standings, endpoints, outcomes, effects))
+        made = _ranking(first + len(rankings), boards[0], standings, endpoints, outcomes, effects)
+        rankings.append(replace(made, reasons={b.size: not_informative(b.rows, b.control) for b in boards}))
     boards = sorted((made for own in places.values() for made in own), key=lambda made: made.index)
     return Ranked(division, rankings, boards, effects, outcomes)
 
@@ -162,7 +177,7 @@ def _ranking(
     first = endpoints[0].name
     given.sort(key=lambda s: (s.places[first].place, -s.estimates["success"].mean if "success" in s.estimates else 0,
                               s.row.policy, s.size))  # fmt: skip
-    return Ranking(index, about, given, [s for s in standings if s.reason], differ(given, endpoints))
+    return Ranking(index, about, given, [s for s in standings if s.reason], differ(given, endpoints), {})
 
 
 def p_values(

@@ -47,6 +47,8 @@ def _flat(made: Ranked, ranking: Ranking, s: Standing) -> FlatRow:
         "tier": s.tier,
         "folder": s.origin,
         "ranked": not s.reason,
+        "beyond_the_suite": s.row.beyond,
+        "not_informative": ranking.reasons.get(about.size if s.size == "reference" else s.size, ""),
         "board": f"{about.task} · {about.regime}",
         "line": f"{s.row.policy} {s.size}",
         "line_of_tasks": f"{task_family(about.task)} at {about.control_hz} Hz{waits} · {about.regime}",
