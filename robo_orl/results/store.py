@@ -191,7 +191,10 @@ def _validated(schema: type[M], values: Any, place: str) -> M:
     except ValidationError as error:
         version = values.get("schema_version") if isinstance(values, dict) else None
         if version is not None and version != schema.model_fields["schema_version"].default:
-            raise UsageError(f"{place} has schema version {version}, which this robo-orl cannot read.") from None
+            raise UsageError(
+                f"{place} has schema version {version}, which this robo-orl cannot read: read it with the version that "
+                "wrote it, or take it away."
+            ) from None
         raise UsageError(f"{place} is no {schema.__name__}: {_first(error)}.") from None
 
 

@@ -25,6 +25,7 @@ from robo_orl.config import (
     PolicyConfig,
     RunConfig,
     SuiteConfig,
+    split_regime,
 )
 from robo_orl.config.presets import load_task
 from robo_orl.config.strict import PlainName
@@ -152,16 +153,17 @@ def _cell(run: Path, config: RunConfig, suite: SuiteConfig, result: EvaluationRe
     if made is None or made.source is not None or edited:
         how = "is edited" if edited else "is no recording of `robo-orl data generate`"
         raise UsageError(f"{path} {how}: a board ranks policies that learned from the suite's own data.")
-    groups = [g for g in suite.groups if made.regime in g.regimes and task.digest() in map(_digest, g.tasks)]
-    if not groups:
+    groups = [group for group in suite.groups if task.digest() in map(_digest, group.tasks)]
+    named = [(g, name) for g in groups for name in g.regimes if split_regime(name) == (made.regime, ())]
+    if not named:
         boards = sorted({f"{t} {regime}" for g in suite.groups for t in g.tasks for regime in g.regimes})
         raise UsageError(
             f"The suite {suite.name} has no board of {task.name} {made.regime}, which {run} learned from: it has "
             f"{', '.join(boards) or 'none'}."
         )
-    asked = [suite.data_of(group) for group in groups]
-    if not (fitting := [request for request in asked if _answers(made, request)]):
-        want = asked[0]
+    asked = [(regime, suite.data_of(group, regime)) for group, regime in named]
+    if not (fitting := [(regime, request) for regime, request in asked if _answers(made, request)]):
+        _, want = asked[0]
         raise UsageError(
             f"{path} is not the data of suite {suite.name}: it holds {made.episodes} episodes of seed {made.seed}, the "
             f"suite asks for {want.episodes} of seed {want.seed} (physics loop {want.loop}); record them with "
@@ -171,7 +173,8 @@ def _cell(run: Path, config: RunConfig, suite: SuiteConfig, result: EvaluationRe
     policy = normalised(config.policy).model_copy(update={"selection": result.selection})
     if name:
         policy = policy.model_copy(update={"name": TypeAdapter(PlainName).validate_python(name)})
-    return Cell(task, made.regime, policy, config.seed, fitting[0], suite.evaluation)
+    regime, data = fitting[0]
+    return Cell(task, regime, policy, config.seed, data, suite.evaluation)
 
 
 def _digest(task: str) -> str:
