@@ -1,4 +1,7 @@
-"""The names of data: a regime of demonstrators, alone or with variants joined to it (`mg+permuted`, `mg+25demos`)."""
+"""The names of data: a regime of demonstrators, alone or with variants joined to it (`mg+permuted`, `mg+25demos`).
+
+Where the rewards are those of a source the name ends in it: `stitch@stages_25`.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ OUTCOME_VARIANTS: tuple[OutcomeVariant, ...] = get_args(OutcomeVariant)
 AMOUNT = re.compile(r"([1-9]\d*)demos")
 """A variant that is an amount of data: its number of demonstrations, in place of the suite's. A longer recording begins
 like a shorter one, so that more demonstrations are the fewer and others."""
+REWARD_SIGN = "@"
 
 
 def split_regime(name: str) -> tuple[Regime, tuple[OutcomeVariant, ...]]:
     """The regime that is recorded, and the variants of its outcomes; UsageError for a name that is neither."""
-    regime, *variants = name.split("+")
+    regime, *variants = without_reward(name).split("+")
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
     outcomes = [variant for variant in variants if not AMOUNT.fullmatch(variant)]
@@ -35,5 +39,15 @@ def split_regime(name: str) -> tuple[Regime, tuple[OutcomeVariant, ...]]:
 
 def amount_of(name: str) -> int | None:
     """The demonstrations that the name of a regime asks for, `mg+25demos` for 25; None where it says nothing."""
-    found = [AMOUNT.fullmatch(variant) for variant in name.split("+")[1:]]
+    found = [AMOUNT.fullmatch(variant) for variant in without_reward(name).split("+")[1:]]
     return next((int(match[1]) for match in found if match), None)
+
+
+def with_reward(name: str, reward: str) -> str:
+    """The name of data with the rewards of a source: `stitch` and `stages_25` are `stitch@stages_25`."""
+    return f"{name}{REWARD_SIGN}{reward}"
+
+
+def without_reward(name: str) -> str:
+    """The name of the data that a source's rewards were put on."""
+    return name.partition(REWARD_SIGN)[0]

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from robo_orl.config.strict import PlainName, Strict
 
-REWARD_SIGN = "@"  # between a regime and the reward that its file was relabelled with: stitch@stages_25
 Rest = Literal["failure", "drop"]
 RESTS: tuple[Rest, ...] = get_args(Rest)
 
@@ -55,13 +54,3 @@ class RewardConfig(Strict):
 def named_by_labels(name: str, labels: int | None) -> str:
     """The name of a reward with another number of labels: `stages` with 25 is `stages_25`."""
     return name if labels is None else f"{name}_{labels}"
-
-
-def with_reward(regime: str, reward: str) -> str:
-    """The name of a regime's data with another reward: `stitch` and `stages_25` are `stitch@stages_25`."""
-    return f"{regime}{REWARD_SIGN}{reward}"
-
-
-def without_reward(regime: str) -> str:
-    """The name of the data that a reward was put on."""
-    return regime.partition(REWARD_SIGN)[0]

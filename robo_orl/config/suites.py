@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from robo_orl.config.presets import stored_name
-from robo_orl.config.regimes import amount_of
+from robo_orl.config.presets import preset_values, stored_name
+from robo_orl.config.reading import deep_merge, parse
+from robo_orl.config.regimes import amount_of, with_reward
+from robo_orl.config.rewards import RewardConfig, named_by_labels
 from robo_orl.config.strict import PlainName, Strict
 from robo_orl.config.tasks import Loop, StartBankName, View
 
@@ -68,6 +70,42 @@ class ReferenceChoice(Choice):
     """
 
 
+class RewardChoice(Choice):
+    """A source of rewards: a file in tasks/rewards/, with another number of labels, or with some settings changed."""
+
+    labels: int | None = Field(None, ge=1, description="as --labels of `data relabel`; a list of them is a row each")
+
+    @property
+    def row(self) -> str:
+        """Its name in the name of the data."""
+        return self.name or named_by_labels(stored_name(self.use), self.labels)
+
+    def reward(self, where: str) -> RewardConfig:
+        """The source with what is changed of it."""
+        values = deep_merge(preset_values("tasks/rewards", self.use), self.set)
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return parse(RewardConfig, values | labels | {"name": self.row}, f"{where}, reward {self.row}")
+
+
+def _reward_products(choices: Any) -> Any:
+    """The rows of a list in which `{use: [success, stages], labels: [5, 25]}` stands for all pairs."""
+    if not isinstance(choices, list):
+        return choices
+    rows = []
+    for choice in choices:
+        if not isinstance(choice, dict) or not any(isinstance(choice.get(key), list) for key in ("use", "labels")):
+            rows.append(choice)
+            continue
+        several = {key: value for key in ("use", "labels") if isinstance(value := choice.get(key), list)}
+        if choice.get("name"):
+            raise ValueError(f"name: '{choice['name']}' cannot be the name of several rows")
+        rows += [choice | dict(zip(several, values, strict=True)) for values in product(*several.values())]
+    return rows
+
+
+RewardChoices = Annotated[list[RewardChoice], BeforeValidator(_reward_products)]
+
+
 class GridConfig(Strict):
     """A product of tasks, regimes, policies, sizes and seeds; what it sets goes before the suite's own settings."""
 
@@ -77,12 +115,20 @@ class GridConfig(Strict):
     sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
     seeds: list[int] = Field([0], min_length=1, description="training seeds")
     references: list[ReferenceChoice] = Field([], description="algorithms of robomimic beside the policies")
+    rewards: RewardChoices = Field([], description="sources of rewards; none: those that are recorded")
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
     episodes: int | None = Field(None, ge=1, description="demonstrations of each data set; none: as the suite says")
     launch: str | None = Field(None, description="as the suite's `launch`, for this group")
     together: dict[str, float] = Field(
         {}, description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it"
     )
+
+    def data_names(self) -> dict[str, tuple[str, RewardChoice | None]]:
+        """The names of its data sets, each with its regime and its source of rewards."""
+        if not self.rewards:
+            return {regime: (regime, None) for regime in self.regimes}
+        pairs = product(self.regimes, self.rewards)
+        return {with_reward(regime, choice.row): (regime, choice) for regime, choice in pairs}
 
     @model_validator(mode="after")
     def _weighs_every_task(self) -> GridConfig:
@@ -104,6 +150,7 @@ class DataRequest(Strict):
     seed: int = 0
     loop: Loop = "exact"
     view: View | None = Field(None, description="pictures to record")
+    reward: RewardConfig | None = Field(None, description="the source of its rewards; none: as recorded")
 
 
 class EvaluationRequest(Strict):
@@ -193,6 +240,12 @@ class SuiteConfig(Strict):
         """The data sets that groups ask for on a task, by its stored name, and a regime; of an unknown one, all."""
         asking = [group for group in self.groups if regime in group.regimes and task in map(stored_name, group.tasks)]
         return [self.data_of(group, regime) for group in asking or self.groups] or [self.data]
+
+    @model_validator(mode="after")
+    def _has_no_held_out_rewards(self) -> SuiteConfig:
+        if self.curve is not None and self.curve.held_out and any(group.rewards for group in self.groups):
+            raise ValueError("curve.held_out has no rewards of the sources in `rewards`: leave one of the two out")
+        return self
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> SuiteConfig:

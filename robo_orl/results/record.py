@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robo_orl.base.machine import Code, Hardware
+from robo_orl.config import RewardConfig
 
 SCHEMA_VERSION = 1
 
@@ -164,6 +165,8 @@ class DataRef(Stored):
     frames: int = Field(ge=0)
     success: Count
     filter: str | None = Field(None, description="the file's mask that training was limited to")
+    requested: int | None = Field(None, ge=1, description="episodes recorded, of which a source may leave some out")
+    reward: RewardConfig | None = Field(None, description="the source of its rewards; None: as they were recorded")
 
 
 class TrainingCost(Stored):

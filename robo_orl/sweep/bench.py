@@ -37,7 +37,7 @@ from robo_orl.sweep.collect import (
 )
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.failures import REMEDY, Failures
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, TRAIN, Job, write_inputs
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, REWARD, TRAIN, Job, write_inputs
 from robo_orl.sweep.jobs import cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.requirements import Requirements
@@ -317,7 +317,7 @@ class Bench:
         if job.kind == COSTS:
             store_cost(self.suite, self.costs[job], result, self.out)
         else:
-            if job.kind in (DATA, EDIT):
+            if job.kind in (DATA, EDIT, REWARD):
                 result = result | {"file": describe_data(job.output)}
             if job.kind == TRAIN:
                 result = result | {"curves": curves_of(job.output)}

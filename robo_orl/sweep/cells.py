@@ -29,6 +29,7 @@ from robo_orl.config import (
     split_regime,
 )
 from robo_orl.config.presets import load_task, preset_values
+from robo_orl.config.regimes import without_reward
 from robo_orl.config.strict import LONGEST_NAME
 from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.addresses import cell_key, data_key, needs_next_obs, run_key
@@ -77,7 +78,15 @@ class Cell:
     @property
     def recorded(self) -> Cell:
         """The data that are recorded for it: those of its regime without variants of the outcomes."""
-        return replace(self, regime=split_regime(self.regime)[0])
+        return replace(self.unrewarded, regime=split_regime(self.regime)[0])
+
+    @property
+    def unrewarded(self) -> Cell:
+        """The data with the rewards that were recorded."""
+        if self.data.reward is None:
+            return self
+        data = self.data.model_copy(update={"reward": None})
+        return replace(self, regime=without_reward(self.regime), data=data)
 
     @property
     def next_obs(self) -> bool:
@@ -176,8 +185,7 @@ def check_policies(suite: SuiteConfig, cells: list[Cell]) -> None:
 
 def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     """A group's cells. Seeds and sizes come outermost: one whole comparison is done before the next begins."""
-    for regime in group.regimes:
-        split_regime(regime)
+    data_sets = _data_sets(suite, group)
     tasks = [load_task(name) for name in group.tasks]
     pairs = zip(group.tasks, tasks, strict=True)
     together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)
@@ -191,9 +199,18 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     for policy in (policy for own in policies.values() for policy, _ in own if launch is not None):
         launch.check(policy, where)
     for seed, size in product(group.seeds, sizes):
-        for task, regime, (policy, tuning) in product(tasks, group.regimes, policies[size] + references):
-            data = suite.data_of(group, regime)
+        for task, (regime, data), (policy, tuning) in product(tasks, data_sets, policies[size] + references):
             yield Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch)
+
+
+def _data_sets(suite: SuiteConfig, group: GridConfig) -> list[tuple[str, DataRequest]]:
+    """The data sets of a group by their names: every regime, with the rewards of every source."""
+    found = []
+    for name, (regime, choice) in group.data_names().items():
+        split_regime(regime)
+        reward = None if choice is None else choice.reward(f"suite {suite.name}")
+        found.append((name, suite.data_of(group, regime).model_copy(update={"reward": reward})))
+    return found
 
 
 def _policies_of(

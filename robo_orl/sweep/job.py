@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from robo_orl.base.files import write_text
-from robo_orl.config import PolicyConfig, ReferenceConfig, TaskConfig
+from robo_orl.config import PolicyConfig, ReferenceConfig, RewardConfig, TaskConfig
 from robo_orl.sweep.launch_file import LaunchFile
 
-DATA, EDIT, TRAIN, VALUE, RANK, EVALUATE, COSTS = "data", "edit", "train", "value", "rank", "eval", "cost"
+DATA, EDIT, REWARD, TRAIN = "data", "edit", "reward", "train"
+VALUE, RANK, EVALUATE, COSTS = "value", "rank", "eval", "cost"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Input:
     """A configuration as a file, so that a run never depends on a preset that changes meanwhile."""
 
     path: Path
-    config: TaskConfig | PolicyConfig | ReferenceConfig
+    config: TaskConfig | PolicyConfig | ReferenceConfig | RewardConfig
 
     def write(self) -> None:
         """Write the file where it is missing."""

@@ -26,7 +26,7 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell, processes
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, RANK, TRAIN, VALUE, Input, Job
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, RANK, REWARD, TRAIN, VALUE, Input, Job
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
@@ -91,7 +91,27 @@ def _data_job(cell: Cell, out: Path) -> Job:
 
 
 def _data_jobs(cell: Cell, out: Path) -> list[Job]:
-    """The recording of a cell's data, and where its regime has variants, the edit that makes its own file of it."""
+    """The recording of a cell's data, and what makes its own file of it: the edit of a regime with variants, and the
+    rewards of a source."""
+    jobs = _unrewarded_jobs(cell.unrewarded, out)
+    if cell.data.reward is None:
+        return jobs
+    file, reward, before = out / "data" / f"{cell.data_name}.hdf5", _reward_file(cell, out), jobs[-1]
+    relabel = Job(
+        kind=REWARD,
+        key=f"reward-{cell.data_name}",
+        command=_command("data", "relabel", str(before.output), reward=reward.path, out=file),
+        needs=(before.key,),
+        work=before.work,
+        total=before.total,
+        output=file,
+        inputs=(reward,),
+    )
+    return [*jobs, relabel]
+
+
+def _unrewarded_jobs(cell: Cell, out: Path) -> list[Job]:
+    """The recording of a cell's data, and where its regime has variants, the edit."""
     recording, variants = _data_job(cell.recorded, out), split_regime(cell.regime)[1]
     if not variants:
         return [recording]
@@ -285,3 +305,9 @@ def _task_file(task: TaskConfig, out: Path) -> Input:
 def _policy_file(cell: Cell, out: Path) -> Input:
     """The resolved policy (or reference) as a file, which cells of other tasks and seeds share."""
     return Input(out / "requests" / f"policy-{cell.policy.name}-{cell.policy.digest()[:10]}.yaml", cell.policy)
+
+
+def _reward_file(cell: Cell, out: Path) -> Input:
+    """The resolved source of rewards as a file."""
+    reward = cell.data.reward
+    return Input(out / "requests" / f"reward-{reward.name}-{reward.digest()[:10]}.yaml", reward)

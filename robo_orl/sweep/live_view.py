@@ -126,6 +126,7 @@ def _tail(path: Path) -> list[str]:
 ACTIVITY = {
     "data": "recording",
     "edit": "editing",
+    "reward": "rewarding",
     "train": "training",
     "value": "value error",
     "rank": "ranking",

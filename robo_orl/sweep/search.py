@@ -165,9 +165,12 @@ class Plan:
 
     def cells_of(self, trials: list[PolicyChoice]) -> SuiteConfig:
         """The suite whose cells are these trials."""
+        names = {name: pair for group in self.suite.groups for name, pair in group.data_names().items()}
+        regime, choice = names[self.regime]
         group = GridConfig(
             tasks=[self.task],
-            regimes=[self.regime],
+            regimes=[regime],
+            rewards=[] if choice is None else [choice],
             policies=trials,
             sizes=[self.size] if self.size else [],
             seeds=[self.seed],
@@ -200,7 +203,7 @@ def make_plan(request: SearchRequest) -> Plan:
         choices={name: choices[name] for name in names},
         layer=apply_overrides(deep_merge(suite.set, group.set), list(request.settings)),
         task=request.task or group.tasks[0],
-        regime=request.regime or group.regimes[0],
+        regime=request.regime or next(iter(group.data_names())),
         size=group.sizes[0] if group.sizes else None,
         trials=request.trials,
         episodes=request.episodes,
@@ -220,7 +223,7 @@ def _check_names(
 ) -> None:
     named = [("policy of the suite", name, set(choices)) for name in names]
     named += [("task of the suite", request.task, {task for group in suite.groups for task in group.tasks})]
-    named += [("regime of the suite", request.regime, {regime for group in suite.groups for regime in group.regimes})]
+    named += [("regime of the suite", request.regime, {name for group in suite.groups for name in group.data_names()})]
     for kind, name, known in named:
         if name is not None and name not in known:
             raise unknown(kind, name, known)

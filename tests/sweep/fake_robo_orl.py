@@ -31,7 +31,7 @@ def tell(**call):
 def data():
     out = Path(option("out"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    if words[1] == "edit":
+    if words[1] in ("edit", "relabel"):
         recorded = Path(words[2]).read_text()
         out.write_text(f"{' '.join(words[3:-3])} of {recorded}")
         return {"episodes": int(recorded.split()[-1])}

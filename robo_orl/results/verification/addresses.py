@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from robo_orl.config import LOOPS, DataRequest, EvaluationRequest, PolicyConfig, SuiteConfig, View
+from robo_orl.config.regimes import without_reward
 from robo_orl.config.tasks import START_BANKS
 from robo_orl.results.addresses import (
     Policy,
@@ -40,7 +41,8 @@ class Requests:
 
     def data(self, record: Record) -> list[DataRequest]:
         """The data sets that its groups ask for on the task and regime of a record."""
-        return self.suite.data_requests(record.task.name, record.regime)
+        requests = self.suite.data_requests(record.task.name, without_reward(record.regime))
+        return [request.model_copy(update={"reward": record.data.reward}) for request in requests]
 
 
 def address_faults(record: Record, policy: Policy, requests: Requests | None) -> list[str]:
@@ -112,7 +114,13 @@ def _data(record: Record, policy: Policy, requests: Requests | None) -> Iterator
         seen = {"cameras": tuple(policy.observation.cameras), "size": policy.observation.image_size}
         views = [View(**seen, look=look) for look in ("plain", "full")]
     for loop, view in product(LOOPS, views):
-        yield DataRequest(episodes=max(1, record.data.episodes), seed=record.data.seed, loop=loop, view=view)
+        yield DataRequest(
+            episodes=record.data.requested or max(1, record.data.episodes),
+            seed=record.data.seed,
+            loop=loop,
+            view=view,
+            reward=record.data.reward,
+        )
 
 
 def _evaluations(record: Record, requests: Requests | None) -> Iterator[EvaluationRequest]:

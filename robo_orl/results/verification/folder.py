@@ -113,7 +113,7 @@ def _expected(suite: SuiteConfig) -> dict[tuple, set[tuple]]:
     for group in suite.groups:
         rows = {choice.row for choice in group.policies}
         references = {(choice.name or f"robomimic_{choice.use}", "reference") for choice in group.references}
-        for task, regime, seed in product(map(stored_name, group.tasks), group.regimes, group.seeds):
+        for task, regime, seed in product(map(stored_name, group.tasks), group.data_names(), group.seeds):
             expected[task, regime, seed] |= set(product(rows, group.sizes or [""])) | references
     return expected
 
