@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(rewards.relabel)
 app.command()(lerobot.export)
+app.command()(rewards.label)
 
 Cameras = Annotated[str, typer.Option(help="Cameras to take pictures with, e.g. agentview,robot0_eye_in_hand.")]
 Size = Annotated[int, typer.Option(help="Pixels per side of a picture.")]

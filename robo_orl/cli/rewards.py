@@ -1,4 +1,4 @@
-"""The command `robo-orl data relabel`: the same episodes with other rewards."""
+"""The commands `robo-orl data relabel` and `data label`: the same episodes with other rewards, and labels for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from robo_orl.cli.options import Json, Workers, show, shows_progress
+from robo_orl.base.errors import unknown
+from robo_orl.base.text import notice
+from robo_orl.cli.options import Json, Seed, Workers, show, shows_progress
 
 
 def relabel(
@@ -56,3 +58,43 @@ def _print(result: dict[str, Any]) -> None:
     shown |= {"annotation": reward["annotation"], "scale": reward["scale"]}
     shown |= {"quality on held-out episodes": reward["quality"]}
     key_values(shown | {"already_complete": result["already_complete"]})
+
+
+def label(
+    file: Annotated[Path, typer.Argument(help="A data file with pictures, or with states to render.")],
+    out: Annotated[Path, typer.Option(help="The journal that labels are added to.")],
+    annotator: Annotated[str, typer.Option(help="Who labels; two annotators may share a journal.")] = "me",
+    ask: Annotated[
+        str, typer.Option(help="success: a bit an episode; stages: each stage's frame as well.")
+    ] = "success",
+    labels: Annotated[int | None, typer.Option(min=1, help="Episodes to label, in the order of data relabel.")] = None,
+    seed: Seed = 0,
+    camera: Annotated[str, typer.Option(help="Camera of the pictures.")] = "agentview",
+    size: Annotated[int, typer.Option(min=16, max=512, help="Pixels per side, where pictures are rendered.")] = 192,
+    every: Annotated[int, typer.Option(min=1, help="Frames between two pictures.")] = 2,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Play episodes on a page of this machine and take labels by keyboard until Ctrl-C; each is kept at once.
+
+    The seconds from the first picture to the answer are recorded with every label.
+    """
+    from robo_orl.rewards.label_pictures import Pictures
+    from robo_orl.rewards.label_server import make_server, open_session
+
+    if ask not in ("success", "stages"):
+        raise unknown("kind of label", ask, ("success", "stages"))
+    pictures = Pictures(file, camera, size, every)
+    session = open_session(file, out, annotator, ask, labels, seed, pictures)
+    server = make_server(session, port)
+    notice(
+        f"open http://127.0.0.1:{server.server_address[1]}/ in a browser; Ctrl-C ends, and the same command goes on."
+    )
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+        pictures.close()
+    show(session.summary(), as_json)

@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from robo_orl.base.errors import UsageError
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import cache_folder, file_sha256, write_json
 from robo_orl.config import TaskConfig
 from robo_orl.data import hdf5_schema as layout
@@ -114,10 +114,13 @@ def open_pictures(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
     """Per camera (F, H, W, 3) uint8 of the frames of `arrays`, read-only, and the fingerprint of what made them.
 
-    path: the file that `arrays` are of. Raises RunError for a full disk.
+    path: the file that `arrays` are of. Raises UsageError for a camera without pictures, RunError for a full disk.
     """
     with layout.open_hdf5(path) as file:
-        render = layout.render_of(file)
+        render, known = layout.render_of(file), [key.removesuffix(layout.IMAGE) for key in layout.image_keys(file)]
+    for camera in cameras:  # a cache of the vectors alone may be older than the wish for pictures
+        if camera not in known:
+            raise unknown(f"camera of {path}", camera, known)
     cache, key = cache_folder() / "data", arrays.frames_key[:32]
     folders = {camera: cache / f"{key}-{camera}-{PICTURES_FORMAT}" for camera in cameras}
     lengths = arrays.lengths.tolist()

@@ -49,32 +49,35 @@ def true_marks(arrays: EpisodeArrays) -> np.ndarray:
     return marks
 
 
+def ask_order(episodes: int, seed: int) -> np.ndarray:
+    """(E,) the episodes in the order in which an annotator is asked about them."""
+    return np.random.default_rng(derive_seed("labels", seed)).permutation(episodes)
+
+
 def draw_labels(arrays: EpisodeArrays, config: RewardConfig, kind: str) -> Labels:
     """The labels of `config.labels` of the episodes, taken from the truth in the file, with the noise.
 
     kind: success, stages, pairs, demonstrations or nothing. Raises UsageError where there are fewer episodes, and, for
     demonstrations, fewer successes.
     """
-    order = np.random.default_rng(derive_seed("labels", config.seed)).permutation(len(arrays))
+    order = ask_order(len(arrays), config.seed)
     if kind == "nothing":
         return _unlabelled(arrays, order)
-    if kind == "demonstrations":
-        order = np.concatenate((order[arrays.success[order]], order[~arrays.success[order]]))
     if kind == "pairs":  # the source draws the windows, of the episodes that are not held out
-        held = _held_out(order, 0)
-        return replace(_unlabelled(arrays, order), held_out=held, asked=config.labels or 0, kind=kind)
+        return replace(_unlabelled(arrays, order), asked=config.labels or 0, kind=kind)
     most = int(arrays.success.sum()) if kind == "demonstrations" else len(arrays)
     asked = most if config.labels is None else config.labels
     if asked > most or not most:
         raise UsageError(f"Reward {config.name} asks for {asked} {_in_words(kind)}, and {arrays.path} has {most}.")
+    asked_of = order[arrays.success[order]] if kind == "demonstrations" else order
     known = np.zeros(len(arrays), bool)
-    known[order[:asked]] = True
+    known[asked_of[:asked]] = True
     labels = Labels(
         order=order,
         known=known,
         success=arrays.success & known,
         marks=np.where(known[:, None], true_marks(arrays), -1),
-        held_out=_held_out(order, asked),
+        held_out=_held_out(order[~known[order]], len(arrays)),
         asked=asked,
         kind=kind,
     )
@@ -84,14 +87,13 @@ def draw_labels(arrays: EpisodeArrays, config: RewardConfig, kind: str) -> Label
 def _unlabelled(arrays: EpisodeArrays, order: np.ndarray) -> Labels:
     none = np.zeros(len(arrays), bool)
     marks = np.full((len(arrays), arrays.stages.shape[1]), -1, np.int64)
-    return Labels(order, none, none, marks, held_out=_held_out(order, 0))
+    return Labels(order, none, none, marks, held_out=_held_out(order, len(arrays)))
 
 
-def _held_out(order: np.ndarray, asked: int) -> np.ndarray:
-    """(E,) bool: the last fifth of the order, as far as no label reaches into it."""
-    count = min(int(HELD_OUT * len(order)), len(order) - asked)
-    held = np.zeros(len(order), bool)
-    held[order[len(order) - count :]] = True
+def _held_out(unlabelled: np.ndarray, episodes: int) -> np.ndarray:
+    """(E,) bool: a fifth of all episodes, the last of those that are not labelled."""
+    held = np.zeros(episodes, bool)
+    held[unlabelled[max(0, len(unlabelled) - int(HELD_OUT * episodes)) :]] = True
     return held
 
 

@@ -7,14 +7,21 @@ from robo_orl.base.plugins import with_plugins
 from robo_orl.config import RewardConfig
 from robo_orl.config.presets import preset_values
 from robo_orl.config.reading import parse
+from robo_orl.rewards.classifier import Classifier
 from robo_orl.rewards.column import Column
 from robo_orl.rewards.constant import Constant
 from robo_orl.rewards.dense import Dense
+from robo_orl.rewards.discriminator import Oril, Smodice
+from robo_orl.rewards.nearest import Nearest
+from robo_orl.rewards.preferences import Preferences
+from robo_orl.rewards.progress import Progress
 from robo_orl.rewards.shuffled import Shuffled
 from robo_orl.rewards.source import Source
 from robo_orl.rewards.stages import Stages
 from robo_orl.rewards.steps_to_go import StepsToGo
+from robo_orl.rewards.stride import Stride
 from robo_orl.rewards.success import Success
+from robo_orl.rewards.transport import Transport
 
 OURS: dict[str, type[Source]] = {
     "success": Success,
@@ -24,6 +31,14 @@ OURS: dict[str, type[Source]] = {
     "constant": Constant,
     "shuffled": Shuffled,
     "column": Column,
+    "classifier": Classifier,
+    "progress": Progress,
+    "stride": Stride,
+    "preferences": Preferences,
+    "nearest": Nearest,
+    "transport": Transport,
+    "smodice": Smodice,
+    "oril": Oril,
 }
 SOURCES = with_plugins(OURS, "rewards", Source)
 

@@ -11,10 +11,9 @@ import h5py
 import numpy as np
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.files import atomic_file, file_sha256, folder_beside
+from robo_orl.base.files import file_sha256, folder_beside
 from robo_orl.base.locks import shard_folder
 from robo_orl.config import RewardConfig, sha256_of
-from robo_orl.config.rewards import with_reward
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
@@ -23,6 +22,7 @@ from robo_orl.data.info import FileSummary, describe
 from robo_orl.data.windows import returns_to_go
 from robo_orl.results.addresses import evaluation_gamma
 from robo_orl.rewards.annotations import labels_of_files
+from robo_orl.rewards.copies import Copy, write_copy
 from robo_orl.rewards.labels import draw_labels
 from robo_orl.rewards.quality import quality
 from robo_orl.rewards.registry import make_source
@@ -75,7 +75,9 @@ def relabel(
         judged = _lasting(source.judge(material), material)
         kept = _kept(source, material)
         written = _provenance(request, material, judged, kept)
-        _write(out, path, material, judged, kept, written)
+        success = called_successes(arrays, judged, config.best)
+        reward = ReturnScale(**written["scale"]).apply(arrays, judged.reward)
+        write_copy(out, path, Copy(arrays, kept, reward, success, material.labels.known), written)
         for part in folder.iterdir():
             part.unlink()
     folder.rmdir()
@@ -179,72 +181,3 @@ def _provenance(request: dict[str, Any], material: Material, judged: Judgement, 
         "quality": quality(arrays, judged, returns, labels.held_out & kept),
         "versions": layout.versions(),
     }
-
-
-# ------------------------------------------------------------------------------------------------------------ the copy
-
-
-def _write(
-    out: Path, path: Path, material: Material, judged: Judgement, kept: np.ndarray, written: dict[str, Any]
-) -> None:
-    arrays, scale = material.arrays, ReturnScale(**written["scale"])
-    reward = scale.apply(arrays, judged.reward).astype(np.float32)
-    success = called_successes(arrays, judged, written["request"]["config"]["best"])
-    with atomic_file(out) as temporary, h5py.File(temporary, "w") as target, layout.open_hdf5(path) as source:
-        data = target.create_group("data")
-        for key, value in source["data"].attrs.items():
-            data.attrs[key] = value
-        for e in np.flatnonzero(kept):
-            name, frames = arrays.names[e], slice(arrays.starts[e], arrays.starts[e + 1])
-            _copy(source["data"][name], data, name, int(arrays.lengths[e]))
-            _put(data[name], reward[frames], bool(success[e]), bool(material.labels.known[e]))
-        _write_masks(
-            target, layout.masks(source), [name for name, good in zip(arrays.names, success, strict=True) if good]
-        )
-        _write_header(data, written)
-
-
-def _copy(demo: h5py.Group, data: h5py.Group, name: str, frames: int) -> None:
-    """An episode, without the frames after its first success."""
-    demo.file.copy(demo, data, name, expand_external=True, expand_soft=True)
-    copy, stored = data[name], len(demo["actions"])
-    if stored == frames:
-        return
-    groups = [copy, *(copy[key] for key in ("obs", "next_obs") if key in copy)]
-    for group, key in [
-        (g, k) for g in groups for k, v in g.items() if isinstance(v, h5py.Dataset) and v.shape[:1] == (stored,)
-    ]:
-        values = group[key][:frames]
-        del group[key]
-        group[key] = values
-    copy.attrs["num_samples"] = frames
-
-
-def _put(demo: h5py.Group, reward: np.ndarray, success: bool, labelled: bool) -> None:
-    """The source's rewards, success and terminal in the place of the recorded ones, which stay beside them."""
-    if "rewards" in demo:
-        demo.move("rewards", "true_rewards")
-    demo["rewards"] = reward
-    done = np.zeros(len(reward), np.uint8)
-    done[-1] = success
-    if "dones" in demo:
-        del demo["dones"]
-    demo["dones"] = done
-    if "success" in demo.attrs:
-        demo.attrs["true_success"] = bool(demo.attrs["success"])
-    demo.attrs["success"], demo.attrs["labelled"] = success, labelled
-
-
-def _write_masks(target: h5py.File, masks: dict[str, list[str]], successes: list[str]) -> None:
-    names = set(target["data"])
-    for mask, members in sorted((masks | {"success": successes}).items()):
-        own = sorted((name for name in members if name in names), key=lambda n: int(n[5:]))
-        target.create_dataset(f"mask/{mask}", data=np.array(own, "S16"))
-
-
-def _write_header(data: h5py.Group, written: dict[str, Any]) -> None:
-    data.attrs[layout.REWARD] = json.dumps(written, sort_keys=True)
-    data.attrs["total"] = sum(len(demo["actions"]) for demo in data.values())
-    if "task" in data.attrs:
-        data.attrs["episodes"] = len(data)
-        data.attrs["regime"] = with_reward(data.attrs["regime"], written["request"]["config"]["name"])

@@ -23,6 +23,7 @@ CELLS = {
     "noise": (10, "f30e8180cb9673ef"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (12, "8e8ab996d7aa31b4"),
+    "rewards": (399, "7b8a406d2eea8012"),
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
     "trunk": (90, "8e873c4cc4b7f26a"),
