@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from numbers_of_results import cells, folder, progress, table, written
+from numbers_of_results import cells, folder, table, written
 
 from robo_orl.config import PolicyConfig
 from robo_orl.report.compare import Difference, Outcomes, compare, paired_by_seed, verdict
@@ -40,7 +40,7 @@ AXES = {  # setting -> axis; of several settings of a row the first one here nam
 
 @dataclass(frozen=True)
 class Effect:
-    """A row against the base. effects: by the name of the endpoint; p_holm: of the first, over all rows."""
+    """A row against the base. effects, totals, p_holm: by the name of the endpoint, p over all rows."""
 
     task: str
     regime: str
@@ -50,12 +50,16 @@ class Effect:
     trainings: int
     effects: dict[str, Difference]
     totals: dict[str, tuple[float, float]]
-    p_holm: float = 1.0
+    p_holm: dict[str, float]
 
     @property
     def gain(self) -> float:
         """By which rows are sorted: of the mean discounted return."""
         return self.effects["return"].mean.mean
+
+    def verdict(self, endpoint: str) -> str:
+        """better, worse or undecided, as the report says it."""
+        return verdict(self.p_holm[endpoint], self.effects[endpoint])
 
 
 @cache
@@ -75,9 +79,10 @@ def effects_of(suite: str, base: str) -> list[Effect]:
             axis, change = _changed(first[0], records[0])
             totals = {e.name: (_total(outcomes, first, e), _total(outcomes, records, e)) for e in contents.endpoints}
             name = f"{policy} {size}" if axis == "size" else policy
-            made.append(Effect(task, regime, axis, change, name, len(pairs), found, totals))
-    ps = holm([one.effects["return"].p for one in made])
-    made = [Effect(**{**vars(one), "p_holm": p}) for one, p in zip(made, ps, strict=True)]
+            made.append(Effect(task, regime, axis, change, name, len(pairs), found, totals, {}))
+    for endpoint in contents.endpoints:
+        for one, p in zip(made, holm([one.effects[endpoint.name].p for one in made]), strict=True):
+            one.p_holm[endpoint.name] = p
     return sorted(made, key=lambda one: -one.gain)
 
 
@@ -123,33 +128,23 @@ def ablation_table(suite: str, task: str, regime: str, base: str = "qc") -> str:
     found = [one for one in effects_of(suite, base) if (one.task, one.regime) == (task, regime)]
     if not found:
         return f"None of these cells was run yet: `robo-orl bench --suite {suite}`."
-    header = [
-        "axis",
-        "base → row",
-        "row",
-        "return, difference",
-        "successes, difference",
-        "within 60 %",
-        "trainings",
-        "p",
-    ]
+    header = ["axis", "base → row", "row", "return", "successes", "within 60 %", "trainings"]
     rows = []
     for one in found:
-        success, late = ([f"{count:.0f}" for count in one.totals[name]] for name in ("success", "within_60"))
-        by_success = one.effects["success"]
-        rows.append([
-            one.axis, one.change, f"`{written(one.policy)}`", _gain(one),
-            f"{' → '.join(success)}, {_interval(by_success.difference, by_success.low, by_success.high, 2)}",
-            " → ".join(late), one.trainings, f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "<0.001",
-        ])  # fmt: skip
+        gain, rate = one.effects["return"].mean, one.effects["success"]
+        by_return = _told(one, "return", _interval(gain.mean, gain.low, gain.high, 3))
+        by_success = _told(one, "success", _interval(rate.difference, rate.low, rate.high, 2))
+        success, late = (" → ".join(f"{count:.0f}" for count in one.totals[name]) for name in ("success", "within_60"))
+        setting, row = one.change, f"`{written(one.policy)}`"
+        rows.append([one.axis, setting, row, by_return, f"{success}, {by_success}", late, one.trainings])
     return table(header, rows)
 
 
-def _gain(one: Effect) -> str:
-    """The difference by return, bold where it is told apart from the base."""
-    gain = one.effects["return"].mean
-    text = _interval(gain.mean, gain.low, gain.high, 3)
-    return f"**{text}**" if verdict(one.p_holm, one.effects["return"]) != "undecided" else text
+def _told(one: Effect, endpoint: str, text: str) -> str:
+    """A difference with its p, bold where the row is told apart from the base."""
+    p = one.p_holm[endpoint]
+    shown = f"**{text}**" if one.verdict(endpoint) != "undecided" else text
+    return f"{shown}, p {p:.2g}" if p >= 0.001 else f"{shown}, p < 0.001"
 
 
 def _interval(value: float, low: float, high: float, digits: int) -> str:
@@ -157,18 +152,21 @@ def _interval(value: float, low: float, high: float, digits: int) -> str:
 
 
 def ablations_say(suite: str, base: str = "qc") -> str:
-    """The rows that are told apart from the base, in a sentence, and how many are not."""
+    """By return and by success: the rows that are told apart from the base, and how many are not."""
     found = effects_of(suite, base)
-    apart = {"better": [], "worse": []}
-    for one in found:
-        if (word := verdict(one.p_holm, one.effects["return"])) in apart:
-            apart[word].append(f"{one.axis} {one.change} on {one.task} `{one.regime}`")
     if not found:
         return "Nothing was run yet."
-    parts = [f"{word} than the base: {'; '.join(names)}" for word, names in apart.items() if names]
-    rest = len(found) - sum(map(len, apart.values()))
-    parts.append(f"{rest} of {len(found)} rows cannot be told apart from it")
-    return f"Of {progress(suite)} that were run, by return, {'. '.join(parts)}."
+    return "\n".join(f"- By {endpoint}: {_sentence(found, endpoint)}." for endpoint in ("return", "success"))
+
+
+def _sentence(found: list[Effect], endpoint: str) -> str:
+    parts = []
+    for word in ("better", "worse"):
+        rows = [one for one in found if one.verdict(endpoint) == word]
+        names = [f"{one.axis} {one.change} ({one.task} `{one.regime}`)" for one in rows]
+        parts += [f"{word} than the base with {'; '.join(names)}"] if names else []
+    rest = sum(one.verdict(endpoint) == "undecided" for one in found)
+    return "; ".join([*parts, f"{rest} of {len(found)} rows cannot be told apart from it"])
 
 
 FUNCTIONS = {f.__name__: f for f in (ablation_table, ablations_say)}

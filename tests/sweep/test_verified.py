@@ -77,6 +77,16 @@ def test_a_changed_file_of_the_same_size_and_time_is_found(done, capsys):
     assert done().computed == 1 and "train.steps is 99" in capsys.readouterr().err
 
 
+def test_a_clock_that_moved_changes_nothing(done, reads):
+    """Files of tomorrow, or of 1970, are verified once under their new times, and nothing is computed again."""
+    for when in (2**33, 0):
+        for path in done.out.glob("cells/*/*"):
+            os.utime(path, (when, when))
+        summary = done()
+        assert (summary.done, summary.computed, summary.failed) == (4, 0, []) and reads() == (4, 4)
+        assert done().unchanged and reads() == (0, 0)
+
+
 def test_other_rules_of_verification_verify_every_record_again(done, reads, monkeypatch):
     monkeypatch.setattr(verified, "rules", lambda: "others")
     assert done().done == 4 and reads() == (4, 4)
