@@ -120,7 +120,7 @@ def check_resumable(out: Path, run: RunConfig, spec: Spec) -> None:
         optim = before.policy.optim.model_copy(update={"steps": run.policy.optim.steps})
         policy = before.policy.model_copy(update={"optim": optim})
         before = before.model_copy(update={"policy": policy, "extended_at": run.extended_at})
-    ours, theirs = (_fixed_settings(r) for r in (run, before))
+    ours, theirs = (_learned(_fixed_settings(r)) for r in (run, before))
     changed = first_difference(ours, theirs)
     if changed:
         raise UsageError(f"{out} holds a run with another {changed}; choose another --out or remove that folder.")
@@ -139,6 +139,12 @@ def _fixed_settings(run: RunConfig) -> dict[str, Any]:
     run = run.model_copy(update={"policy": normalised(run.policy)})  # a run of before may spell out a default
     first, *others = [source.identity(exclude=["data"]) for source in run.tasks]
     return run.identity(exclude=(*FREE, "tasks")) | first | ({"more": others} if others else {})
+
+
+def _learned(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide what is learned. Rows of a suite that differ in name and decoding share a training, and
+    the one that asks for it first is another one where the suite's order has changed since it was begun."""
+    return settings | {"policy": {k: v for k, v in settings["policy"].items() if k not in ("name", "selection")}}
 
 
 def write_run(out: Path, run: RunConfig, spec: Spec) -> None:

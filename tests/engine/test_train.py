@@ -24,6 +24,7 @@ from robo_orl.engine.interruption import deferred_interruption
 from robo_orl.engine.train import train
 
 IQL = tiny.CASES["iql_separate"]
+FLOW = {"action_head": {"kind": "flow", "flow_steps": 2}}
 
 
 def tensors(run: Path, file: str = "agent.safetensors") -> dict:
@@ -123,6 +124,15 @@ def test_settings_that_changed_are_named(data, tmp_path):
     train(tiny.run_of(data), tmp_path / "run", progress=False, stop_at=2)
     with pytest.raises(UsageError, match="another policy.optim.lr"):
         train(tiny.run_of(data, {"optim": {"lr": 0.1}}), tmp_path / "run", progress=False)
+
+
+def test_a_training_goes_on_under_the_name_and_decoding_of_another_row_that_shares_it(data, tmp_path):
+    whole = train(tiny.run_of(data, FLOW), tmp_path / "whole", progress=False)
+    train(tiny.run_of(data, FLOW), tmp_path / "run", progress=False, stop_at=2)
+    other = FLOW | {"name": "quiet", "selection": {"noise_scale": 0.0}}
+    assert train(tiny.run_of(data, other), tmp_path / "run", progress=False).finished and whole.finished
+    one, two = (load_file(checkpoints(tmp_path / name)[-1] / "agent.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_a_run_that_never_reached_a_checkpoint_may_change(data, tmp_path):
