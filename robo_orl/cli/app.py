@@ -29,6 +29,8 @@ from robo_orl.cli.compare import HELP as COMPARE_HELP
 from robo_orl.cli.compare import compare
 from robo_orl.cli.doctor import doctor
 from robo_orl.cli.evaluate import evaluate
+from robo_orl.cli.online import HELP as ONLINE_HELP
+from robo_orl.cli.online import online
 from robo_orl.cli.presets import list_presets
 from robo_orl.cli.profile import profile
 from robo_orl.cli.report import report
@@ -50,6 +52,7 @@ app.add_typer(results.app, name="results")
 app.command()(train)
 app.command()(reference)
 app.command("eval")(evaluate)
+app.command(help=ONLINE_HELP)(online)
 app.command(help=COMPARE_HELP)(compare)
 app.command()(bench)
 app.command()(tune)

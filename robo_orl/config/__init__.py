@@ -1,5 +1,6 @@
 """Configurations as values: the schemas of policies/, tasks/, tasks/suites/ and of a run; unknown keys are refused."""
 
+from robo_orl.config.online import OnlineConfig
 from robo_orl.config.policies import (
     SIZES,
     ActionHeadConfig,
@@ -12,7 +13,6 @@ from robo_orl.config.policies import (
     ObservationConfig,
     OptimConfig,
     PolicyConfig,
-    SelectionConfig,
     Topology,
 )
 from robo_orl.config.reading import apply_overrides, deep_merge, parse, read_yaml
@@ -20,6 +20,7 @@ from robo_orl.config.references import ReferenceConfig
 from robo_orl.config.regimes import OUTCOME_VARIANTS, REGIMES, OutcomeVariant, Regime, amount_of, split_regime
 from robo_orl.config.rewards import LabelNoise, RewardConfig
 from robo_orl.config.runs import DataReading, OnTheWay, RunConfig, TaskData
+from robo_orl.config.selection import SelectionConfig
 from robo_orl.config.strict import PlainName, Strict, T, sha256_of
 from robo_orl.config.suites import (
     Choice,
@@ -55,6 +56,7 @@ __all__ = [
     "OUTCOME_VARIANTS",
     "ObservationConfig",
     "OnTheWay",
+    "OnlineConfig",
     "OptimConfig",
     "OutcomeVariant",
     "PlainName",

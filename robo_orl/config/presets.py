@@ -25,6 +25,7 @@ JOIN = "+"
 NOUNS = {
     "policies": "policy",
     "policies/variants": "policy variant",
+    "policies/online": "online method",
     "tasks": "task",
     "tasks/variants": "task variant",
     "tasks/suites": "suite",
@@ -35,6 +36,7 @@ NOUNS = {
 LISTED = {
     "policies": "robo-orl list policies",
     "policies/variants": "robo-orl list variants",
+    "policies/online": "robo-orl list online",
     "tasks": "robo-orl list tasks",
     "tasks/variants": "robo-orl list variants",
     "tasks/suites": "robo-orl list suites",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,14 +73,19 @@ class InitialWeights:
         return "; ".join(parts)
 
 
-def load_initial_weights(agent: nn.Module, source: Path, out: Path | None) -> InitialWeights:
+def load_initial_weights(
+    agent: nn.Module, source: Path, out: Path | None, wanted: Callable[[str], bool] = lambda name: True
+) -> InitialWeights:
     """Put every tensor of `source` that fits by name and shape into an agent that is not yet prepared.
+
+    wanted: whether the tensor of a name is to be taken.
 
     source: a run's folder (its newest checkpoint), a checkpoint's folder, or a safetensors file. The scales of the
     normaliser come with the weights that were trained on them. out: the run's folder, for init.json. Raises UsageError
     where there are no weights, or none that fits.
     """
-    weights, ours = _read(_weights_file(source)), agent.state_dict()
+    weights = {name: tensor for name, tensor in _read(_weights_file(source)).items() if wanted(name)}
+    ours = agent.state_dict()
     fits = [name for name in ours if name in weights and weights[name].shape == ours[name].shape]
     report = InitialWeights(
         source=str(source),

@@ -42,6 +42,9 @@ class Environment(Protocol):
     def step(self, action: np.ndarray) -> TimeStep:
         """Carry out one action (A,)."""
 
+    def draw_start(self, seed: int) -> Any:
+        """A start state that is not of the bank, the same for the same seed; asked where episodes are collected."""
+
     def snapshot(self) -> Any:
         """The present instant of the episode; asked of an environment whose episodes are searched alone."""
 

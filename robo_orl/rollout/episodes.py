@@ -18,7 +18,16 @@ from robo_orl.base.errors import UsageError
 from robo_orl.rollout.env_spec import Frame
 from robo_orl.rollout.pool import Item, Pool, SimulatorProcess
 from robo_orl.rollout.search import Search
-from robo_orl.rollout.simulator import Act, Begin, EnvSpec, Outcome, Reply, SimulatorInfo, serve_episodes
+from robo_orl.rollout.simulator import (
+    Act,
+    Begin,
+    EnvSpec,
+    Outcome,
+    Reply,
+    SimulatorInfo,
+    Trajectory,
+    serve_episodes,
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,19 @@ class PolicyQuery:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """Episode `number` of a collection, from the start state that is drawn with `seed`; its trajectory is kept."""
+
+    number: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class FinishedEpisode:
     """One episode done. wall_s: seconds from its reset to its end; restarts: times it was run again.
 
-    simulated: the decisions of its branches, in episodes whose decisions are tried in the simulator.
+    simulated: the decisions of its branches, in episodes whose decisions are tried in the simulator. simulation_s: the
+    seconds that its process spent on it. trajectory: of a Fresh episode.
     """
 
     episode: int
@@ -42,6 +60,8 @@ class FinishedEpisode:
     wall_s: float
     restarts: int
     simulated: int = 0
+    simulation_s: float = 0.0
+    trajectory: Trajectory | None = None
 
 
 Policy = Callable[[list[PolicyQuery]], np.ndarray]  # B queries -> actions (B, c, A), all c to be executed
@@ -60,6 +80,7 @@ class ActiveEpisode:
     obs: Frame | None = None
     search: Search | None = None
     simulated: int = 0
+    simulation_s: float = 0.0
 
 
 @dataclass
@@ -105,7 +126,7 @@ class Rollouts:
     def _subject(self, episode: Item | None) -> str:
         if episode is None:
             return f"Starting a simulator process for {self.spec.task.name}"
-        return f"Episode {episode} of {self.spec.task.name}"
+        return f"Episode {_number(episode)} of {self.spec.task.name}"
 
     def info(self) -> SimulatorInfo:
         """The description of the environment by the first process that stands.
@@ -116,25 +137,37 @@ class Rollouts:
             list(self.pool.listen())
         return next(process.info for process in self.pool.processes if process.ready)
 
-    def run(self, episodes: Iterable[int]) -> Iterator[FinishedEpisode]:
+    def run(self, episodes: Iterable[int | Fresh]) -> Iterator[FinishedEpisode]:
         """The episodes, in the order in which they end.
 
         Raises RunError where an episode's process dies three times, UsageError for more episodes than start states, and
         what the simulator refuses.
         """
+        self.add(episodes)
+        while self.pool.busy:
+            yield from self.turn()
+
+    def add(self, episodes: Iterable[int | Fresh]) -> None:
+        """Have these episodes played by the turns that follow. Raises UsageError as `run`."""
         self.pool.pending.extend(episodes)
         self._check_starts()
-        while self.pool.busy:
-            for process, episode in self.pool.assign():
-                self._begin(process, episode)
-            if any(_waiting(process) and not process.outstanding for process in self.pool.processes):
-                self._decide()
-            else:
-                for process, episode, reply in self.pool.listen():
-                    yield from self._take(process, episode, reply)
+
+    def turn(self, wait_s: float | None = None) -> Iterator[FinishedEpisode]:
+        """Start episodes in free slots, then answer those that wait, or hear what processes say; episodes that ended.
+
+        wait_s: seconds to wait for a process at most, default as long as the pool does.
+        """
+        for process, episode in self.pool.assign():
+            self._begin(process, episode)
+        if any(_waiting(process) and not process.outstanding for process in self.pool.processes):
+            self._decide()
+        else:
+            for process, episode, reply in self.pool.listen(wait_s):
+                yield from self._take(process, episode, reply)
 
     def _check_starts(self) -> None:
-        starts, last = self.info().starts, max(self.pool.pending, default=-1)
+        starts = self.info().starts
+        last = max((item for item in self.pool.pending if not isinstance(item, Fresh)), default=-1)
         if last >= starts:
             raise UsageError(
                 f"{self.spec.task.name} has {starts} start states; ask for at most {starts} episodes, not {last + 1}."
@@ -145,13 +178,16 @@ class Rollouts:
         taken = {active.slot for active in process.held.values()}
         slot = next(slot for slot in range(self.slots) if slot not in taken)
         process.held[episode] = ActiveEpisode(slot, perf_counter())
-        process.send(episode, Begin(slot, episode, self.gamma, self.videos.get(episode)))
+        seed = episode.seed if isinstance(episode, Fresh) else None
+        process.send(episode, Begin(slot, _number(episode), self.gamma, self.videos.get(episode), seed))
 
     def _decide(self) -> None:
         """Call the policy for every episode that waits, and send the actions."""
         waiting = self._waiting()
         began = perf_counter()
-        actions = self.policy([PolicyQuery(i, active.decision, active.obs) for _, i, active in waiting])  # (B, c, A)
+        actions = self.policy(
+            [PolicyQuery(_number(i), active.decision, active.obs) for _, i, active in waiting]
+        )  # (B, c, A)
         self.policy_s += perf_counter() - began
         self.decisions += len(waiting)
         self.policy_calls += 1
@@ -164,12 +200,24 @@ class Rollouts:
 
     def _take(self, process: SimulatorProcess, episode: int, reply: Reply) -> Iterator[FinishedEpisode]:
         self.simulation_s += reply.busy_s
+        process.held[episode].simulation_s += reply.busy_s
         if reply.outcome is None:
             process.held[episode].obs = reply.obs
             return
         done: ActiveEpisode = self.pool.finish(process, episode)
-        restarts = self.pool.restarts[episode]
-        yield FinishedEpisode(episode, reply.outcome, perf_counter() - done.began, restarts, done.simulated)
+        yield FinishedEpisode(
+            episode=_number(episode),
+            outcome=reply.outcome,
+            wall_s=perf_counter() - done.began,
+            restarts=self.pool.restarts[episode],
+            simulated=done.simulated,
+            simulation_s=done.simulation_s,
+            trajectory=reply.trajectory,
+        )
+
+
+def _number(episode: int | Fresh) -> int:
+    return episode.number if isinstance(episode, Fresh) else episode
 
 
 def _waiting(process: SimulatorProcess) -> list[tuple[int, ActiveEpisode]]:

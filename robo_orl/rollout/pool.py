@@ -171,13 +171,13 @@ class Pool:
                 return
             yield min(free, key=lambda process: len(process.held)), self.pending.popleft()
 
-    def listen(self) -> Iterator[tuple[SimulatorProcess, Item, Any]]:
-        """Wait a while for messages; (process, item, answer) of all that have arrived.
+    def listen(self, wait_s: float | None = None) -> Iterator[tuple[SimulatorProcess, Item, Any]]:
+        """Wait a while, or `wait_s` at most, for messages; (process, item, answer) of all that have arrived.
 
         Raises RunError where processes die three times at one item, and what a process refuses.
         """
         by_connection = {process.connection: process for process in self.processes}
-        for connection in wait(list(by_connection), timeout=min(5.0, self.patience_s)):
+        for connection in wait(list(by_connection), timeout=min(5.0, self.patience_s) if wait_s is None else wait_s):
             process = by_connection[connection]
             try:
                 answered = process.receive()

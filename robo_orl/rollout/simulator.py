@@ -23,12 +23,17 @@ from robo_orl.rollout.env_spec import Environment, EnvSpec, Frame, Frames, TimeS
 
 @dataclass(frozen=True)
 class Begin:
-    """Start an episode in `slot`; `video` is the mp4 to write, if any."""
+    """Start an episode in `slot`; `video` is the mp4 to write, if any.
+
+    start_seed: begin at the start state that is drawn with it, and not at one of the bank; the outcome then comes with
+    the trajectory.
+    """
 
     slot: int
     start: int
     gamma: float
     video: Path | None = None
+    start_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,32 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Trajectory:
+    """All that an episode of T decisions has to learn from.
+
+    obs: per key (T, D) float32, seen before each action. actions: (T, A) float32. rewards: (T,) float32. stages: (T, S)
+    uint8, completed after each action. terminated: it ended in a terminal, and not because the time was over.
+    """
+
+    obs: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    stages: np.ndarray
+    terminated: bool
+
+
+@dataclass(frozen=True)
 class Reply:
-    """The answer to a Begin or an Act: the observation to act on, or the outcome. busy_s: seconds spent on it."""
+    """The answer to a Begin or an Act: the observation to act on, or the outcome. busy_s: seconds spent on it.
+
+    trajectory: of an episode that ended and was to be kept.
+    """
 
     slot: int
     obs: Frame
     outcome: Outcome | None
     busy_s: float
+    trajectory: Trajectory | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------- episodes
@@ -100,9 +124,11 @@ class Rollout:
     success_once: bool = False
     stage_steps: list[int | None] = field(default_factory=list)
     trace: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
+    kept: list[tuple[Frame, np.ndarray, TimeStep]] | None = None
 
     def __post_init__(self) -> None:
         self.frames = Frames(self.history)
+        self.now: Frame = {}
 
     def advance(self, actions: np.ndarray) -> tuple[Frame, Outcome | None]:
         """Step through `actions` (c, A); the frames that the policy decides on next, and the outcome of an episode that
@@ -112,6 +138,9 @@ class Rollout:
         """
         for left, action in zip(range(len(actions) - 1, -1, -1), actions, strict=True):
             step = self.environment.step(action)
+            if self.kept is not None:
+                self.kept.append((self.now, action, step))
+            self.now = step.obs
             self._count(action, step)
             if step.terminated or step.truncated:
                 return step.obs, self._outcome(bool(step.stages[-1]))
@@ -121,7 +150,21 @@ class Rollout:
 
     def observe(self, obs: Frame) -> None:
         """Keep this instant as the newest frame, with the pictures that the policy sees of it."""
+        self.now = obs
         self.frames.add(self.seen(obs))
+
+    def trajectory(self) -> Trajectory | None:
+        """What was kept of an episode that ended; None where nothing was to be kept."""
+        if self.kept is None:
+            return None
+        seen, actions, steps = zip(*self.kept, strict=True)
+        return Trajectory(
+            obs={key: np.stack([obs[key] for obs in seen]).astype(np.float32) for key in seen[0]},
+            actions=np.stack(actions).astype(np.float32),
+            rewards=np.array([step.reward for step in steps], np.float32),
+            stages=np.stack([step.stages for step in steps]).astype(np.uint8),
+            terminated=bool(steps[-1].terminated),
+        )
 
     def seen(self, obs: Frame) -> Frame:
         """The observation of this instant, with its pictures where the policy sees some."""
@@ -176,12 +219,13 @@ class EpisodeServer:
         if isinstance(message, Try | Follow):
             return self._branch(message, began)
         if isinstance(message, Begin):
-            obs, outcome = self._begin(message), None
-        else:
-            if message.slot in self.branches:
-                self.branches.pop(message.slot).close()
-            obs, outcome = self.rollouts[message.slot].advance(message.actions)
-        return Reply(message.slot, obs, outcome, perf_counter() - began)
+            return Reply(message.slot, self._begin(message), None, perf_counter() - began)
+        if message.slot in self.branches:
+            self.branches.pop(message.slot).close()
+        rollout = self.rollouts[message.slot]
+        obs, outcome = rollout.advance(message.actions)
+        kept = rollout.trajectory() if outcome is not None else None
+        return Reply(message.slot, obs, outcome, perf_counter() - began, kept)
 
     def _branch(self, message: Try | Follow, began: float) -> Tried:
         rollout, count = self.rollouts[message.slot], len(message.chunks)
@@ -198,9 +242,11 @@ class EpisodeServer:
         if message.slot not in self.environments:
             self.environments[message.slot] = self.spec.make_env()
         env = self.environments[message.slot]
-        obs = env.reset(self.bank[message.start])
+        drawn = message.start_seed is not None
+        obs = env.reset(env.draw_start(message.start_seed) if drawn else self.bank[message.start])
         stage_steps: list[int | None] = [None] * len(env.stages)
         rollout = Rollout(env, message.gamma, self.spec.view, self.spec.history, stage_steps=stage_steps)
+        rollout.kept = [] if drawn else None
         rollout.observe(obs)
         if message.video is not None:
             from robo_orl.rollout.video import Recorder

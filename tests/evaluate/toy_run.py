@@ -33,9 +33,10 @@ def episode(index: int):
     )
 
 
-def trained(folder: Path, policy: dict | None = None) -> Path:
-    """A run folder with one checkpoint."""
+def trained(folder: Path, policy: dict | None = None, **fields: object) -> Path:
+    """A run folder with one checkpoint; fields: of its RunConfig."""
     data = synthetic.write(folder / "line.hdf5", [episode(i) for i in range(6)], task=TASK)
     config = PolicyConfig.model_validate(deep_merge(FLOW, policy or {}))
-    train(RunConfig(policy=config, task=TASK, data=str(data), tracker="none"), folder / "run", progress=False)
+    run = RunConfig(policy=config, task=TASK, data=str(data), tracker="none", **fields)
+    train(run, folder / "run", progress=False)
     return folder / "run"

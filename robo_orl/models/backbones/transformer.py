@@ -62,7 +62,9 @@ class Transformer(nn.Module):
         return depth_of(config.size)
 
     def forward(self, obs: Observation) -> Tensor:
-        """obs: normalised. Returns (B, S, D)."""
+        """obs: normalised. Returns (B, S, D); where the observation holds what this backbone said of it, that."""
+        if obs.features is not None:
+            return obs.features
         x = self._embed(obs)
         measure = self.config.entropy if self.training else "off"
         entropies = []

@@ -1,0 +1,67 @@
+"""The command `robo-orl online`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robo_orl.cli.options import Json, Loop, Seed, Sets, Workers, check_loop, show, shows_progress
+
+HELP = """Let a trained run go on to learn in its task: it collects episodes and learns from them.
+
+A method says how: `robo-orl list online` names them, each a file in policies/online/. It is laid on the run's
+policy: `robo-orl online runs/bc --method qc --out runs/bc_qc` begins with the cloned policy and learns a critic from
+then on. Episodes begin at start states of training; success is measured at 0, 1,000, 2,000, 5,000, 10,000, 20,000 steps
+and every 10,000 from there on, from the 200 start states of `robo-orl eval`, the same at every point.
+
+OUT is a run's folder as `train` makes it, with online.jsonl (rounds and points), online.json (the account), points/ and
+replay/ beside. The same command goes on with an interrupted run, and with more --steps with a finished one."""
+
+
+def online(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    method: Annotated[
+        str | None, typer.Option(help="A name of `robo-orl list online`, or a path; default: the policy's own.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps to learn from, warm-up included.")] = 60_000,
+    seed: Seed = 0,
+    workers: Workers = None,
+    loop: Loop = "exact",
+    data: Annotated[Path | None, typer.Option(help="The run's data, where they lie elsewhere now.")] = None,
+    settings: Sets = [],
+    as_json: Json = False,
+) -> None:
+    from robo_orl.online.loop import go_online
+    from robo_orl.online.start import resolve_start
+
+    start = resolve_start(run, method, seed, data, tuple(settings))
+    account = go_online(start, out, steps, workers, check_loop(loop), shows_progress(as_json))
+    show(account, as_json, _tell)
+
+
+def _tell(account: dict[str, Any]) -> None:
+    """The account of a run, and its last point beside the first."""
+    from robo_orl.cli.tables import key_values
+
+    first, last = account["points"][0], account["points"][-1]
+    lines = {
+        "policy": account["policy"],
+        "success at the switch": _score(first),
+        f"success at {last['at']:,} steps": f"{_score(last)}; lost {last['lost']}, won {last['won']}",
+        "environment steps": f"{account['env_steps']:,} in {account['episodes']:,} episodes, "
+        f"{account['warm_up_steps']:,} of them warm-up",
+        "updates": f"{account['updates']:,}, {account['critic_only_updates']:,} of them of the critic alone",
+        "seconds": f"{account['wall_s']:.0f} for collecting and learning (simulators {account['simulation_s']:.0f}, "
+        f"acting {account['acting_s']:.0f}, learning {account['learning_s']:.0f}); evaluation "
+        f"{account['evaluation_s']:.0f}",
+        "memory": f"{account['peak_memory_bytes'] / 1e9:.2f} GB at its peak, simulators excluded",
+    }
+    key_values(lines)
+
+
+def _score(point: dict[str, Any]) -> str:
+    score = point["success"]
+    return f"{score['k']} of {score['n']} (95 % interval {100 * score['low']:.0f} to {100 * score['high']:.0f} %)"

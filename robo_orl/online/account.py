@@ -1,0 +1,101 @@
+"""The account of a run: online.jsonl, a row a round and a row a point, and its sum online.json.
+
+Steps and updates are counted from what was kept: after a kill nothing is in them twice. Seconds are those of the work
+that is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robo_orl.base.files import write_text
+from robo_orl.base.os_errors import describe_os_errors
+from robo_orl.engine.monitor import peak_memory
+from robo_orl.online.points import lost_and_won
+from robo_orl.online.replay import CollectedEpisode
+from robo_orl.online.schedule import Slot
+
+ROWS, SUMMARY = "online.jsonl", "online.json"
+
+
+@dataclass
+class Account:
+    """The rows of a run. rows: rounds by number; points: by environment step."""
+
+    path: Path
+    rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    points: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def add_round(
+        self,
+        slot: Slot,
+        of_round: Sequence[CollectedEpisode],
+        seconds: dict[str, float],
+        metrics: dict[str, float],
+    ) -> None:
+        """The row of a slot that is done: the episodes of its round, and what was learned meanwhile."""
+        row = {
+            "kind": "round",
+            "round": slot.number,
+            "warm_up": slot.warm_up,
+            "episodes": len(of_round),
+            "successes": sum(episode.success for episode in of_round),
+            "env_steps": slot.collected + sum(episode.length for episode in of_round),
+            "updates": slot.after,
+            "critic_only": slot.critic_only,
+            "simulation_s": round(sum(episode.simulation_s for episode in of_round), 4),
+            **{name: round(value, 4) for name, value in seconds.items()},
+            "metrics": metrics,
+        }
+        self.rounds[slot.number] = row
+        self._append(row)
+
+    def add_point(self, point: dict[str, Any]) -> dict[str, Any]:
+        """The row of a point: with what was lost and won since the switch, and the account up to it."""
+        first = self.points.get(0, point)
+        row = point | lost_and_won(point, first) | {"account": self.sums()}
+        self.points[point["at"]] = row
+        self._append(row)
+        return row
+
+    def sums(self) -> dict[str, Any]:
+        """What was consumed so far."""
+        rows = self.rounds.values()
+        names = ("simulation_s", "acting_s", "learning_s", "wall_s")
+        return {
+            "env_steps": max((row["env_steps"] for row in rows), default=0),
+            "warm_up_steps": max((row["env_steps"] for row in rows if row["warm_up"]), default=0),
+            "episodes": sum(row["episodes"] for row in rows),
+            "updates": max((row["updates"] for row in rows), default=0),
+            "critic_only_updates": sum(row["critic_only"] for row in rows),
+            **{name: round(sum(row[name] for row in rows), 2) for name in names},
+            "evaluation_s": round(sum(point["seconds"] for point in self.points.values()), 2),
+            "peak_memory_bytes": peak_memory()[0],
+        }
+
+    def _append(self, row: dict[str, Any]) -> None:
+        with describe_os_errors(self.path), self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def open_account(out: Path, first: int) -> Account:
+    """The account in `out` as it was before slot `first`; its points are kept, later rounds are done again."""
+    account = Account(out / ROWS)
+    lines = account.path.read_text(errors="replace").splitlines() if account.path.exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut short by a kill
+            continue
+        if row["kind"] == "point":
+            account.points[row["at"]] = row
+        elif row["round"] < first:
+            account.rounds[row["round"]] = row
+    rows = [*account.rounds.values(), *account.points.values()]
+    ordered = sorted(rows, key=lambda row: (row["updates"], row["env_steps"], row["kind"]))
+    write_text(account.path, "".join(json.dumps(row) + "\n" for row in ordered))
+    return account

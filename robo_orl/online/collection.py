@@ -1,0 +1,86 @@
+"""Collecting: the episodes of a round, played between the updates of the learner, and appended in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robo_orl.base.seeds import derive_seed
+from robo_orl.config import OnlineConfig, PolicyConfig, TaskConfig
+from robo_orl.envs.start_states import training_seed
+from robo_orl.evaluate.policy import ACTION_GRID, AgentPolicy, EpisodeDraws
+from robo_orl.online.replay import Replay
+from robo_orl.rollout.episodes import FinishedEpisode, Fresh, PolicyQuery, Rollouts
+
+
+class CollectingPolicy(AgentPolicy):
+    """A copy of the agent that acts with the weights it was given last, and adds noise to what is carried out."""
+
+    def __init__(self, agent: nn.Module, policy: PolicyConfig, seed: int, instructions: tuple[Tensor, Tensor] | None):
+        super().__init__(deepcopy(agent), policy.action_head.execute, derive_seed(seed, "collect"), None, instructions)
+        online = policy.online or OnlineConfig()
+        self.agent.select_by(online.collection.selection or policy.selection)
+        self.noise = online.collection.noise
+
+    def take(self, agent: nn.Module) -> None:
+        """Act with the weights that `agent` has now."""
+        self.agent.load_state_dict(agent.state_dict())
+
+    def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
+        """(B, c, A) for B episodes."""
+        actions = super().__call__(queries)
+        if not self.noise:
+            return actions
+        draws = EpisodeDraws(self.seed, queries, "cpu", torch.float64)
+        noisy = actions + self.noise * draws.normal("exploration", *actions.shape).numpy()
+        return np.clip(np.round(noisy / ACTION_GRID) * ACTION_GRID, -1.0, 1.0)
+
+
+class Collection:
+    """The rounds of a run. policy_s: seconds spent on acting in them."""
+
+    def __init__(self, rollouts: Rollouts, policy: CollectingPolicy, replay: Replay, task: TaskConfig, seed: int):
+        self.rollouts, self.policy, self.replay, self.task, self.seed = rollouts, policy, replay, task, seed
+        self.policy_s = 0.0
+        self._early: dict[int, FinishedEpisode] = {}
+        self._end = 0
+
+    @property
+    def done(self) -> bool:
+        """True where every episode of the round is in the replay."""
+        return len(self.replay.episodes) >= self._end
+
+    def begin(self, first: int, size: int) -> None:
+        """Begin the round of the episodes first .. first+size-1; those that the replay holds are not played again."""
+        self._end = first + size
+        missing = range(max(first, len(self.replay.episodes)), self._end)
+        self.rollouts.policy = self._timed
+        if missing:
+            self.rollouts.add([Fresh(number, self.start_seed(number)) for number in missing])
+
+    def start_seed(self, number: int) -> int:
+        """The seed of the start state of an episode: one of training, never one of an evaluation."""
+        return training_seed(self.task, derive_seed(self.seed, "online starts"), number)
+
+    def turn(self, wait_s: float | None = None) -> None:
+        """Let the simulators go on; wait_s: seconds to wait for them."""
+        for finished in self.rollouts.turn(wait_s):
+            self._early[finished.episode] = finished
+        while (number := len(self.replay.episodes)) in self._early:
+            self.replay.add(self._early.pop(number), self.start_seed(number))
+
+    def finish(self) -> None:
+        """Wait until the round is collected."""
+        while not self.done:
+            self.turn()
+
+    def _timed(self, queries: Sequence[PolicyQuery]) -> np.ndarray:
+        began = perf_counter()
+        actions = self.policy(list(queries))
+        self.policy_s += perf_counter() - began
+        return actions

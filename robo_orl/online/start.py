@@ -1,0 +1,102 @@
+"""Where learning online begins: a trained run, the method that is laid on its policy, and the weights that are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robo_orl.base.errors import UsageError, unknown
+from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig, apply_overrides, deep_merge, parse
+from robo_orl.config.presets import Variant, available, overlay, without
+from robo_orl.engine.checkpoint import checkpoints
+from robo_orl.engine.run_folder import Spec, build_run_agent, read_run, read_spec
+from robo_orl.engine.starting_point import load_initial_weights
+from robo_orl.objectives import OBJECTIVES, normalised
+
+KIND = "policies/online"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run that goes on: its configuration with the method's policy, its spec, and the name of the method."""
+
+    run: RunConfig
+    spec: Spec
+    method: str
+
+
+def resolve_start(
+    folder: Path, method: str | None, seed: int, data: Path | None = None, settings: tuple[str, ...] = ()
+) -> Start:
+    """The run in `folder` as it goes on to learn by `method`, a name of policies/online or a path.
+
+    method: None for what the run's own policy says under `online`. data: where its data lie now. settings: as --set.
+
+    Raises UsageError where there is no such run or method, and where the run cannot go online.
+    """
+    before, spec = read_run(folder), read_spec(folder)
+    if not checkpoints(folder):
+        raise UsageError(f"{folder} has no checkpoint yet; train it first.")
+    _check_run(before, folder)
+    values = before.policy.model_dump(mode="json")
+    if method is not None:
+        values = _laid_on(values, _method(method))
+    elif before.policy.online is None:
+        raise UsageError(
+            f"The policy of {folder} does not say how it learns online: give --method, one of "
+            f"{', '.join(available(KIND))}."
+        )
+    values = apply_overrides({"policy": values}, list(settings))["policy"]
+    policy = normalised(parse(PolicyConfig, values, f"method '{method}' on {folder}"))
+    source = before.tasks[0].model_copy(update={"data": str(data)} if data is not None else {})
+    update = {"policy": policy, "tasks": [source], "seed": seed, "init": str(folder.resolve()), "extended_at": []}
+    return Start(before.model_copy(update=update), spec, Path(method).stem if method else "own")
+
+
+def _check_run(run: RunConfig, folder: Path) -> None:
+    """UsageError where episodes of a run cannot be collected."""
+    if len(run.tasks) > 1:
+        raise UsageError(f"{folder} is a run on several tasks; learning online is for runs on one.")
+    if run.policy.observation.cameras:
+        raise UsageError(
+            f"The policy of {folder} sees pictures, and a replay holds vectors alone: use one without cameras."
+        )
+    if OBJECTIVES[run.policy.objective.name].competent_only:
+        raise UsageError(f"{folder} learned from an oracle's labels, which collected episodes do not have.")
+
+
+def _method(name: str) -> Variant:
+    if name.endswith((".yaml", ".yml")):
+        return overlay(Path(name))
+    known = available(KIND)
+    if name not in known:
+        raise unknown("online method", name, known)
+    return overlay(known[name])
+
+
+def _laid_on(policy: dict[str, Any], method: Variant) -> dict[str, Any]:
+    """A policy's values with a method's. Where the method has another objective, the policy's own goes with its critic,
+    selection and backup: they mean nothing beside another one."""
+    objective = method.settings.get("objective", {}).get("name", policy["objective"]["name"])
+    if objective != policy["objective"]["name"]:
+        policy = {k: v for k, v in policy.items() if k not in ("objective", "critic", "selection", "n_step")}
+    for key in method.removes:
+        policy = without(policy, key.split("."))
+    laid = deep_merge(policy, method.settings)
+    return laid | {"name": f"{policy['name']}_{method.name}"}
+
+
+def initial_agent(start: Start, out: Path) -> nn.Module:
+    """The agent with the weights of the run that its policy keeps; what was kept stands in out/init.json."""
+    run = start.run
+    agent = build_run_agent(run, start.spec)
+    online = run.policy.online or OnlineConfig()
+    if online.reset == "all":
+        return agent
+    critic = ("critic.", "critic_backbone.", "target.", "extra.critic")
+    anew = critic if online.reset == "critic" else ()
+    load_initial_weights(agent, checkpoints(Path(run.init))[-1], out, lambda name: not name.startswith(anew))
+    return agent

@@ -1,0 +1,117 @@
+"""A trained run on the scripted scene that goes online: a method of a few updates, and the run as a process to kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+for folder in ("rollout", "data", "evaluate"):
+    sys.path.append(str(Path(__file__).parents[1] / folder))
+from scripted_scene import LineScene  # noqa: E402
+
+from robo_orl.engine.checkpoint import AGENT, OPTIMIZER, checkpoints  # noqa: E402
+from robo_orl.online import loop  # noqa: E402
+from robo_orl.online.replay import ARRAYS, Replay  # noqa: E402
+from robo_orl.online.start import resolve_start  # noqa: E402
+
+METHOD = {
+    "description": "Q-chunking on a line.",
+    "objective": {"name": "qc", "params": {"num_samples": 2, "flow_steps": 2}},
+    "critic": {"topology": "shared_detached", "ensemble": 2},
+    "n_step": "execute",
+    "selection": {"num_samples": 2},
+    "optim": {"schedule": "constant", "lr": 1e-3, "warmup_steps": 0, "batch_size": 16},
+    "online": {
+        "collection": {"episodes": 2},
+        "warm_up": {"steps": 60, "critic_updates": 3},
+        "updates": 0.1,
+        "trains": "cached",
+        "evaluation": {"points": [0, 200], "every": 200, "episodes": 3},
+    },
+}
+
+
+def start_of(run: Path, folder: Path, *settings: str, method: dict | None = None):
+    """The start of a run on METHOD, or on another method."""
+    file = folder / "line_qc.yaml"
+    file.write_text(yaml.safe_dump(method or METHOD))
+    return resolve_start(run, str(file), 3, settings=("policy.online.evaluation.every=200", *settings))
+
+
+def go(start, out: Path, steps: int = 400, workers: int = 1, **scene) -> dict:
+    """Learn online in the scripted scene."""
+    marks = out.parent / f"{out.name}-marks"
+    marks.mkdir(exist_ok=True)
+    return loop.go_online(start, out, steps, workers, progress=False, env_spec=LineScene(marks, **scene))
+
+
+def learned(out: Path) -> dict[str, object]:
+    """All that a run has come to: weights, moments, replay and success; no times."""
+    newest = checkpoints(out)[-1]
+    lines = [json.loads(line) for line in (out / "replay/episodes.jsonl").read_text().splitlines()]
+    timed = ("simulation_s", "restarts")
+    rows = [json.loads(line) for line in (out / "online.jsonl").read_text().splitlines()]
+    points = sorted((row["at"], row["env_steps"], row["updates"], tuple(row["solved"])) for row in rows if "at" in row)
+    rounds = sorted((r["round"], r["env_steps"], r["updates"], r["critic_only"]) for r in rows if "round" in r)
+    return {
+        "checkpoint": newest.name,
+        "weights": (newest / AGENT).read_bytes(),
+        "moments": (newest / OPTIMIZER).read_bytes(),
+        "arrays": {name: np.load(out / f"replay/{name}.npy").tobytes() for name in ARRAYS},
+        "episodes": [{key: value for key, value in line.items() if key not in timed} for line in lines],
+        "points": points,
+        "rounds": rounds,
+    }
+
+
+# ------------------------------------------------------------------------------------- a process that kills itself
+
+PLACES = ("rows", "line", "update", "checkpoint", "point")
+
+
+def killed(run: Path, folder: Path, out: Path, place: str, count: int, steps: int = 400) -> int:
+    """Run in a process of its own that ends by SIGKILL at the count-th time it comes to `place`; its return code."""
+    command = [sys.executable, __file__, str(run), str(folder), str(out), place, str(count), str(steps)]
+    return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120).returncode
+
+
+def _die_at(place: str, count: int) -> None:
+    """Put a kill into the functions that the places name."""
+    seen = {"times": 0}
+
+    def tick() -> None:
+        seen["times"] += 1
+        if seen["times"] == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(owner, name: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments, **options):
+            value = original(*arguments, **options)
+            tick()
+            return value
+
+        setattr(owner, name, call)
+
+    owners = {
+        "rows": (Replay, "_write"),
+        "line": (Replay, "add"),
+        "update": (loop.Learner, "update"),
+        "checkpoint": (loop, "save_checkpoint"),
+        "point": (loop.Account, "add_point"),
+    }
+    after(*owners[place])
+
+
+if __name__ == "__main__":
+    run, folder, out = map(Path, sys.argv[1:4])
+    _die_at(sys.argv[4], int(sys.argv[5]))
+    go(start_of(run, folder), out, int(sys.argv[6]))
