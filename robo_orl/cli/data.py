@@ -270,6 +270,19 @@ def _task_faults(file: Path, policy: str, task: str, choice: dict[str, Any]) -> 
 
 
 @app.command()
+def collected(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that `robo-orl online` made.")],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write.")],
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Write the episodes that a run collected online, failures and successes, as a robomimic file."""
+    from robo_orl.online.export import export_replay
+
+    show(export_replay(run, out, workers).to_json(), as_json)
+
+
+@app.command()
 def info(file: Path, as_json: Json = False) -> None:
     """Describe a data file: episodes, success, lengths, masks, keys, versions."""
     from robo_orl.data.info import describe

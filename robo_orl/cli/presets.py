@@ -12,13 +12,14 @@ from robo_orl.base.text import notice
 from robo_orl.cli.options import Json, show
 from robo_orl.config import SIZES
 from robo_orl.config.presets import JOIN, NOUNS, available, load_task, load_variant, preset_values
+from robo_orl.config.variants import read_variant
 
 
 def list_presets(
     kind: Annotated[
         str,
         typer.Argument(
-            help="policies, variants, tasks, suites, rewards, sizes, objectives or references (default: all)."
+            help="policies, variants, online, tasks, suites, rewards, sizes, objectives, references (default: all)."
         ),
     ] = "",
     objective: Annotated[str, typer.Option(help="Only the policies and the objective of this name, e.g. iql.")] = "",
@@ -82,6 +83,19 @@ def _policy(name: str) -> Row:
         "critic": critic.get("topology", "shared") if critic else "-",
         "description": values.get("description", ""),
     }
+
+
+def _online() -> list[Row]:
+    def about(name: str) -> Row:
+        method = read_variant(name, available("policies/online")[name])
+        online = method.settings.get("online", {})
+        return {
+            "objective": method.settings.get("objective", {}).get("name", "the run's"),
+            "replay": online.get("replay", {}).get("mix", "append"),
+            "description": method.description,
+        }
+
+    return _rows("policies/online", about, ("objective", "replay"))
 
 
 def _tasks() -> list[Row]:
@@ -175,6 +189,7 @@ def _references() -> list[Row]:
 KINDS: dict[str, Callable[[], list[Row]]] = {
     "policies": _policies,
     "variants": _variants,
+    "online": _online,
     "tasks": _tasks,
     "suites": _suites,
     "rewards": _rewards,

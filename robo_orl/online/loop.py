@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
-from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.errors import UsageError
 from robo_orl.base.files import read_json, write_json
 from robo_orl.base.machine import cores
+from robo_orl.base.text import notice
 from robo_orl.config import Loop, RunConfig
+from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.windows import PairedWindows
 from robo_orl.engine.checkpoint import CheckpointState, checkpoints, read_state, remove_partial, save_checkpoint
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
@@ -26,6 +28,7 @@ from robo_orl.engine.run_folder import check_resumable, first_difference, make_s
 from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.evaluate.policy import instruction_of
 from robo_orl.evaluate.success import SLOTS, check_observations, one_thread
+from robo_orl.objectives import OBJECTIVES
 from robo_orl.online.account import ROWS, SUMMARY, Account, open_account
 from robo_orl.online.collection import CollectingPolicy, Collection
 from robo_orl.online.experience import Experience, collected_windows, successes_alone
@@ -113,16 +116,17 @@ def _learn(online: Online, interrupted: Callable[[], bool]) -> None:
     """The slots up to the one that has nothing left to collect."""
     number = _resume(online)
     if 0 not in online.account.points:
-        _judge(online, 0, 0)
+        _judge(online, 0, 0, interrupted)
     while True:
         slot = online.schedule.slots(online.replay.episodes)[number]
         last = slot.collected >= online.steps
         _work(online, slot, collects=not last, interrupted=interrupted)
         for at in online.start.run.policy.online.evaluation.until(online.steps):
             if at <= slot.collected and at not in online.account.points:
-                _judge(online, at, slot.collected)
-        if last or slot.after // online.start.run.checkpoint_every > slot.before // online.start.run.checkpoint_every:
-            _save(online)
+                _judge(online, at, slot.collected, interrupted)
+        every = online.start.run.checkpoint_every
+        if last or online.replay.frames >= online.steps or slot.after // every > slot.before // every:
+            _save(online)  # the one before the last slot is where a run of more steps goes on
         if last:
             return
         number += 1
@@ -158,10 +162,16 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
     online.progress.collected(online.replay)
 
 
-def _judge(online: Online, at: int, collected: int) -> None:
-    """Measure success of the weights as they are."""
+def _judge(online: Online, at: int, collected: int, interrupted: Callable[[], bool]) -> None:
+    """Measure success of the weights as they are; episodes that are done outlive an interruption."""
     learner = online.learner
-    with online.progress.judging(at, online.points.episodes) as told:
+    with online.progress.judging(at, online.points.episodes) as show:
+
+        def told(successes: int, done: int) -> None:
+            show(successes, done)
+            if interrupted():
+                raise KeyboardInterrupt
+
         point = online.points.judge(learner.agent, at, collected, learner.updates, told)
     online.progress.judged(online.account.add_point(point))
 
@@ -214,6 +224,7 @@ def _open_windows(start: Start) -> PairedWindows | None:
             f"The data of {run.init} lay in {path}, where there is nothing now: give their place with --data, or learn "
             "from collected episodes alone with --set policy.online.replay.mix=online."
         )
+    _check_rewards(run, path)
     opened = open_data(run)
     changed = first_difference(make_spec(run, opened).identity(), start.spec.identity())
     if changed:
@@ -221,6 +232,19 @@ def _open_windows(start: Start) -> PairedWindows | None:
             f"{path} is not what {run.init} was trained on ({changed} differs): give that file with --data."
         )
     return make_windows(run, opened)
+
+
+def _check_rewards(run: RunConfig, path: Path) -> None:
+    """UsageError where the data's rewards are not of the kind that the simulator gives."""
+    if not OBJECTIVES[run.policy.objective.name].reads_rewards:
+        return
+    with layout.open_hdf5(path) as file:
+        if layout.REWARD not in file["data"].attrs:
+            return
+    raise UsageError(
+        f"The rewards in {path} come from another source than the simulator, which rewards what is collected: train on "
+        "the file as it was recorded, or learn from episodes alone with --set policy.online.replay.mix=online."
+    )
 
 
 def _experiences(start: Start, replay: Replay, data: PairedWindows | None, learner: Learner) -> Experiences:
@@ -256,10 +280,7 @@ def _resume(online: Online) -> int:
             online.progress.resumed(online.replay, online.learner.updates)
             return place
     if stored:
-        raise RunError(
-            f"{stored[-1]} is ahead of {online.out / 'replay'}, whose last episodes are damaged: remove "
-            f"{online.out / 'checkpoints'}, and the same command learns from the episodes that are left."
-        )
+        notice(f"no checkpoint fits the {len(online.replay.episodes)} episodes that are kept: learning from them anew.")
     online.account = open_account(online.out, 0)
     return 0
 

@@ -201,7 +201,7 @@ def open_replay(folder: Path, run: str, info: SimulatorInfo) -> Replay:
         folder.mkdir(parents=True, exist_ok=True)
     _check_request(folder, request)
     write_json(folder / "request.json", request.model_dump(mode="json"))
-    replay = Replay(folder, request, _lines(folder / "episodes.jsonl"))
+    replay = Replay(folder, request, read_episodes(folder))
     sizes = [_bytes_of(folder / f"{name}.npy") for name in ARRAYS]
     whole, first = 0, 0
     for number, episode in enumerate(list(replay.episodes)):
@@ -233,8 +233,9 @@ def _check_request(folder: Path, request: ReplayRequest) -> None:
         )
 
 
-def _lines(path: Path) -> list[CollectedEpisode]:
-    """The episodes in order, up to the first line that a kill cut short."""
+def read_episodes(folder: Path) -> list[CollectedEpisode]:
+    """The lines of a replay in order, up to the first one that a kill cut short."""
+    path = folder / "episodes.jsonl"
     episodes: list[CollectedEpisode] = []
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:

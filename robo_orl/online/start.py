@@ -10,7 +10,8 @@ from torch import nn
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig, apply_overrides, deep_merge, parse
-from robo_orl.config.presets import Variant, available, overlay, without
+from robo_orl.config.presets import available
+from robo_orl.config.variants import Variant, read_variant, without
 from robo_orl.engine.checkpoint import checkpoints
 from robo_orl.engine.run_folder import Spec, build_run_agent, read_run, read_spec
 from robo_orl.engine.starting_point import load_initial_weights
@@ -70,11 +71,11 @@ def _check_run(run: RunConfig, folder: Path) -> None:
 
 def _method(name: str) -> Variant:
     if name.endswith((".yaml", ".yml")):
-        return overlay(Path(name))
+        return read_variant(Path(name).stem, Path(name))
     known = available(KIND)
     if name not in known:
         raise unknown("online method", name, known)
-    return overlay(known[name])
+    return read_variant(name, known[name])
 
 
 def _laid_on(policy: dict[str, Any], method: Variant) -> dict[str, Any]:

@@ -248,6 +248,9 @@ def small(words: list[str]) -> list[str]:
         words[at] = str(min(int(words[at]), 4 if path == "data generate" else 2))
     if path == "train":
         words += SMALL_TRAINING
+    if path == "online":
+        words[words.index("--steps") + 1] = "100"
+        words += ["--workers", "1", "--set", "policy.online.evaluation.episodes=2"]
     if path == "profile" and "--size" in words and not words[words.index("--size") + 1].startswith("smol"):
         words[words.index("--size") + 1] = "s"
     if path == "reference":

@@ -79,7 +79,7 @@ PLACES = ("rows", "line", "update", "checkpoint", "point")
 def killed(run: Path, folder: Path, out: Path, place: str, count: int, steps: int = 400) -> int:
     """Run in a process of its own that ends by SIGKILL at the count-th time it comes to `place`; its return code."""
     command = [sys.executable, __file__, str(run), str(folder), str(out), place, str(count), str(steps)]
-    return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120).returncode
+    return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280).returncode
 
 
 def _die_at(place: str, count: int) -> None:

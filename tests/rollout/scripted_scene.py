@@ -64,7 +64,7 @@ class Line:
         return TimeStep(self._obs(), float(done), done, self.taken >= TASK.horizon and not done, self.reached.copy())
 
     def draw_start(self, seed):
-        return seed % 1000 / 1000
+        return seed % 8000 / 1000
 
     def snapshot(self):
         return self.position, self.taken, self.reached.copy()

@@ -1,0 +1,121 @@
+"""The replay on disk: what a kill or a power cut leaves is read up to the last whole episode, and nothing else."""
+
+import json
+import resource
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from robo_orl.base.errors import UsageError
+from robo_orl.online.replay import ARRAYS, open_replay
+from robo_orl.rollout.episodes import FinishedEpisode
+from robo_orl.rollout.simulator import Outcome, SimulatorInfo, Trajectory
+
+INFO = SimulatorInfo(40, "b" * 64, {"arm": 2, "cube": 3}, 1, ["half", "goal"], "exact")
+
+
+def finished(number, length=5, success=True):
+    draw = np.random.default_rng(number)
+    obs = {key: draw.normal(size=(length, size)).astype(np.float32) for key, size in INFO.spec.items()}
+    rewards = np.zeros(length, np.float32)
+    rewards[-1] = success
+    trajectory = Trajectory(
+        obs, draw.normal(size=(length, 1)).astype(np.float32), rewards, np.ones((length, 2), np.uint8), success
+    )
+    outcome = Outcome(success, success, [1, length], length, 0.5, f"print{number}")
+    return FinishedEpisode(number, outcome, 1.0, 0, simulation_s=0.5, trajectory=trajectory)
+
+
+def filled(folder, count=3):
+    replay = open_replay(folder, "me", INFO)
+    for number in range(count):
+        replay.add(finished(number, 5 + number, success=number != 1), start_seed=number)
+    return replay
+
+
+def test_rows_lie_end_to_end_and_numpy_reads_them(tmp_path):
+    filled(tmp_path)
+    observations = np.load(tmp_path / "observations.npy", mmap_mode="r")
+    assert observations.shape == (5 + 6 + 7, 5)
+    assert np.array_equal(observations[5:11, 2:], finished(1, 6).trajectory.obs["cube"])
+    assert np.load(tmp_path / "actions.npy").shape == (18, 1) and np.load(tmp_path / "stages.npy").dtype == np.uint8
+
+
+def test_what_was_added_is_there_when_it_is_opened_again(tmp_path):
+    before = filled(tmp_path)
+    after = open_replay(tmp_path, "me", INFO)
+    assert after.episodes == before.episodes and after.frames == 18
+    after.add(finished(3), start_seed=3)
+    assert open_replay(tmp_path, "me", INFO).frames == 23
+
+
+def test_training_reads_the_vectors_it_wants_in_its_own_order(tmp_path):
+    from synthetic import TASK
+
+    arrays = filled(tmp_path).arrays(["cube", "arm"], TASK, episodes=2)
+    assert arrays.spec == {"cube": 3, "arm": 2} and arrays.starts.tolist() == [0, 5, 11]
+    assert np.array_equal(arrays.obs["arm"][5:], finished(1, 6).trajectory.obs["arm"])
+    assert arrays.terminal.tolist() == [True, False] and arrays.masks["success"].tolist() == [True, False]
+
+
+def test_a_line_that_a_kill_cut_short_is_no_episode(tmp_path):
+    filled(tmp_path)
+    lines = (tmp_path / "episodes.jsonl").read_text()
+    (tmp_path / "episodes.jsonl").write_text(lines[:-20])
+    assert len(open_replay(tmp_path, "me", INFO).episodes) == 2
+    assert (tmp_path / "episodes.jsonl").read_text() == "".join(lines.splitlines(keepends=True)[:2])
+
+
+def test_rows_without_a_line_are_written_over(tmp_path):
+    replay = filled(tmp_path)
+    replay._write("observations", replay.frames, np.full((4, 5), np.nan, np.float32))
+    again = open_replay(tmp_path, "me", INFO)
+    again.add(finished(3), start_seed=3)
+    assert not np.isnan(again.rows("observations")).any()
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_episode_whose_rows_were_lost_is_dropped_with_those_after_it(tmp_path, name):
+    filled(tmp_path)
+    with (tmp_path / f"{name}.npy").open("r+b") as file:
+        file.seek(-9, 2)  # within the last episode
+        file.write(b"\xa5")
+    assert len(open_replay(tmp_path, "me", INFO).episodes) == 2
+    with (tmp_path / f"{name}.npy").open("r+b") as file:
+        file.truncate(140)
+    assert len(open_replay(tmp_path, "me", INFO).episodes) < 2
+
+
+def test_the_replay_of_another_run_or_simulator_is_refused(tmp_path):
+    filled(tmp_path)
+    with pytest.raises(UsageError, match="another run"):
+        open_replay(tmp_path, "you", INFO)
+    other = SimulatorInfo(**(vars(INFO) | {"loop": "fast"}))
+    with pytest.raises(UsageError, match="its loop differs"):
+        open_replay(tmp_path, "me", other)
+    assert json.loads((tmp_path / "request.json").read_text())["loop"] == "exact"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_replay_as_it_was(tmp_path):
+    """A file may not grow beyond a limit of the process: the disk is as good as full."""
+    code = f"""
+        import resource, signal, sys
+        sys.path[:0] = {sys.path!r}
+        from pathlib import Path
+        from test_replay import INFO, filled, finished
+        from robo_orl.base.errors import RunError
+        replay = filled(Path({str(tmp_path)!r}))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (700, resource.RLIM_INFINITY))
+        try:
+            replay.add(finished(3, 60), start_seed=3)
+        except RunError as error:
+            print(error)
+    """
+    assert resource.RLIMIT_FSIZE
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert str(tmp_path) in done.stdout and len(done.stdout.splitlines()) == 1, done.stderr
+    assert len(open_replay(tmp_path, "me", INFO).episodes) == 3
