@@ -10,13 +10,13 @@ from robo_orl.engine.checkpoint import CheckpointState, load_agent, save_checkpo
 from robo_orl.online.experience import Experience
 from robo_orl.online.features import FrozenTokens
 from robo_orl.online.learner import Learner
-from robo_orl.online.loop import _open_windows
+from robo_orl.online.opening import open_windows
 from robo_orl.online.start import initial_agent
 
 
 def learner_of(cloned, folder, **changes):
     start = start_of(cloned, folder, method=deep_merge(METHOD, changes))
-    return Learner(start.run, initial_agent(start, folder), torch.device("cpu")), _open_windows(start)
+    return Learner(start.run, initial_agent(start, folder), torch.device("cpu")), open_windows(start)
 
 
 def moved(learner, before):

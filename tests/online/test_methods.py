@@ -10,7 +10,7 @@ from robo_orl.config.presets import available
 from robo_orl.online.experience import Experience
 from robo_orl.online.features import FrozenTokens
 from robo_orl.online.learner import Learner
-from robo_orl.online.loop import _open_windows
+from robo_orl.online.opening import open_windows
 from robo_orl.online.start import initial_agent, resolve_start
 
 CAL_QL = {
@@ -39,7 +39,7 @@ def test_a_method_takes_an_update_on_its_run(runs, tmp_path, method):
     start = resolve_start(run, method, 0, settings=("policy.optim.batch_size=16",))
     assert start.method == method and start.run.policy.name.endswith(f"_{method}")
     learner = Learner(start.run, initial_agent(start, tmp_path), torch.device("cpu"))
-    data = _open_windows(resolve_start(run, method, 0, settings=("policy.online.replay.mix=append",)))
+    data = open_windows(resolve_start(run, method, 0, settings=("policy.online.replay.mix=append",)))
     windows = FrozenTokens(learner.agent, learner.device)(data) if start.run.policy.online.trains == "cached" else data
     before = learner.agent.action_head.state_dict()
     before = {name: tensor.clone() for name, tensor in before.items()}

@@ -18,6 +18,7 @@ from scripted_scene import LineScene  # noqa: E402
 
 from robo_orl.engine.checkpoint import AGENT, OPTIMIZER, checkpoints  # noqa: E402
 from robo_orl.online import loop  # noqa: E402
+from robo_orl.online.learner import Learner  # noqa: E402
 from robo_orl.online.replay import ARRAYS, Replay  # noqa: E402
 from robo_orl.online.start import resolve_start  # noqa: E402
 
@@ -104,7 +105,7 @@ def _die_at(place: str, count: int) -> None:
     owners = {
         "rows": (Replay, "_write"),
         "line": (Replay, "add"),
-        "update": (loop.Learner, "update"),
+        "update": (Learner, "update"),
         "checkpoint": (loop, "save_checkpoint"),
         "point": (loop.Account, "add_point"),
     }
