@@ -322,13 +322,8 @@ FAULTS = {
         (
             (
                 "models/action_heads/flow.py",
-                "self.chunk_in(x.to(dtype)) + self.time_in(time_features(t)",
-                "self.chunk_in(x.to(dtype)) + self.time_in(time_features(t * 0)",
-            ),
-            (
-                "models/action_heads/flow.py",
-                "y = y + self.time_in(time_features(t)",
-                "y = y + self.time_in(time_features(t * 0)",
+                "return self.time_in(time_features(t, ",
+                "return self.time_in(time_features(t * 0, ",
             ),
         ),
         (READS,),

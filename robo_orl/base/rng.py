@@ -3,12 +3,15 @@ draw what one process would."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
 from robo_orl.base.seeds import derive_seed
 
-__all__ = ["Draws", "FixedDraws", "ScaledDraws", "derive_seed"]
+__all__ = ["DrawPlan", "Draws", "FixedDraws", "PlannedDraws", "ScaledDraws", "derive_seed"]
 
 
 class Draws:
@@ -37,6 +40,65 @@ class Draws:
         """Uniform numbers in [0, 1) of `shape`, whose first axis is this rank's part of the batch."""
         whole = torch.rand(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
         return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]].to(self.device)
+
+
+@dataclass
+class DrawPlan:
+    """The draws of the last step, in their order: those of the next one are likely the same, with other numbers."""
+
+    requests: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
+
+
+class PlannedDraws(Draws):
+    """The numbers of `Draws`, made all at once by a plan and copied to the device in one piece, without waiting for it.
+
+    A step that draws something else than the plan says gets what `Draws` would give it, a copy each, and its own draws
+    are the next plan.
+    """
+
+    def __init__(
+        self, plan: DrawPlan, seed: int, step: int, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"
+    ):
+        super().__init__(seed, step, rank, world, device)
+        self.plan, self.planned, self.served = plan, list(plan.requests), 0
+        plan.requests = []
+        made = [self._drawn(*request) for request in self.planned]
+        self._whole = _on_device(torch.cat([numbers.flatten() for numbers in made]), device) if made else None
+        self._at = 0
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """As those of `Draws`."""
+        return self._next("normal", stream, shape)
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """As those of `Draws`."""
+        return self._next("uniform", stream, shape)
+
+    def _next(self, kind: str, stream: str, shape: tuple[int, ...]) -> Tensor:
+        request = (kind, stream, shape)
+        self.plan.requests.append(request)
+        if self.served < len(self.planned) and self.planned[self.served] == request:
+            self.served += 1
+            first, self._at = self._at, self._at + math.prod(shape)
+            return self._whole[first : self._at].view(shape)
+        if self.served < len(self.planned):  # no plan of this step: the generators go back to where the plan was left
+            self._generators.clear()
+            self.planned = self.planned[: self.served]
+            for served in self.planned:
+                self._drawn(*served)
+        return _on_device(self._drawn(*request), self.device)
+
+    def _drawn(self, kind: str, stream: str, shape: tuple[int, ...]) -> Tensor:
+        make = torch.randn if kind == "normal" else torch.rand
+        whole = make(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
+        return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]]
+
+
+def _on_device(numbers: Tensor, device: torch.device | str) -> Tensor:
+    """A copy that the processor does not wait for, from pinned memory."""
+    if torch.device(device).type == "cuda":
+        return numbers.pin_memory().to(device, non_blocking=True)
+    return numbers.to(device)
 
 
 class ScaledDraws:

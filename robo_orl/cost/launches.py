@@ -24,6 +24,8 @@ from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from robo_orl.models.action_heads.flow import AnyExpert, time_turns
+
 PARTS = (
     "normaliser",
     "embedding",
@@ -43,6 +45,7 @@ SILENT = {
     *("empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided"),
     *("_unsafe_view", "lift_fresh", "_local_scalar_dense"),
 }
+DRAWS = {"randn", "rand"}
 SYNCHRONISING = {"_local_scalar_dense", "nonzero", "unique_dim", "_unique2", "unique_consecutive"}
 
 
@@ -80,6 +83,7 @@ class LaunchCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
+        self.drawn = False
         self.part = "losses"
         self.held = False  # the part stays what it is: what checkpointing computes again belongs to the backward pass
         self.parts: Counter[str] = Counter()
@@ -88,10 +92,15 @@ class LaunchCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func._overloadpacket.__name__
-        self.parts[self.part] += kernels_of(func, name, args)
+        self.parts[self.part] += self._copies_of_draws() if name in DRAWS else kernels_of(func, name, args)
         self.casts += name == "_to_copy" and result.dtype != args[0].dtype
         self.synchronisations += name in SYNCHRONISING
         return result
+
+    def _copies_of_draws(self) -> int:
+        """Numbers are drawn by the processor; those of a step are copied to the device in one piece (base/rng.py)."""
+        first, self.drawn = not self.drawn, True
+        return int(first)
 
     def fused(self) -> None:
         """One launch of a kernel that this machine computes in several operators."""
@@ -202,12 +211,21 @@ def count_launches(step: Any, cast_norms: bool = False, whole: bool = True) -> L
         with counter.of(PHASES[name], hold=True) if name in PHASES else ExitStack():
             yield
 
+    _as_after_a_step(step.agent, step.window)
     if whole:
         _allocate_moments(step)
     multi_tensor = patch("torch.nn.utils.clip_grad._has_foreach_support", lambda *_: True)
     with multi_tensor, labelled(step.agent, counter), FusedNorms(counter, cast_norms), counter:
         (step.run if whole else step.gradients)(phase)
     return counter.counted()
+
+
+def _as_after_a_step(agent: nn.Module, window: Any) -> None:
+    """What is computed once: the joined scales of observations, and the frequencies of a flow's time features."""
+    agent.normaliser.observation(window.obs)
+    for module in agent.modules():
+        if isinstance(module, AnyExpert):
+            module.turns = time_turns(window.reward.device)
 
 
 def kernels_started(step: Any) -> int:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -103,6 +104,12 @@ class Training:
     memory_check: MemoryCheck
     began: float = field(default_factory=time.perf_counter)
 
+    @cached_property
+    def of_agent(self) -> TrainingStep:
+        """The step that is repeated."""
+        optim = self.run.policy.optim
+        return TrainingStep(self.accelerator, self.agent, self.model, self.optimizer, optim, self.run.seed)
+
 
 def train(
     run: RunConfig,
@@ -194,8 +201,7 @@ def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Te
         with monitor.reading():
             return training.windows.batch(run.seed, step, rank, world, optim.batch_size).to(accelerator.device)
 
-    of_agent = TrainingStep(accelerator, training.agent, training.model, training.optimizer, optim, run.seed)
-    return of_agent.run(step, read)
+    return training.of_agent.run(step, read)
 
 
 # ------------------------------------------------------------------------------------------------------- start and end

@@ -7,17 +7,20 @@ The training loop runs it on data, the cost measurements on synthetic windows. `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
-from robo_orl.base.rng import Draws
+from robo_orl.base.rng import DrawPlan, Draws, PlannedDraws
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import OptimConfig
 from robo_orl.engine.optimizer import set_learning_rate
+from robo_orl.engine.working_weights import WorkingWeights, wants_copies
 from robo_orl.engine.zero import gather
 
 PHASES = ("forward", "backward", "optimizer", "target")
@@ -68,6 +71,7 @@ class TrainingStep:
     optimizer: torch.optim.Optimizer
     optim: OptimConfig
     seed: int
+    plan: DrawPlan = field(default_factory=DrawPlan)
 
     def run(self, step: int, read: ReadWindow, phase: Phase = unmeasured) -> dict[str, Tensor]:
         """Step number `step`, from 0; returns its metrics, on the device. `phase(name)` wraps each of PHASES."""
@@ -94,12 +98,37 @@ class TrainingStep:
         accelerator = self.accelerator
         rank, world = share(accelerator, part, self.optim.accumulation)
         window = read(rank, world)
-        with accelerator.accumulate(self.model):  # gradients travel, and DeepSpeed steps, with the last part
+        draws = self._draws(step, rank, world)
+        # gradients travel, and DeepSpeed steps, with the last part
+        with accelerator.accumulate(self.model), ExitStack() as weights:
             with phase("forward"), self._autocast():
-                loss, metrics = self.model(window, Draws(self.seed, step, rank, world, accelerator.device))
+                if self.working is not None:
+                    weights.enter_context(self.working.in_place())
+                loss, metrics = self.model(window, draws)
+                if not self.computes_again:  # a pass that is computed again in the backward reads its weights there
+                    weights.close()
             with phase("backward"):
                 accelerator.backward(loss)
         return {"loss": loss.detach(), **metrics}
+
+    def _draws(self, step: int, rank: int, world: int) -> Draws:
+        """On a device of its own the numbers of a step travel together."""
+        device = torch.device(self.accelerator.device)
+        if device.type == "cpu":
+            return Draws(self.seed, step, rank, world, device)
+        return PlannedDraws(self.plan, self.seed, step, rank, world, device)
+
+    @cached_property
+    def working(self) -> WorkingWeights | None:
+        """bf16 copies of the weights, where this process trains alone. Other engines work on the weights themselves:
+        DDP sends gradients while the backward pass goes on, ZeRO-3 gathers a layer at a time."""
+        alone = isinstance(self.accelerator, OneProcess) or self.accelerator.distributed_type == DistributedType.NO
+        return WorkingWeights(self.agent) if alone and wants_copies(self.agent.policy) else None
+
+    @property
+    def computes_again(self) -> bool:
+        """True under checkpointing."""
+        return self.agent.policy.backbone.checkpointing
 
     def _autocast(self) -> AbstractContextManager:
         """That of plain torch; accelerate's is inside `model`."""

@@ -182,4 +182,8 @@ class StackedLinear(nn.Module):
 
 
 def _normalise(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
+    """LayerNorm in the type of x, computed in float32 inside; CUDA's autocast would add a cast before and after it."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return F.layer_norm(x, x.shape[-1:])
+    with torch.autocast(x.device.type, enabled=False):
+        return F.layer_norm(x, x.shape[-1:])

@@ -23,6 +23,7 @@ class Normaliser(nn.Module):
         """statistics: None where a checkpoint will be loaded over it (identity until then)."""
         super().__init__()
         self.spec = dict(spec)
+        self._packed: tuple[tuple, Tensor, Tensor] | None = None
         for key, size in spec.items():
             moments = statistics.obs.get(key) if statistics else None
             if statistics and (moments is None or len(moments.mean) != size):
@@ -42,12 +43,21 @@ class Normaliser(nn.Module):
         missing = self.spec.keys() - obs.low_dim.keys()
         if missing:
             raise UsageError(f"The observation lacks {', '.join(sorted(missing))}, which this policy was built for.")
-        low_dim = {key: self._standardise(key, obs.low_dim[key]) for key in self.spec}
-        return replace(obs, low_dim=low_dim)
+        if not self.spec:
+            return replace(obs, low_dim={})
+        mean, std = self._scales()
+        rows = wide(torch.cat([obs.low_dim[key] for key in self.spec], dim=-1))  # all keys at once
+        rows = ((rows - mean) / std).clamp(-BOUND, BOUND)
+        parts = rows.split(list(self.spec.values()), dim=-1)
+        return replace(obs, low_dim=dict(zip(self.spec, parts, strict=True)))
 
-    def _standardise(self, key: str, value: Tensor) -> Tensor:
-        mean, std = getattr(self, f"mean_{key}"), getattr(self, f"std_{key}")
-        return ((wide(value) - mean) / std).clamp(-BOUND, BOUND)
+    def _scales(self) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations of all keys side by side, joined again when one of the buffers changed."""
+        means, stds = ([getattr(self, f"{of}_{key}") for key in self.spec] for of in ("mean", "std"))
+        state = tuple((id(buffer), buffer._version) for buffer in (*means, *stds))
+        if self._packed is None or self._packed[0] != state:
+            self._packed = state, torch.cat(means), torch.cat(stds)
+        return self._packed[1:]
 
     def scale_actions(self, actions: Tensor) -> Tensor:
         """(..., A) raw -> (..., A) in [-1, 1] over the range of the data."""

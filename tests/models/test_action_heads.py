@@ -9,7 +9,7 @@ from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.cost.flops import count_flops
 from robo_orl.models.action_heads import ACTION_HEADS
-from robo_orl.models.action_heads.flow import FlowHead
+from robo_orl.models.action_heads.flow import AnyExpert, FlowHead
 
 WIDTH, H, A = 96, 5, 3
 
@@ -150,7 +150,7 @@ def test_keys_get_their_unit_scale_once_and_not_again_in_every_euler_step(monkey
     assert len(of_keys) == len(head.expert.blocks)
 
 
-class GaussianOracle(nn.Module):
+class GaussianOracle(AnyExpert):
     """E[x1 | x_t, t] for x1 ~ N(mean, std^2) and x0 ~ N(0, 1), in closed form."""
 
     def __init__(self, mean: float, std: float, offset: float = 0.0):
@@ -160,7 +160,10 @@ class GaussianOracle(nn.Module):
     def memory(self, tokens: Tensor) -> None:
         return None
 
-    def forward(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
+    def time(self, t: Tensor) -> Tensor:
+        return t
+
+    def at(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
         t = t.unsqueeze(-1)
         gain = t * self.std**2 / (t**2 * self.std**2 + (1 - t) ** 2)
         return self.mean + gain * (x - t * self.mean) + self.offset

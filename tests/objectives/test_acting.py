@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig, ObjectiveConfig, PolicyConfig
-from robo_orl.models.action_heads.flow import FlowHead
+from robo_orl.models.action_heads.flow import AnyExpert, FlowHead
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.distil import OneStep
 
@@ -31,7 +31,7 @@ class Writes(nn.Module):
         return F.pad(condition.to(tokens), (0, tokens.shape[-1] - condition.shape[-1])).unsqueeze(1).expand_as(tokens)
 
 
-class Says(nn.Module):
+class Says(AnyExpert):
     """An action head that does the number in the first place of its tokens, and one expert of a flow that predicts it.
 
     at: the clean chunk that the expert predicts where its condition is 0 and 1.
@@ -39,7 +39,7 @@ class Says(nn.Module):
 
     def __init__(self, at: tuple[float, float] = (0.0, 1.0)):
         super().__init__()
-        self.at, self.shape = at, (toy.CHUNK, toy.ACTION_DIM)
+        self.ends, self.shape = at, (toy.CHUNK, toy.ACTION_DIM)
 
     def act(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str) -> Tensor:
         return tokens[:, 0, 0].view(-1, 1, 1, 1).expand(-1, num_samples, *self.shape)
@@ -47,8 +47,11 @@ class Says(nn.Module):
     def memory(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0, 0]
 
-    def forward(self, x: Tensor, t: Tensor, memory: Tensor) -> Tensor:
-        low, high = self.at
+    def time(self, t: Tensor) -> Tensor:
+        return t
+
+    def at(self, x: Tensor, t: Tensor, memory: Tensor) -> Tensor:
+        low, high = self.ends
         return (low + (high - low) * memory)[:, None, None].expand_as(x)
 
 
@@ -134,7 +137,7 @@ def test_sharsa_does_what_leads_to_the_subgoal_that_the_critic_values_most(best,
     torch.testing.assert_close(actions, torch.full_like(actions, nearest))
 
 
-class Normal(nn.Module):
+class Normal(AnyExpert):
     """The expert of a flow whose data are normal with this mean and spread: E[x1 | x_t], in closed form."""
 
     def __init__(self, mean: float, spread: float):
@@ -144,7 +147,10 @@ class Normal(nn.Module):
     def memory(self, tokens: Tensor) -> None:
         return None
 
-    def forward(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
+    def time(self, t: Tensor) -> Tensor:
+        return t
+
+    def at(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
         t = t.unsqueeze(-1)
         variance = t**2 * self.spread**2 + (1 - t) ** 2
         return self.mean + t * self.spread**2 / variance * (x - t * self.mean)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import integrate, optimize, special, stats
-from torch import Tensor, nn
+from torch import Tensor
 
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
-from robo_orl.models.action_heads.flow import FlowHead
+from robo_orl.models.action_heads.flow import AnyExpert, FlowHead
 from robo_orl.models.critics import Estimate, HLGauss, Logistic
 from robo_orl.objectives.iql import expectile_weight
 
@@ -29,13 +29,16 @@ def posterior_mean(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     return (weight * mean).sum(-1) / weight.sum(-1)
 
 
-class Posterior(nn.Module):
+class Posterior(AnyExpert):
     """The perfect expert."""
 
     def memory(self, tokens: Tensor) -> None:
         return None
 
-    def forward(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
+    def time(self, t: Tensor) -> Tensor:
+        return t
+
+    def at(self, x: Tensor, t: Tensor, memory: None) -> Tensor:
         return torch.from_numpy(posterior_mean(x.numpy(), t.unsqueeze(-1).expand_as(x).numpy()))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ class FlowHead(ActionHead):
         part = len(actions) // len(streams)
         noise = torch.cat([draws.normal(stream, part, *self.shape) for stream in streams])
         t = torch.cat([draws.uniform(stream, part) for stream in streams])[:, None, None]
-        x_t = (1 - t) * noise + t * actions
+        x_t = (1 - t) * noise + t * actions if bit_by_bit(noise) else noise.lerp(actions, t)
         clean = self.expert(rearrange(x_t, "B h A -> B 1 (h A)"), t.squeeze(-1), self.expert.memory(tokens))
         clean = rearrange(clean, "B 1 (h A) -> B h A", h=self.shape[0])
         return masked_mean((wide(clean) - actions).square(), mask)
@@ -72,17 +73,62 @@ class FlowHead(ActionHead):
         memory = self.expert.memory(tokens)
         plain, weight = (self.expert.memory(guide[0]), guide[1]) if guide else (None, 1.0)
         x = rearrange(noise, "B N h A -> B N (h A)")
-        for k in range(steps):
-            t = k / steps
-            at = x.new_full(x.shape[:2], t)
-            clean = wide(self.expert(x, at, memory))
+        for k, time in enumerate(self.expert.times(steps, x)):
+            clean = wide(self.expert.at(x, time, memory))
             if plain is not None:
-                clean = clean.lerp(wide(self.expert(x, at, plain)), 1 - weight)
-            x = x + (clean - x) / ((1 - t) * steps)
+                clean = clean.lerp(wide(self.expert.at(x, time, plain)), 1 - weight)
+            x = _advanced(x, clean, k / steps, steps)
         return rearrange(x, "B N (h A) -> B N h A", h=self.shape[0])
 
 
-class Expert(nn.Module):
+def _advanced(x: Tensor, clean: Tensor, t: float, steps: int) -> Tensor:
+    """The Euler step from t to t + 1/steps along (clean - x) / (1 - t)."""
+    if bit_by_bit(x):
+        return x + (clean - x) / ((1 - t) * steps)
+    return x.lerp(clean, 1 / ((1 - t) * steps))
+
+
+def bit_by_bit(x: Tensor) -> bool:
+    """True where results are stored to the last bit: on a CPU in full precision. Elsewhere fewer kernels do the same
+    within rounding."""
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+Memory = list[tuple[Tensor, Tensor]]
+
+
+class AnyExpert(nn.Module):
+    """What both experts do with the time of the flow. Subclasses have `time_in`, a linear map to their width."""
+
+    time_in: nn.Linear
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: Tensor | None = None  # of the time features, on the device that they were last computed on
+
+    def forward(self, x: Tensor, t: Tensor, memory: Memory) -> Tensor:
+        """x (B, N, h*A), t (B, N) in [0, 1) -> predicted clean chunk (B, N, h*A)."""
+        return self.at(x, self.time(t), memory)
+
+    def at(self, x: Tensor, time: Tensor, memory: Memory) -> Tensor:
+        """`forward` with the embedding of t, (B, N, W), or (1, 1, W) where all times are equal."""
+        raise NotImplementedError
+
+    def time(self, t: Tensor) -> Tensor:
+        """t (B, N) in [0, 1) -> (B, N, W)."""
+        if self.turns is None or self.turns.device != t.device:
+            self.turns = time_turns(t.device)
+        return self.time_in(time_features(t, self.turns).to(self.time_in.weight.dtype))
+
+    def times(self, steps: int, x: Tensor) -> list[Tensor]:
+        """Of each of the Euler steps of x (B, N, h*A), (B, N, W) or (1, 1, W): no step computes its features again."""
+        if bit_by_bit(x):  # rows of one product may differ in the last bit from those of another with fewer rows
+            return [self.time(x.new_full(x.shape[:2], k / steps)) for k in range(steps)]
+        t = torch.arange(steps, device=x.device, dtype=x.dtype) / steps
+        return list(self.time(t[:, None, None]).unbind())
+
+
+class Expert(AnyExpert):
     """A chunk is one token: it reads the observation tokens by cross-attention in every block and never writes back.
 
     It is half as wide as the backbone, since it runs once per sample and Euler step.
@@ -96,16 +142,22 @@ class Expert(nn.Module):
         self.blocks = nn.ModuleList(ExpertBlock(token_width, width) for _ in range(max(2, depth // 4)))
         self.norm = RMSNorm(width)
         self.out = linear(width, numbers, bias=True, scale=0.1)
+        self.key_values: Tensor | None = None  # of all blocks, one under the other, where an engine keeps them so
 
-    def memory(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def memory(self, tokens: Tensor) -> Memory:
         """Keys and values of the tokens for every block, computed once for any number of samples and steps."""
         tokens = last_layer(tokens)
-        return [block.memory(tokens) for block in self.blocks]
+        if self.key_values is None:
+            return [block.memory(tokens) for block in self.blocks]
+        heads = self.blocks[0].heads
+        both = F.linear(tokens, self.key_values).unflatten(-1, (len(self.blocks), 2, heads, -1))  # (B, S, n, 2, H, d)
+        keys, values = both.unbind(3)
+        pairs = zip(unit_scale(keys).unbind(2), values.unbind(2), strict=True)
+        return [(k.transpose(1, 2), v.transpose(1, 2)) for k, v in pairs]
 
-    def forward(self, x: Tensor, t: Tensor, memory: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """x (B, N, h*A), t (B, N) in [0, 1) -> predicted clean chunk (B, N, h*A)."""
-        dtype = self.chunk_in.weight.dtype
-        y = self.chunk_in(x.to(dtype)) + self.time_in(time_features(t).to(dtype))
+    def at(self, x: Tensor, time: Tensor, memory: Memory) -> Tensor:
+        """x (B, N, h*A), its `time` (B, N, W) or (1, 1, W) -> predicted clean chunk (B, N, h*A)."""
+        y = self.chunk_in(x.to(self.chunk_in.weight.dtype)) + time
         for block, (k, v) in zip(self.blocks, memory, strict=True):
             y = block(y, k, v)
         return self.out(self.norm(y))
@@ -134,9 +186,13 @@ class ExpertBlock(nn.Module):
         return y + self.mlp(self.mlp_norm(y))
 
 
-def time_features(t: Tensor) -> Tensor:
-    """t (...) in [0, 1] -> (..., 2F) sines and cosines of 1/2 to 2^7 turns or so, evenly in the logarithm."""
-    turns = torch.logspace(-1, 5, TIME_FREQUENCIES, base=2.0, device=t.device) * (2 * torch.pi)
+def time_turns(device: torch.device) -> Tensor:
+    """(F,) radians of 1/2 to 2^5 turns, evenly in the logarithm."""
+    return torch.logspace(-1, 5, TIME_FREQUENCIES, base=2.0, device=device) * (2 * torch.pi)
+
+
+def time_features(t: Tensor, turns: Tensor) -> Tensor:
+    """t (...) in [0, 1], turns (F,) -> (..., 2F): sines and cosines of as many turns."""
     angles = t.unsqueeze(-1) * turns
     return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
@@ -157,7 +213,7 @@ class FlowExpertHead(FlowHead):
         self.expert = LayeredExpert(token_width, config.blocks or max(2, depth // 4), *self.shape)
 
 
-class LayeredExpert(nn.Module):
+class LayeredExpert(AnyExpert):
     """h tokens per chunk; samples do not see each other and nothing is written back.
 
     In every block the h tokens attend to each other, then to the hidden states of one layer of the backbone: the first
@@ -177,18 +233,18 @@ class LayeredExpert(nn.Module):
         self.norm = RMSNorm(width)
         self.out = linear(width, action_dim, bias=True, scale=0.1)
 
-    def memory(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def memory(self, tokens: Tensor) -> Memory:
         """Keys and values for every block: of tokens (B, L, S, D) a layer each, of (B, S, D) the same for all."""
         if tokens.dim() == 3:
             return [block.memory(tokens) for block in self.blocks]
         total, layers = len(self.blocks), tokens.shape[1]
         return [block.memory(tokens[:, -(-layers * (i + 1) // total) - 1]) for i, block in enumerate(self.blocks)]
 
-    def forward(self, x: Tensor, t: Tensor, memory: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """x (B, N, h*A), t (B, N) in [0, 1) -> predicted clean chunk (B, N, h*A)."""
+    def at(self, x: Tensor, time: Tensor, memory: Memory) -> Tensor:
+        """x (B, N, h*A), its `time` (B, N, W) or (1, 1, W) -> predicted clean chunk (B, N, h*A)."""
         dtype = self.action_in.weight.dtype
         y = self.action_in(rearrange(x.to(dtype), "B N (h A) -> B N h A", h=self.shape[0]))  # (B, N, h, W)
-        y = y + self.time_in(time_features(t).to(dtype)).unsqueeze(2) + self.place.to(dtype)
+        y = y + time.unsqueeze(2) + self.place.to(dtype)
         for block, (k, v) in zip(self.blocks, memory, strict=True):
             y = block(y, k, v)
         return rearrange(self.out(self.norm(y)), "B N h A -> B N (h A)")

@@ -36,7 +36,11 @@ class LowDimTokens(nn.Module):
 
     def forward(self, low_dim: dict[str, Tensor]) -> Tensor:
         """per key (..., D_key) -> (..., keys, D), keys in the order of the specification."""
-        tokens = [layer(low_dim[key].to(layer.weight.dtype)) for key, layer in self.embed.items()]
+        values = [low_dim[key] for key in self.embed]
+        dtype = next(iter(self.embed.values())).weight.dtype
+        if values[0].dtype != dtype:  # all keys by one cast
+            values = torch.cat(values, dim=-1).to(dtype).split([value.shape[-1] for value in values], dim=-1)
+        tokens = [layer(value) for layer, value in zip(self.embed.values(), values, strict=True)]
         return torch.stack(tokens, dim=-2)
 
     @staticmethod

@@ -1,0 +1,166 @@
+"""bf16 weights for one step: a multi-tensor copy of what products read, in place of a cast at every use.
+
+Autocast casts every weight by a kernel of its own, and its gradient by another one: a quarter of all kernels of a step.
+Here a group of weights is copied by one multi-tensor operator, and so are the group's gradients. The numbers are the
+same: a weight that is read twice collects its gradient in bf16 here as in autocast's cache. Groups bound the memory,
+since their gradients wait in bf16 until the last of them is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from robo_orl.config import PolicyConfig
+from robo_orl.models.action_heads.flow import Expert
+from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens
+from robo_orl.models.critics import StackedLinear
+from robo_orl.models.layers import Linear, Readout, RMSNorm
+
+WORKING = torch.bfloat16
+GROUP = 2**25  # numbers in a group: 64 MB in bf16
+# What is cast to the type of the activations wherever it is read.
+READ: dict[type[nn.Module], tuple[str, ...]] = {
+    Linear: ("weight", "bias"),
+    StackedLinear: ("weight", "bias"),
+    RMSNorm: ("weight",),
+    Readout: ("queries",),
+}
+WIDE = (ImageTokens, InstructionTokens)  # parts of what they compute are in float32, their gains with them
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a copy is read: an attribute of a module, which holds one weight, or several one under the other."""
+
+    module: nn.Module
+    name: str
+    weights: tuple[Tensor, ...]
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in the copy."""
+        return sum(weight.numel() for weight in self.weights)
+
+    def allocate(self) -> Tensor:
+        """An empty copy."""
+        first = self.weights[0]
+        shape = first.shape if len(self.weights) == 1 else (sum(map(len, self.weights)), *first.shape[1:])
+        return torch.empty(shape, dtype=WORKING, device=first.device)
+
+    def pieces(self, copy: Tensor) -> Sequence[Tensor]:
+        """The parts of a copy, or of its gradient, that belong to each of the weights."""
+        return (copy,) if len(self.weights) == 1 else copy.split([len(weight) for weight in self.weights])
+
+
+class _Copies(Function):
+    """bf16 copies of a group's weights; backward, float32 gradients of those whose copies were read."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, places: Sequence[Place], *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.places = places
+        copies = [place.allocate() for place in places]
+        pieces = [piece for place, copy in zip(places, copies, strict=True) for piece in place.pieces(copy)]
+        torch._foreach_copy_(pieces, list(weights))
+        return tuple(copies)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        result: list[Tensor | None] = []
+        wide, narrow = [], []
+        for place, gradient in zip(ctx.places, gradients, strict=True):
+            if gradient is None:
+                result += [None] * len(place.weights)
+                continue
+            own = [torch.empty_like(weight) for weight in place.weights]
+            wide, narrow, result = wide + own, narrow + list(place.pieces(gradient)), result + own
+        if wide:
+            torch._foreach_copy_(wide, narrow)
+        return (None, *result)
+
+
+class WorkingWeights:
+    """The copies of an agent's weights, made anew in every step. Autocast stays on for everything else."""
+
+    def __init__(self, agent: nn.Module):
+        target = agent.target.critic if agent.target is not None and not agent.target.full else None
+        slow = [module for module in (target, agent.slow_head) if module is not None]
+        self.copied = [place for module in slow for place in _places(module, native=True)]
+        learning = (agent.backbone, agent.action_head, agent.critic, agent.critic_backbone, *agent.extra.values())
+        native = agent.policy.backbone.kind == "transformer"
+        places = [place for module in learning if module is not None for place in _places(module, native)]
+        self.groups = _grouped([p for p in places if all(weight.requires_grad for weight in p.weights)])
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let modules read the copies inside the block, in passes whose gradients reach the weights."""
+        places, copies = list(self.copied), self._slow()
+        for group in self.groups:
+            copies += _Copies.apply(group, *(weight for place in group for weight in place.weights))
+            places += group
+        originals = [_swap(place, copy) for place, copy in zip(places, copies, strict=True)]
+        try:
+            yield
+        finally:
+            for place, original in zip(places, originals, strict=True):
+                _swap(place, original)
+
+    def _slow(self) -> list[Tensor]:
+        copies = [place.allocate() for place in self.copied]
+        if copies:
+            torch._foreach_copy_(copies, [place.weights[0] for place in self.copied])
+        return copies
+
+
+def wants_copies(policy: PolicyConfig) -> bool:
+    """True where a step in one process reads its weights in bf16. Compiled blocks have their casts fused."""
+    return policy.optim.precision == "bf16" and not policy.backbone.compile
+
+
+def _places(root: nn.Module, native: bool) -> Iterator[Place]:
+    """native: gains of norms too, whose inputs are in bf16 in networks that are all ours."""
+    outside = {id(inner) for module in root.modules() if isinstance(module, WIDE) for inner in module.modules()}
+    packed: set[int] = set()
+    for module in root.modules():
+        if isinstance(module, Expert) and next(module.parameters(), None) is not None:
+            weights = tuple(block.key_value.weight for block in module.blocks)
+            packed |= {id(weight) for weight in weights}
+            yield Place(module, "key_values", weights)
+    for module in root.modules():
+        gain = isinstance(module, RMSNorm)
+        if gain and (not native or id(module) in outside):
+            continue
+        for name in READ.get(type(module), ()):
+            weight = getattr(module, name)
+            if weight is not None and weight.dtype == torch.float32 and id(weight) not in packed:
+                yield Place(module, name, (weight,))
+
+
+def _grouped(places: Sequence[Place]) -> list[list[Place]]:
+    """Neighbours of at most GROUP numbers together, or single larger ones."""
+    groups: list[list[Place]] = []
+    held = GROUP
+    for place in places:
+        if held + place.numbers > GROUP:
+            groups.append([])
+            held = 0
+        groups[-1].append(place)
+        held += place.numbers
+    return groups
+
+
+def _swap(place: Place, value: Tensor | None) -> Tensor | None:
+    """Put a value where a module looks for its weight; returns what was there."""
+    for held in (place.module._parameters, place.module._buffers, place.module.__dict__):
+        if place.name in held:
+            before, held[place.name] = held[place.name], value
+            return before
+    raise AttributeError(place.name)
