@@ -166,6 +166,14 @@ def check_action_head(config: ActionHeadConfig, head: type[ActionHead], selectio
 def check_flow_steps(policy: PolicyConfig, objective: Objective, head: type[ActionHead]) -> None:
     """UsageError where flow steps are set and nothing integrates a flow."""
     kind, default = policy.action_head.kind, ActionHeadConfig.model_fields["flow_steps"].default
+    if policy.critic is not None and policy.critic.target_flow_steps is not None:
+        if not (head.integrates and objective.samples):
+            raise UsageError(
+                f"'{policy.objective.name}' with the action head '{kind}' integrates no flow in a training step: "
+                "remove critic.target_flow_steps."
+            )
+        if policy.objective.params.get("flow_steps") is not None:
+            raise UsageError("critic.target_flow_steps is in place of objective.params.flow_steps: remove one of them.")
     if head.integrates:
         return
     if policy.objective.params.get("flow_steps") is not None:

@@ -63,7 +63,7 @@ class PlannedDraws(Draws):
         self.plan, self.planned, self.served = plan, list(plan.requests), 0
         plan.requests = []
         made = [self._drawn(*request) for request in self.planned]
-        self._whole = _on_device(torch.cat([numbers.flatten() for numbers in made]), device) if made else None
+        self.whole = _on_device(torch.cat([numbers.flatten() for numbers in made]), device) if made else None
         self._at = 0
 
     def normal(self, stream: str, *shape: int) -> Tensor:
@@ -80,7 +80,7 @@ class PlannedDraws(Draws):
         if self.served < len(self.planned) and self.planned[self.served] == request:
             self.served += 1
             first, self._at = self._at, self._at + math.prod(shape)
-            return self._whole[first : self._at].view(shape)
+            return self.whole[first : self._at].view(shape)
         if self.served < len(self.planned):  # no plan of this step: the generators go back to where the plan was left
             self._generators.clear()
             self.planned = self.planned[: self.served]

@@ -120,6 +120,9 @@ class CriticConfig(Strict):
     bins: int = Field(101, ge=3, description="K: value bins of hl_gauss")
     value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss, bounds of bce")
     small_size: str = Field("tiny", description="the size of separate_small's own backbone")
+    target_flow_steps: int | None = Field(
+        None, ge=1, description="Euler steps of samples in a training step; default: the objective's, or the head's"
+    )
     trunk_gradient: float = Field(
         1.0, gt=0, le=1, description="share of its gradient that a shared critic sends into the backbone"
     )
@@ -189,6 +192,11 @@ class OptimConfig(Strict):
     clip_norm: float = Field(1.0, ge=0, description="one global norm over policy and critic; 0 = off")
     policy_ema: float = Field(0.0, ge=0, lt=1, description="averaging of the acting policy's weights; 0 = off")
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = Field(False, description="on a GPU, float32 products in TF32: 10 bits of mantissa, many times faster")
+    capture: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="record the training step once and replay it, on one GPU; auto: on GPUs where that was measured",
+    )
     accumulation: int = Field(
         1,
         ge=1,
@@ -197,6 +205,8 @@ class OptimConfig(Strict):
 
     @model_validator(mode="after")
     def _pairs(self) -> OptimConfig:
+        if self.tf32 and self.precision != "fp32":
+            raise ValueError("tf32 is for products in fp32: leave it out with precision bf16")
         if self.batch_size % 2:
             raise ValueError("batch_size counts observations, two per pair: it must be even")
         return self

@@ -24,8 +24,6 @@ from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robo_orl.models.action_heads.flow import AnyExpert, time_turns
-
 PARTS = (
     "normaliser",
     "embedding",
@@ -211,21 +209,12 @@ def count_launches(step: Any, cast_norms: bool = False, whole: bool = True) -> L
         with counter.of(PHASES[name], hold=True) if name in PHASES else ExitStack():
             yield
 
-    _as_after_a_step(step.agent, step.window)
     if whole:
         _allocate_moments(step)
     multi_tensor = patch("torch.nn.utils.clip_grad._has_foreach_support", lambda *_: True)
     with multi_tensor, labelled(step.agent, counter), FusedNorms(counter, cast_norms), counter:
         (step.run if whole else step.gradients)(phase)
     return counter.counted()
-
-
-def _as_after_a_step(agent: nn.Module, window: Any) -> None:
-    """What is computed once: the joined scales of observations, and the frequencies of a flow's time features."""
-    agent.normaliser.observation(window.obs)
-    for module in agent.modules():
-        if isinstance(module, AnyExpert):
-            module.turns = time_turns(window.reward.device)
 
 
 def kernels_started(step: Any) -> int:

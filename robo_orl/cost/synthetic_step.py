@@ -17,10 +17,11 @@ from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import ObservationConfig, PolicyConfig, TaskConfig
-from robo_orl.engine.distributed import keep_freed_memory
+from robo_orl.engine.distributed import choose_tf32, keep_freed_memory
 from robo_orl.engine.optimizer import make_optimizer
 from robo_orl.engine.training_step import OneProcess, Phase, TrainingStep, unmeasured
 from robo_orl.envs.registry import SCENES, action_size, observation_sizes
+from robo_orl.models.action_heads.flow import AnyExpert, time_turns
 
 __all__ = ["action_size", "policy_spec", "synthetic_window", "task_spec"]
 
@@ -122,6 +123,8 @@ class SyntheticStep:
         self.policy, self.device, self.seed, self.steps = policy, torch.device(device), seed, 0
         self.spec, self.action_dim, self.gamma = dict(spec), action_dim, gamma
         self.agent, optim = self._build(), policy.optim
+        if self.device.type == "cuda":
+            choose_tf32(optim.tf32, cpu=False)
         engine = OneProcess(self.device, optim.precision, optim.accumulation)
         self.optimizer = make_optimizer(self.agent, optim)
         self.training_step = TrainingStep(engine, self.agent, self.agent, self.optimizer, optim, seed)
@@ -129,6 +132,15 @@ class SyntheticStep:
         chunk, discount = policy.action_head.chunk, gamma**policy.n
         window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
         self.window = window.to(self.device)
+        self._compute_constants()
+
+    def _compute_constants(self) -> None:
+        """What the first step computes for all others, so that every step measured is like the later ones: the joined
+        scales of observations, and the frequencies of a flow's time features."""
+        self.agent.normaliser.observation(self.window.obs)
+        for module in self.agent.modules():
+            if isinstance(module, AnyExpert):
+                module.turns = time_turns(self.device)
 
     def _build(self) -> nn.Module:
         if self.device.type == "cpu":

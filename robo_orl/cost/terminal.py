@@ -104,7 +104,10 @@ def _show_communication(console: Console, prediction: Prediction) -> None:
         traffic.add_row(what, human_bytes(size))
     console.print(traffic)
     card = prediction.step_time[0].card
-    times = _table(f"step by the cost model on {card}", ("network", "step", "of it computing"))
+    bound = prediction.step_time[0].bound
+    times = _table(
+        f"step by the cost model on {card}, computation bound by {bound}", ("network", "step", "of it computing")
+    )
     for time in prediction.step_time:
         times.add_row(time.link, f"{time.step_s:.3g} s", f"{time.efficiency:.0%}")
     console.print(times)

@@ -53,6 +53,7 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     if launch.deepspeed and importlib.util.find_spec("deepspeed") is None:
         raise UsageError("The launch file requests DeepSpeed, which is not installed: `pip install deepspeed`.")
     tracker = check_tracker(run.tracker, main=launch.rank == 0)
+    choose_tf32(run.policy.optim.tf32, on_cpu())
     if on_cpu():
         keep_freed_memory()
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -79,6 +80,13 @@ def open_accelerator(run: RunConfig, out: Path) -> Accelerator:
     start_heartbeat(store, launch)
     _check_environment(accelerator, launch)
     return accelerator
+
+
+def choose_tf32(tf32: bool, cpu: bool) -> None:
+    """Let float32 products of a GPU run in TF32, or in full precision; UsageError where there is no GPU to do so."""
+    if tf32 and cpu:
+        raise UsageError("optim.tf32 is a precision of GPUs, and this trains on a CPU: leave it out.")
+    torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def prepare(

@@ -57,7 +57,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, optim: OptimC
     """Put the step's learning rate into every group. A function of the step alone: resuming needs no scheduler."""
     scale = learning_rate_scale(step, optim)
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * scale
+        if isinstance(group["lr"], Tensor):  # which a recorded step reads in its place
+            group["lr"].fill_(group["base_lr"] * scale)
+        else:
+            group["lr"] = group["base_lr"] * scale
 
 
 # -------------------------------------------------------------------------------------------------------------- moments

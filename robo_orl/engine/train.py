@@ -173,7 +173,8 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
                 with training.memory_check.step(step - training.step + 1, out, progress):
                     metrics = _train_step(training, step, monitor)
                 monitor.add(step + 1, metrics)
-                watch.check(step + 1)
+                if not training.of_agent.replayed:
+                    watch.check(step + 1)
                 stopped = interruption.after_step()
                 if stopped or step + 1 == last or (step + 1) % run.checkpoint_every == 0:
                     monitor.report(step + 1)
@@ -195,11 +196,11 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
 
 def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Tensor]:
     """One step, counted from 0; returns its metrics, on the device."""
-    accelerator, run, optim = training.accelerator, training.run, training.run.policy.optim
+    run, optim = training.run, training.run.policy.optim
 
     def read(rank: int, world: int) -> PairedWindow:
         with monitor.reading():
-            return training.windows.batch(run.seed, step, rank, world, optim.batch_size).to(accelerator.device)
+            return training.windows.batch(run.seed, step, rank, world, optim.batch_size)
 
     return training.of_agent.run(step, read)
 

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from robo_orl.base.rng import DrawPlan, Draws, PlannedDraws
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import OptimConfig
+from robo_orl.engine.captured_step import WARM_UP, Recording, as_cuda_graph, captures, learning_rates_in_place
 from robo_orl.engine.optimizer import set_learning_rate
+from robo_orl.engine.packed import to_device
 from robo_orl.engine.working_weights import WorkingWeights, wants_copies
 from robo_orl.engine.zero import gather
 
@@ -76,7 +78,12 @@ class TrainingStep:
     def run(self, step: int, read: ReadWindow, phase: Phase = unmeasured) -> dict[str, Tensor]:
         """Step number `step`, from 0; returns its metrics, on the device. `phase(name)` wraps each of PHASES."""
         set_learning_rate(self.optimizer, step, self.optim)
-        metrics = self.gradients(step, read, phase)
+        if self.recording is not None:
+            return self._recorded(step, read, phase)
+        return self._updated(self.gradients(step, read, phase), phase)
+
+    def _updated(self, metrics: dict[str, Tensor], phase: Phase) -> dict[str, Tensor]:
+        """Clip, update, slow copies; the metrics with the norm of the gradients."""
         with phase("optimizer"):
             # DeepSpeed has clipped (by its own configuration) and stepped by now: there these lines only read the norm.
             norm = self.accelerator.clip_grad_norm_(self.agent.parameters(), self.optim.clip_norm or float("inf"))
@@ -95,10 +102,13 @@ class TrainingStep:
 
     def _backward(self, step: int, part: int, read: ReadWindow, phase: Phase) -> dict[str, Tensor]:
         """Forward and backward of one part; returns the loss and its metrics."""
+        rank, world = share(self.accelerator, part, self.optim.accumulation)
+        window = to_device(read(rank, world), self.accelerator.device)
+        return self._passes(window, self._draws(step, rank, world), phase)
+
+    def _passes(self, window: PairedWindow, draws: Draws, phase: Phase) -> dict[str, Tensor]:
+        """Forward and backward of a window; returns the loss and its metrics."""
         accelerator = self.accelerator
-        rank, world = share(accelerator, part, self.optim.accumulation)
-        window = read(rank, world)
-        draws = self._draws(step, rank, world)
         # gradients travel, and DeepSpeed steps, with the last part
         with accelerator.accumulate(self.model), ExitStack() as weights:
             with phase("forward"), self._autocast():
@@ -118,12 +128,45 @@ class TrainingStep:
             return Draws(self.seed, step, rank, world, device)
         return PlannedDraws(self.plan, self.seed, step, rank, world, device)
 
+    def _recorded(self, step: int, read: ReadWindow, phase: Phase) -> dict[str, Tensor]:
+        """A step as one call, whose phases cannot be told apart: all of it counts as the first."""
+        rank, world = share(self.accelerator, 0, 1)
+        window = read(rank, world)
+        with phase(PHASES[0]):
+            draws = PlannedDraws(self.plan, self.seed, step, rank, world, self.accelerator.device)
+            metrics = self.recording.run(window, draws)
+        for name in PHASES[1:]:
+            with phase(name):
+                pass
+        return metrics
+
+    def _whole(self, window: PairedWindow, draws: Draws) -> dict[str, Tensor]:
+        return self._updated(self._passes(window, draws, unmeasured), unmeasured)
+
+    @cached_property
+    def recording(self) -> Recording | None:
+        """The recorded step, where it is to be (`optim.capture`)."""
+        device = torch.device(self.accelerator.device)
+        if not captures(self.agent.policy, device, self._alone):
+            return None
+        learning_rates_in_place(self.optimizer, device)
+        return Recording(self._whole, device, as_cuda_graph)
+
+    @property
+    def replayed(self) -> bool:
+        """True where the last step was replayed: no hook of Python's ran in it."""
+        return self.recording is not None and self.recording.steps > WARM_UP + 1
+
+    @property
+    def _alone(self) -> bool:
+        """True in one process without DeepSpeed."""
+        return isinstance(self.accelerator, OneProcess) or self.accelerator.distributed_type == DistributedType.NO
+
     @cached_property
     def working(self) -> WorkingWeights | None:
         """bf16 copies of the weights, where this process trains alone. Other engines work on the weights themselves:
         DDP sends gradients while the backward pass goes on, ZeRO-3 gathers a layer at a time."""
-        alone = isinstance(self.accelerator, OneProcess) or self.accelerator.distributed_type == DistributedType.NO
-        return WorkingWeights(self.agent) if alone and wants_copies(self.agent.policy) else None
+        return WorkingWeights(self.agent) if self._alone and wants_copies(self.agent.policy) else None
 
     @property
     def computes_again(self) -> bool:

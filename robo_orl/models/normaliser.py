@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class Normaliser(nn.Module):
         """statistics: None where a checkpoint will be loaded over it (identity until then)."""
         super().__init__()
         self.spec = dict(spec)
-        self._packed: tuple[tuple, Tensor, Tensor] | None = None
+        self._packed: _Packed | None = None
         for key, size in spec.items():
             moments = statistics.obs.get(key) if statistics else None
             if statistics and (moments is None or len(moments.mean) != size):
@@ -54,10 +54,11 @@ class Normaliser(nn.Module):
     def _scales(self) -> tuple[Tensor, Tensor]:
         """Means and standard deviations of all keys side by side, joined again when one of the buffers changed."""
         means, stds = ([getattr(self, f"{of}_{key}") for key in self.spec] for of in ("mean", "std"))
-        state = tuple((id(buffer), buffer._version) for buffer in (*means, *stds))
-        if self._packed is None or self._packed[0] != state:
-            self._packed = state, torch.cat(means), torch.cat(stds)
-        return self._packed[1:]
+        buffers = [*means, *stds]
+        versions = [0 if buffer.is_inference() else buffer._version for buffer in buffers]
+        if self._packed is None or not self._packed.holds(buffers, versions):
+            self._packed = _Packed(buffers, versions, torch.cat(means), torch.cat(stds))
+        return self._packed.mean, self._packed.std
 
     def scale_actions(self, actions: Tensor) -> Tensor:
         """(..., A) raw -> (..., A) in [-1, 1] over the range of the data."""
@@ -66,6 +67,20 @@ class Normaliser(nn.Module):
     def raw_actions(self, scaled: Tensor) -> Tensor:
         """(..., A) in [-1, 1] -> (..., A) raw."""
         return wide(scaled) * self.action_half_range + self.action_centre
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Scales side by side, and the buffers that they were joined from."""
+
+    buffers: list[Tensor]
+    versions: list[int]
+    mean: Tensor
+    std: Tensor
+
+    def holds(self, buffers: list[Tensor], versions: list[int]) -> bool:
+        """True while the buffers are the same and unchanged."""
+        return self.versions == versions and all(a is b for a, b in zip(self.buffers, buffers, strict=True))
 
 
 def _row(values: list[float]) -> Tensor:

@@ -142,6 +142,8 @@ class Step:
     ) -> Tensor:
         """(B, N, h, A): the policy's chunks, or its slow copy's, without gradient."""
         head, tokens = self._acting_head(frames, slow)
+        critic = self.agent.policy.critic
+        steps = (critic and critic.target_flow_steps) or steps
         return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps)
 
     def sample_with_log_prob(self, frames: Literal["now", "next"], num_samples: int) -> tuple[Tensor, Tensor]:

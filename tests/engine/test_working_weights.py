@@ -6,7 +6,7 @@ import torch
 from robo_orl.base.rng import DrawPlan, Draws, PlannedDraws
 from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.config.presets import load_task, preset_values
-from robo_orl.cost.synthetic_step import ACTION_DIM, SyntheticStep, policy_spec
+from robo_orl.cost.synthetic_step import SyntheticStep, action_size, policy_spec
 from robo_orl.engine import working_weights
 from robo_orl.engine.training_step import TrainingStep
 from robo_orl.models.action_heads.flow import Expert
@@ -24,7 +24,7 @@ POLICIES = {
 def made(name, precision="bf16", **over):
     options = deep_merge({"optim": {"batch_size": 8, "precision": precision}}, over)
     policy = PolicyConfig.model_validate(deep_merge(preset_values("policies", name), options))
-    return SyntheticStep(policy, policy_spec(policy, TASK), ACTION_DIM, policy.gamma.value(TASK.horizon))
+    return SyntheticStep(policy, policy_spec(policy, TASK), action_size(TASK), policy.gamma.value(TASK.horizon))
 
 
 def gradients(step):

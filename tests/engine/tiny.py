@@ -62,6 +62,7 @@ class ForgetfulAgent(nn.Module):
     def __init__(self, forgets: bool = False, diverges_at: int | None = None):
         super().__init__()
         torch.manual_seed(0)
+        self.policy = PolicyConfig(name="forgetful")
         self.a, self.b = nn.Linear(3, 5), nn.Linear(3, 5)
         self.forgets, self.diverges_at = forgets, diverges_at
 

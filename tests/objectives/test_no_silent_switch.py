@@ -33,6 +33,7 @@ SWITCHES = {
     "critic.value_range": ([-1.0, 2.0],),
     "critic.small_size": ("xs",),
     "critic.trunk_gradient": (0.5,),
+    "critic.target_flow_steps": (2,),
     "action_head.flow_steps": (2,),
     "action_head.chunk": (5,),
     "n_step": (2, 7),
@@ -66,6 +67,9 @@ REFUSED: dict[str, Refused] = {  # (objective, its policy file, new value) -> wh
     "critic.bins": lambda name, file, value: file.critic.loss != "hl_gauss",
     "critic.value_range": lambda name, file, value: file.critic.loss == "mse",
     "critic.small_size": lambda name, file, value: True,  # no file has a small critic of its own
+    "critic.target_flow_steps": lambda name, file, value: (
+        file.action_head.kind != "flow" or not OBJECTIVES[name].samples or "flow_steps" in file.objective.params
+    ),
     "action_head.flow_steps": lambda name, file, value: file.action_head.kind != "flow",
     "n_step": lambda name, file, value: name in {"dqc", "qc_fql"} or (value < 4 and name in {"cql", "cal_ql"}),
     "selection.num_samples": lambda name, file, value: (

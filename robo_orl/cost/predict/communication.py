@@ -69,12 +69,18 @@ LINKS = {
 OVERLAP = 0.7  # share of the backward pass's gradient traffic that hides behind its computation
 UTILISATION = 0.4  # of the card's peak, for the computation
 NOISE = 0.02  # standard deviation of a process's step time, relative
+# Seconds that a kernel costs at least in eager mode: the processor's time for its operator. No row of the suite `cost`
+# on an H100 (torch 2.11) is below 20 microseconds per kernel counted, whatever the size of the model.
+LAUNCH_S = 20e-6
 MESSAGE = WORD * BUCKET  # bytes in one collective
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step by the cost model, with its parts; efficiency is against computation alone."""
+    """Seconds of a step by the cost model, with its parts; efficiency is against computation alone.
+
+    bound: what computation waits for: "arithmetic", "launches" of kernels, or the card's "memory".
+    """
 
     card: str
     link: str
@@ -84,18 +90,30 @@ class StepTime:
     hidden_s: float
     straggler_s: float
     efficiency: float
+    bound: str = "arithmetic"
 
 
 def step_time(
-    flops: float, traffic: dict[str, int], layout: Layout, peak: float, link: Link, card: str = ""
+    flops: float,
+    traffic: dict[str, int],
+    layout: Layout,
+    peak: float,
+    link: Link,
+    card: str = "",
+    launches: int = 0,
+    memory_s: float = 0.0,
 ) -> StepTime:
     """Seconds of a step on a network.
 
-    flops: hardware FLOPs of one process. peak: FLOP/s of its card. Computation runs at UTILISATION of the peak;
-    gradients overlap with OVERLAP of their time, as far as the backward pass (two thirds of the computation) lasts;
-    gathered weights do not. The slowest of N processes counts: the expected maximum of N normal step times.
+    flops: hardware FLOPs of one process. peak: FLOP/s of its card. Computation runs at UTILISATION of the peak, and
+    takes no less than LAUNCH_S for each of its launches, nor than memory_s, the time in which the card's memory is read
+    and written. Gradients overlap with OVERLAP of their time, as far as the backward pass (two thirds of the
+    computation) lasts; gathered weights do not. The slowest of N processes counts: the expected maximum of N normal
+    step times.
     """
-    compute = flops / (peak * UTILISATION)
+    bounds = {"arithmetic": flops / (peak * UTILISATION), "launches": launches * LAUNCH_S, "memory": memory_s}
+    bound = max(bounds, key=bounds.__getitem__)
+    compute = bounds[bound]
     seconds = {
         what: size / (link.bytes_per_s * link.efficiency) + link.latency_s * math.ceil(size / MESSAGE)
         for what, size in traffic.items()
@@ -106,13 +124,14 @@ def step_time(
     hidden = min(OVERLAP * gradients, compute * 2 / 3)
     straggler = NOISE * compute * math.sqrt(2 * math.log(layout.world)) if layout.world > 1 else 0.0
     total = compute + sending - hidden + straggler
-    return StepTime(card, link.name, total, compute, sending, hidden, straggler, compute / total)
+    return StepTime(card, link.name, total, compute, sending, hidden, straggler, compute / total, bound)
 
 
 def assumptions() -> list[str]:
     """The assumptions of `step_time`, in sentences."""
     return [
         f"computation at {UTILISATION:.0%} of the card's peak",
+        f"at least {LAUNCH_S * 1e6:.0f} microseconds a kernel, and time to read and write the peak of memory once",
         f"{OVERLAP:.0%} of the gradients' traffic hides behind the backward pass, none of the weights'",
         f"links at {LINKS['PCIe 4 x16'].efficiency:.0%} of their nominal rate, ring collectives",
         f"step times of processes vary by {NOISE:.0%} (standard deviation), and the slowest one counts",

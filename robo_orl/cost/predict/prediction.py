@@ -91,7 +91,7 @@ def predict(workload: Workload, cards: Sequence[Card] = tuple(CARDS.values()), f
         flops=Flops(model * layout.world, hardware * layout.world, model * layout.world / workload.batch),
         launches=workload.launches(),
         cards=[_fit(workload, needed, card, fit, len(cards) == 1) for card in cards],
-        step_time=_step_times(hardware, traffic, workload, cards),
+        step_time=_step_times(hardware, traffic, workload, cards, needed),
     )
 
 
@@ -100,10 +100,16 @@ def _fit(workload: Workload, needed: MemoryPrediction, card: Card, fit: bool, on
     return CardFit(card.name, card.usable, needed.peak_bytes <= card.usable, batch)
 
 
-def _step_times(flops: int, traffic: dict, workload: Workload, cards: Sequence[Card]) -> list[StepTime]:
+def _step_times(
+    flops: int, traffic: dict, workload: Workload, cards: Sequence[Card], needed: MemoryPrediction
+) -> list[StepTime]:
     """By the cost model, for the named card (of several: an H100) and every network; empty for one process."""
     if workload.layout.world == 1:
         return []
     card = cards[0] if len(cards) == 1 else CARDS["h100-80gb"]
-    peak = card.bf16 if workload.policy.optim.precision == "bf16" else card.fp32
-    return [step_time(flops, traffic, workload.layout, peak, link, card.name) for link in LINKS.values()]
+    optim = workload.policy.optim
+    peak, memory_s = card.rate(optim.precision, optim.tf32), 2 * needed.peak_bytes / card.bandwidth
+    launches = workload.parts * workload.launches().total
+    return [
+        step_time(flops, traffic, workload.layout, peak, link, card.name, launches, memory_s) for link in LINKS.values()
+    ]
