@@ -249,6 +249,16 @@ def loader(content: str = "paired", batch: int = 64) -> str:
     return table(["robomimic's cache", "windows per second, ours over robomimic's"], rows)
 
 
+def lerobot() -> str:
+    """Sizes and processor times of conversions from and to LeRobot folders."""
+    rows = [
+        [r["what"], f"{r['frames']:,}", r["cameras"], f"{r['source_bytes'] / 1e6:.2f}", f"{r['bytes'] / 1e6:.2f}",
+         f"{r['seconds_median']:.1f} ({r['seconds_min']:.1f} to {r['seconds_max']:.1f})"]
+        for r in benchmark("lerobot")["rows"]
+    ]  # fmt: skip
+    return table(["conversion", "frames", "cameras", "MB before", "MB after", "processor seconds (range of 3)"], rows)
+
+
 # -------------------------------------------------------------------------------------------------------------- oracles
 
 
@@ -289,6 +299,6 @@ FUNCTIONS = {
     for f in (
         benchmark, stepper, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost, critic_price,
         best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence, bc_training,
-        image_loader, loader, lock, trunk_gradients, gigabytes,
+        image_loader, lerobot, loader, lock, trunk_gradients, gigabytes,
     )
 }  # fmt: skip

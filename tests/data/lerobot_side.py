@@ -1,4 +1,7 @@
-"""Run by a Python that has LeRobot: `read FOLDER` says in JSON what LeRobot sees, `write FOLDER` makes a data set."""
+"""Run by a Python that has LeRobot: `read FOLDER` says in JSON what LeRobot sees, `write FOLDER` makes a data set.
+
+`play FILE` carries out stored actions in LeRobot's environment of our tasks.
+"""
 
 import json
 import sys
@@ -69,5 +72,27 @@ def frame(draw, episode, t, last):
     }
 
 
+def play(file):
+    """The episode of stored actions (T, 7), made as lerobot-eval makes its environments."""
+    from lerobot.envs.factory import make_env
+    from lerobot.envs.utils import env_to_policy_features, preprocess_observation
+    from lerobot_env_robo_orl import RoboOrlEnv
+
+    config = RoboOrlEnv(task="lift", cameras="agentview", size=32)
+    env = make_env(config, n_envs=1)["robo_orl"][0]
+    observation, _ = env.reset(seed=[0])
+    shapes, infos = [], []
+    for action in np.load(file):
+        shapes.append({key: list(value.shape) for key, value in preprocess_observation(observation).items()})
+        observation, _, terminated, _, info = env.step(action[None])
+        infos.append(bool(info["final_info"]["is_success"][0]) if "final_info" in info else False)
+        if terminated.any():
+            break
+    features = {key: list(value.shape) for key, value in env_to_policy_features(config).items()}
+    picture = env.envs[0].render().shape
+    env.close()
+    return {"success": infos, "shapes": shapes[0], "features": features, "fps": config.fps, "picture": picture}
+
+
 if __name__ == "__main__":
-    print(json.dumps({"read": read, "write": write}[sys.argv[1]](Path(sys.argv[2]))))
+    print(json.dumps({"read": read, "write": write, "play": play}[sys.argv[1]](Path(sys.argv[2]))))
