@@ -19,7 +19,7 @@ import numpy as np
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import TaskConfig, View
 from robo_orl.config.presets import load_task
-from robo_orl.envs.registry import ACTION_DIM, observation_sizes
+from robo_orl.envs.registry import action_size, observation_sizes
 from robo_orl.envs.start_banks import stored_bank
 from robo_orl.envs.task_env import TaskEnv
 
@@ -92,7 +92,7 @@ class ServedTask:
             "task": self.task.name,
             "instruction": self.task.instruction or self.task.name,
             "sizes": dict(sizes),
-            "action_dim": ACTION_DIM,
+            "action_dim": action_size(self.task),
             "hz": self.task.control_hz,
             "limit": self.task.horizon,
             "stages": list(self.task.stages),

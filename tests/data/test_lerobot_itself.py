@@ -113,15 +113,9 @@ def test_a_policy_of_lerobot_learns_from_an_export_and_is_evaluated_here(tmp_pat
     run(tmp_path, "-m", "lerobot.scripts.lerobot_train", *words, f"--output_dir={tmp_path / 'act'}")
     words = [f"--policy.path={tmp_path / 'act/checkpoints/last/pretrained_model'}", "--policy.device=cpu", "--seed=0"]
     words += ["--env.discover_packages_path=lerobot_env_robo_orl", "--env.type=robo_orl"]
-    (tmp_path / "short.yaml").write_text(
-        "extends: lift\nname: short\nmax_seconds: 1.0\n"
-    )  # LeRobot films every decision
-    words += [
-        f"--env.task={tmp_path / 'short.yaml'}",
-        "--eval.n_episodes=2",
-        "--eval.batch_size=1",
-        f"--output_dir={tmp_path / 'out'}",
-    ]
+    short = tmp_path / "short.yaml"  # LeRobot films every decision
+    short.write_text("extends: lift\nname: short\nmax_seconds: 1.0\n")
+    words += [f"--env.task={short}", "--eval.n_episodes=2", "--eval.batch_size=1", f"--output_dir={tmp_path / 'out'}"]
     run(tmp_path, "-m", "lerobot.scripts.lerobot_eval", *words)
     said = json.loads((tmp_path / "out/eval_info.json").read_text())
     assert said["overall"]["n_episodes"] == len(said["per_task"][0]["metrics"]["successes"]) == 2
