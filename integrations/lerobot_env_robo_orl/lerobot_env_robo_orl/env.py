@@ -15,9 +15,9 @@ OBJECT = "object"
 class RoboOrlTask(gym.Env):
     """Observation: agent_pos (all vectors but the object's), environment_state (the object's), pixels per camera.
 
-    Action (A,) in [-1, 1], 7 numbers an arm, clipped beyond. An episode ends with its success, and is truncated at the task's limit; the
-    last info says `is_success`. `reset(seed=i)` begins at start state i of the bank, modulo its size, which is where
-    `robo-orl eval` begins its episode i; without a seed the next one follows.
+    Action (A,) in [-1, 1], clipped beyond, 7 numbers an arm. An episode ends with its success, and is truncated at the
+    task's limit; the last info says `is_success`. `reset(seed=i)` begins at start state i of the bank, modulo its size,
+    which is where `robo-orl eval` begins its episode i; without a seed the next one follows.
     """
 
     def __init__(
