@@ -31,11 +31,14 @@ class Rendered(Protocol):
 
 
 def caption(stages: Sequence[str], stage_steps: Sequence[int | None], length: int) -> str:
-    """The first stage not reached yet, or 'success'. stage_steps: per stage the decisions until it was reached."""
+    """The next stage, which is the first one not reached yet, or 'success'.
+
+    stage_steps: per stage the decisions until it was reached.
+    """
     open_stages = [index for index, reached in enumerate(stage_steps) if reached is None]
     if not open_stages:
         return f"success  ({length} decisions)"
-    return f"stage {open_stages[0] + 1}/{len(stages)}: {stages[open_stages[0]]}  ({length} decisions)"
+    return f"next, {open_stages[0] + 1} of {len(stages)}: {stages[open_stages[0]]}  ({length} decisions)"
 
 
 def overlaid(image: np.ndarray, text: str) -> np.ndarray:

@@ -32,8 +32,8 @@ def test_an_episode_becomes_one_frame_per_decision_at_the_tasks_rate(tmp_path):
 
 
 def test_the_caption_names_the_stage_under_way():
-    assert caption(["half", "goal"], [None, None], 0) == "stage 1/2: half  (0 decisions)"
-    assert caption(["half", "goal"], [7, None], 9) == "stage 2/2: goal  (9 decisions)"
+    assert caption(["half", "goal"], [None, None], 0) == "next, 1 of 2: half  (0 decisions)"
+    assert caption(["half", "goal"], [7, None], 9) == "next, 2 of 2: goal  (9 decisions)"
     assert caption(["half", "goal"], [7, 12], 12) == "success  (12 decisions)"
 
 

@@ -49,6 +49,7 @@ def against_cost(name: str, title: str, axis: str, field: str, style: str, more:
          "axis": {"format": style, "tickCount": 4, "labelOverlap": True}}  # fmt: skip
     tip = tooltip((field, axis, style))
     front = {"filter": "datum.front"}
+    order = [{"field": field}, {"field": "rate", "order": "descending"}]
     layers = [
         {"transform": [front], "mark": {"type": "line", "interpolate": "step-after", "stroke": "var(--muted)",
                                         "strokeWidth": 1.2, "opacity": 0.8},
@@ -60,13 +61,13 @@ def against_cost(name: str, title: str, axis: str, field: str, style: str, more:
          "encoding": {"x": x, "y": RATE, "color": CRITIC,
                       "shape": {"condition": {"test": "datum.control", "value": "diamond"}, "value": "circle"},
                       "tooltip": tip}},
-        {"transform": [front], "mark": {"type": "text", "dy": -9, "limit": 400,
-                                        "align": {"expr": "datum.right ? 'right' : 'left'"},
+        {"transform": [front, {"window": [{"op": "row_number", "as": "turn"}], "groupby": ["board"], "sort": order}],
+         "mark": {"type": "text", "limit": 400, "dy": {"expr": "datum.turn % 2 ? -10 : 13"},  # neighbours do not meet
+                  "align": {"expr": "datum.right ? 'right' : 'left'"},
                                         "dx": {"expr": "datum.right ? -5 : 5"}},
          "encoding": {"x": x, "y": RATE, "text": {"field": "policy"},
                       "color": CRITIC}},
     ]  # fmt: skip
-    order = [{"field": field}, {"field": "rate", "order": "descending"}]
     transform = [
         {"filter": f"isValid(datum.{field}) && datum.{field} > 0"},
         {"window": [{"op": "max", "field": "rate", "as": "best"}], "frame": [None, 0], "ignorePeers": True,

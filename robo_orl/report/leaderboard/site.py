@@ -16,18 +16,18 @@ from robo_orl import __version__
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import atomic_file
 from robo_orl.base.text import printable
-from robo_orl.config import SIZES
 from robo_orl.report.boards import group
 from robo_orl.report.build import page_environment, read_template
 from robo_orl.report.compare import comparisons
 from robo_orl.report.leaderboard import words
 from robo_orl.report.leaderboard.data import csv_files, profile_rows, script, series
 from robo_orl.report.leaderboard.divisions import check, divisions
+from robo_orl.report.leaderboard.methods import MethodPage, method_pages
 from robo_orl.report.leaderboard.overall import Overall, overall
-from robo_orl.report.leaderboard.pages import PICTURES, MethodPage, TaskPage, method_pages, task_pages
 from robo_orl.report.leaderboard.plots import Figure, curves, figures, learning
-from robo_orl.report.leaderboard.rankings import Ranked, Standing, ranked
-from robo_orl.report.leaderboard.table import FlatRow, flat_rows
+from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing, ranked
+from robo_orl.report.leaderboard.table import FlatRow, backbone, by_size, choices, flat_rows
+from robo_orl.report.leaderboard.tasks import TaskPage, media, regime_picture, task_pages
 from robo_orl.report.numbers import plain_number, three
 from robo_orl.report.vega import packed_bundle
 from robo_orl.results.aggregate import Rank
@@ -48,7 +48,7 @@ DATA = {
 
 @dataclass(frozen=True, slots=True)
 class BuiltSite:
-    """The files of a leaderboard and what they rest on."""
+    """The files of a leaderboard and what they rest on. bytes: of all files but videos."""
 
     index: str
     pages: int
@@ -109,7 +109,7 @@ def build(paths: Sequence[Path], out: Path) -> BuiltSite:
         rows=len(site.rows),
         policies=len(site.methods),
         episodes=sum(row["n"] for row in site.rows),
-        bytes=sum(len(_bytes(content)) for content in files.values()),
+        bytes=sum(len(_bytes(content)) for name, content in files.items() if not name.startswith("videos/")),
     )
 
 
@@ -164,8 +164,7 @@ def render(site: Site) -> dict[str, str | bytes]:
             t=task, regimes=words.REGIMES, version=__version__
         )
     files |= {f"data/{name}": text for name, text in tables.items()}
-    pictures = dict.fromkeys(task.picture for task in site.tasks if task.picture)
-    files |= {f"assets/{name}": (PICTURES / name).read_bytes() for name in pictures}
+    files |= media(site.tasks)
     style = read_template("style.css") + read_template("leaderboard/leaderboard.css")
     return files | {
         "assets/style.css": style,
@@ -192,52 +191,22 @@ def _index(site: Site, drawn: Sequence[Figure], tables: dict[str, str]) -> dict[
                 row = next(rows)
                 places[made.division.name, ranking.index, standing.method] = row
                 places.setdefault((made.division.name, "", standing.method), row)
-    regimes = [(name, words.REGIMES.get(name, "A regime that is not defined in this version of robo_orl."))
-               for name in dict.fromkeys(row["regime"] for row in site.rows)]  # fmt: skip
+    by_regime: dict[str, list[Ranking]] = {}
+    for ranking in (ranking for made in site.divisions for ranking in made.rankings):
+        by_regime.setdefault(ranking.board.regime, []).append(ranking)
+    unknown = "A regime that is not defined in this version of robo_orl."
+    regimes = [(name, words.REGIMES.get(name, unknown), regime_picture(name, own)) for name, own in by_regime.items()]
     sizes = by_size({row["size"] for row in site.rows})
     return {
         "version": __version__, "divisions": site.divisions, "totals": site.totals, "methods": site.methods,
         "tasks": site.tasks, "rows": site.rows, "row_of": places, "endpoints": site.endpoints, "last": site.last,
         "episodes": sum(row["n"] for row in site.rows), "tiers": words.TIERS, "families": words.FAMILIES,
-        "topologies": words.TOPOLOGIES, "regimes": regimes, "figures": drawn, "choices": _choices(site),
+        "topologies": words.TOPOLOGIES, "regimes": regimes, "figures": drawn,
+        "choices": choices(site.rows, [page.name for page in site.tasks]),
         "not_drawn": [figure.title.lower() for figure in figures() if figure not in drawn],
-        "sizes": [(size, _backbone(site.rows, size)) for size in sizes],
+        "sizes": [(size, backbone(site.rows, size)) for size in sizes],
         "files": [(name, DATA[name]) for name in tables],
     }  # fmt: skip
-
-
-def _choices(site: Site) -> list[tuple[str, str, list[str]]]:
-    """The filters: (column, title, values in their natural order)."""
-
-    def found(column: str) -> list[str]:
-        return list(dict.fromkeys(row[column] for row in site.rows))
-
-    tasks = [page.name for page in site.tasks]
-    return [
-        ("task", "Task", sorted(found("task"), key=lambda t: tasks.index(t) if t in tasks else len(tasks))),
-        ("regime", "Regime", found("regime")),
-        ("size", "Size", by_size(found("size"))),
-        ("topology", "Critic's features", [t for t in words.TOPOLOGIES if t in found("topology")]),
-        ("family", "Objective family", [f for f in words.FAMILIES if f in found("family")]),
-        ("tier", "Tier", [t for t in words.TIERS if t in found("tier")]),
-    ]  # fmt: skip
-
-
-def by_size(names: Sequence[str] | set[str]) -> list[str]:
-    """Sizes in the order of size: by depth, `debug` first, those of other libraries last."""
-
-    def depth(name: str) -> tuple[int, str]:
-        if name in SIZES:
-            return SIZES[name], name
-        digits = name[1:] if name[:1] == "d" else ""
-        return (int(digits) if digits.isdigit() else 0 if name == "debug" else 10**6), name
-
-    return sorted(names, key=depth)
-
-
-def _backbone(rows: Sequence[FlatRow], size: str) -> int | None:
-    counts = [row["backbone"] for row in rows if row["size"] == size and row["backbone"]]
-    return min(counts) if counts else None
 
 
 def _environment(site: Site) -> Environment:

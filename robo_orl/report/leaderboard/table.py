@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from robo_orl.config import SIZES
 from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing
-from robo_orl.report.leaderboard.words import family, layout
+from robo_orl.report.leaderboard.words import FAMILIES, TIERS, TOPOLOGIES, family, layout
 from robo_orl.report.trends import family as task_family
 
 FlatRow = dict[str, Any]  # column -> text, number or None: JSON and CSV
@@ -103,3 +104,40 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+# -------------------------------------------------------------------------------------------------------------- filters
+
+
+def choices(rows: Sequence[FlatRow], tasks: Sequence[str]) -> list[tuple[str, str, list[str]]]:
+    """The filters: (column, title, values in their natural order). tasks: names in the order of their pages."""
+
+    def found(column: str) -> list[str]:
+        return list(dict.fromkeys(row[column] for row in rows))
+
+    return [
+        ("task", "Task", sorted(found("task"), key=lambda t: tasks.index(t) if t in tasks else len(tasks))),
+        ("regime", "Regime", found("regime")),
+        ("size", "Size", by_size(found("size"))),
+        ("topology", "Critic's features", [t for t in TOPOLOGIES if t in found("topology")]),
+        ("family", "Objective family", [f for f in FAMILIES if f in found("family")]),
+        ("tier", "Tier", [t for t in TIERS if t in found("tier")]),
+    ]  # fmt: skip
+
+
+def by_size(names: Sequence[str] | set[str]) -> list[str]:
+    """Sizes in the order of size: by depth, `debug` first, those of other libraries last."""
+
+    def depth(name: str) -> tuple[int, str]:
+        if name in SIZES:
+            return SIZES[name], name
+        digits = name[1:] if name[:1] == "d" else ""
+        return (int(digits) if digits.isdigit() else 0 if name == "debug" else 10**6), name
+
+    return sorted(names, key=depth)
+
+
+def backbone(rows: Sequence[FlatRow], size: str) -> int | None:
+    """Parameters of the smallest backbone of a size among the rows."""
+    counts = [row["backbone"] for row in rows if row["size"] == size and row["backbone"]]
+    return min(counts) if counts else None

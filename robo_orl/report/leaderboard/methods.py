@@ -1,29 +1,27 @@
-"""What the pages of a method and of a task show, from the rankings that hold them."""
+"""What the page of a policy shows, from the rankings that hold it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from robo_orl.base.errors import UsageError
 from robo_orl.base.text import printable
-from robo_orl.config.presets import load_task
+from robo_orl.config import PolicyConfig
 from robo_orl.report.compare import Comparison
 from robo_orl.report.costs import cost_groups
 from robo_orl.report.leaderboard.rankings import Ranked, Ranking, Standing
 from robo_orl.report.leaderboard.words import facts, family, layout
-from robo_orl.report.published import published
 from robo_orl.results.cost_record import CostRecord
 from robo_orl.results.endpoints import Endpoint
 
 Placed = tuple[Ranked, Ranking, Standing]
-PICTURES = files("robo_orl.report") / "task_pictures"
+NAMED = 5  # settings that tell a variant from its base
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,6 @@ class MethodPage:
     learns: bool
 
 
-@dataclass(frozen=True)
-class TaskPage:
-    """One task by name and digest. picture: a file name of task_pictures."""
-
-    name: str
-    digest: str
-    page: str
-    description: str
-    instruction: str
-    horizon: int
-    control_hz: int
-    seconds: float
-    padding: float
-    stages: list[str]
-    starts: list[str]
-    rankings: list[tuple[Ranked, Ranking]]
-    published: list[dict[str, Any]]
-    picture: str | None
-
-
 def slug(kind: str, name: str, taken: dict[str, str]) -> str:
     """A file name for a page: plain characters, distinct for distinct names. taken: file name -> name."""
     plain = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.")[:60] or "unnamed"
@@ -100,11 +78,29 @@ def method_pages(made: Sequence[Ranked], compared: Sequence[Sequence[Comparison]
             for standing in (*ranking.standings, *ranking.unranked):
                 by_name.setdefault(standing.row.policy, []).append((division, ranking, standing))
     measured = _measured(costs)
+    described = descriptions({name: own[0][2].records[0].policy.config for name, own in by_name.items()})
     return [
         _method(name, slug("policy", name, taken), by_name[name], _compared(name, made, compared),
-                measured.get(name, []))
+                measured.get(name, []), described[name])
         for name in sorted(by_name)
     ]  # fmt: skip
+
+
+def descriptions(configs: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Name -> what the policy is. A variant carries its base's description: it is told apart by the settings in which
+    it differs from the policy of the shortest name that has the same one."""
+    same: dict[str, list[str]] = {}
+    for name in sorted(configs, key=lambda name: (len(name), name)):
+        same.setdefault(configs[name].get("description") or "", []).append(name)
+    made = {}
+    for text, (base, *variants) in same.items():
+        made[base] = text
+        for name in variants:
+            settings = [f"{key} {value}" for key, value, _ in _differences(configs[base], configs[name])
+                        if key not in ("name", "description")]  # fmt: skip
+            more = f" and {len(settings) - NAMED} more" if len(settings) > NAMED else ""
+            made[name] = f"As {base}, but {', '.join(settings[:NAMED])}{more}." if settings and text else text
+    return made
 
 
 def _compared(name: str, made: Sequence[Ranked], compared: Sequence[Sequence[Comparison]]) -> list[ComparedPlace]:
@@ -140,19 +136,24 @@ def _measured(costs: Sequence[CostRecord]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _method(
-    name: str, page: str, places: list[Placed], compared: list[ComparedPlace], costs: list[dict[str, Any]]
+    name: str,
+    page: str,
+    places: list[Placed],
+    compared: list[ComparedPlace],
+    costs: list[dict[str, Any]],
+    description: str,
 ) -> MethodPage:
     records = [record for _, _, standing in places for record in standing.records]
     config = records[0].policy.config
     seconds = [record.train.step_s_median for record in records]
     memory = [record.train.peak_memory_bytes for record in records if record.train.peak_memory_bytes]
-    suites = dict.fromkeys((d.division.suite, d.division.version) for d, _, _ in places)
+    suites = dict.fromkeys(d.division.suite for d, _, _ in places)
     code = sorted({f"robo_orl {r.code.version}" + (f" ({r.code.commit[:9]})" if r.code.commit else "")
                    for r in records})  # fmt: skip
     return MethodPage(
         name=name,
         page=page,
-        description=config.get("description") or "",
+        description=description,
         facts=facts(config),
         family=family(config),
         topology=layout(config),
@@ -161,7 +162,7 @@ def _method(
         costs=costs,
         parameters=records[0].train.parameters,
         own={"step_s": median(seconds), "memory_bytes": median(memory) if memory else None},
-        commands=[f"robo-orl bench --suite {_word(suite)} --out runs/{_word(suite)}" for suite, _ in suites],
+        commands=[f"robo-orl bench --suite {_word(suite)} --out runs/{_word(suite)}" for suite in suites],
         made_with=", ".join(code),
         configurations=_configurations(places),
         videos=videos_of(name, [(d.division.folders, k.board.task) for d, k, _ in places]),
@@ -182,8 +183,6 @@ def videos_of(name: str, places: Iterable[tuple[Sequence[Path], str]]) -> list[P
 
 def _word(name: str) -> str:
     """A name as one word of a shell; one that is none is quoted."""
-    import shlex
-
     return shlex.quote(printable(name))
 
 
@@ -206,10 +205,25 @@ def _configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
 
 def _difference(first: dict[str, Any], other: dict[str, Any]) -> str:
     """A line per setting that differs: its value here, and in the first."""
-    a, b = dict(_settings(first)), dict(_settings(other))
-    lines = [f"{name}: {b.get(name, 'absent')} (first: {a.get(name, 'absent')})"
-             for name in sorted(a.keys() | b.keys()) if a.get(name, "absent") != b.get(name, "absent")]  # fmt: skip
-    return "\n".join(lines)
+    lines = [f"{name}: {here} (first: {there})" for name, here, there in _differences(first, other)]
+    only = len(dict(_settings(_whole(first))).keys() ^ dict(_settings(_whole(other))).keys())
+    beside = [f"... and {only} settings that one of the two does not name"] if only else []
+    return "\n".join([*lines, *beside])
+
+
+def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(setting, its value in `other`, in `first`) of those that both have and that differ."""
+    a, b = dict(_settings(_whole(first))), dict(_settings(_whole(other)))
+    return [(name, b[name], a[name]) for name in sorted(a.keys() & b.keys()) if a[name] != b[name]]
+
+
+def _whole(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the settings that its version of the schema did not have yet; as it is where it cannot be
+    read today, and where it is another library's."""
+    try:
+        return PolicyConfig.model_validate(config).model_dump(mode="json")
+    except ValueError:
+        return config
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -219,59 +233,3 @@ def _settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _settings(item, f"{name}.{key}" if name else str(key))
     else:
         yield name, json.dumps(value, ensure_ascii=False)
-
-
-def task_picture(name: str) -> str | None:
-    """The file name of the picture of a task; a variant of a task looks like the task."""
-    for candidate in (name, name.split("_")[0]):
-        if re.fullmatch(r"[a-z0-9_]+", candidate) and (PICTURES / f"{candidate}.jpg").is_file():
-            return f"{candidate}.jpg"
-    return None
-
-
-def task_pages(made: Sequence[Ranked]) -> list[TaskPage]:
-    """A page for every task, by horizon."""
-    taken: dict[str, str] = {}
-    places: dict[tuple[str, str], list[tuple[Ranked, Ranking]]] = {}
-    for division in made:
-        for ranking in division.rankings:
-            places.setdefault((ranking.board.task, ranking.board.task_digest), []).append((division, ranking))
-    numbers = _published_rows()
-    several = [name for name, _ in places]
-    pages = []
-    for (name, digest), rankings in places.items():
-        board = rankings[0][1].board
-        shown = name if several.count(name) == 1 else f"{name} {digest[:6]}"
-        description, instruction = _of_preset(name, digest)
-        starts = {r.evaluation.starts_sha256 for _, k in rankings for s in k.standings for r in s.records}
-        pages.append(TaskPage(
-            name=shown, digest=digest, page=slug("task", shown, taken), description=description,
-            instruction=instruction, horizon=board.horizon, control_hz=board.control_hz,
-            seconds=board.horizon / board.control_hz, padding=board.padding, stages=board.stages,
-            starts=sorted(starts), rankings=rankings, published=[row for row in numbers if row["task"] == name],
-            picture=task_picture(name),
-        ))  # fmt: skip
-    return sorted(pages, key=lambda page: (page.horizon, page.name))
-
-
-def _of_preset(name: str, digest: str) -> tuple[str, str]:
-    """(description, instruction) of a task that is defined here by this digest; else what its name says."""
-    for candidate in (name, name.replace("_", "+", 1)):
-        try:
-            task = load_task(candidate)
-        except UsageError:
-            continue
-        if task.digest() == digest:
-            return task.description, task.instruction or ""
-    return "A task that is not defined in this version of robo_orl.", ""
-
-
-def _published_rows() -> list[dict[str, Any]]:
-    made = published()
-    return [
-        {"task": row["task"], "regime": row["regime"], "method": method, "value": value, "source": table["source"],
-         "protocol": table["protocol"], "kind": table["kind"], "kind_words": made["kinds"][table["kind"]]}
-        for table in made["success"]
-        for row in table["rows"]
-        for method, value in row["success_percent"].items()
-    ]  # fmt: skip
