@@ -17,6 +17,9 @@ ACTING = "tests/objectives/test_acting.py"
 STEP = "tests/objectives/test_step.py"
 EQUATIONS = "tests/objectives/test_equations.py"
 CLASSIFIED = "tests/objectives/test_oracle_classified.py"
+GIVEN = "tests/rewards/test_given.py"
+INFERRED = "tests/rewards/test_inferred.py"
+LEARNED = "tests/rewards/test_learned.py"
 
 
 @dataclass(frozen=True)
@@ -590,5 +593,71 @@ FAULTS = {
         "Operators of half_fast keep no time: they are fast at every cube",
         (("envs/demonstrators/regimes.py", "FAST if i in fast else SLOW", "FAST"),),
         ("tests/envs/test_control_regimes.py",),
+    ),
+    "reward_of_the_unlabelled": Fault(
+        "Episodes that nobody labelled keep their true success",
+        (("rewards/labels.py", "success=arrays.success & known,", "success=arrays.success,"),),
+        (GIVEN,),
+        "more_labels",
+    ),
+    "reward_shifted_every_frame": Fault(
+        "Returns are shifted by a reward at every frame: an episode is paid for being long",
+        (("rewards/scale.py", "shifted[ends] = reward[ends] - self.low\n", "shifted[ends] = shifted[ends]\n"),),
+        (GIVEN,),
+        "brought_to_returns or keeps_the_order",
+    ),
+    "reward_of_states_ends": Fault(
+        "A reward of states stops where an episode does: a success earns less than standing near it",
+        (("rewards/scale.py", "reward[ends] /= 1.0 - gamma", "reward[ends] /= 1.0"),),
+        (GIVEN,),
+        "goes_on",
+    ),
+    "near_misses_are_far": Fault(
+        "The failures that look least like a success are called one",
+        (("rewards/labels.py", "np.argsort(apart, kind", "np.argsort(-apart, kind"),),
+        (GIVEN,),
+        "near_misses",
+    ),
+    "preference_sign": Fault(
+        "Bradley and Terry's model prefers the window with less reward",
+        (("rewards/preferences.py", "sums[:, 0] - sums[:, 1], preferred", "sums[:, 1] - sums[:, 0], preferred"),),
+        (LEARNED,),
+        "closed_form",
+    ),
+    "transport_without_its_columns": Fault(
+        "Sinkhorn's iterations fit the rows alone: every frame goes to its nearest",
+        (("rewards/transport.py", "g = -np.log(columns) - _log_sum(kernel + f[:, None], axis=0)", "g = g + 0"),),
+        (INFERRED,),
+        "linear_program",
+    ),
+    "demonstration_compared_with_itself": Fault(
+        "A demonstration's frames are compared with themselves, and all are perfect",
+        (("rewards/demonstrations.py", "if e != without", "if e is not None"),),
+        (INFERRED,),
+        "not_with_itself",
+    ),
+    "pool_is_negative": Fault(
+        "ORIL takes the pool for negative",
+        (("rewards/discriminator.py", "F.softplus(pool).mean() - prior *", "F.softplus(pool).mean() - 0 *"),),
+        (INFERRED,),
+        "density_ratio",
+    ),
+    "iq_learn_forgets_the_future": Fault(
+        "IQ-Learn's reward leaves out the value of what follows",
+        (("rewards/iq_learn.py", "reward = q[at] - gamma * v[to]", "reward = q[at]"),),
+        (INFERRED,),
+        "table",
+    ),
+    "prior_of_csil_is_narrow": Fault(
+        "CSIL's prior is the noise alone: what is far from the demonstrations is not neutral",
+        (
+            (
+                "rewards/csil.py",
+                "prior = (variance + noise**2)[:, None], 1.0 + noise**2",
+                "prior = (variance + noise**2)[:, None], noise**2",
+            ),
+        ),
+        (INFERRED,),
+        "falls_back",
     ),
 }

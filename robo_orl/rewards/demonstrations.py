@@ -14,10 +14,15 @@ from robo_orl.data.cache import open_cache
 from robo_orl.rewards.source import Material
 
 
-class PointParams(Strict):
-    """The numbers of a frame that are compared."""
+class FrameParams(Strict):
+    """The vectors of a frame that are read."""
 
     low_dim: list[str] | None = Field(None, min_length=1, description="keys of vectors; default: all of the data")
+
+
+class PointParams(FrameParams):
+    """The numbers of a frame that are compared."""
+
     actions: bool = Field(False, description="whether the action is among them")
 
 
@@ -41,7 +46,7 @@ class Points:
         return np.concatenate([self.episode(e) for e in self.demonstrations if e != without])
 
 
-def points_of(material: Material, params: PointParams, least: int = 1) -> Points:
+def points_of(material: Material, params: FrameParams, least: int = 1) -> Points:
     """The frames of a file as points; UsageError for fewer demonstrations than `least`.
 
     A frame's own demonstration says nothing about it: where two are needed, one is compared with the others.
@@ -55,6 +60,6 @@ def points_of(material: Material, params: PointParams, least: int = 1) -> Points
             f"{len(demonstrations)}."
         )
     values = np.asarray(arrays.observations, np.float64)
-    if params.actions:
+    if isinstance(params, PointParams) and params.actions:
         values = np.concatenate((values, arrays.actions), axis=1)
     return Points((values - values.mean(0)) / np.maximum(values.std(0), 1e-2), arrays.starts, demonstrations)

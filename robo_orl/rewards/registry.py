@@ -10,8 +10,10 @@ from robo_orl.config.reading import parse
 from robo_orl.rewards.classifier import Classifier
 from robo_orl.rewards.column import Column
 from robo_orl.rewards.constant import Constant
+from robo_orl.rewards.csil import Csil
 from robo_orl.rewards.dense import Dense
 from robo_orl.rewards.discriminator import Oril, Smodice
+from robo_orl.rewards.iq_learn import IQLearn
 from robo_orl.rewards.nearest import Nearest
 from robo_orl.rewards.preferences import Preferences
 from robo_orl.rewards.progress import Progress
@@ -39,6 +41,8 @@ OURS: dict[str, type[Source]] = {
     "transport": Transport,
     "smodice": Smodice,
     "oril": Oril,
+    "iq_learn": IQLearn,
+    "csil": Csil,
 }
 SOURCES = with_plugins(OURS, "rewards", Source)
 

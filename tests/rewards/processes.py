@@ -7,18 +7,15 @@ import numpy as np
 from synthetic import episode, write
 
 
-def walk(length, end, seed, turns=False):
-    """An episode whose `object` shows the place; turns: it walks half of the way and then back."""
-    share = np.linspace(0, 1, length + 1)
-    place = end * (1 - np.abs(1 - 2 * share) if turns else share)
-    made = episode(length, end >= 1 and not turns, seed=seed)
+def walk(length, end, seed):
+    """An episode whose `object` shows the place; whoever gets to the end pushes on, the others pull."""
+    place = end * np.linspace(0, 1, length + 1)
+    made = episode(length, end >= 1, seed=seed)
     noise = np.random.default_rng(seed).normal(size=(length + 1, 8)) * 0.001
     made.obs = {"robot0_eef_pos": noise[:-1, :3].astype(np.float32), "object": noise[:-1, 3:].astype(np.float32)}
     made.obs["object"][:, 0] += place[:-1]
-    reached = place[1:]
-    made.stages = np.maximum.accumulate(np.stack((reached >= 0.5, reached >= 1.0), 1).astype(np.uint8), axis=0)
-    if not made.success:
-        made.stages[:, 1] = 0
+    made.actions[:, 0] = 1.0 if end >= 1 else -1.0
+    made.stages = np.stack((place[1:] >= 0.5, place[1:] >= 1.0), axis=1).astype(np.uint8)
     return made
 
 

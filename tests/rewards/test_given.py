@@ -1,6 +1,7 @@
 """Rewards that are given or annotated: what each writes, on one scale of returns, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -18,7 +19,7 @@ from robo_orl.data.validate import faults
 from robo_orl.data.windows import returns_to_go
 from robo_orl.rewards.registry import OURS, load_reward, make_source
 from robo_orl.rewards.relabel import relabel, reward_of
-from robo_orl.rewards.scale import scale_of
+from robo_orl.rewards.scale import lasting, scale_of
 
 GAMMA = 0.99
 
@@ -92,11 +93,16 @@ def test_a_scale_keeps_the_order_of_all_returns_and_its_shift_rewards_no_length(
     reward = np.random.default_rng(0).normal(size=len(arrays.rewards)) - 3
     everything = np.ones(len(arrays), bool)
     scale = scale_of(arrays, reward, everything, GAMMA)
-    from dataclasses import replace
-
     before = returns_to_go(replace(arrays, rewards=reward), GAMMA)
     after = returns_to_go(replace(arrays, rewards=scale.apply(arrays, reward)), GAMMA)
     np.testing.assert_allclose(after, (before - before.min()) / (before.max() - before.min()), atol=1e-9)
+
+
+def test_a_reward_of_states_goes_on_where_an_episode_stops(tmp_path):
+    """Standing at 1 for ever is worth 1 / (1 - gamma) at every frame: a success is not punished for ending early."""
+    arrays = open_cache(file_of(tmp_path))
+    returns = returns_to_go(replace(arrays, rewards=lasting(arrays, np.ones(len(arrays.rewards)), GAMMA)), GAMMA)
+    np.testing.assert_allclose(returns, 1 / (1 - GAMMA))
 
 
 # ---------------------------------------------------------------------------------------------------------- annotations

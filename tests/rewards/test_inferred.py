@@ -10,7 +10,9 @@ from synthetic import write
 from robo_orl.base.errors import UsageError
 from robo_orl.config import RewardConfig
 from robo_orl.data.cache import open_cache
+from robo_orl.rewards.csil import log_ratio, posterior
 from robo_orl.rewards.discriminator import steepness
+from robo_orl.rewards.iq_learn import rewards_of, soft_q
 from robo_orl.rewards.registry import make_source
 from robo_orl.rewards.relabel import relabel, reward_of
 from robo_orl.rewards.transport import cosine_distances, sinkhorn
@@ -26,7 +28,15 @@ def judged(tmp_path, source, labels=4, params=None):
 
 
 @pytest.mark.parametrize(
-    "source, params", [("nearest", {}), ("transport", {"every": 1}), ("smodice", FEW), ("oril", FEW)]
+    "source, params",
+    [
+        ("nearest", {}),
+        ("transport", {"every": 1}),
+        ("smodice", FEW),
+        ("oril", FEW),
+        ("csil", {}),
+        ("iq_learn", {"states": 12, "choices": 2}),
+    ],
 )
 def test_walks_that_end_as_the_demonstrations_do_score_higher(source, params, tmp_path):
     said, arrays = judged(tmp_path, source, params=params)
@@ -70,6 +80,38 @@ def test_the_risk_is_least_at_the_density_ratio(source, params):
     (gradient,) = torch.autograd.grad(risk, logits)
     assert gradient.abs().max() < 1e-9
     assert made.risk(logits[demonstrations] + 0.5, logits[pool] + 0.5) > risk
+
+
+def test_the_table_of_one_state_has_the_fixed_point_of_its_equation():
+    """Without a future the optimum solves p(a) (1 - Q / 2 alpha) = softmax(Q)(a), with p the demonstrations' shares."""
+    state, choice = np.zeros(10, np.int64), np.repeat([0, 1, 2], [7, 2, 1])
+    q = soft_q(state, choice, state, (1, 3), gamma=0.0, alpha=0.5)[0]
+    share, policy = np.array([0.7, 0.2, 0.1]), np.exp(q) / np.exp(q).sum()
+    np.testing.assert_allclose(share * (1 - q / (2 * 0.5)), policy, atol=1e-5)
+    free = soft_q(state, choice, state, (1, 3), gamma=0.0, alpha=1e5)[0]
+    np.testing.assert_allclose(np.exp(free) / np.exp(free).sum(), share, atol=1e-2)
+
+
+def test_the_table_rewards_what_demonstrations_do_and_nothing_else():
+    """On a ring of four states they go on at 0 to 2 and stay at 3."""
+    state, choice = np.array([0, 1, 2, 3]), np.array([1, 1, 1, 0])
+    following = np.array([1, 2, 3, 3])
+    q = soft_q(state, choice, following, (4, 2), gamma=0.9, alpha=0.5)
+    assert q.argmax(1).tolist() == choice.tolist()
+    own = rewards_of(q, state, choice, following, 0.9)
+    other = rewards_of(q, state, 1 - choice, np.array([0, 1, 2, 0]), 0.9)
+    assert (own > other).all()
+
+
+def test_the_cloned_policy_falls_back_to_its_prior_far_away_and_its_reward_to_0():
+    given, actions = np.array([[1.0, 0.0]] * 20), np.full((20, 1), 0.8)
+    mean, variance = posterior(given, actions, np.array([[1.0, 0.0], [0.0, 1.0]]), noise=0.3)
+    exact = 20 / (20 + 0.3**2)
+    np.testing.assert_allclose(mean[:, 0], [0.8 * exact, 0.0], atol=1e-9)
+    np.testing.assert_allclose(variance, [1 - exact, 1.0], atol=1e-9)
+    near, away = log_ratio(np.full((2, 1), 0.8), mean, variance, 0.3)
+    assert near > 1 and away == pytest.approx(0.0, abs=1e-9)
+    assert log_ratio(np.array([[-0.8]]), mean[:1], variance[:1], 0.3) < -3
 
 
 def test_the_penalty_is_the_distance_of_the_slope_from_one():
