@@ -130,12 +130,13 @@ def _reach(scene: Scene, pick: PickAndPlace) -> Waypoint:
 
 def _turn_of_hand(scene: Scene, pick: PickAndPlace) -> tuple[float, np.ndarray | None]:
     """Radians to the grasp, and the rotation vector (3,) where they are not about the vertical."""
+    if pick.heading is not None:  # by way of the rest, since the wrist does not go all around
+        now, wanted = (_wrap(a - rest(scene), 2 * np.pi) for a in (_heading(scene.finger_vector), pick.heading))
+        if pick.attitude is None or abs(wanted - now) > 0.5:
+            return wanted - now, None
     if pick.attitude is not None:
         rotation = rotation_vector(pick.attitude @ scene.hand_rotation.T)
         return float(np.linalg.norm(rotation)), rotation
-    if pick.heading is not None:  # by way of the rest, since the wrist does not go all around
-        now, wanted = (_wrap(a - rest(scene), 2 * np.pi) for a in (_heading(scene.finger_vector), pick.heading))
-        return wanted - now, None
     return turn_to(scene, nearest_axis(scene, pick.axes)), None
 
 

@@ -65,6 +65,7 @@ def _insert(scene: Scene, pick: PickAndPlace) -> Waypoint:
     return Waypoint(hand + [*aside, -0.03 if over else pick.height - tip[2]], 0.0, CLOSE, rotation, 0.5)
 
 
+LEAN = 0.45  # radians: the hand leans over the ring, so that it is less far over once the tool is tilted
 PEG = 0.019  # metres above the arm's middle below which the ring is around the hook's tip
 OVER = 0.07  # metres of the ring above the arm's middle, on its way
 TILT, TILTING = 0.75, 0.2  # radians at which the ring passes the arm's corner; by which a tilt leads the present one
@@ -75,13 +76,17 @@ PASSED = 0.003  # metres above the arm's middle below which the ring's near side
 
 def _tool(scene: Scene) -> PickAndPlace:
     hole, to_ring = scene.site("tool_hole1_center"), -scene.rotation(TOOL)[:, 0]
-    heading = float(np.arctan2(-to_ring[0], to_ring[1]))  # of the fingers, across the handle
+    to_ring = np.array([*to_ring[:2], 0.0]) / np.linalg.norm(to_ring[:2])
+    fingers, hand = np.array([to_ring[1], -to_ring[0], 0.0]), -np.sin(LEAN) * to_ring - [0.0, 0.0, np.cos(LEAN)]
+    attitude = np.column_stack((fingers, np.cross(hand, fingers), hand))
+    heading = float(np.arctan2(fingers[1], fingers[0]))
     goal = np.array([*scene.geom("frame_hook_frame")[:2], scene.site("frame_hang_site")[2]])
     along = float((goal - hole) @ _arm(scene))
     delivered = _tilt(scene) > 0.8 * TILT and _is_around(scene, goal - hole) and along > INSIDE
     return PickAndPlace(
         TOOL, scene.position(TOOL).copy(), (heading,), 0.03, goal, goal[2] + OVER, 0.004, delivered=delivered,
-        led=hole.copy(), route=_hang, hover=0.42, heading=heading, retreat=tuple(-0.05 * scene.tool_axis),
+        led=hole.copy(), route=_hang, hover=0.42, attitude=attitude, heading=heading,
+        retreat=tuple(-0.05 * scene.tool_axis),
     )  # fmt: skip
 
 

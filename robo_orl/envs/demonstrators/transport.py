@@ -53,12 +53,19 @@ def transport_first_target(scene: Scene) -> PickAndPlace | Waypoint:
         goal = np.array([*LID_PLACE, scene.env.table_offsets[0, 2] + 0.024])
         delivered = bool(off and lies and np.linalg.norm(lid[:2] - LID_PLACE) < 0.1)
         return PickAndPlace(LID, handle, (0.0,), 0.02, goal, OVER_BINS, 0.05, delivered=delivered)
+    if _is_low_over(first, LID_PLACE):
+        return Waypoint(np.array([*LID_PLACE, OVER_BINS]), turn_to(scene, 0.0), OPEN)
     handle = _handle(scene)
     return PickAndPlace(
         HAMMER, handle.first, handle.axes, 2 * HALF_HANDLE, MEETING, MEETING[2], 0.03,
         delivered=bool(second.held()[HAMMER]), route=_hold_out, retreat=tuple(RISE), led=handle.second,
         hover=OVER_WALLS, near=0.022,
     )  # fmt: skip
+
+
+def _is_low_over(hand: Scene, place: np.ndarray) -> bool:
+    """Whether a hand is yet to rise over a place (2,) that it has put something down at."""
+    return hand.grip_position[2] < OVER_BINS - 0.05 and bool(np.abs(hand.grip_position[:2] - place).max() < 0.15)
 
 
 def _hold_out(scene: Scene, pick: PickAndPlace) -> Waypoint:
@@ -114,6 +121,8 @@ def transport_second_target(scene: Scene) -> PickAndPlace | Waypoint | None:
         return None
     handle = _handle(scene)
     offered = first.held()[HAMMER] and np.linalg.norm(handle.second - MEETING) < 0.03
+    if _is_low_over(second, scene.position(TRASH_BIN)[:2]):
+        return Waypoint(np.array([*scene.position(TRASH_BIN)[:2], OVER_BINS]), turn_to(scene, 0.0), OPEN)
     if not (touched[HAMMER] or offered and abs(_turn_of_handle(scene)) < 0.15):
         return Waypoint(WAITING[1], turn_to(scene, 0.0), OPEN)
     goal = scene.position(TARGET_BIN) - [0.0, 0.0, 0.02]
