@@ -175,9 +175,9 @@ def _with_camera(task: TaskConfig) -> Any:
     """robosuite's environment with its own camera observation."""
     camera = {"camera_names": CAMERA, "camera_heights": SIZE, "camera_widths": SIZE}
     wanted = {"use_camera_obs": True, "has_offscreen_renderer": True} | camera
-    env = make_simulator(
-        scene_entry(task).robosuite_name, env_kwargs(task.control_hz, scene_params(task)) | wanted | {"seed": 0}
-    )
+    entry = scene_entry(task)
+    usual = env_kwargs(task.control_hz, scene_params(task), entry.robots)
+    env = make_simulator(entry.robosuite_name, usual | wanted | {"seed": 0})
     env.reset()
     return env
 

@@ -23,7 +23,7 @@ from robo_orl.base.errors import INTERRUPTED, Interrupted, RunError, UsageError
 from robo_orl.base.machine import wait_passively
 from robo_orl.base.os_errors import READ_REMEDY, sentence_of
 from robo_orl.base.text import notice, print_line
-from robo_orl.cli import data, leaderboard, results
+from robo_orl.cli import data, leaderboard, results, task
 from robo_orl.cli.bench import bench
 from robo_orl.cli.compare import HELP as COMPARE_HELP
 from robo_orl.cli.compare import compare
@@ -49,6 +49,7 @@ app.command()(doctor)
 app.command("list")(list_presets)
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
+app.add_typer(task.app, name="task")
 app.command()(train)
 app.command()(reference)
 app.command("eval")(evaluate)

@@ -22,9 +22,11 @@ class TaskConfig(Strict):
     name: PlainName
     description: str = ""
     version: int = 1
-    env: str = Field(description="a name of the registry in robo_orl/envs")
+    env: str = Field(description="a name of the registry in robo_orl/envs, or robosuite:NAME")
+    robots: list[str] = Field([], description="of an environment robosuite:NAME, e.g. [Sawyer]; empty: one Panda")
     params: dict[str, Any] = Field({}, description="the scene's own parameters, e.g. cubes: 2")
     stages: list[str] = Field(min_length=1, description="predicates in order; the last one is success")
+    conditions: dict[str, str] = Field({}, description="stages of the task's own: name -> expression")
     reward: Literal["success", "stages"] = Field(
         "success", description="success: 1 at success; stages: 1/len(stages) when each is first reached in order"
     )

@@ -20,6 +20,7 @@ from robo_orl.config import ObservationConfig, PolicyConfig, TaskConfig
 from robo_orl.engine.distributed import choose_tf32, keep_freed_memory
 from robo_orl.engine.optimizer import make_optimizer
 from robo_orl.engine.training_step import OneProcess, Phase, TrainingStep, unmeasured
+from robo_orl.envs.any_scene import is_any
 from robo_orl.envs.registry import SCENES, action_size, observation_sizes
 from robo_orl.models.action_heads.flow import AnyExpert, time_turns
 
@@ -34,9 +35,10 @@ def task_spec(task: TaskConfig) -> dict[str, int]:
     Raises UsageError for a scene that does not declare its size in the registry.
     """
     sizes = observation_sizes(task)
-    if sizes is None and task.env in SCENES:
+    if sizes is None and (task.env in SCENES or is_any(task.env)):
         raise UsageError(
-            f"The scene '{task.env}' declares no observation size: set `object_size` in its registry entry."
+            f"The scene '{task.env}' declares no observation size, which its simulator alone knows: give a data set "
+            "of it, or set `object_size` in its registry entry."
         )
     if sizes is None:
         raise unknown("env", task.env, SCENES)

@@ -15,6 +15,7 @@ from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.rewards import stored_rewards
 from robo_orl.data.task_check import check_environment
 from robo_orl.data.validate import examine
+from robo_orl.envs.any_scene import is_any
 
 if TYPE_CHECKING:
     from robo_orl.envs.task_env import TaskEnv
@@ -67,7 +68,7 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
         raise UsageError(f"{where}{faults[0].rstrip('.')}; `robo-orl data validate --level replays` names every fault.")
     with layout.open_hdf5(path) as file:
         made, names, env = layout.provenance(file), layout.demo_names(file), layout.env_args(file)
-    if made is None and not accept_mismatch:
+    if made is None and not accept_mismatch and (task is None or not is_any(task.env)):
         _check_scene(path, env)
     if made is not None:
         if task is not None and task.digest() != made.task.digest():
@@ -87,8 +88,8 @@ def _check_scene(path: Path, env: dict) -> None:
     name = str(env.get("env_name", ""))
     if not any(entry.robosuite_name.startswith(name) for entry in SCENES.values()):
         raise UsageError(
-            f"{path} was recorded in the scene {name}, which no task here has: register a SceneEntry for {name} with "
-            "its stages and write a task for it (docs: 'Own task', 'A new scene'), then give that with --task."
+            f"{path} was recorded in the scene {name}, which no task here has: `robo-orl task new --from {path} --out "
+            f"{name.lower()}.yaml` writes a task for it, which --task takes then (docs: 'Own task')."
         )
 
 

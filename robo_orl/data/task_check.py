@@ -61,7 +61,7 @@ def check_environment(path: str, env: dict[str, Any], task: TaskConfig, accept_m
 def _check_sizes(arrays: EpisodeArrays, task: TaskConfig) -> None:
     """UsageError where the policy would read or act in other sizes than the task's simulator has."""
     expected, arms = action_size(task), len(scene_entry(task).robots)
-    if arrays.action_dim != expected:
+    if expected is not None and arrays.action_dim != expected:
         raise UsageError(
             f"{arrays.path} has actions of {arrays.action_dim} numbers, and {task.name} takes {expected} (position, "
             f"rotation, gripper{'' if arms == 1 else f' of each of {arms} arms'})."

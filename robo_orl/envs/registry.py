@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from robo_orl.base.errors import unknown
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.plugins import with_plugins
 from robo_orl.config import Strict, TaskConfig, parse, sha256_of
+from robo_orl.envs.any_scene import PREFIX, AnyParams, is_any, robosuite_name
 from robo_orl.envs.rendering.opengl import import_robosuite
 
 if TYPE_CHECKING:
@@ -88,9 +89,18 @@ def scene_entry(task: TaskConfig) -> SceneEntry:
     Raises:
         UsageError: a scene that does not exist.
     """
+    if is_any(task.env):
+        name, robots = robosuite_name(task), tuple(task.robots) or (ROBOT,)
+        return SceneEntry(name, params=AnyParams, draws_model=True, robots=robots)
     if task.env not in SCENES:
         raise unknown("env", task.env, SCENES)
-    return SCENES[task.env]
+    entry = SCENES[task.env]
+    if task.robots and tuple(task.robots) != entry.robots:
+        raise UsageError(
+            f"Task {task.name}: the scene '{task.env}' has the robots {', '.join(entry.robots)}; for others take "
+            f"env: {PREFIX}{entry.robosuite_name}."
+        )
+    return entry
 
 
 def scene_params(task: TaskConfig) -> dict[str, Any]:
@@ -111,6 +121,9 @@ def object_names(task: TaskConfig) -> list[str]:
 def start_name(task: TaskConfig) -> str:
     """The name of the scene's start states: the same for every control_hz, padding, stages and time-out."""
     params = scene_params(task)
+    if is_any(task.env):
+        entry = scene_entry(task)
+        return f"{entry.robosuite_name}-{sha256_of({'params': params, 'robots': list(entry.robots)})[:12]}"
     if task.env == "chain":
         return f"chain{params['cubes']}"
     return task.env if not params else f"{task.env}-{sha256_of(params)[:12]}"
@@ -120,12 +133,12 @@ ARM_ACTION = 7  # numbers of one arm's action: position 3, rotation vector 3, gr
 PROPRIOCEPTION = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
 
 
-def action_size(task: TaskConfig) -> int:
-    """The numbers of an action: those of every arm, one arm after the other.
+def action_size(task: TaskConfig) -> int | None:
+    """The numbers of an action: those of every arm, one arm after the other; None where only the simulator knows.
 
     Raises UsageError for a scene that does not exist.
     """
-    return ARM_ACTION * len(scene_entry(task).robots)
+    return None if is_any(task.env) else ARM_ACTION * len(scene_entry(task).robots)
 
 
 def proprioception(robots: int) -> dict[str, int]:
@@ -160,6 +173,9 @@ def env_kwargs(control_hz: int, params: dict[str, Any], robots: tuple[str, ...] 
     """The arguments of robosuite.make: each robot's BASIC controller (OSC_POSE deltas), states only, no time-out."""
     from robosuite.controllers import load_composite_controller_config
 
+    for robot in robots:
+        if robot not in (known := load_robosuite().ALL_ROBOTS):
+            raise unknown("robot of robosuite", robot, known)
     controllers = [load_composite_controller_config(robot=robot) for robot in robots]
     return dict(
         params,
@@ -180,4 +196,11 @@ def make_simulator(env_name: str, kwargs: dict[str, Any]) -> ManipulationEnv:
     robosuite = load_robosuite()
     for module in {entry.module for entry in SCENES.values() if entry.robosuite_name == env_name and entry.module}:
         import_module(module)  # registers the environment with robosuite
-    return robosuite.make(env_name, **kwargs)
+    known = robosuite.environments.base.REGISTERED_ENVS
+    if env_name not in known:
+        raise unknown("environment of robosuite", env_name, known)
+    try:
+        return robosuite.make(env_name, **kwargs)
+    except (AssertionError, TypeError) as error:  # robots that do not fit it, arguments that it does not take
+        reason = " ".join(str(error).split())
+        raise UsageError(f"robosuite cannot make {env_name} from robots and params of the task: {reason}") from error

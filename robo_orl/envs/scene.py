@@ -35,7 +35,8 @@ class Scene:
             self._object_of_geom[_geom_ids(model, objects[name].contact_geoms)] = index
         self._finger_of_geom = np.zeros(model.ngeom, dtype=np.int64)  # 1 and 2: pads; 3: the rest of the gripper
         self._finger_of_geom[_geom_ids(model, gripper.contact_geoms)] = 3
-        self._pads = [_geom_ids(model, gripper.important_geoms[f"{side}_fingerpad"]) for side in ("left", "right")]
+        pads = (gripper.important_geoms.get(f"{side}_fingerpad", ()) for side in ("left", "right"))  # a sponge has none
+        self._pads = [_geom_ids(model, names) for names in pads]
         for number, pad in enumerate(self._pads, start=1):
             self._finger_of_geom[pad] = number
         self._grip_site = model.site_name2id(gripper.important_sites["grip_site"])

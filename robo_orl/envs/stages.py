@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from robo_orl.base.errors import unknown
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import TaskConfig
+from robo_orl.envs.conditions import condition
 from robo_orl.envs.registry import scene_entry
 from robo_orl.envs.scene import Scene
 
@@ -113,7 +114,11 @@ def predicates(task: TaskConfig) -> list[Predicate]:
         UsageError: a scene or a stage that does not exist.
     """
     own = scene_entry(task).stages
-    known = STAGES[task.env] if own is None else own
+    known = STAGES.get(task.env, {"success": succeeded}) if own is None else own
+    for name, text in task.conditions.items():
+        if name in known:
+            raise UsageError(f"Task {task.name}: conditions has the stage '{name}', which its scene has: rename it.")
+        known = known | {name: condition(text, f"conditions.{name} of task {task.name}")}
     for name in task.stages:
         if name not in known:
             raise unknown(f"stage of task {task.name}", name, known)

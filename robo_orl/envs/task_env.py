@@ -10,8 +10,8 @@ import numpy as np
 
 from robo_orl.base.errors import RunError
 from robo_orl.config import Loop, TaskConfig, View
+from robo_orl.envs.any_scene import check_controllers, gripper_numbers, is_any, own_keys
 from robo_orl.envs.registry import (
-    ARM_ACTION,
     env_kwargs,
     load_robosuite,
     make_simulator,
@@ -27,7 +27,6 @@ from robo_orl.envs.start_states import StartState
 if TYPE_CHECKING:
     from robo_orl.envs.rendering.renderer import OffscreenRenderer
 
-GRIPPER = slice(ARM_ACTION - 1, None, ARM_ACTION)  # of an action: the numbers that open and close
 OF_A_ROBOT = ("robot0_", "robot1_")  # how the names of its own sensors begin
 ROBOMIMIC_ROBOSUITE = 1  # robomimic's EnvType.ROBOSUITE_TYPE
 
@@ -80,13 +79,19 @@ class TaskEnv:
 
         entry = scene_entry(task)
         self._kwargs = env_kwargs(task.control_hz, scene_params(task), entry.robots)
-        self._proprioception = tuple(proprioception(len(entry.robots)))
         self._env = make_simulator(entry.robosuite_name, self._kwargs | {"seed": 0})
+        self._proprioception = tuple(proprioception(len(entry.robots)))
+        if is_any(task.env):
+            check_controllers(self._env, task)
+            self._proprioception = own_keys(self._env)
+        self._grippers = gripper_numbers(self._env)
         self._skip_unused()
         self._stepper = make_stepper(self._env, loop)
         self._bind()
         self._begin()
         self._env.reset()
+        for predicate in self._predicates if task.conditions else ():
+            predicate(self._scene)  # a name that the scene does not have is told now, and not in the middle of work
         self.spec = {key: value.size for key, value in self._observe().items()}
 
     # ------------------------------------------------------------------------------------------------------ the episode
@@ -187,11 +192,11 @@ class TaskEnv:
         if self._dead > 0:
             self._dead -= 1
             action = np.zeros(self.action_dim)
-            action[GRIPPER] = self._gripper
+            action[self._grippers] = self._gripper
         else:
             self._active += 1
             action = np.clip(action, -1.0, 1.0)
-            self._gripper = np.sign(action[GRIPPER])
+            self._gripper = np.sign(action[self._grippers])
         self._stepper.move(action)
         before, after = self._completed, self._advance()
         if after > before and after < len(self._predicates):
@@ -206,7 +211,7 @@ class TaskEnv:
 
     def _begin(self) -> None:
         self._completed = self._active = 0
-        self._gripper = np.zeros(self.action_dim // ARM_ACTION)
+        self._gripper = np.zeros(len(self._grippers))
         self._limit = round(self.task.max_seconds * self.task.control_hz)
         self._dead_steps = self._dead = round(self.task.padding * self.task.control_hz)
 
@@ -236,7 +241,10 @@ class TaskEnv:
         sampled = self._env._observables
         low_dim = {key: sampled[key].obs.astype(np.float32) for key in self._proprioception}
         objects = [np.atleast_1d(o.obs) for o in sampled.values() if o.modality == "object" and _is_shown(o)]
-        low_dim["object"] = np.concatenate((*objects, self._context())).astype(np.float32)
+        if context := self._context():
+            objects.append(np.array(context))
+        if objects:  # an environment of robosuite may have no object to observe
+            low_dim["object"] = np.concatenate(objects).astype(np.float32)
         return low_dim
 
     def _context(self) -> list[float]:

@@ -12,6 +12,7 @@ import foreign
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import DataReading, ObservationConfig, RunConfig, TaskConfig, View
@@ -102,7 +103,9 @@ def test_restored_states_succeed(tmp_path, name):
 @pytest.mark.parametrize("task", ["lift", None])
 def test_a_recording_of_a_scene_that_no_task_has_names_the_scene_and_the_remedy(tmp_path, task):
     config = load_task(task) if task else None
-    with pytest.raises(UsageError, match="recorded in the scene Door, which no task here has: register a SceneEntry"):
+    with pytest.raises(
+        UsageError, match="recorded in the scene Door, which no task here has: `robo-orl task new --from"
+    ):
         open_recordings(recording_of("door"), config)
     with pytest.raises(UsageError, match="hold 23 numbers, and the scene Lift has 32"):
         convert(recording_of("door"), load_task("lift"), tmp_path / "a", 1, accept_mismatch=True, progress=False)
@@ -110,19 +113,21 @@ def test_a_recording_of_a_scene_that_no_task_has_names_the_scene_and_the_remedy(
 
 
 @simulated
-def test_that_remedy_restores_the_door_in_its_recorded_place_and_it_opens(monkeypatch):
-    """The scene that the refusal asks for: the door's frame stands where the recording's model has it."""
-    from robo_orl.envs.registry import SCENES, SceneEntry
+def test_that_remedy_restores_the_door_in_its_recorded_place_and_it_opens():
+    """The task that the refusal asks for: the door's frame stands where the recording's model has it."""
+    from robo_orl.data.new_task import task_of
     from robo_orl.envs.task_env import TaskEnv
 
-    stages = {"touched": lambda scene: scene.touched()[0], "opened": lambda scene: scene.env._check_success()}
-    monkeypatch.setitem(SCENES, "door", SceneEntry("Door", ("Door",), stages=stages))
-    task = TaskConfig(name="door", env="door", stages=["touched", "opened"], max_seconds=20)
+    own = task_of(recording_of("door"), "door")
+    assert (own["env"], own["stages"], own["max_seconds"]) == ("robosuite:Door", ["success"], 20)
+    stages = {"stages": ["touched", "success"], "conditions": {"touched": "touching('Door')"}}
+    task = TaskConfig(name="door", **own | stages)
     source = open_recordings(recording_of("door"), task)
     recording, env = read_recording(source.path, source.names[0]), TaskEnv(task, "stock")
     episode = restored(env, recording, [])
     place, _ = body_places(recording.model_xml)["Door"]
-    np.testing.assert_allclose(env.scene.position(0), place, atol=1e-6)
+    root = env.scene.env.sim.model.body_name2id("Door_main")
+    np.testing.assert_allclose(env.scene.env.sim.data.body_xpos[root], place, atol=1e-6)
     first = episode.stages.argmax(axis=0)  # the frame of each stage
     assert episode.success and 0 < first[0] < first[1] == len(episode.actions) - 1 < len(recording.actions)
 
@@ -223,3 +228,47 @@ def test_a_reference_learns_from_robomimics_own_layout(stripped, tmp_path, capsy
         file["data/demo_1"].attrs["num_samples"] = 500
     with pytest.raises(UsageError, match="num_samples of demo_1 is not its number of frames.*data edit"):
         train_reference(algorithm, task, stripped, tmp_path / "d", progress=False)
+
+
+@simulated
+def test_a_task_from_a_recording_of_a_scene_that_is_shipped_has_that_scene_and_its_stages(tmp_path):
+    from robo_orl.cli.app import app
+
+    out = tmp_path / "tasks" / "mine.yaml"
+    done = CliRunner().invoke(app, ["task", "new", "--from", str(recording_of("stack")), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    task, shipped = load_task(str(out)), load_task("stack")
+    assert (task.name, task.env, task.stages, task.control_hz) == ("mine", "stack", shipped.stages, 20)
+    assert open_recordings(recording_of("stack"), task).task == task
+    with pytest.raises(UsageError, match="exists already: remove it, or give --out another name"):
+        app(["task", "new", "--from", str(recording_of("stack")), "--out", str(out)], standalone_mode=False)
+
+
+@simulated
+def test_a_file_without_an_environment_of_robosuite_gets_no_task(tmp_path):
+    from robo_orl.data.new_task import task_of
+
+    for change, sentence in (
+        ({"env_name": None}, "does not say which environment it is of"),
+        ({"env_name": "Reaching"}, "is of Reaching, which robosuite here does not have"),
+        ({"env_kwargs": {"controller_configs": {"type": "JOINT_VELOCITY"}}}, "recorded with the controller JOINT_VEL"),
+    ):
+        path = tmp_path / "a.hdf5"
+        with h5py.File(path, "w") as file:
+            file["data/demo_0/actions"] = np.zeros((30, 7))
+            file["data"].attrs["env_args"] = json.dumps({"env_name": "Lift"} | change)
+        with pytest.raises(UsageError, match=sentence):
+            task_of(path, "mine")
+
+
+@simulated
+def test_the_robots_rate_and_parameters_of_a_file_are_those_of_its_task(tmp_path):
+    from robo_orl.data.new_task import task_of
+
+    kwargs = {"robots": ["Sawyer"], "control_freq": 10, "use_latch": False, "camera_names": ["agentview"], "horizon": 9}
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["data/demo_0/actions"] = np.zeros((41, 7))
+        file["data"].attrs["env_args"] = json.dumps({"env_name": "Door", "env_kwargs": kwargs})
+    own = task_of(tmp_path / "a.hdf5", "mine")
+    assert (own["env"], own["robots"], own["control_hz"]) == ("robosuite:Door", ["Sawyer"], 10)
+    assert own["params"] == {"use_latch": False} and own["max_seconds"] == 7

@@ -17,6 +17,7 @@ from robo_orl.base.seeds import derive_seed
 from robo_orl.config import TaskConfig
 from robo_orl.envs.demonstrators.recording import EpisodePlan, draw_start, record
 from robo_orl.envs.demonstrators.styles import OperatorStyle
+from robo_orl.envs.demonstrators.targets import TARGETS
 from robo_orl.envs.registry import object_names
 from robo_orl.envs.start_states import training_seed
 
@@ -149,6 +150,11 @@ def plan(task: TaskConfig, regime: str, episodes: int, seed: int = 0) -> list[Ep
     """
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
+    if task.env not in TARGETS:
+        raise UsageError(
+            f"No scripted demonstrator knows the scene '{task.env}' of task {task.name}: bring its data "
+            f"(docs: 'Own data'), or take one of {', '.join(TARGETS)}."
+        )
     if episodes < 1:
         raise UsageError(f"A data set needs at least 1 episode, not {episodes}.")
     return [_item(task, regime, index, seed) for index in range(episodes)]
