@@ -23,9 +23,10 @@ class CollectionConfig(Strict):
 class ReplayConfig(Strict):
     """What an update draws."""
 
-    mix: Literal["append", "half", "online"] = Field(
+    mix: Literal["append", "half", "online", "data"] = Field(
         "append",
-        description="append: data and episodes in one; half: as many pairs of each; online: episodes alone",
+        description="append: data and episodes in one; half: as many pairs of each; online: episodes alone; data: the "
+        "data alone, which is the control: the same updates without what is collected",
     )
     outcomes: Literal["all", "success"] = Field("all", description="success: of collected episodes the successes alone")
 

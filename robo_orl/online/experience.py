@@ -20,7 +20,8 @@ from robo_orl.online.replay import Replay
 class Experience:
     """The interface of PairedWindows over data, collected episodes or both. mix: as in ReplayConfig.
 
-    half takes every second pair from either; where nothing is collected yet, all pairs are of the data.
+    half takes every second pair from either; where nothing is collected yet, all pairs are of the data. A mix of data is
+    never given collected windows.
     """
 
     data: PairedWindows | None
@@ -65,12 +66,16 @@ def successes_alone(policy: PolicyConfig) -> bool:
 
 
 def collected_windows(run: RunConfig, replay: Replay, keys: list[str], episodes: int) -> PairedWindows | None:
-    """The windows of the first `episodes` episodes, of the successes alone where the policy says so; None without any.
+    """The windows of the first `episodes` episodes, of the successes alone where the policy says so.
+
+    None without any, and where the policy learns from data alone.
 
     keys: the vectors that training reads. Raises UsageError where returns leave the range of the value head.
     """
     success = successes_alone(run.policy)
-    if not any(episode.success or not success for episode in replay.episodes[:episodes]):
+    if run.policy.online.replay.mix == "data" or not any(
+        episode.success or not success for episode in replay.episodes[:episodes]
+    ):
         return None
     source = run.tasks[0].model_copy(update={"filter": "success" if success else None})
     arrays = replay.arrays(keys, source.task, episodes)

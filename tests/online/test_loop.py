@@ -141,6 +141,18 @@ def test_data_that_lie_elsewhere_are_asked_for(cloned, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_updates_on_the_data_alone_do_not_depend_on_what_is_collected(cloned, tmp_path):
+    """The control: at a fixed number of updates the weights are those of a run that collects something else."""
+    weights = []
+    for name, noise in (("calm", 0.0), ("noisy", 0.3)):
+        method = deep_merge(METHOD, {"online": {"replay": {"mix": "data"}, "warm_up": {"steps": 1}, "updates": 0.001}})
+        method = deep_merge(method, {"online": {"collection": {"noise": noise}}})
+        go(start_of(cloned, tmp_path, method=method), tmp_path / name, steps=120)
+        weights.append(load_agent(tmp_path / name)[0].state_dict())
+    assert (tmp_path / "calm/replay/actions.npy").read_bytes() != (tmp_path / "noisy/replay/actions.npy").read_bytes()
+    assert all(tensor.equal(weights[1][name]) for name, tensor in weights[0].items())
+
+
 def test_collected_episodes_alone_need_no_data(cloned, tmp_path):
     method = deep_merge(METHOD, {"online": {"replay": {"mix": "online"}}})
     start = start_of(cloned, tmp_path, method=method)
