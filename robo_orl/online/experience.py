@@ -20,8 +20,8 @@ from robo_orl.online.replay import Replay
 class Experience:
     """The interface of PairedWindows over data, collected episodes or both. mix: as in ReplayConfig.
 
-    half takes every second pair from either; where nothing is collected yet, all pairs are of the data. A mix of data is
-    never given collected windows.
+    half takes every second pair from either; where nothing is collected yet, all pairs are of the data. A mix of data
+    is never given collected windows.
     """
 
     data: PairedWindows | None
