@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import episode, write
 
-from robo_orl.base.errors import UsageError
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.cli.app import main
 from robo_orl.data.arrays import Reading
 from robo_orl.data.info import describe
@@ -226,6 +226,15 @@ def test_a_fault_is_one_sentence_and_leaves_no_file(fault, copy, tmp_path):
     with pytest.raises(UsageError, match=sentence):
         converted(copy, tmp_path / "a.hdf5")
     assert not (tmp_path / "a.hdf5").exists()
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("robo_orl.data.hdf5.SPARE", 10**18)
+    with pytest.raises(RunError, match="The disk is full"):
+        converted(V3, tmp_path / "a.hdf5")
+    with pytest.raises(RunError, match="The disk is full"):
+        export_lerobot(write(tmp_path / "b.hdf5", [episode(3, True)]), tmp_path / "set", progress=False)
+    assert not (tmp_path / "a.hdf5").exists() and not (tmp_path / "set").exists()
 
 
 def test_unknown_choices_are_named(tmp_path):

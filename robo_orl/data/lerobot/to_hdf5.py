@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -53,6 +54,7 @@ def convert_lerobot(root: Path, out: Path, choice: Choice, progress: bool = True
         if progress:
             pairs = track(pairs, as_label(f"converting {root.name}"), console=Console(stderr=True))
         for episode, shard in pairs:
+            check_space(shard, _picture_bytes(selection, episode))
             with atomic_file(shard) as temporary, h5py.File(temporary, "w") as file:
                 _write_episode(file, selection, episode)
         check_space(out, sum(shard.stat().st_size for shard in shards))
@@ -60,6 +62,12 @@ def convert_lerobot(root: Path, out: Path, choice: Choice, progress: bool = True
             _join(file, selection, shards, source)
         shutil.rmtree(parts)
     return WrittenFile(describe(out), notes=selection.notes)
+
+
+def _picture_bytes(selection: Selection, episode: SourceEpisode) -> int:
+    size = selection.choice.size
+    shapes = [(size, size, 3) if size else feature.shape for feature in selection.cameras.values()]
+    return episode.length * sum(math.prod(shape) for shape in shapes)
 
 
 def _write_episode(file: h5py.File, selection: Selection, episode: SourceEpisode) -> None:
