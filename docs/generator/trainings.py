@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numbers_of_results import cells, folder, table, written
 
+from robo_orl.report.ceilings import gain_share
 from robo_orl.results.endpoints import Endpoint, endpoints_of
 from robo_orl.results.store import read_manifest
 from robo_orl.results.trainings import design_effect, estimate
@@ -55,4 +56,41 @@ def _values(suite: str, task: str, regime: str, policy: str, endpoints: Sequence
     return [[endpoint.values(rows, record.task.horizon) for record, rows in held] for endpoint in endpoints]
 
 
-FUNCTIONS = {f.__name__: f for f in (trainings, each)}
+def oracle_shares(
+    suite: str, task: str, regime: str, policies: Sequence[str], base: str, oracle: str, endpoint: str
+) -> str:
+    """A row per policy: for every training the share that it has of what an oracle gains over a base, by an endpoint.
+
+    The base and the oracle are those of the same seed; intervals are over the start states, which all three share.
+    """
+    (chosen,) = [one for one in _endpoints(suite) if one.name == endpoint]
+    rows = []
+    for policy in policies:
+        held = [key for key in sorted(cells(suite)) if key[:3] == (task, regime, policy)]
+        words = [
+            _share([cells(suite).get((*key[:2], name, *key[3:])) for name in (base, policy, oracle)], chosen)
+            for key in held
+        ]
+        if words:
+            rows.append([f"`{written(policy)}`", *words])
+    width = max(map(len, rows))
+    rows = [row + [""] * (width - len(row)) for row in rows]
+    return table(["policy", *(f"training {n}" for n in range(1, width))], rows)
+
+
+def _share(arms: Sequence[tuple | None], endpoint: Endpoint) -> str:
+    if None in arms:
+        return "no oracle yet"
+    by_start = [
+        dict(zip(((r.start, r.seed) for r in rows), endpoint.values(rows, record.task.horizon), strict=True))
+        for record, rows in arms
+    ]
+    shared = sorted(set.intersection(*map(set, by_start)))
+    gain, _, _, share, low, high = gain_share(*(np.array([values[s] for s in shared]) for values in by_start))
+    if share is None:
+        return f"the oracle gains {gain:.2f}: no share"
+    bounds = ("..." if bound is None else f"{bound:.2f}" for bound in (low, high))
+    return f"{share:.2f} [{', '.join(bounds)}]"
+
+
+FUNCTIONS = {f.__name__: f for f in (trainings, each, oracle_shares)}
