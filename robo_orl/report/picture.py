@@ -1,6 +1,12 @@
-"""A picture of a report: `python -m robo_orl.report.picture RESULTS docs/report.png`.
+"""A picture of a report or of a page of the leaderboard, as the documentation shows them:
 
-RESULTS is a working folder of `bench`, a container or a report.html. Needs playwright's Python package and a Chromium
+    python -m robo_orl.report.picture results/quick docs/report.png
+    python -m robo_orl.report.picture site/leaderboard/index.html docs/pictures/leaderboard.png --at filters \\
+        --width 1180 --height 820
+    python -m robo_orl.report.picture site/leaderboard/index.html docs/pictures/leaderboard_phone.png \\
+        --at figure-memory --width 390 --height 780 --theme dark
+
+The source is a working folder of `bench`, a container or a page. Needs playwright's Python package and a Chromium
 (Debian: chromium).
 """
 
@@ -20,6 +26,7 @@ from robo_orl.base.files import atomic_file
 from robo_orl.base.text import notice
 from robo_orl.report.build import build
 
+PATIENCE_MS = 120_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -56,11 +63,19 @@ def picture(source: Path, out: Path, **size: Any) -> None:
 
 
 def photograph(
-    browser: Any, html: Path, out: Path, width: int = 1200, height: int = 1500, theme: str = "light"
+    browser: Any, html: Path, out: Path, width: int = 1200, height: int = 1500, theme: str = "light", at: str = ""
 ) -> None:
-    """Write a PNG of the top of a page, `width` x `height` pixels; height 0: all of the page."""
+    """Write a PNG of a page from its top, or from the element with the id `at`, `width` x `height` pixels; height 0:
+    all of the page."""
     page = browser.new_page(viewport={"width": width, "height": height or 800}, color_scheme=theme)
-    page.goto(html.resolve().as_uri())
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(html.resolve().as_uri(), wait_until="domcontentloaded")
+    if at:
+        scroll = "id => document.getElementById(id).scrollIntoView({behavior: 'instant'})"
+        page.evaluate(scroll, at)
+        page.wait_for_function("id => !document.getElementById(id).matches('.plot:not([data-drawn])')", arg=at)
+        page.wait_for_timeout(500)  # figures above have other heights once they are drawn
+        page.evaluate(scroll, at)
     with atomic_file(out) as temporary:
         temporary.write_bytes(page.screenshot(full_page=not height))
     page.close()
@@ -68,15 +83,16 @@ def photograph(
 
 def main() -> int:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description="Take a picture of a report.")
-    parser.add_argument("source", type=Path, help="results folder or report.html")
+    parser = argparse.ArgumentParser(description="Take a picture of a report, or of a page.")
+    parser.add_argument("source", type=Path, help="results folder or page")
     parser.add_argument("out", type=Path, help="PNG to write")
     parser.add_argument("--width", type=int, default=1200, help="pixels; 390 is a phone")
     parser.add_argument("--height", type=int, default=1500, help="pixels; 0: the whole page")
+    parser.add_argument("--at", default="", metavar="ID", help="begin at the element with this id, not at the top")
     parser.add_argument("--theme", choices=["light", "dark"], default="light")
     chosen = parser.parse_args()
     try:
-        picture(chosen.source, chosen.out, width=chosen.width, height=chosen.height, theme=chosen.theme)
+        picture(chosen.source, chosen.out, width=chosen.width, height=chosen.height, theme=chosen.theme, at=chosen.at)
     except (UsageError, RunError) as error:
         notice(str(error))
         return 2 if isinstance(error, UsageError) else 1
