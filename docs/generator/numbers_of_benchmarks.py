@@ -297,8 +297,8 @@ def gigabytes(count: float) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        benchmark, stepper, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost, critic_price,
-        best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence, bc_training,
-        image_loader, lerobot, loader, lock, trunk_gradients, gigabytes,
+        benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
+        critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
+        bc_training, image_loader, lerobot, loader, lock, trunk_gradients, gigabytes,
     )
 }  # fmt: skip
