@@ -6,11 +6,12 @@ cores and two GPUs, which are files.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -48,6 +49,7 @@ def slurm(folder: Path, machines: int = 1):
             daemons.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
         _wait_until_idle(environment, folder, machines)
         yield environment
+        _let_jobs_end(environment)
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()
@@ -56,6 +58,26 @@ def slurm(folder: Path, machines: int = 1):
                 daemon.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 daemon.kill()
+        _end_what_is_left(folder)
+
+
+def _let_jobs_end(environment):
+    """Wait until the queue is empty: a step daemon whose controller is gone waits for it for ever."""
+    until = time.monotonic() + 20
+    command = ["squeue", "--noheader"]
+    while subprocess.run(command, env=os.environ | environment, capture_output=True).stdout.strip():
+        if time.monotonic() > until:
+            return
+        time.sleep(0.5)
+
+
+def _end_what_is_left(folder):
+    """End step daemons and jobs of this cluster, by the configuration file in their environment."""
+    mine = f"SLURM_CONF={folder / 'slurm.conf'}".encode()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mine in (place / "environ").read_bytes().split(b"\0"):
+                os.kill(int(place.name), signal.SIGKILL)
 
 
 def _program(name):
