@@ -289,6 +289,36 @@ def _quartiles(median: float, quartiles: Sequence[float]) -> str:
     return f"{median:.2f} ({quartiles[0]:.2f} to {quartiles[1]:.2f})"
 
 
+def launches() -> str:
+    """Kernels of the two passes of a step, before and now, and the ratios to cloning now."""
+    found = benchmark("launches")["rows"]
+    base = {row["size"]: row for row in found if row["policy"] == "bc+flow"}
+    rows = [
+        [
+            row["size"],
+            row["policy"],
+            *(f"{row[key]['passes']:,}" for key in ("norms_in_bf16", "as_cuda_casts", "now")),
+            f"{row['now']['passes'] / row['norms_in_bf16']['passes']:.2f}",
+            f"{row['now']['passes'] / row['as_cuda_casts']['passes']:.2f}",
+            f"{row['now']['passes'] / base[row['size']]['now']['passes']:.2f}",
+            f"{row['one_call'] / base[row['size']]['one_call']:.2f}",
+        ]
+        for row in found
+    ]
+    columns = ["size", "policy", "before", "with CUDA's casts", "now", "x before", "x with casts", "x cloning"]
+    return table([*columns, "x cloning, sampler as one call"], rows)
+
+
+def target_flow_steps() -> str:
+    """The target of a trained `qc` with fewer Euler steps, beside that of the most."""
+    found = benchmark("target_flow_steps")
+    rows = [
+        [r["steps"], f"{r['mean']:.4f}", f"{r['difference']:.4f}", f"{r['bias']:.4f}", f"{r['correlation']:.4f}"]
+        for r in found["rows"]
+    ]
+    return table(["Euler steps", "mean target", "mean absolute difference", "bias", "correlation"], rows)
+
+
 def gigabytes(count: float) -> str:
     """'0.611 GB'."""
     return f"{count / 1e9:.3g} GB"
@@ -299,6 +329,6 @@ FUNCTIONS = {
     for f in (
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
-        bc_training, image_loader, lerobot, loader, lock, trunk_gradients, gigabytes,
+        bc_training, image_loader, launches, lerobot, loader, lock, target_flow_steps, trunk_gradients, gigabytes,
     )
 }  # fmt: skip

@@ -77,7 +77,12 @@ class Launches:
 
 
 class LaunchCounter(TorchDispatchMode):
-    """Counts launches by `part` while it is active."""
+    """Counts launches by `part` while it is active.
+
+    drawn_together: the random numbers of a step travel in one copy (base/rng.py), and not one by one.
+    """
+
+    drawn_together = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +103,7 @@ class LaunchCounter(TorchDispatchMode):
     def _copies_of_draws(self) -> int:
         """Numbers are drawn by the processor; those of a step are copied to the device in one piece (base/rng.py)."""
         first, self.drawn = not self.drawn, True
-        return int(first)
+        return int(first or not self.drawn_together)
 
     def fused(self) -> None:
         """One launch of a kernel that this machine computes in several operators."""

@@ -65,7 +65,10 @@ class OneProcess:
 
 @dataclass
 class TrainingStep:
-    """The step of one agent: `agent` is the bare module, `model` what accelerate wrapped around it."""
+    """The step of one agent: `agent` is the bare module, `model` what accelerate wrapped around it.
+
+    records: False where one step differs from the next, so that it must not be recorded.
+    """
 
     accelerator: Accelerator | OneProcess
     agent: nn.Module
@@ -73,6 +76,7 @@ class TrainingStep:
     optimizer: torch.optim.Optimizer
     optim: OptimConfig
     seed: int
+    records: bool = True
     plan: DrawPlan = field(default_factory=DrawPlan)
 
     def run(self, step: int, read: ReadWindow, phase: Phase = unmeasured) -> dict[str, Tensor]:
@@ -147,7 +151,7 @@ class TrainingStep:
     def recording(self) -> Recording | None:
         """The recorded step, where it is to be (`optim.capture`)."""
         device = torch.device(self.accelerator.device)
-        if not captures(self.agent.policy, device, self._alone):
+        if not self.records or not captures(self.agent.policy, device, self._alone):
             return None
         learning_rates_in_place(self.optimizer, device)
         return Recording(self._whole, device, as_cuda_graph)

@@ -39,7 +39,13 @@ class Learner:
         self.optimizer = make_optimizer(self.agent, policy.optim)
         engine = OneProcess(self.device, policy.optim.precision, policy.optim.accumulation)
         self._step = TrainingStep(
-            engine, self.agent, self.agent, self.optimizer, policy.optim, derive_seed(self.run.seed, "online")
+            engine,
+            self.agent,
+            self.agent,
+            self.optimizer,
+            policy.optim,
+            derive_seed(self.run.seed, "online"),
+            records=False,
         )
         self._groups = self.agent.parameter_groups()
 
@@ -92,6 +98,8 @@ class Learner:
 def check_trainable(policy: PolicyConfig) -> None:
     """UsageError where what is to learn online does not go together."""
     online, critic = policy.online, policy.critic
+    if policy.optim.capture == "on":
+        raise UsageError("An update online trains now all networks, now the critic alone: set optim.capture to off.")
     own = critic is not None and critic.topology in ("separate", "separate_small")
     if online.trains != "all" and own:
         raise UsageError(

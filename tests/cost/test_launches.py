@@ -18,7 +18,7 @@ TASK = load_task("chain2")
 CEILINGS = {
     "s": {"bc+flow": 402, "qc": 641, "iql": 560},
     "l": {"bc+flow": 886, "qc": 1269, "iql": 1044},
-    "1b": {"bc+flow": 2004, "qc": 2800, "iql": 2200},
+    "1b": {"bc+flow": 2004, "qc": 2677, "iql": 2164},
 }
 
 

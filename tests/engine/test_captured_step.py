@@ -14,6 +14,7 @@ from robo_orl.cost.synthetic_step import synthetic_window
 from robo_orl.engine import captured_step, training_step
 from robo_orl.engine.captured_step import WARM_UP, PlacedDraws, captures, why_not_captured
 from robo_orl.engine.checkpoint import checkpoints
+from robo_orl.engine.optimizer import make_optimizer
 from robo_orl.engine.packed import PackedWindow, tensors_of, to_device
 from robo_orl.engine.train import train
 from robo_orl.engine.training_step import PHASES, TrainingStep
@@ -163,6 +164,16 @@ def test_a_recording_is_refused_on_a_cpu_and_automatic_where_it_was_measured(mon
     assert captures(policy(), gpu, alone=True)
     assert not captures(policy(), gpu, alone=False)
     assert not captures(policy(capture="off"), gpu, alone=True)
+
+
+def test_steps_that_differ_from_each_other_are_not_recorded(monkeypatch):
+    monkeypatch.setattr(training_step, "captures", lambda *_: True)
+    engine, agent = training_step.OneProcess(torch.device("cpu")), tiny.ForgetfulAgent()
+    optim = agent.policy.optim
+    steps = [
+        TrainingStep(engine, agent, agent, make_optimizer(agent, optim), optim, 0, records=r) for r in (True, False)
+    ]
+    assert steps[0].recording is not None and steps[1].recording is None
 
 
 def test_the_choice_is_no_part_of_what_a_run_is():
