@@ -26,8 +26,14 @@ LETTERS = {"stitch_": "cf", "half_fast_": "cs", "never_whole_": "-chb"}  # regim
 def competent_frames(arrays: EpisodeArrays) -> np.ndarray:
     """(F,) bool: the frames at which a competent operator was at work.
 
-    UsageError where an episode does not name an operator of ours, or where nobody was competent.
+    UsageError where an episode does not name an operator of ours, where nobody was competent, and where the stages are
+    those of other episodes.
     """
+    if "permuted" in (arrays.regime or "").split("+"):
+        raise UsageError(
+            f"{arrays.path} has the stages of other episodes (permuted), which do not say who was at work when: train "
+            "oracle_competent on the file that it was made of."
+        )
     able = [_competence(operator, arrays.path) for operator in arrays.operators]  # per episode, one bool an object
     objects = max(map(len, able))
     table = np.array([[*own, *(own[-1:] * (objects - len(own)))] for own in able])  # (E, objects)

@@ -46,6 +46,12 @@ def test_files_that_do_not_say_and_files_without_anybody_competent_are_refused(r
         competent_frames(recorded("quitter", "stitch_ff"))
 
 
+def test_stages_of_other_episodes_do_not_say_who_was_at_work(recorded):
+    arrays = replace(recorded("stitch_cf", "stitch_fc"), regime="stitch+permuted")
+    with pytest.raises(UsageError, match="has the stages of other episodes .permuted.*on the file that it was made of"):
+        competent_frames(arrays)
+
+
 @pytest.mark.parametrize("task", ["chain4", "chain1", "lift"])
 def test_the_names_are_those_of_the_operators_without_a_bad_habit(task, recorded):
     """By the styles that a recording is planned with, which the names stand for."""
