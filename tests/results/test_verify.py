@@ -3,11 +3,22 @@
 import json
 
 import pytest
-from cell_examples import BANK, CONFIG, CRITIC, SUITE_CONFIG, TASK, VALUE_ERRORS, example_record, example_rows
+from cell_examples import (
+    BANK,
+    CONFIG,
+    CRITIC,
+    SUITE_CONFIG,
+    TASK,
+    VALUE_ERRORS,
+    example_key,
+    example_record,
+    example_rows,
+    example_run,
+)
 
 from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
-from robo_orl.config import PolicyConfig
+from robo_orl.config import PolicyConfig, sha256_of
 from robo_orl.results.addresses import evaluation_request
 from robo_orl.results.record import Manifest, OwnPolicyValues, PlannedCell, SuiteRef, ValueErrorPart
 from robo_orl.results.store import folder_cell, rows_text, write_cell, write_manifest
@@ -39,6 +50,32 @@ def test_rows_of_a_training_that_others_share_are_of_the_policy_whatever_the_run
 
     assert request(name="another_row_of_the_run") == request()
     assert request(selection={"noise_scale": 0.5}) != request()
+
+
+def permuted_twin(tmp_path, config=CONFIG, **changes):
+    """Two cells with the same rows, whose data differ by the outcomes of their episodes: what verification says."""
+    rows = example_rows(config=config)
+    one = example_record(rows, config=config)
+    other = example_record(
+        rows, config=config, cell=example_key(0, config, len(rows), "mg+permuted"), regime="mg+permuted",
+        data=one.data.model_copy(update={"sha256": sha256_of("permuted")}),
+        train=one.train.model_copy(update={"run": example_run(0, config, "mg+permuted")}),
+    )  # fmt: skip
+    evaluation = other.evaluation.model_copy(update=changes)
+    for record in (one, other.model_copy(update={"evaluation": evaluation})):
+        write_cell(
+            tmp_path / "cells" / f"chain2-{record.regime}-{config['name']}-tiny-s0-{record.cell[:10]}", record, rows
+        )
+    return [sentence for found in verify(tmp_path).faults.values() for sentence in found]
+
+
+def test_cloning_plays_the_same_episodes_whatever_the_outcomes_of_its_data(tmp_path):
+    assert permuted_twin(tmp_path) == []
+
+
+def test_rows_of_a_critic_or_of_other_weights_are_not_those_of_the_cell_with_other_outcomes(tmp_path):
+    assert any("request is the same" in said for said in permuted_twin(tmp_path / "critic", CRITIC))
+    assert any("request is" in said for said in permuted_twin(tmp_path / "weights", checkpoint_sha256="0" * 64))
 
 
 def test_a_consistent_record_has_no_fault(cell, tmp_path):

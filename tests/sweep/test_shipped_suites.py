@@ -18,7 +18,7 @@ CELLS = {
     "horizon_controls": (636, "44435cab7e50ff34"),
     "horizon_total": (140, "b91117a8b5e578e5"),
     "methods": (1170, "f5e171e00655fb47"),
-    "must_pay": (165, "993aa4789e30f830"),
+    "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
     "parity": (119, "a12a423b749c67f3"),

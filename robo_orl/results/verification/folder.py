@@ -187,14 +187,15 @@ def _copied(cells: Iterable[ReadCell]) -> Iterator[tuple[str, str]]:
     by_row: dict[tuple, ReadCell] = {}
     for cell in cells:
         request = cell.rows[0].request if cell.rows else ""
-        if request and (other := by_request.setdefault(request, cell)) is not cell:
+        other = by_request.setdefault(request, cell) if request else cell
+        if other is not cell and _reads_outcomes(cell, other):
             yield cell.name, f"its rows are of the evaluation of {other.name}: their request is the same."
             continue
         for row in cell.rows:
             if not row.fingerprint:
                 continue
             other = by_row.setdefault((cell.record.task.digest, row.fingerprint), cell)
-            if other is not cell and _independent(cell, other):
+            if other is not cell and _independent(cell, other) and _reads_outcomes(cell, other):
                 yield cell.name, f"episode {row.episode} is one of {other.name}: their fingerprints are equal."
                 break
 
@@ -202,6 +203,27 @@ def _copied(cells: Iterable[ReadCell]) -> Iterator[tuple[str, str]]:
 def _independent(one: ReadCell, other: ReadCell) -> bool:
     """True where two cells cannot play the same episodes: they learned with another seed, data or settings."""
     return one.record.train.run != other.record.train.run and _learner(one) != _learner(other)
+
+
+def _reads_outcomes(one: ReadCell, other: ReadCell) -> bool:
+    """False where what differs between two cells cannot have mattered: the same recording with other outcomes
+    (`mg+permuted`), the same weights, and no trained critic. Cloning is the same on both, to the last bit."""
+    ours, theirs = _without_outcomes(one), _without_outcomes(other)
+    return ours != theirs or None in ours or _has_trained_critic(one.policy) or _has_trained_critic(other.policy)
+
+
+def _without_outcomes(cell: ReadCell) -> tuple:
+    """All that decides the weights of a run but the outcomes in its data, and the weights that came of it."""
+    record, (task, _, _, seed, policy) = cell.record, _learner(cell)
+    recording = (record.regime.split("+")[0], record.data.episodes, record.data.frames)
+    return task, seed, policy, *recording, record.evaluation.checkpoint_sha256
+
+
+def _has_trained_critic(policy: Policy) -> bool:
+    """True as well for what is unknown: an algorithm of another library."""
+    if not isinstance(policy, PolicyConfig):
+        return True
+    return policy.critic is not None and not policy.selection.untrained_critic
 
 
 def _learner(cell: ReadCell) -> tuple:
