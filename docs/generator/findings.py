@@ -50,7 +50,7 @@ def _success() -> tuple[str, str, str]:
     return (
         "A critic pays where demonstrations are good in pieces, first in time, over three trainings.",
         numbers,
-        "robo-orl report results/controls; robo-orl report results/must_pay",
+        "robo-orl report results/must_pay",
     )
 
 

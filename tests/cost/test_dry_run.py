@@ -19,8 +19,9 @@ from robo_orl.cost.terminal import _step_here
 
 @pytest.fixture
 def spec(monkeypatch):
-    """The observation of the synthetic task, which has no simulator."""
+    """The observation and the actions of the synthetic task, which has no simulator."""
     monkeypatch.setattr(module, "policy_spec", lambda policy, task: dict(synthetic.SPEC))
+    monkeypatch.setattr(module, "action_size", lambda task: 7)
 
 
 @pytest.fixture
