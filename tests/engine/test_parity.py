@@ -113,7 +113,10 @@ def alone(shared) -> Path:
 
 
 # ZeRO-1 lies between DDP and ZeRO-2, and each engine takes two cores for half a minute.
-@pytest.fixture(scope="module", params=["ddp", pytest.param("zero1", marks=pytest.mark.slow), "zero2", "zero3"])
+@pytest.fixture(
+    scope="module",
+    params=["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero1", "zero2")), "zero3"],
+)
 def job(request, shared, alone) -> Job:
     folder = shared / request.param
     with once(folder) as first:
