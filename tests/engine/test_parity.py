@@ -112,7 +112,7 @@ def alone(shared) -> Path:
     return folder
 
 
-# ZeRO-1 lies between DDP and ZeRO-2, and each engine takes two cores for half a minute.
+# ZeRO-1 and 2 lie between DDP and ZeRO-3, and each engine takes two cores for half a minute.
 @pytest.fixture(
     scope="module",
     params=["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero1", "zero2")), "zero3"],
