@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,30 +102,15 @@ def main() -> None:
         rows.append(row("v3 to HDF5", back, exported["bytes"], frames, cameras))
         error = picture_error(options.data, back["out"])
         if options.v21:
-            vectors = Choice(cameras=(), scale_actions=True)
-            done = timed(lambda out: convert_lerobot(options.v21, out, vectors, progress=False), places["vectors"])
-            with h5py.File(done["out"]) as file:
-                rows.append(
-                    row(
-                        "v2.1 to HDF5, vectors",
-                        done,
-                        folder_bytes(options.v21 / "data"),
-                        int(file["data"].attrs["total"]),
-                        0,
-                    )
-                )
             seen = Choice(episodes=tuple(map(int, options.episodes.split(","))), size=84, scale_actions=True)
-            done = timed(lambda out: convert_lerobot(options.v21, out, seen, progress=False), places["pictures"])
-            with h5py.File(done["out"]) as file:
-                rows.append(
-                    row(
-                        "v2.1 to HDF5, 640 x 480 video to 84 x 84",
-                        done,
-                        folder_bytes(options.v21 / "videos"),
-                        int(file["data"].attrs["total"]),
-                        1,
-                    )
-                )
+            for what, choice, place, read, cameras in (
+                ("v2.1 to HDF5, vectors", Choice(cameras=(), scale_actions=True), "vectors", "data", 0),
+                ("v2.1 to HDF5, 640 x 480 video to 84 x 84", seen, "pictures", "videos", 1),
+            ):
+                done = timed(partial(convert_lerobot, options.v21, choice=choice, progress=False), places[place])
+                with h5py.File(done["out"]) as file:
+                    frames = int(file["data"].attrs["total"])
+                rows.append(row(what, done, folder_bytes(options.v21 / read), frames, cameras))
     command = (
         f"python benchmarks/lerobot.py {' '.join(Path(word).name if '/' in word else word for word in sys.argv[1:])}"
     )

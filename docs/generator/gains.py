@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numbers_of_results import cells, folder, progress, table, written
+from trainings import number
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import split_regime
@@ -48,7 +49,8 @@ def _arm(suite: str, row: tuple[str, str, str], endpoints: Sequence[Endpoint]) -
 
 
 def _words(trainings: list[np.ndarray], endpoint: Endpoint) -> str:
-    return ", ".join(f"{v.sum():.0f} of {len(v)}" if endpoint.is_binary else f"{v.mean():.3f}" for v in trainings)
+    of = " of {}" if endpoint.is_binary else ""
+    return ", ".join(number(v, endpoint) + of.format(len(v)) for v in trainings)
 
 
 def _fitted(arms: dict, critic: str, control: str, places: Sequence[Place], endpoint: int) -> str:

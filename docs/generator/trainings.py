@@ -27,7 +27,7 @@ def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpo
         cells_of_row = []
         for endpoint, own, effect in zip(chosen, values, effects, strict=True):
             counts = endpoint.is_binary
-            each = ", ".join(f"{v.sum():.0f}" if counts else f"{v.mean():.3f}" for v in own)
+            each = ", ".join(number(v, endpoint) for v in own)
             made_of = estimate(own, effect if len(own) > 2 else None, counts)
             share = (
                 f"[{100 * made_of.low:.0f}, {100 * made_of.high:.0f}] %" if counts
@@ -42,8 +42,13 @@ def each(suite: str, task: str, regime: str, policy: str, endpoint: str) -> str:
     """'48, 82 and 61': the counts of every training, or its mean returns."""
     (chosen,) = [one for one in _endpoints(suite) if one.name == endpoint]
     (own,) = _values(suite, task, regime, policy, [chosen])
-    words = [f"{v.sum():.0f}" if chosen.is_binary else f"{v.mean():.3f}" for v in own]
+    words = [number(v, chosen) for v in own]
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+
+
+def number(values: np.ndarray, endpoint: Endpoint) -> str:
+    """What a training has over its episodes: a count of successes, or the mean."""
+    return f"{values.sum():.0f}" if endpoint.is_binary else f"{values.mean():.3f}"
 
 
 def _endpoints(suite: str) -> list[Endpoint]:

@@ -25,7 +25,7 @@ REWARD_SIGN = "@"
 
 def split_regime(name: str) -> tuple[Regime, tuple[OutcomeVariant, ...]]:
     """The regime that is recorded, and the variants of its outcomes; UsageError for a name that is neither."""
-    regime, *variants = without_reward(name).split("+")
+    regime, *variants = regime_parts(name)
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
     outcomes = [variant for variant in variants if not AMOUNT.fullmatch(variant)]
@@ -37,9 +37,15 @@ def split_regime(name: str) -> tuple[Regime, tuple[OutcomeVariant, ...]]:
     return regime, tuple(outcomes)
 
 
+def regime_parts(name: str) -> list[str]:
+    """The regime and its variants as they are written, known or not, whatever the rewards: `mg+ended@stages_25` is
+    `mg` and `ended`."""
+    return without_reward(name).split("+")
+
+
 def amount_of(name: str) -> int | None:
     """The demonstrations that the name of a regime asks for, `mg+25demos` for 25; None where it says nothing."""
-    found = [AMOUNT.fullmatch(variant) for variant in without_reward(name).split("+")[1:]]
+    found = [AMOUNT.fullmatch(variant) for variant in regime_parts(name)[1:]]
     return next((int(match[1]) for match in found if match), None)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from robo_orl.base.errors import UsageError
+from robo_orl.config.regimes import regime_parts
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.data.windows import stages_before
 
@@ -29,7 +30,7 @@ def competent_frames(arrays: EpisodeArrays) -> np.ndarray:
     UsageError where an episode does not name an operator of ours, where nobody was competent, and where the stages are
     those of other episodes.
     """
-    if "permuted" in (arrays.regime or "").split("+"):
+    if "permuted" in regime_parts(arrays.regime or ""):
         raise UsageError(
             f"{arrays.path} has the stages of other episodes (permuted), which do not say who was at work when: train "
             "oracle_competent on the file that it was made of."

@@ -167,9 +167,10 @@ class _Folder:
 
 def _source(mirror: str, revision: str) -> _Hub | _Folder:
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import get_session
 
     if mirror:
-        answer = _session().get(f"{mirror}/{MANIFEST}", timeout=10, follow_redirects=True)
+        answer = get_session().get(f"{mirror}/{MANIFEST}", timeout=10, follow_redirects=True)
         if answer.status_code == 200:
             try:
                 manifest = answer.json()
@@ -181,12 +182,6 @@ def _source(mirror: str, revision: str) -> _Hub | _Folder:
     about = HfApi(endpoint=endpoint).dataset_info(REPOSITORY, revision=revision)
     card = about.card_data.to_dict() if about.card_data else {}
     return _Hub(endpoint, about.sha or revision, card.get("license"))
-
-
-def _session() -> Any:
-    from huggingface_hub.utils import get_session
-
-    return get_session()
 
 
 # ------------------------------------------------------------------------------------------------------------ manifest

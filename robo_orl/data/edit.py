@@ -80,7 +80,7 @@ def edit(paths: Sequence[Path], out: Path, change: Edit) -> FileSummary | None:
         if not kept:
             raise UsageError("No episode is left: --select and --drop take names of episodes or of masks.")
         _change_outcomes(target, masks, change)
-        _write_masks(target, masks)
+        layout.write_masks(target, masks)
         _write_counts(target, paths, change)
     return describe(out) if "obs" in _first(out) else None
 
@@ -201,11 +201,6 @@ def _in_json(change: Edit) -> str:
 def _source(paths: Sequence[Path]) -> str:
     source = {"file": ", ".join(p.name for p in paths), "sha256": ", ".join(file_sha256(p) for p in paths)}
     return json.dumps(source, sort_keys=True)
-
-
-def _write_masks(target: h5py.File, masks: dict[str, list[str]]) -> None:
-    for mask, members in sorted(masks.items()):
-        target.create_dataset(f"mask/{mask}", data=np.array(sorted(members, key=lambda n: int(n[5:])), "S16"))
 
 
 def _write_counts(target: h5py.File, paths: Sequence[Path], change: Edit) -> None:

@@ -63,8 +63,7 @@ def _fill(image: io.BytesIO | Path, made: layout.Provenance, env_args: dict, epi
             total += len(episode)
             for mask in episode_masks(episode):
                 members.setdefault(mask, []).append(name)
-        for mask, names in sorted(members.items()):
-            file.create_dataset(f"mask/{mask}", data=np.array(names, "S16"))
+        layout.write_masks(file, members)
         data.attrs["total"] = total
         data.attrs["env_args"] = json.dumps(env_args, indent=4)
         for key, value in made.attributes().items():

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 from pydantic import Field, ValidationError
 
 from robo_orl.base.errors import UsageError
@@ -179,6 +180,13 @@ def render_of(file: h5py.File) -> dict[str, Any] | None:
 def masks(file: h5py.File) -> dict[str, list[str]]:
     """Mask name -> names of its demos."""
     return {name: [_text(demo) for demo in data[:]] for name, data in file.get("mask", {}).items()}
+
+
+def write_masks(file: h5py.File, masks: dict[str, list[str]]) -> None:
+    """Write masks, the demos of each by number."""
+    for mask, members in sorted(masks.items()):
+        names = sorted(members, key=lambda name: int(name[5:]))
+        file.create_dataset(f"mask/{mask}", data=np.array(names, "S16"))
 
 
 def _text(name: bytes | str) -> str:

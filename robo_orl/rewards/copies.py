@@ -39,7 +39,8 @@ def write_copy(out: Path, path: Path, copy: Copy, written: dict[str, Any]) -> No
             _copy(source["data"][name], data, name, int(arrays.lengths[e]))
             _put(data[name], reward[frames], bool(copy.success[e]), bool(copy.labelled[e]))
         successes = [name for name, good in zip(arrays.names, copy.success, strict=True) if good]
-        _write_masks(target, layout.masks(source), successes)
+        masks = layout.masks(source) | {"success": successes}
+        layout.write_masks(target, {mask: [n for n in members if n in data] for mask, members in masks.items()})
         _write_header(data, written)
 
 
@@ -72,13 +73,6 @@ def _put(demo: h5py.Group, reward: np.ndarray, success: bool, labelled: bool) ->
     if "success" in demo.attrs:
         demo.attrs["true_success"] = bool(demo.attrs["success"])
     demo.attrs["success"], demo.attrs["labelled"] = success, labelled
-
-
-def _write_masks(target: h5py.File, masks: dict[str, list[str]], successes: list[str]) -> None:
-    names = set(target["data"])
-    for mask, members in sorted((masks | {"success": successes}).items()):
-        own = sorted((name for name in members if name in names), key=lambda n: int(n[5:]))
-        target.create_dataset(f"mask/{mask}", data=np.array(own, "S16"))
 
 
 def _write_header(data: h5py.Group, written: dict[str, Any]) -> None:

@@ -46,8 +46,9 @@ def test_files_that_do_not_say_and_files_without_anybody_competent_are_refused(r
         competent_frames(recorded("quitter", "stitch_ff"))
 
 
-def test_stages_of_other_episodes_do_not_say_who_was_at_work(recorded):
-    arrays = replace(recorded("stitch_cf", "stitch_fc"), regime="stitch+permuted")
+@pytest.mark.parametrize("regime", ["stitch+permuted", "stitch+permuted@stages_25"])
+def test_stages_of_other_episodes_do_not_say_who_was_at_work(regime, recorded):
+    arrays = replace(recorded("stitch_cf", "stitch_fc"), regime=regime)
     with pytest.raises(UsageError, match="has the stages of other episodes .permuted.*on the file that it was made of"):
         competent_frames(arrays)
 
