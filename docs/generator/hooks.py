@@ -25,6 +25,7 @@ import horizon  # noqa: E402
 import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
 import reference  # noqa: E402
+import reward_sources  # noqa: E402
 import trainings  # noqa: E402
 
 from robo_orl.report.leaderboard.site import gather, render  # noqa: E402
@@ -67,7 +68,8 @@ def environment() -> jinja2.Environment:
     """Jinja2 with the functions that pages call; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     modules = (
-        ablations, numbers_of_results, numbers_of_benchmarks, findings, gains, horizon, reference, trainings,
+        ablations, numbers_of_results, numbers_of_benchmarks, findings, gains, horizon, reference, reward_sources,
+        trainings,
     )  # fmt: skip
     for module in modules:
         env.globals.update(module.FUNCTIONS)

@@ -259,7 +259,7 @@ def _prediction(prediction: dict[str, Any] | None) -> str:
 def stage_figure(suite: str, regime: str, policies: Sequence[str]) -> str:
     """A panel per policy: success of stage 1 against the length of the chain, over the control's dashed line."""
     control, *others = fits_of_stages(suite, regime, tuple(policies))
-    return _drawn([_stage_panel(fit, control) for fit in (control, *others)])
+    return drawn([_stage_panel(fit, control) for fit in (control, *others)])
 
 
 def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
@@ -269,7 +269,7 @@ def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
     layers = [band(x, y, behind), reference(x, y, behind), curve(x, y), intervals(x, y), points(x, y)]
     words = ", ".join(f"{row['k']} stages: {row['tip']}" for row in own)
     picture = drawing(figure(184, 120, layers, own), f"Stage 1 of {fit.policy}: {words}")
-    return _figure(f"{written(fit.policy)}: stage 1", picture)
+    return framed(f"{written(fit.policy)}: stage 1", picture)
 
 
 def _stage_rows(fit: StageFit) -> list[dict[str, Any]]:
@@ -297,14 +297,14 @@ def rung_figure() -> str:
     words = "; ".join(f"{name}: {own[0][1]:.2g} to {own[-1][1]:.2g}" for name, own in shown.items())
     picture = drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room(shown))),
                       f"Tolerable error per backup against the horizon. {words}")  # fmt: skip
-    return _drawn([_figure("Error per backup at which half of the greedy policies still succeed", picture)])
+    return drawn([framed("Error per backup at which half of the greedy policies still succeed", picture)])
 
 
-def _figure(caption: str, picture: Markup) -> Markup:
+def framed(caption: str, picture: Markup) -> Markup:
     return Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(caption, picture)
 
 
-def _drawn(figures: Sequence[Markup]) -> str:
+def drawn(figures: Sequence[Markup]) -> str:
     return str(Markup('<div class="drawn">{}</div>').format(Markup("").join(figures)))
 
 

@@ -156,6 +156,31 @@ class TaskShare(Stored):
     weight: float = Field(gt=0, description="its share of the pairs, relative to the weights of the other tasks")
 
 
+class Annotation(Stored):
+    """The labels that a source of rewards took."""
+
+    kind: str = Field(description="success, stages, pairs, demonstrations or nothing")
+    labels: int = Field(ge=0, description="labels asked for, of all annotators")
+    seconds: float | None = Field(None, ge=0, description="that they took; None: nobody measured")
+    seconds_assumed: float = Field(ge=0, description="at the rate that the package assumes for a label of this kind")
+
+
+class RewardQuality(Stored):
+    """The rewards of a source on held-out episodes, against the truth; None: not defined for this source or these."""
+
+    episodes: int = Field(ge=1)
+    success_k: int = Field(ge=0, description="held-out episodes that succeeded")
+    auc: float | None = Field(None, ge=0, le=1, description="a success has the higher score, ties one half")
+    auc_of_returns: float | None = Field(None, ge=0, le=1, description="a success has the higher return")
+    false_successes: Count | None = Field(None, description="failures that the source calls a success")
+    missed_successes: Count | None = None
+    brier: float | None = Field(None, ge=0)
+    calibration_error: float | None = Field(None, ge=0)
+    tau_stage: float | None = Field(None, ge=-1, le=1, description="Kendall's tau of progress and stages completed")
+    tau_distance: float | None = Field(None, ge=-1, le=1, description="of progress and frames left, within successes")
+    hacked: Count | None = Field(None, description="failures of a return as high as the successes' median, or higher")
+
+
 class DataRef(Stored):
     """The data that a policy learned from."""
 
@@ -167,6 +192,8 @@ class DataRef(Stored):
     filter: str | None = Field(None, description="the file's mask that training was limited to")
     requested: int | None = Field(None, ge=1, description="episodes recorded, of which a source may leave some out")
     reward: RewardConfig | None = Field(None, description="the source of its rewards; None: as they were recorded")
+    annotation: Annotation | None = Field(None, description="what the source took; None: no source, or an older record")
+    quality: RewardQuality | None = Field(None, description="of these rewards; None: no episode was held out")
 
 
 class TrainingCost(Stored):

@@ -89,7 +89,12 @@ def _mean(values: list[float]) -> float | None:
 
 
 def hacking(returns: np.ndarray, success: np.ndarray) -> dict[str, Any]:
-    """Failures whose return is at least the median of the successes': k of n; None where nothing succeeded."""
+    """Failures whose return is high: at least the median of the successes', and above the lowest of all episodes.
+
+    k of n; None where nothing succeeded. Where a reward gives nobody anything, nothing is hacked.
+    """
+    if not success.any():
+        return {"hacked": None}
     failures = returns[~success]
-    hacked = int((failures >= np.median(returns[success])).sum()) if success.any() else None
-    return {"hacked": {"k": hacked, "n": len(failures)}}
+    high = (failures >= np.median(returns[success])) & (failures > returns.min())
+    return {"hacked": {"k": int(high.sum()), "n": len(failures)}}

@@ -18,6 +18,7 @@ from robo_orl.data.info import describe
 from robo_orl.results.cost_record import CalibrationRecord, CostRecord, CostRow, LargestModelRow
 from robo_orl.results.curves import curve_of, read_points
 from robo_orl.results.record import (
+    Annotation,
     Count,
     CriticRanking,
     DataRef,
@@ -25,6 +26,7 @@ from robo_orl.results.record import (
     OwnPolicyValues,
     PolicyRef,
     Record,
+    RewardQuality,
     SuiteRef,
     TaskRef,
     TaskShare,
@@ -206,7 +208,7 @@ def task_ref(task: Any) -> TaskRef:
 
 
 def _data(cell: Cell, result: dict[str, Any]) -> DataRef:
-    file = result["file"]
+    file, rewards = result["file"], result.get("reward") or {}
     return DataRef(
         sha256=file["sha256"],
         seed=cell.data.seed,
@@ -215,6 +217,8 @@ def _data(cell: Cell, result: dict[str, Any]) -> DataRef:
         success=Count(**file["success"]),
         requested=None if cell.data.reward is None else cell.data.episodes,
         reward=cell.data.reward,
+        annotation=_only(Annotation, rewards["annotation"]) if rewards else None,
+        quality=_only(RewardQuality, rewards["quality"]) if rewards.get("quality") else None,
     )
 
 

@@ -17,6 +17,7 @@ from robo_orl.config.presets import available
 from robo_orl.data.cache import open_cache
 from robo_orl.data.validate import faults
 from robo_orl.data.windows import returns_to_go
+from robo_orl.rewards.quality import hacking
 from robo_orl.rewards.registry import OURS, load_reward, make_source
 from robo_orl.rewards.relabel import relabel, reward_of
 from robo_orl.rewards.scale import lasting, scale_of
@@ -261,3 +262,17 @@ def test_rewards_are_listed_with_the_annotation_that_they_need():
     result = CliRunner().invoke(app, ["list", "rewards", "--json"])
     rows = {row["name"]: row for row in json.loads(result.output)["rewards"]}
     assert rows["stages"]["needs"] == "stages" and rows["constant"]["needs"] == "nothing"
+
+
+@pytest.mark.parametrize(
+    "returns, success, k",
+    [
+        ([0.9, 0.8, 0.1, 0.0], [True, False, True, False], 1),  # 0.8 is above 0.5, the median of the successes
+        ([0.0, 0.0, 0.0], [True, False, False], 0),  # a reward that gives nobody anything
+        ([0.0, 1.0, 0.5], [True, False, False], 2),  # a success that is worth the least of all
+    ],
+)
+def test_a_failure_hacks_a_reward_whose_return_is_high(returns, success, k):
+    found = hacking(np.array(returns), np.array(success))["hacked"]
+    assert found == {"k": k, "n": len(success) - sum(success)}
+    assert hacking(np.array(returns), np.zeros(len(returns), bool)) == {"hacked": None}

@@ -34,9 +34,20 @@ def data():
     if words[1] in ("edit", "relabel"):
         recorded = Path(words[2]).read_text()
         out.write_text(f"{' '.join(words[3:-3])} of {recorded}")
-        return {"episodes": int(recorded.split()[-1])}
+        episodes = int(recorded.split()[-1])
+        return {"episodes": episodes} | ({"reward": rewards(episodes)} if words[1] == "relabel" else {})
     out.write_text(f"{option('task')} {option('regime')} {option('seed')} {option('episodes')}")
     return {"episodes": int(option("episodes"))}
+
+
+def rewards(episodes):
+    """What a source with stage marks says of itself, where a fake model missed no success."""
+    labels = yaml.safe_load(Path(option("reward")).read_text()).get("labels")
+    quality = (
+        {"episodes": episodes - labels, "success_k": 1, "auc": 1.0, "hacked": {"k": 0, "n": 1}} if labels else None
+    )
+    account = {"kind": "stages", "labels": labels or episodes, "seconds": None, "seconds_assumed": 15.0}
+    return {"annotation": account, "quality": quality, "kept": episodes}
 
 
 def train():

@@ -58,6 +58,11 @@ def test_records_hold_their_source_and_are_verified_with_their_suite_and_without
     assert summary.done == summary.computed == 2
     records = [Record.model_validate_json((p / RECORD).read_text()) for p in sorted((out / CELLS).iterdir())]
     assert {(r.regime, r.data.reward.labels) for r in records} == {("mg@stages", None), ("mg@stages_2", 2)}
+    prices = {r.regime: (r.data.annotation.kind, r.data.annotation.labels, r.data.quality) for r in records}
+    assert prices["mg@stages"][0] == "stages" and prices["mg@stages"][2] is None, (
+        "where all are labelled, none is held out"
+    )
+    assert prices["mg@stages_2"][:2] == ("stages", 2) and prices["mg@stages_2"][2].hacked.n == 1
     assert len({record.data.sha256 for record in records}) == 2
     assert bench(suite, out, workers=1, progress=False).computed == 0
     assert verify(out).faults == {}

@@ -1,0 +1,144 @@
+"""What a source of rewards is worth: success of policies that learned from it against its price, and its quality."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from horizon import drawn, framed
+from markupsafe import Markup
+from numbers_of_results import cells, folder, table
+from trainings import number
+
+from robo_orl.config.regimes import without_reward
+from robo_orl.report.layers import (
+    curve,
+    figure,
+    intervals,
+    label_room,
+    log_span,
+    names_at_the_edge,
+    percent,
+    points,
+    rate_span,
+    reference,
+    styled,
+)
+from robo_orl.report.vega import drawing
+from robo_orl.results.endpoints import Endpoint, endpoints_of
+from robo_orl.results.record import Count, DataRef
+from robo_orl.results.store import read_manifest
+from robo_orl.results.trainings import Estimate, design_effect, estimate
+
+Board = tuple[str, str, str]  # suite, task, regime
+
+
+def reward_rows(suite: str, task: str, regime: str, policy: str) -> str:
+    """A row per source: its annotation, and what the trainings with it solved."""
+    rows = []
+    for source, (data, values, made) in _sources((suite, task, regime), policy).items():
+        each = ", ".join(number(own, _success(suite)) for own in values)
+        interval = f"[{100 * made.low:.0f}, {100 * made.high:.0f}] %"
+        rows.append([f"`{source}`", _annotation(data), _seconds(data), f"{each} {interval}"])
+    return table(
+        ["source", "annotation", "seconds of annotation", f"{_success(suite).title} of {_episodes(suite)}"], rows
+    )
+
+
+def reward_quality(suite: str, task: str, regime: str, policy: str) -> str:
+    """A row per source: its quality on held-out episodes."""
+    rows = []
+    for source, (data, _, _) in _sources((suite, task, regime), policy).items():
+        q = data.quality
+        if q is None:
+            rows.append([f"`{source}`", *["all labelled"] * 6])
+            continue
+        numbers = [_number(value) for value in (q.auc, q.auc_of_returns, q.tau_stage)]
+        rows.append([f"`{source}`", *numbers, _count(q.false_successes), _count(q.missed_successes), _count(q.hacked)])
+    header = ["source", "AUC of the score", "AUC of the return", "tau with stages", "failures called a success",
+              "successes missed", "failures with a high return"]  # fmt: skip
+    return table(header, rows)
+
+
+def reward_figure(suite: str, task: str, regime: str, policy: str) -> str:
+    """Success against seconds of annotation, a line per kind of source; those without annotation are dashed lines."""
+    held = _sources((suite, task, regime), policy)
+    paid = {name: row for name, row in held.items() if _price(row[0])}
+    look = dict.fromkeys(held, ("circle", False))
+    across, up = log_span([_price(data) for data, _, _ in paid.values()], 300, 1.5), rate_span(220)
+    x, y = (
+        across.encoding("seconds", "seconds of annotation, on a logarithmic axis", format="~s", grid=False),
+        percent(up),
+    )
+    spots = [styled({"seconds": _price(data), "rate": made.mean, "low": made.low, "high": made.high, "name": name,
+                     "tip": f"{name}: {100 * made.mean:.0f} %"}, data.reward.source, look)
+             for name, (data, _, made) in paid.items()]  # fmt: skip
+    ends = [
+        styled({"x": spot["seconds"], "y": spot["rate"], "name": spot["name"]}, spot["policy"], look) for spot in spots
+    ]
+    layers = [curve(x, y), intervals(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
+    for _, _, made in (row for name, row in held.items() if name not in paid):
+        layers.insert(0, reference(x, y, [{"seconds": end, "rate": made.mean} for end in (across.low, across.high)]))
+    words = "; ".join(f"{name} {100 * made.mean:.0f} %" for name, (_, _, made) in held.items())
+    picture = drawing(
+        figure(across.pixels, up.pixels, layers, spots, (0, label_room(held))), f"Success by source: {words}"
+    )
+    return drawn([framed(f"{task} {regime}, {policy}: success, percent", Markup(picture))])
+
+
+@cache
+def _sources(board: Board, policy: str) -> dict[str, tuple[DataRef, list, Estimate]]:
+    """Per source of the board: its data, the values of every training, and their mean with the interval.
+
+    In the order of the price. The design effect is that of all sources: they share the objective and the start states.
+    """
+    suite, task, regime = board
+    found: dict[str, tuple[DataRef, list]] = {}
+    for key in sorted(cells(suite)):
+        record, rows = cells(suite)[key]
+        if (key[0], without_reward(key[1]), key[2]) == (task, regime, policy):
+            _, own = found.setdefault(record.data.reward.name, (record.data, []))
+            own.append(_success(suite).values(rows, record.task.horizon))
+    effect = design_effect([values for _, values in found.values()])
+    ordered = sorted(found.items(), key=lambda item: (_price(item[1][0]), item[0]))
+    return {name: (data, values, estimate(values, effect if len(values) > 2 else None, True))
+            for name, (data, values) in ordered}  # fmt: skip
+
+
+def _success(suite: str) -> Endpoint:
+    return next(one for one in endpoints_of(read_manifest(folder(suite)).config) if one.name == "success")
+
+
+def _episodes(suite: str) -> int:
+    return max(record.evaluation.episodes for record, _ in cells(suite).values())
+
+
+def _price(data: DataRef) -> float:
+    """Seconds, as measured or as assumed."""
+    return data.annotation.seconds_assumed if data.annotation.seconds is None else data.annotation.seconds
+
+
+def _annotation(data: DataRef) -> str:
+    made = data.annotation
+    names = {
+        "success": "success bits",
+        "stages": "episodes with stage marks",
+        "pairs": "pairs",
+        "demonstrations": "demonstrations",
+    }
+    return f"{made.labels} {names[made.kind]}" if made.labels else "none"
+
+
+def _seconds(data: DataRef) -> str:
+    made = data.annotation
+    return f"{made.seconds_assumed:.0f} (assumed)" if made.seconds is None and made.labels else f"{_price(data):.0f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _count(count: Count | None) -> str:
+    return "" if count is None else f"{count.k} of {count.n}"
+
+
+FUNCTIONS = {f.__name__: f for f in (reward_rows, reward_quality, reward_figure)}
