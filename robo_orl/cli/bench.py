@@ -46,6 +46,10 @@ def bench(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also try jobs that failed twice in the same way.")
     ] = False,
+    official: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `data download`, for suites that take official files (default: runs/official)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a whole suite: data, training, evaluation, cost. Resumable; finished cells are not computed a second time."""
@@ -56,7 +60,7 @@ def bench(
     folder = out or Path("runs") / Path(suite).stem
     machines = Machines(runner, workers, address, slurm, per_gpu)
     if plan:
-        _show_plan(suite, folder, machines, blocks, minutes, as_json)
+        _show_plan(suite, folder, machines, blocks, minutes, official, as_json)
         return
     progress = shows_progress(as_json)
     summary = run_bench(
@@ -67,6 +71,7 @@ def bench(
         minutes=minutes,
         machines=machines,
         retry_failed=retry_failed,
+        official=official,
     )
     written = write_report(folder, folder, as_json, summary.unchanged)
     if as_json:
@@ -76,10 +81,16 @@ def bench(
 
 
 def _show_plan(
-    suite: str, out: Path, machines: Machines, blocks: int | None, minutes: float | None, as_json: bool
+    suite: str,
+    out: Path,
+    machines: Machines,
+    blocks: int | None,
+    minutes: float | None,
+    official: Path | None,
+    as_json: bool,
 ) -> None:
     """Print what the same command without --plan would do."""
     from robo_orl.cli.plan import print_plan
     from robo_orl.sweep.forecast import forecast_of
 
-    show(forecast_of(suite, out, machines, blocks, minutes).to_json(), as_json, print_plan)
+    show(forecast_of(suite, out, machines, blocks, minutes, official).to_json(), as_json, print_plan)

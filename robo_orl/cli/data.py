@@ -118,7 +118,7 @@ def add_images(
 @app.command()
 def download(
     names: Annotated[list[str], typer.Argument(help="TASK/KIND, e.g. lift/ph can/mg, or all.")],
-    out: Annotated[Path, typer.Option(help="The folder; one of before is completed.")] = Path("runs/robomimic"),
+    out: Annotated[Path, typer.Option(help="The folder; one of before is completed.")] = Path("runs/official"),
     rewards: Annotated[str, typer.Option(help="Of mg, which exists with both: sparse or dense.")] = "sparse",
     raw: Annotated[bool, typer.Option("--raw", help="States and actions alone, without observations.")] = False,
     mirror: Annotated[str, typer.Option(help="URL of another hub, or of a folder that this command filled.")] = "",

@@ -12,7 +12,9 @@ from robo_orl.config.reading import deep_merge, parse
 from robo_orl.config.regimes import amount_of, with_reward
 from robo_orl.config.rewards import RewardConfig, named_by_labels
 from robo_orl.config.strict import PlainName, Strict
-from robo_orl.config.tasks import Loop, StartBankName, View
+from robo_orl.config.tasks import Loop, StartBankName, TaskConfig, View
+
+OFFICIAL_HZ = 20
 
 
 class Choice(Strict):
@@ -143,14 +145,22 @@ class GridConfig(Strict):
         return self
 
 
+class OfficialFile(Strict):
+    """A file that its makers host, as the manifest of its download lists it."""
+
+    path: str = Field(description="relative to the folder of downloads")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
 class DataRequest(Strict):
     """The data set of every task and regime of a suite."""
 
-    episodes: int = Field(200, ge=1)
+    episodes: int = Field(200, ge=1, description="to record; an official file is taken whole")
     seed: int = 0
     loop: Loop = "exact"
     view: View | None = Field(None, description="pictures to record")
     reward: RewardConfig | None = Field(None, description="the source of its rewards; none: as recorded")
+    official: OfficialFile | None = Field(None, description="the file that it is; none: recorded by scripted operators")
 
 
 class EvaluationRequest(Strict):
@@ -207,6 +217,10 @@ class SuiteConfig(Strict):
     version: int = 1
     groups: list[GridConfig] = []
     data: DataRequest = DataRequest()
+    official: bool = Field(
+        False, description="take robomimic's official files in place of recordings where `bench` finds them downloaded"
+    )
+    downloads: dict[str, OfficialFile] = Field({}, description="those that `bench` found, by TASK/KIND")
     evaluation: EvaluationRequest = EvaluationRequest()
     endpoints: list[EndpointName] = Field(
         ["return", "success", "deadline"],
@@ -235,6 +249,15 @@ class SuiteConfig(Strict):
         """The data sets of a group; what the regime's name says of their amount goes first."""
         amount = amount_of(regime) or group.episodes
         return self.data if amount is None else self.data.model_copy(update={"episodes": amount})
+
+    def official_of(self, task: TaskConfig, regime: str) -> OfficialFile | None:
+        """The official file that is the data of a task and regime; None where they are recorded.
+
+        Official files are of one control rate and hold no pictures; a regime with variants, or with the rewards of a
+        source, is an edit of a recording.
+        """
+        alike = task.control_hz == OFFICIAL_HZ and not task.padding and self.data.view is None
+        return self.downloads.get(f"{task.env}/{regime}") if alike else None
 
     def data_requests(self, task: str, regime: str) -> list[DataRequest]:
         """The data sets that groups ask for on a task, by its stored name, and a regime; of an unknown one, all."""

@@ -97,7 +97,7 @@ def download(
     Raises UsageError for unknown names and for a file that is here or in the manifest with other bytes, RunError where
     the source cannot be reached, breaks off for good, or sends bytes that are not what it lists.
     """
-    wanted, held = [path_of(task, kind, rewards, raw) for task, kind in data_sets(names)], _held(folder)
+    wanted, held = [path_of(task, kind, rewards, raw) for task, kind in data_sets(names)], listed_in(folder)
     if proxy:
         os.environ |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     with _network(mirror or HUB):
@@ -187,7 +187,8 @@ def _source(mirror: str, revision: str) -> _Hub | _Folder:
 # ------------------------------------------------------------------------------------------------------------ manifest
 
 
-def _held(folder: Path) -> dict[str, Listed]:
+def listed_in(folder: Path) -> dict[str, Listed]:
+    """Path -> file that the manifest of a folder of downloads lists; empty without a manifest."""
     path = folder / MANIFEST
     return _files(read_json(path, "delete it, and the files are checked anew"), str(path)) if path.exists() else {}
 

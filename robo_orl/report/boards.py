@@ -9,6 +9,7 @@ from statistics import median
 
 from robo_orl.report.contents import Cells, control_rank, has_critic, is_oracle, is_plain_bc, topology
 from robo_orl.report.costs import RelativeCost, is_measured, relative_cost
+from robo_orl.report.published import PublishedNumber, published_for
 from robo_orl.report.scores import (
     Curve,
     DeadlineRate,
@@ -59,11 +60,13 @@ class PolicyRow(RelativeCost):
 
 @dataclass(frozen=True)
 class BoardData:
-    """The data set of a board; success: {"k", "n"} of its episodes."""
+    """The data set of a board; success: {"k", "n"} of its episodes. official: the path of the official file that it is,
+    empty for a recording of scripted operators."""
 
     episodes: int
     frames: int
     success: dict[str, int]
+    official: str
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Board:
     index: int
     pareto: list[str]
     absent: list[AbsentCell]
+    published: list[PublishedNumber]
     uninformative: str = ""
 
 
@@ -165,7 +169,8 @@ def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Reco
         padding=first.task.padding,
         stages=first.task.stages,
         gamma=first.evaluation.gamma,
-        data=BoardData(first.data.episodes, first.data.frames, first.data.success.model_dump()),
+        data=board_data(first),
+        published=published_for(first.task, regime),
         tuning=tuning(policies),
         deadlines=[Deadline(e.name, e.decisions(horizon)) for e in cells.endpoints if e.kind == "deadline"],
         rows=rows,
@@ -175,6 +180,12 @@ def board(cells: Cells, index: int, key: BoardKey, policies: dict[str, list[Reco
         absent=[_absent(cell) for cell in cells.absent
                 if (cell.task, cell.regime) == (task, regime) and cell.size in (size, "reference")],
     )  # fmt: skip
+
+
+def board_data(record: Record) -> BoardData:
+    """The data set that a record's policy learned from."""
+    data = record.data
+    return BoardData(data.episodes, data.frames, data.success.model_dump(), data.official.path if data.official else "")
 
 
 def _absent(cell: PlannedCell) -> AbsentCell:

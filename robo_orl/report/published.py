@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from robo_orl.results.record import TaskRef
+from robo_orl.results.verification.tasks import task_of
 
 KINDS = {
     "paper": "printed in the paper or its repository",
@@ -28,6 +33,37 @@ def published() -> dict[str, Any]:
                          for (task, regime), values in table["rows"].items()]  # fmt: skip
     memory = [{**row, "ratio": float(row["ratio"])} for row in _read("memory.csv")]
     return {"kinds": KINDS, "success": list(tables.values()), "memory": memory}
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """A published success in percent on one task and kind of data."""
+
+    regime: str
+    method: str
+    value: float
+    source: str
+    protocol: str
+    kind: str
+    kind_words: str
+
+
+def published_for(task: TaskRef, regime: str | None = None) -> list[PublishedNumber]:
+    """What is published on the scene of a task, whatever its time limit; regime: only on this kind of data."""
+    definition = task_of(task)
+    scene = definition.env if definition is not None else task.name
+    return [number for number in _numbers(scene) if regime in (None, number.regime)]
+
+
+@cache
+def _numbers(scene: str) -> tuple[PublishedNumber, ...]:
+    return tuple(
+        PublishedNumber(row["regime"], method, value, table["source"], table["protocol"], table["kind"],
+                        KINDS[table["kind"]])
+        for table in published()["success"]
+        for row in table["rows"] if row["task"] == scene
+        for method, value in row["success_percent"].items()
+    )  # fmt: skip
 
 
 def _read(name: str) -> list[dict[str, str]]:

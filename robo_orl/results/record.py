@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robo_orl.base.machine import Code, Hardware
-from robo_orl.config import RewardConfig
+from robo_orl.config import OfficialFile, RewardConfig
 
 SCHEMA_VERSION = 1
 
@@ -190,10 +190,17 @@ class DataRef(Stored):
     frames: int = Field(ge=0)
     success: Count
     filter: str | None = Field(None, description="the file's mask that training was limited to")
-    requested: int | None = Field(None, ge=1, description="episodes recorded, of which a source may leave some out")
+    requested: int | None = Field(
+        None,
+        ge=1,
+        description="episodes asked for, of which a source may leave some out; an official file has its own number",
+    )
     reward: RewardConfig | None = Field(None, description="the source of its rewards; None: as they were recorded")
     annotation: Annotation | None = Field(None, description="what the source took; None: no source, or an older record")
     quality: RewardQuality | None = Field(None, description="of these rewards; None: no episode was held out")
+    official: OfficialFile | None = Field(
+        None, description="the official file that it is; None: recorded by scripted operators"
+    )
 
 
 class TrainingCost(Stored):

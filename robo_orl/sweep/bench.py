@@ -37,9 +37,10 @@ from robo_orl.sweep.collect import (
 )
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.failures import REMEDY, Failures
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, REWARD, TRAIN, Job, write_inputs
+from robo_orl.sweep.job import COSTS, EVALUATE, MAKES_DATA, TRAIN, Job, write_inputs
 from robo_orl.sweep.jobs import cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
+from robo_orl.sweep.official import place, with_downloads
 from robo_orl.sweep.requirements import Requirements
 from robo_orl.sweep.resources import largest
 from robo_orl.sweep.runners.choice import Machines, open_runner
@@ -84,30 +85,34 @@ def bench(
     minutes: float | None = None,
     machines: Machines | None = None,
     retry_failed: bool = False,
+    official: Path | None = None,
 ) -> BenchSummary:
     """Run the missing cells of a suite, given by name or path, into the folder `out`.
 
     workers: cores to use, default all. blocks: only the first so many of the suite's groups. minutes: start no job that
     would end later, judged by the slowest of its kind so far. machines: where the jobs run, default this machine's
-    cores and GPUs (`workers` of them). retry_failed: also try what failed twice in the same way. A second call computes
-    nothing; one after a kill continues there. A failed cell does not raise: it is part of the summary, and the others
-    continue.
+    cores and GPUs (`workers` of them). retry_failed: also try what failed twice in the same way. official: the folder
+    of downloads for suites that take official files. A second call computes nothing;
+    one after a kill continues there. A failed cell does not raise: it is part of the summary, and the others continue.
 
     Raises:
         UsageError: an unknown name in the suite, fewer groups than blocks, or another bench at work in the folder.
         RunError: cells failed and not one of the suite is done, or the cluster cannot be reached.
     """
-    config = suite_to_run(suite, blocks)
+    config = suite_to_run(suite, blocks, official)
     cells = expand(config)
     out = Path(out).resolve()
     machines = machines or Machines(workers=workers)
     with folder_lock(out, "running a bench", BENCH_LOCK) as lock, open_runner(machines, out, lock) as runner:
-        return Bench(config, cells, out, retry_failed).run(runner, progress, minutes, machines.per_gpu)
+        return Bench(config, cells, out, retry_failed, official=official).run(
+            runner, progress, minutes, machines.per_gpu
+        )
 
 
-def suite_to_run(name: str, blocks: int | None = None) -> SuiteConfig:
-    """A suite by name or path, of which only the first so many groups; UsageError where it has fewer."""
-    suite = load_suite(name)
+def suite_to_run(name: str, blocks: int | None = None, official: Path | None = None) -> SuiteConfig:
+    """A suite by name or path, of which only the first so many groups, with the official files that are downloaded;
+    UsageError where it has fewer groups."""
+    suite = with_downloads(load_suite(name), official)
     return suite if blocks is None else _first(suite, blocks)
 
 
@@ -136,9 +141,10 @@ class Bench:
         out: Path,
         retry_failed: bool = False,
         reads_only: bool = False,
+        official: Path | None = None,
     ):
-        """reads_only: for a forecast, which changes nothing in the folder."""
-        self.suite, self.cells, self.out = suite, cells, out
+        """reads_only: for a forecast, which changes nothing in the folder. official: the folder of downloads."""
+        self.suite, self.cells, self.out, self.official = suite, cells, out, official
         self.jobs: dict[str, list[Job]] = {}  # key of a missing cell -> its jobs
         self.began = time.monotonic()
         self.records: dict[str, VerifiedRecord] = {}  # key of a cell -> what is known of its record
@@ -176,6 +182,7 @@ class Bench:
         needed, given_up = self.jobs_to_try()
         self.changed |= bool(needed)
         write_inputs(needed)
+        place(self.todo.values(), self.official, self.out)
         failed: dict[str, Failure] = {}
         try:
             nodes = runner.nodes()
@@ -317,7 +324,7 @@ class Bench:
         if job.kind == COSTS:
             store_cost(self.suite, self.costs[job], result, self.out)
         else:
-            if job.kind in (DATA, EDIT, REWARD):
+            if job.kind in MAKES_DATA:
                 result = result | {"file": describe_data(job.output)}
             if job.kind == TRAIN:
                 result = result | {"curves": curves_of(job.output)}

@@ -200,6 +200,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
         launch.check(policy, where)
     for seed, size in product(group.seeds, sizes):
         for task, (regime, data), (policy, tuning) in product(tasks, data_sets, policies[size] + references):
+            data = data.model_copy(update={"official": suite.official_of(task, regime)})
             yield Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch)
 
 

@@ -36,7 +36,7 @@ from robo_orl.results.record import (
 from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell
-from robo_orl.sweep.job import DATA, EDIT, EVALUATE, RANK, REWARD, TRAIN, VALUE, Job
+from robo_orl.sweep.job import EVALUATE, MAKES_DATA, RANK, TRAIN, VALUE, Job
 
 
 class Ledger:
@@ -137,7 +137,7 @@ def record_of(suite: SuiteConfig, cell: Cell, results: dict[str, dict[str, Any]]
         ),
         size=cell.size,
         seed=cell.seed,
-        data=_data(cell, results.get(REWARD) or results.get(EDIT) or results[DATA]),
+        data=_data(cell, next(results[kind] for kind in reversed(MAKES_DATA) if kind in results)),
         train=_training(cell, results[TRAIN]),
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
@@ -215,10 +215,11 @@ def _data(cell: Cell, result: dict[str, Any]) -> DataRef:
         episodes=file["episodes"],
         frames=file["frames"],
         success=Count(**file["success"]),
-        requested=None if cell.data.reward is None else cell.data.episodes,
+        requested=None if cell.data.reward is None and cell.data.official is None else cell.data.episodes,
         reward=cell.data.reward,
         annotation=_only(Annotation, rewards["annotation"]) if rewards else None,
         quality=_only(RewardQuality, rewards["quality"]) if rewards.get("quality") else None,
+        official=cell.data.official,
     )
 
 

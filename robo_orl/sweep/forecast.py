@@ -18,14 +18,14 @@ from robo_orl.config import PolicyConfig, SuiteConfig, TaskConfig
 from robo_orl.cost.predict.workload import shapes_of_task
 from robo_orl.sweep.bench import Bench, suite_to_run
 from robo_orl.sweep.cells import Cell, expand
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, REWARD, TRAIN, VALUE, Job, JobResult
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, MAKES_DATA, TRAIN, VALUE, Job, JobResult
 from robo_orl.sweep.requirements import Requirements
 from robo_orl.sweep.resources import Grant, Node, largest
 from robo_orl.sweep.runners.choice import Machines, open_runner
 from robo_orl.sweep.schedule import DONE, Clock, JobProgress, Schedule
 from robo_orl.sweep.speeds import folders_with_records, speeds_on
 
-KINDS = (DATA, EDIT, REWARD, TRAIN, VALUE, EVALUATE, COSTS)
+KINDS = (*MAKES_DATA, TRAIN, VALUE, EVALUATE, COSTS)
 # Of a recorded frame without pictures: 903 in 4 episodes of `robo-orl data generate --task chain2 --regime mg`.
 FRAME_BYTES = 1000
 CHECKPOINT_BYTES = 2 * 3 * 4  # per parameter: the two newest checkpoints, each weights and two moments in fp32
@@ -86,13 +86,18 @@ class Forecast:
 
 
 def forecast_of(
-    suite: str, out: Path, machines: Machines, blocks: int | None = None, minutes: float | None = None
+    suite: str,
+    out: Path,
+    machines: Machines,
+    blocks: int | None = None,
+    minutes: float | None = None,
+    official: Path | None = None,
 ) -> Forecast:
     """What `bench` with the same options would do; nothing is written.
 
     Raises UsageError for an unknown name, RunError where the cluster cannot be reached.
     """
-    config, out = suite_to_run(suite, blocks), Path(out).resolve()
+    config, out = suite_to_run(suite, blocks, official), Path(out).resolve()
     cells = expand(config)
     with open_runner(machines, out) as runner:
         return forecast(config, cells, out, runner.nodes(), minutes, machines.per_gpu)

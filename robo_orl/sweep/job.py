@@ -13,7 +13,8 @@ from robo_orl.base.files import write_text
 from robo_orl.config import PolicyConfig, ReferenceConfig, RewardConfig, TaskConfig
 from robo_orl.sweep.launch_file import LaunchFile
 
-DATA, EDIT, REWARD, TRAIN = "data", "edit", "reward", "train"
+DATA, OFFICIAL, EDIT, REWARD, TRAIN = "data", "official", "edit", "reward", "train"
+MAKES_DATA = (DATA, OFFICIAL, EDIT, REWARD)
 VALUE, RANK, EVALUATE, COSTS = "value", "rank", "eval", "cost"
 
 

@@ -26,7 +26,7 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell, processes
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, RANK, REWARD, TRAIN, VALUE, Input, Job
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, OFFICIAL, RANK, REWARD, TRAIN, VALUE, Input, Job
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
@@ -71,7 +71,7 @@ def training_work(policy: PolicyConfig | ReferenceConfig) -> float:
 
 
 def _data_job(cell: Cell, out: Path) -> Job:
-    file, request, task = out / "data" / f"{cell.data_name}.hdf5", cell.data, _task_file(cell.task, out)
+    file, request, task = data_file(cell, out), cell.data, _task_file(cell.task, out)
     return Job(
         kind=DATA,
         key=f"data-{cell.data_name}",
@@ -96,7 +96,7 @@ def _data_jobs(cell: Cell, out: Path) -> list[Job]:
     jobs = _unrewarded_jobs(cell.unrewarded, out)
     if cell.data.reward is None:
         return jobs
-    file, reward, before = out / "data" / f"{cell.data_name}.hdf5", _reward_file(cell, out), jobs[-1]
+    file, reward, before = data_file(cell, out), _reward_file(cell, out), jobs[-1]
     relabel = Job(
         kind=REWARD,
         key=f"reward-{cell.data_name}",
@@ -111,11 +111,13 @@ def _data_jobs(cell: Cell, out: Path) -> list[Job]:
 
 
 def _unrewarded_jobs(cell: Cell, out: Path) -> list[Job]:
-    """The recording of a cell's data, and where its regime has variants, the edit."""
+    """The recording of a cell's data, and where its regime has variants, the edit; or its official file."""
+    if cell.data.official is not None:
+        return [_official_job(cell, out)]
     recording, variants = _data_job(cell.recorded, out), split_regime(cell.regime)[1]
     if not variants:
         return [recording]
-    file = out / "data" / f"{cell.data_name}.hdf5"
+    file = data_file(cell, out)
     options = {"permuted": ("--permute-outcomes", str(cell.data.seed)), "ended": ("--end-failures",)}
     words = [word for variant in variants for word in options[variant]]
     edit = Job(
@@ -128,6 +130,25 @@ def _unrewarded_jobs(cell: Cell, out: Path) -> list[Job]:
         output=file,
     )
     return [recording, edit]
+
+
+def _official_job(cell: Cell, out: Path) -> Job:
+    """The reading of an official file, which the bench has put into its folder."""
+    file = data_file(cell, out)
+    return Job(
+        kind=OFFICIAL,
+        key=f"data-{cell.data_name}",
+        command=_command("data", "info", str(file)),
+        needs=(),
+        work=cell.data.episodes * cell.task.horizon,
+        total=cell.data.episodes,
+        output=file,
+    )
+
+
+def data_file(cell: Cell, out: Path) -> Path:
+    """The file of a cell's data in a results folder."""
+    return out / "data" / f"{cell.data_name}.hdf5"
 
 
 def _pictures(request: DataRequest) -> dict[str, Any]:
@@ -165,8 +186,9 @@ HELD_OUT_SEED = 1_000_000  # added to the seed of the data: other episodes of th
 
 
 def _held_out_jobs(cell: Cell, out: Path, curve: CurveRequest | None) -> list[Job]:
-    """The recording (and edit) of data that are not trained on; none for several tasks, whose loss is of all."""
-    if curve is None or not curve.held_out or cell.is_reference or cell.together:
+    """The recording (and edit) of data that are not trained on; none for several tasks, whose loss is of all, and
+    none beside an official file, which is trained on whole."""
+    if curve is None or not curve.held_out or cell.is_reference or cell.together or cell.data.official is not None:
         return []
     request = cell.data.model_copy(update={"episodes": curve.held_out, "seed": cell.data.seed + HELD_OUT_SEED})
     return _data_jobs(replace(cell, data=request, together=()), out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig
-from robo_orl.sweep.job import COSTS, DATA, EDIT, REWARD, TRAIN, Job
+from robo_orl.sweep.job import COSTS, MAKES_DATA, TRAIN, Job
 from robo_orl.sweep.resources import Node, Resources
 
 MIB = 2**20
@@ -31,7 +31,7 @@ class Requirements:
             return Resources(whole=True)
         if job.kind == TRAIN:
             return self._training(job)
-        gpus = 0.0 if job.kind in (DATA, EDIT, REWARD, COSTS) or not self.node.gpus else 1 / self.per_gpu
+        gpus = 0.0 if job.kind in (*MAKES_DATA, COSTS) or not self.node.gpus else 1 / self.per_gpu
         return Resources(1, gpus, self._within(PROCESS_BYTES + SIMULATOR_BYTES), SIMULATOR_BYTES)
 
     def _training(self, job: Job) -> Resources:

@@ -14,7 +14,7 @@ from robo_orl.base.machine import Hardware
 from robo_orl.config import SIZES, PolicyConfig
 from robo_orl.results.record import Record
 from robo_orl.results.store import open_results, results_inside
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, REWARD, TRAIN, VALUE, Job
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, OFFICIAL, REWARD, TRAIN, VALUE, Job
 from robo_orl.sweep.live_view import VALUE_FRAMES_PER_S
 
 START_S = 5.0  # of a process, to import torch and to open a simulator
@@ -41,7 +41,7 @@ class Speeds:
 
     def seconds(self, job: Job) -> float | None:
         """Of a job on one core or GPU; None where no record tells anything like it."""
-        if job.kind in (VALUE, EDIT, REWARD):  # both pass over frames
+        if job.kind in (VALUE, OFFICIAL, EDIT, REWARD):  # all pass over frames
             return START_S + job.work / VALUE_FRAMES_PER_S
         rate = next((median(self._rates[key]) for key in _keys(job) if self._rates.get(key)), None)
         return None if rate is None else START_S + rate * job.work

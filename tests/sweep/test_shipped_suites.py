@@ -24,6 +24,7 @@ CELLS = {
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
     "rewards": (399, "7b8a406d2eea8012"),
+    "robomimic": (240, "a3b6d93107621f83"),
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
     "trunk": (90, "8e873c4cc4b7f26a"),

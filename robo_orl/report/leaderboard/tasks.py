@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from markupsafe import Markup
 
@@ -16,7 +15,7 @@ from robo_orl.config.presets import load_task
 from robo_orl.report.layers import figure, layer
 from robo_orl.report.leaderboard.methods import slug
 from robo_orl.report.leaderboard.rankings import Ranked, Ranking
-from robo_orl.report.published import published
+from robo_orl.report.published import PublishedNumber, published_for
 from robo_orl.report.vega import drawing
 
 MEDIA = files("robo_orl.report")
@@ -38,7 +37,7 @@ class TaskPage:
     stages: list[str]
     starts: list[str]
     rankings: list[tuple[Ranked, Ranking]]
-    published: list[dict[str, Any]]
+    published: list[PublishedNumber]
     picture: str | None
     film: str | None
 
@@ -53,7 +52,8 @@ class TaskPage:
 
 def task_media(name: str, folder: str, ending: str) -> str | None:
     """The file name of a task's picture or film; a variant of a task looks like the task."""
-    for candidate in (name, name.split("_")[0]):
+    parts = name.split("_")
+    for candidate in ("_".join(parts[:count]) for count in range(len(parts), 0, -1)):
         if re.fullmatch(r"[a-z0-9_]+", candidate) and (MEDIA / folder / f"{candidate}.{ending}").is_file():
             return f"{candidate}.{ending}"
     return None
@@ -99,19 +99,19 @@ def task_pages(made: Sequence[Ranked]) -> list[TaskPage]:
     for division in made:
         for ranking in division.rankings:
             places.setdefault((ranking.board.task, ranking.board.task_digest), []).append((division, ranking))
-    numbers = _published_rows()
     several = [name for name, _ in places]
     pages = []
     for (name, digest), rankings in places.items():
         board = rankings[0][1].board
         shown = name if several.count(name) == 1 else f"{name} {digest[:6]}"
         description, instruction = _of_preset(name, digest)
-        starts = {r.evaluation.starts_sha256 for _, k in rankings for s in k.standings for r in s.records}
+        records = [r for _, k in rankings for s in k.standings for r in s.records]
+        starts = {r.evaluation.starts_sha256 for r in records}
         pages.append(TaskPage(
             name=shown, digest=digest, page=slug("task", shown, taken), description=description,
             instruction=instruction, horizon=board.horizon, control_hz=board.control_hz,
             seconds=board.horizon / board.control_hz, padding=board.padding, stages=board.stages,
-            starts=sorted(starts), rankings=rankings, published=[row for row in numbers if row["task"] == name],
+            starts=sorted(starts), rankings=rankings, published=published_for(records[0].task),
             picture=task_media(name, "task_pictures", "jpg"), film=task_media(name, "task_videos", "mp4"),
         ))  # fmt: skip
     return sorted(pages, key=lambda page: (page.horizon, page.name))
@@ -127,14 +127,3 @@ def _of_preset(name: str, digest: str) -> tuple[str, str]:
         if task.digest() == digest:
             return task.description, task.instruction or ""
     return "A task that is not defined in this version of robo_orl.", ""
-
-
-def _published_rows() -> list[dict[str, Any]]:
-    made = published()
-    return [
-        {"task": row["task"], "regime": row["regime"], "method": method, "value": value, "source": table["source"],
-         "protocol": table["protocol"], "kind": table["kind"], "kind_words": made["kinds"][table["kind"]]}
-        for table in made["success"]
-        for row in table["rows"]
-        for method, value in row["success_percent"].items()
-    ]  # fmt: skip

@@ -42,7 +42,8 @@ class Requests:
     def data(self, record: Record) -> list[DataRequest]:
         """The data sets that its groups ask for on the task and regime of a record."""
         requests = self.suite.data_requests(record.task.name, without_reward(record.regime))
-        return [request.model_copy(update={"reward": record.data.reward}) for request in requests]
+        stated = {"reward": record.data.reward, "official": record.data.official}
+        return [request.model_copy(update=stated) for request in requests]
 
 
 def address_faults(record: Record, policy: Policy, requests: Requests | None) -> list[str]:
@@ -120,6 +121,7 @@ def _data(record: Record, policy: Policy, requests: Requests | None) -> Iterator
             loop=loop,
             view=view,
             reward=record.data.reward,
+            official=record.data.official,
         )
 
 

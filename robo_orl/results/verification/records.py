@@ -101,8 +101,10 @@ def _data_faults(record: Record, requests: Requests | None) -> list[str]:
         issues.append(f"data.frames is {data.frames}, fewer than one for each of {data.episodes} episodes.")
     if data.frames > data.episodes * record.task.horizon:
         issues.append(f"data.frames is {data.frames}, more than {data.episodes} episodes of the horizon hold.")
+    if data.official is not None and data.sha256 != data.official.sha256:
+        issues.append("data.sha256 is not that of the official file which the data are said to be.")
     if requests is not None:
-        for name in ("episodes", "seed"):
+        for name in ("seed",) if data.official is not None else ("episodes", "seed"):
             stated, expected = getattr(data, name), [getattr(request, name) for request in requests.data(record)]
             if stated not in expected:
                 issues.append(f"data.{name} is {stated}, the suite asks for {' or '.join(map(str, expected))}.")
