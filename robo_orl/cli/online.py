@@ -26,19 +26,28 @@ def online(
     method: Annotated[
         str | None, typer.Option(help="A name of `robo-orl list online`, or a path; default: the policy's own.")
     ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="The file of the whole policy that goes on, in the place of a method.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps to learn from, warm-up included.")] = 60_000,
     seed: Seed = 0,
     workers: Workers = None,
     loop: Loop = "exact",
     data: Annotated[Path | None, typer.Option(help="The run's data, where they lie elsewhere now.")] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="A folder of `robo-orl eval` of RUN, whose episodes are not played again; default: its own."),
+    ] = None,
     settings: Sets = [],
     as_json: Json = False,
 ) -> None:
+    from robo_orl.config.presets import load_policy
     from robo_orl.online.loop import go_online
     from robo_orl.online.start import resolve_start
 
-    start = resolve_start(run, method, seed, data, tuple(settings))
-    account = go_online(start, out, steps, workers, check_loop(loop), shows_progress(as_json))
+    whole = None if policy is None else load_policy(policy)
+    start = resolve_start(run, method, seed, data, tuple(settings), whole)
+    account = go_online(start, out, steps, workers, check_loop(loop), shows_progress(as_json), evaluation=evaluation)
     show(account, as_json, _tell)
 
 
@@ -49,6 +58,7 @@ def _tell(account: dict[str, Any]) -> None:
     first, last = account["points"][0], account["points"][-1]
     lines = {
         "policy": account["policy"],
+        **({"success of the run itself": _score(account["start"])} if account.get("start") else {}),
         "success at the switch": _score(first),
         f"success at {last['at']:,} steps": f"{_score(last)}; lost {last['lost']}, won {last['won']}",
         "environment steps": f"{account['env_steps']:,} in {account['episodes']:,} episodes, "

@@ -72,6 +72,14 @@ class ReferenceChoice(Choice):
     """
 
 
+class OnlineChoice(Choice):
+    """A method of policies/online/ by which the policies of a group go on to learn; the row is called POLICY_METHOD."""
+
+    pilot_steps: int = Field(
+        0, ge=0, description="environment steps of runs that its settings were chosen by: they are on its account"
+    )
+
+
 class RewardChoice(Choice):
     """A source of rewards: a file in tasks/rewards/, with another number of labels, or with some settings changed."""
 
@@ -118,12 +126,29 @@ class GridConfig(Strict):
     seeds: list[int] = Field([0], min_length=1, description="training seeds")
     references: list[ReferenceChoice] = Field([], description="algorithms of robomimic beside the policies")
     rewards: RewardChoices = Field([], description="sources of rewards; none: those that are recorded")
+    online: list[OnlineChoice] = Field([], description="methods by which every policy goes on to learn, a row each")
+    env_steps: int | None = Field(None, ge=1, description="environment steps of each method; none: as the suite says")
     set: dict[str, Any] = Field({}, description="laid on every policy, e.g. {optim: {steps: 500}}")
     episodes: int | None = Field(None, ge=1, description="demonstrations of each data set; none: as the suite says")
     launch: str | None = Field(None, description="as the suite's `launch`, for this group")
     together: dict[str, float] = Field(
         {}, description="a policy learns all tasks at once and is judged on each: task -> how often a pair is of it"
     )
+
+    def rows(self) -> set[str]:
+        """The names of its policies, and of those that go on to learn."""
+        policies = {choice.row for choice in self.policies}
+        return policies | {f"{policy}_{self.online_row(method)}" for policy in policies for method in self.online}
+
+    def online_row(self, method: OnlineChoice) -> str:
+        """The name of a method, with the group's own budget where it has one: runs of two budgets are two rows."""
+        return method.row if self.env_steps is None else f"{method.row}_{self.env_steps / 1000:g}k"
+
+    @model_validator(mode="after")
+    def _goes_online_with_one_task(self) -> GridConfig:
+        if self.online and (self.together or self.rewards or self.launch):
+            raise ValueError("online is for groups without together, rewards and launch: the simulator gives rewards")
+        return self
 
     def data_names(self) -> dict[str, tuple[str, RewardChoice | None]]:
         """The names of its data sets, each with its regime and its source of rewards."""
@@ -233,6 +258,7 @@ class SuiteConfig(Strict):
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
     tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
     cost: CostConfig | None = None
+    env_steps: int = Field(60_000, ge=1, description="environment steps of every method that a group names in `online`")
     curve: CurveRequest | None = Field(None, description="points on the way of every training; none: no point")
     launch: str | None = Field(
         None, description="a file in launch/, or a path: trainings run under `accelerate launch` with it; none: alone"

@@ -153,9 +153,13 @@ class FinishedRows:
 
     def __init__(self, path: Path, digest: str):
         self.path = path
-        rows = [row for line in _lines(path) if (row := _parsed(line)) is not None and row.request == digest]
-        self._rows = {row.episode: row for row in rows}
+        self._rows = {row.episode: row for row in self.of(path, digest)}
         write_text(path, rows_text(list(self._rows.values())))
+
+    @staticmethod
+    def of(path: Path, digest: str) -> list[EpisodeRow]:
+        """The rows of one evaluation in a file; none where there is no file."""
+        return [row for line in _lines(path) if (row := _parsed(line)) is not None and row.request == digest]
 
     def __contains__(self, episode: int) -> bool:
         return episode in self._rows

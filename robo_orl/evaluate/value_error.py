@@ -102,7 +102,7 @@ def critic_errors(agent: nn.Module, run: RunConfig, source: TaskData, frames: in
     gamma = run.policy.gamma.value(source.task.horizon)
     alone = run.model_copy(update={"tasks": [source]})
     windows = make_windows(alone, open_data(alone))
-    value, returned, position, episode = _compared(agent, windows, frames)
+    value, returned, position, episode = compared(agent, windows, frames)
     end = episode_ends(windows.arrays, source.task)[episode]
     success = end == SUCCESS
     part = np.minimum((position * POSITIONS).astype(int), POSITIONS - 1)
@@ -155,8 +155,9 @@ def episode_ends(arrays: EpisodeArrays, task: TaskConfig) -> np.ndarray:
     return np.where(arrays.success, SUCCESS, np.where(lengths < limit, WALKED_OFF, TIME_LIMIT))
 
 
-def _compared(agent: nn.Module, windows: PairedWindows, frames: int) -> tuple[np.ndarray, ...]:
-    """Value, return-to-go, position in the episode in [0, 1), number of the episode: (n,) each."""
+def compared(agent: nn.Module, windows: PairedWindows, frames: int) -> tuple[np.ndarray, ...]:
+    """Value, return-to-go, position in the episode in [0, 1), number of the episode: (n,) each, of at most so many
+    frames, evenly spaced."""
     at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
     parts = [_batch(agent, windows.gather(windows.frames[some])) for some in np.split(at, range(BATCH, len(at), BATCH))]
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))

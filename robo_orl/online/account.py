@@ -24,11 +24,17 @@ ROWS, SUMMARY = "online.jsonl", "online.json"
 
 @dataclass
 class Account:
-    """The rows of a run. rows: rounds by number; points: by environment step."""
+    """The rows of a run.
+
+    rounds: by number. points: by environment step. start: the run as it was, choosing as it did. warm_up: the critic's
+    error on what was collected in it, at the switch and after its own updates.
+    """
 
     path: Path
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
     points: dict[int, dict[str, Any]] = field(default_factory=dict)
+    start: dict[str, Any] | None = None
+    warm_up: dict[str, Any] | None = None
 
     def add_round(
         self,
@@ -58,13 +64,39 @@ class Account:
         """The row of a point: with what was lost and won since the switch, and the account up to it."""
         first = self.points.get(0, point)
         row = point | lost_and_won(point, first) | {"account": self.sums()}
+        if self.start is not None:
+            row["of_start"] = lost_and_won(point, self.start)
         self.points[point["at"]] = row
         self._append(row)
         return row
 
+    def add_start(self, row: dict[str, Any]) -> None:
+        """The row of the run that learning begins with."""
+        self.start = row
+        self._append(row)
+
+    def add_warm_up(self, slot: Slot, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """The error of a critic on what the warm-up collected, before and after its own updates in `slot`."""
+        row = {"kind": "warm_up", "round": slot.number, "env_steps": slot.collected, "updates": slot.critic_only}
+        self.warm_up = row | {"before": before, "after": after}
+        self._append(self.warm_up)
+
+    def take(self, row: dict[str, Any], first: int) -> None:
+        """Take a row of before, but for those of rounds that are done again: number `first` and later."""
+        kind = row["kind"]
+        if kind == "point":
+            self.points[row["at"]] = row
+        elif kind == "start":
+            self.start = row
+        elif kind == "warm_up" and row["round"] < first:
+            self.warm_up = row
+        elif kind == "round" and row["round"] < first:
+            self.rounds[row["round"]] = row
+
     def sums(self) -> dict[str, Any]:
         """What was consumed so far."""
         rows = self.rounds.values()
+        judged = [*self.points.values(), *([self.start] if self.start else [])]
         names = ("simulation_s", "acting_s", "learning_s", "wall_s")
         return {
             "env_steps": max((row["env_steps"] for row in rows), default=0),
@@ -73,7 +105,7 @@ class Account:
             "updates": max((row["updates"] for row in rows), default=0),
             "critic_only_updates": sum(row["critic_only"] for row in rows),
             **{name: round(sum(row[name] for row in rows), 2) for name in names},
-            "evaluation_s": round(sum(point["seconds"] for point in self.points.values()), 2),
+            "evaluation_s": round(sum(point["seconds"] for point in judged), 2),
             "peak_memory_bytes": peak_memory()[0],
         }
 
@@ -91,11 +123,9 @@ def open_account(out: Path, first: int) -> Account:
             row = json.loads(line)
         except ValueError:  # cut short by a kill
             continue
-        if row["kind"] == "point":
-            account.points[row["at"]] = row
-        elif row["round"] < first:
-            account.rounds[row["round"]] = row
+        account.take(row, first)
     rows = [*account.rounds.values(), *account.points.values()]
     ordered = sorted(rows, key=lambda row: (row["updates"], row["env_steps"], row["kind"]))
-    write_text(account.path, "".join(json.dumps(row) + "\n" for row in ordered))
+    lone = [row for row in (account.start, account.warm_up) if row is not None]
+    write_text(account.path, "".join(json.dumps(row) + "\n" for row in lone + ordered))
     return account

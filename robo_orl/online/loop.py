@@ -7,7 +7,8 @@ of simulator processes nor a kill changes a weight or a collected action (schedu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from robo_orl.engine.interruption import deferred_interruption, describe_interru
 from robo_orl.engine.run_folder import check_resumable, run_identity, run_lock
 from robo_orl.evaluate.success import SLOTS, one_thread
 from robo_orl.online.account import SUMMARY, Account
+from robo_orl.online.calibration import errors_on
 from robo_orl.online.learner import check_trainable
 from robo_orl.online.opening import Online, open_online, open_windows, resume
 from robo_orl.online.schedule import Slot
@@ -39,11 +41,13 @@ def go_online(
     loop: Loop = "exact",
     progress: bool = True,
     env_spec: EnvSpec | None = None,
+    evaluation: Path | None = None,
 ) -> dict[str, Any]:
     """Collect `steps` environment steps and learn from them in the folder `out`; returns the account (online.json).
 
     A killed or interrupted call goes on where it stopped, and one with more `steps` goes on with a finished run.
-    workers: simulator processes, default one per core. env_spec: another simulator than the task's.
+    workers: simulator processes, default one per core. env_spec: another simulator than the task's. evaluation: a
+    folder of `robo-orl eval` of the run that is gone on with, default its own: its episodes are not played again.
 
     Raises:
         UsageError: `out` holds another run, the data are others now, or the run's parts do not go online.
@@ -60,9 +64,10 @@ def go_online(
     with run_lock(out), one_thread(), rollouts, describe_interruption(lambda: checkpoints(out)):
         online = open_online(start, out, steps, rollouts, data, progress)
         with deferred_interruption() as interruption, online.progress:
-            _learn(online, lambda: interruption.requested)
+            _learn(online, lambda: interruption.requested, evaluation)
         summary = {"run": online.identity, "method": start.method, "policy": run.policy.name, "task": run.task.name}
         summary |= {"steps": steps, **online.account.sums(), "points": _curve(online.account)}
+        summary["start"] = _shown(online.account.start)
         write_json(out / SUMMARY, summary)
         return summary
 
@@ -79,9 +84,11 @@ def finished(out: Path, run: RunConfig, steps: int) -> dict[str, Any] | None:
     return summary if summary["steps"] == steps else None
 
 
-def _learn(online: Online, interrupted: Callable[[], bool]) -> None:
+def _learn(online: Online, interrupted: Callable[[], bool], evaluation: Path | None = None) -> None:
     """The slots up to the one that has nothing left to collect."""
     number = resume(online)
+    if online.account.start is None:
+        _judge_start(online, interrupted, evaluation)
     if 0 not in online.account.points:
         _judge(online, 0, 0, interrupted)
     while True:
@@ -95,6 +102,7 @@ def _learn(online: Online, interrupted: Callable[[], bool]) -> None:
         if last or online.replay.frames >= online.steps or slot.after // every > slot.before // every:
             _save(online)  # the one before the last slot is where a run of more steps goes on
         if last:
+            online.points.write_evaluation(max(online.account.points))
             return
         number += 1
 
@@ -109,7 +117,11 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
         collection.begin(slot.number * size, size)
     due = slot.after - slot.before
     experience = online.experience(slot.number * size) if due else None
+    before = _errors_after_warm_up(online, slot)
     for update in range(due):
+        if before is not None and update == slot.critic_only:
+            _warmed_up(online, slot, before)
+            before = None
         since = perf_counter()
         learner.update(experience, critic_only=update < slot.critic_only)
         learning += perf_counter() - since
@@ -119,6 +131,8 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
             collection.turn(wait_s=0)
         if interrupted():
             raise KeyboardInterrupt
+    if before is not None:
+        _warmed_up(online, slot, before)
     while collects and not collection.done:
         collection.turn(wait_s=0.2)
         if interrupted():
@@ -132,15 +146,49 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
 def _judge(online: Online, at: int, collected: int, interrupted: Callable[[], bool]) -> None:
     """Measure success of the weights as they are; episodes that are done outlive an interruption."""
     learner = online.learner
-    with online.progress.judging(at, online.points.episodes) as show:
+    with _judging(online, f"success at {at:,} steps", interrupted) as told:
+        point = online.points.judge(learner.agent, at, collected, learner.updates, told)
+    online.progress.judged(online.account.add_point(point))
+
+
+def _judge_start(online: Online, interrupted: Callable[[], bool], evaluation: Path | None) -> None:
+    """Measure success of the run that is gone on with, choosing as it does."""
+    with _judging(online, "success of the run itself", interrupted) as told:
+        row = online.points.judge_start(evaluation, online.learner.device, told)
+    online.account.add_start(row)
+    online.progress.judged(row)
+
+
+@contextmanager
+def _judging(online: Online, words: str, interrupted: Callable[[], bool]) -> Iterator[Callable[[int, int], None]]:
+    """Yields what takes the successes and episodes of a point so far, and ends it on an interruption."""
+    with online.progress.judging(words, online.points.episodes) as show:
 
         def told(successes: int, done: int) -> None:
             show(successes, done)
             if interrupted():
                 raise KeyboardInterrupt
 
-        point = online.points.judge(learner.agent, at, collected, learner.updates, told)
-    online.progress.judged(online.account.add_point(point))
+        yield told
+
+
+# --------------------------------------------------------------------------------------------------------- the warm-up
+
+
+def _errors_after_warm_up(online: Online, slot: Slot) -> dict[str, Any] | None:
+    """The critic's error on what the warm-up collected, in the slot that begins to learn from it; elsewhere None."""
+    warm_up, learner = online.start.run.policy.online.warm_up, online.learner
+    begins = warm_up.steps and not slot.warm_up and not slot.before and online.account.warm_up is None
+    collected = online.of_warm_up(slot.collected) if begins and learner.agent.critic is not None else None
+    return None if collected is None else errors_on(learner.agent, collected)
+
+
+def _warmed_up(online: Online, slot: Slot, before: dict[str, Any]) -> None:
+    """The same error once the critic alone has learned; that of before where it had no updates of its own."""
+    after = before
+    if slot.critic_only:
+        after = errors_on(online.learner.agent, online.of_warm_up(slot.collected))
+    online.account.add_warm_up(slot, before, after)
 
 
 def _save(online: Online) -> None:
@@ -153,8 +201,13 @@ def _save(online: Online) -> None:
 
 
 def _curve(account: Account) -> list[dict[str, Any]]:
-    names = ("at", "env_steps", "updates", "success", "lost", "won")
-    return [{name: point[name] for name in names} for _, point in sorted(account.points.items())]
+    return [_shown(point) for _, point in sorted(account.points.items())]
+
+
+def _shown(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the summary has of a point: counts and not episodes."""
+    names = ("at", "env_steps", "updates", "success", "lost", "won", "of_start", "calibration")
+    return None if row is None else {name: row[name] for name in names if name in row}
 
 
 def _nobody(queries: list) -> Any:

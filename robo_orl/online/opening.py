@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -51,6 +52,12 @@ class Online:
     schedule: Schedule
     experience: Experiences
     progress: OnlineProgress
+
+    def of_warm_up(self, steps: int) -> PairedWindows | None:
+        """The windows of the first episodes, which have `steps` environment steps together."""
+        lengths = accumulate(episode.length for episode in self.replay.episodes)
+        episodes = sum(1 for length in lengths if length <= steps)
+        return collected_windows(self.start.run, self.replay, list(self.start.spec.obs), episodes)
 
 
 def open_online(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,17 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robo_orl.base.files import write_text
-from robo_orl.config import RunConfig
-from robo_orl.evaluate.policy import AgentPolicy
-from robo_orl.evaluate.scores import EPISODES, EvaluationPlan, FinishedRows, row_of
+from robo_orl.base.files import file_sha256, write_text
+from robo_orl.config import PolicyConfig, RunConfig
+from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
+from robo_orl.evaluate.result import Speed
+from robo_orl.evaluate.scores import EPISODES, EvaluationPlan, FinishedRows, row_of, write_scores
+from robo_orl.online.calibration import KeptValues, ValuedPolicy, calibration
 from robo_orl.results.record import EpisodeRow
-from robo_orl.results.store import rows_text
+from robo_orl.results.store import parse_rows, rows_text
 from robo_orl.results.summary import summarise
 from robo_orl.rollout.episodes import Rollouts
 
 SEED = 0  # of what the policy draws, as `robo-orl eval` has it: point 0 is that evaluation
-POINTS = "points"
+POINTS, VALUES = "points", "values.jsonl"
+Told = Callable[[int, int], None]
 
 
 class Points:
@@ -32,27 +36,67 @@ class Points:
         self.rollouts, self.run, self.out, self.instructions = rollouts, run, out, instructions
         self.episodes = run.policy.online.evaluation.episodes
 
-    def judge(
-        self, agent: nn.Module, at: int, steps: int, updates: int, told: Callable[[int, int], None]
-    ) -> dict[str, Any]:
+    def judge(self, agent: nn.Module, at: int, steps: int, updates: int, told: Told) -> dict[str, Any]:
         """The point `at` of an agent that has learned from `steps` environment steps by `updates` updates.
 
         told: called with the number of successes and of episodes so far.
         """
-        began, policy = perf_counter(), self.run.policy
-        actor = AgentPolicy(deepcopy(agent), policy.action_head.execute, SEED, instructions=self.instructions)
+        plan = self._plan(self.run.policy, weights_sha256(agent), updates)
+        point = {"kind": "point", "at": at, "env_steps": steps, "updates": updates}
+        return point | self._judged(deepcopy(agent), plan, f"step_{at:08d}", told)
+
+    def judge_start(self, evaluation: Path | None, device: torch.device, told: Told) -> dict[str, Any]:
+        """The run that learning begins with, choosing as it does itself. evaluation: a folder of `robo-orl eval` that
+        has some of its episodes, default that of the run; the others are played."""
+        folder = Path(self.run.init)
+        agent, run = load_agent(folder)
+        newest = checkpoints(folder)[-1]
+        plan = self._plan(run.policy, file_sha256(newest / AGENT), int(newest.name.rpartition("_")[2]))
+        played = (evaluation or folder / "eval") / EPISODES
+        return {"kind": "start", "policy": run.policy.name} | self._judged(
+            agent.to(device), plan, "start", told, played
+        )
+
+    def write_evaluation(self, at: int) -> None:
+        """Write OUT/eval from the episodes of the point `at`, whose weights the newest checkpoint holds, so that
+        `robo-orl eval` plays none of them again."""
+        saved = checkpoints(self.out)
+        if not saved:
+            return
+        newest, info, policy = saved[-1], self.rollouts.info(), self.run.policy
+        plan = self._plan(policy, file_sha256(newest / AGENT), int(newest.name.rpartition("_")[2]))
+        played = parse_rows(self.out / POINTS / f"step_{at:08d}" / EPISODES)
+        rows = [row.model_copy(update={"request": plan.digest(info)}) for row in played]
+        speed = Speed.of(self.rollouts, 0, len(rows), 1.0, 0.0)
+        write_scores(plan, info, rows, self.out / "eval", replace(speed, wall_s=sum(r.wall_s for r in rows)), "float64")
+
+    def _plan(self, policy: PolicyConfig, weights: str, step: int) -> EvaluationPlan:
+        sentences = (self.run.task.instruction,) if policy.observation.instruction else ()
+        return EvaluationPlan(policy, self.run.task, weights, step, SEED, sentences)
+
+    def _judged(
+        self, agent: nn.Module, plan: EvaluationPlan, name: str, told: Told, played: Path | None = None
+    ) -> dict[str, Any]:
+        """Scores, solved starts and calibration of an agent. played: rows that need not be played again."""
+        began, policy, folder = perf_counter(), plan.policy, self.out / POINTS / name
+        actor = ValuedPolicy(agent, policy.action_head.execute, SEED, instructions=self.instructions)
         actor.agent.select_by(policy.selection)
-        info, folder = self.rollouts.info(), self.out / POINTS / f"step_{at:08d}"
-        plan = EvaluationPlan(policy, self.run.task, weights_sha256(agent), updates, SEED, self._sentences())
+        info, kept = self.rollouts.info(), KeptValues(folder / VALUES)
         self.rollouts.policy, self.rollouts.gamma = actor, plan.gamma
         rows = FinishedRows(folder / "finished.jsonl", plan.digest(info))
+        for row in FinishedRows.of(played, plan.digest(info)) if played is not None else ():
+            if row.episode < self.episodes and row.episode not in rows:
+                rows.add(row)
         for finished in self.rollouts.run([i for i in range(self.episodes) if i not in rows]):
+            kept.add(finished.episode, actor.values.pop(finished.episode, []))
             rows.add(row_of(finished, plan, info))
             told(sum(rows[i].success_once for i in range(self.episodes) if i in rows), len(rows))
-        played = [rows[i] for i in range(self.episodes)]
-        write_text(folder / EPISODES, rows_text(played))
+        done = [rows[i] for i in range(self.episodes)]
+        write_text(folder / EPISODES, rows_text(done))
         (folder / "finished.jsonl").unlink()
-        return {"kind": "point", "at": at, "env_steps": steps, "updates": updates} | self._scores(played, began)
+        execute, gamma = policy.action_head.execute, policy.gamma.value(self.run.task.horizon)
+        measured = {"calibration": calibration(kept.values, done, self.run.task, gamma, execute)}
+        return self._scores(done, began) | measured
 
     def _scores(self, rows: Sequence[EpisodeRow], began: float) -> dict[str, Any]:
         scores = summarise(rows, self.run.task.stages)
@@ -65,9 +109,6 @@ class Points:
             "starts_sha256": rows[0].starts_sha256,
             "seconds": round(perf_counter() - began, 3),
         }
-
-    def _sentences(self) -> tuple[str, ...]:
-        return (self.run.task.instruction,) if self.run.policy.observation.instruction else ()
 
 
 def weights_sha256(agent: nn.Module) -> str:

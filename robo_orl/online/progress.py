@@ -57,12 +57,12 @@ class OnlineProgress:
         )
 
     @contextmanager
-    def judging(self, at: int, episodes: int) -> Iterator[Callable[[int, int], None]]:
+    def judging(self, words: str, episodes: int) -> Iterator[Callable[[int, int], None]]:
         """A bar of the episodes of a point; yields what takes the successes and episodes so far."""
-        line = self._bar.add_task(as_label(f"success at {at:,} steps"), total=episodes)
+        line = self._bar.add_task(as_label(words), total=episodes)
 
         def told(successes: int, done: int) -> None:
-            self._bar.update(line, completed=done, description=as_label(f"success at {at:,} steps: {successes}"))
+            self._bar.update(line, completed=done, description=as_label(f"{words}: {successes}"))
 
         try:
             yield told
@@ -74,6 +74,9 @@ class OnlineProgress:
         if self._enabled:
             score = point["success"]
             low, high = 100 * score["low"], 100 * score["high"]
-            text = f"{point['at']:>9,} steps  {score['k']} of {score['n']} (95 % interval {low:.0f} to {high:.0f} %)"
-            changed = f"  lost {point['lost']}, won {point['won']}" if point["at"] else "  the switch"
+            where = f"{point['at']:>9,} steps" if "at" in point else "the run itself"
+            text = f"{where}  {score['k']} of {score['n']} (95 % interval {low:.0f} to {high:.0f} %)"
+            changed = "" if "at" not in point else "  the switch"
+            if point.get("at"):
+                changed = f"  lost {point['lost']}, won {point['won']}"
             self.console.print(text + changed, highlight=False, soft_wrap=True)

@@ -30,11 +30,17 @@ class Start:
 
 
 def resolve_start(
-    folder: Path, method: str | None, seed: int, data: Path | None = None, settings: tuple[str, ...] = ()
+    folder: Path,
+    method: str | None,
+    seed: int,
+    data: Path | None = None,
+    settings: tuple[str, ...] = (),
+    policy: PolicyConfig | None = None,
 ) -> Start:
     """The run in `folder` as it goes on to learn by `method`, a name of policies/online or a path.
 
     method: None for what the run's own policy says under `online`. data: where its data lie now. settings: as --set.
+    policy: the whole policy that goes on, where it is known, e.g. to a suite; there is no method then.
 
     Raises UsageError where there is no such run or method, and where the run cannot go online.
     """
@@ -42,9 +48,15 @@ def resolve_start(
     if not checkpoints(folder):
         raise UsageError(f"{folder} has no checkpoint yet; train it first.")
     _check_run(before, folder)
-    values = before.policy.model_dump(mode="json")
+    values = before.policy.model_dump(mode="json") if policy is None else policy.model_dump(mode="json")
+    if method is not None and policy is not None:
+        raise UsageError("--policy is the whole policy that goes on: leave --method out.")
     if method is not None:
         values = _laid_on(values, _method(method))
+    elif policy is not None and policy.online is None:
+        raise UsageError(f"The policy {policy.name} does not say how it learns online: give it a section online.")
+    elif policy is not None:
+        method = policy.name
     elif before.policy.online is None:
         raise UsageError(
             f"The policy of {folder} does not say how it learns online: give --method, one of "
@@ -55,6 +67,13 @@ def resolve_start(
     source = before.tasks[0].model_copy(update={"data": str(data)} if data is not None else {})
     update = {"policy": policy, "tasks": [source], "seed": seed, "init": str(folder.resolve()), "extended_at": []}
     return Start(before.model_copy(update=update), spec, Path(method).stem if method else "own")
+
+
+def went_online(start: PolicyConfig, method: str, row: str, changes: dict[str, Any], where: str) -> PolicyConfig:
+    """A policy as it goes on to learn by a method with some settings changed, called START_ROW."""
+    values = deep_merge(_laid_on(start.model_dump(mode="json"), _method(method)), changes)
+    name = f"{start.name}_{row}"
+    return normalised(parse(PolicyConfig, values | {"name": name}, f"{where}, policy {name}"))
 
 
 def _check_run(run: RunConfig, folder: Path) -> None:

@@ -21,6 +21,7 @@ from robo_orl.report.document import document
 from robo_orl.report.layers import SHAPES, Look
 from robo_orl.report.learning import AXES, learning_figure
 from robo_orl.report.numbers import num, span
+from robo_orl.report.online import online_figures
 from robo_orl.results.container import is_container
 
 FORESTS_SHOWN = 12  # boards whose comparisons open the page; the others follow in the table
@@ -107,6 +108,7 @@ def render(document: dict[str, Any]) -> str:
         clocks=[(trend, figures.curves(trend, look)) for trend in document["horizon"]
                 if trend["metric"].startswith("cell_")],
         learning=[(panel, [learning_figure(panel, axis, look) for axis in AXES]) for panel in document["learning"]],
+        online=[(board, online_figures(board, look)) for board in document["online"]],
         tradeoffs=_tradeoffs(document, look),
         many={name: len({c[name] for c in document["comparisons"]}) > 1 for name in ("size", "seeds")},
     )  # fmt: skip

@@ -13,6 +13,7 @@ from robo_orl.report.contents import Cells
 from robo_orl.report.costs import CostTable, cost_cells, cost_tables, largest_models
 from robo_orl.report.headline import Headline, headline
 from robo_orl.report.learning import LearningPanel, learning_panels
+from robo_orl.report.online import OnlineBoard, online_boards
 from robo_orl.report.published import published
 from robo_orl.report.trends import (
     CostTrend,
@@ -109,6 +110,7 @@ class Report:
     cost_largest: list[dict[str, Any]]
     value_errors: list[ValueErrorRow]
     learning: list[LearningPanel]
+    online: list[OnlineBoard]
     absent: list[dict[str, Any]]
     superseded: int
     cells: list[CellSpeed]
@@ -144,6 +146,7 @@ def report_of(cells: Cells) -> Report:
         cost_largest=largest_models(cells.costs),
         value_errors=errors,
         learning=learning_panels(cells.records),
+        online=online_boards(cells.records),
         absent=[cell.model_dump() for cell in cells.absent],
         superseded=cells.superseded,
         cells=cell_speeds(cells.records),

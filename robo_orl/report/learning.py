@@ -125,28 +125,39 @@ def _point(step: int, points: list[CurvePoint], metric: str) -> LearningPoint:
 
 def learning_figure(panel: dict[str, Any], axis: str, look: Look) -> Markup:
     """A panel against steps or time: a line per policy, of success with its interval as a band."""
-    series = panel["series"]
+    ends = None if panel["metric"] == "success" else _ends(panel)
+    return curves_figure(panel["title"], panel["series"], axis, AXES[axis], look, ends)
+
+
+def curves_figure(
+    title: str,
+    series: Sequence[dict[str, Any]],
+    axis: str,
+    axis_title: str,
+    look: Look,
+    ends: tuple[float, float] | None = None,
+) -> Markup:
+    """A line per series of {policy, points} against the key `axis` of its points. ends: of the vertical axis; None: it
+    is a rate, with its interval as a band."""
     every = [point for one in series for point in one["points"]]
     across = Span(0, max(point[axis] for point in every), plot_width(one["policy"] for one in series))
-    up = Span(*_ends(panel), max(190.0, 14.0 * len(series)))
-    x = across.encoding(axis, AXES[axis], grid=False)
-    success = panel["metric"] == "success"
+    success = ends is None
+    up = Span(*(ends or (0.0, 1.0)), max(190.0, 14.0 * len(series)))
+    x = across.encoding(axis, axis_title, grid=False)
     y = percent(up, "value") if success else up.encoding("value", None, format="~g", domain=False, ticks=False)
     rows = [styled({**point, "tip": _tip(point)}, one["policy"], look) for one in series for point in one["points"]]
-    ends = [styled({"x": one["points"][-1][axis], "y": one["points"][-1]["value"]}, one["policy"], look)
-            for one in series]  # fmt: skip
-    layers = [*([band(x, y)] if success else []), curve(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
+    names = [styled({"x": one["points"][-1][axis], "y": one["points"][-1]["value"]}, one["policy"], look)
+             for one in series]  # fmt: skip
+    layers = [*([band(x, y)] if success else []), curve(x, y), points(x, y), *names_at_the_edge(names, across, up)]
     words = [f"{one['policy']} " + ", ".join(_tip(point) for point in one["points"]) for one in series]
     room = label_room(one["policy"] for one in series)
     return drawing(figure(across.pixels, up.pixels, layers, rows, (0, room)),
-                   f"{panel['title']} against {AXES[axis]}: {'; '.join(words)}")  # fmt: skip
+                   f"{title} against {axis_title}: {'; '.join(words)}")  # fmt: skip
 
 
 def _ends(panel: dict[str, Any]) -> tuple[float, float]:
-    """The ends of the vertical axis: a rate has 0 to 1, an error begins at 0, a loss has no zero with a meaning."""
+    """The ends of the vertical axis: an error begins at 0, a loss has no zero with a meaning."""
     values = [point["value"] for one in panel["series"] for point in one["points"]]
-    if panel["metric"] == "success":
-        return 0.0, 1.0
     if panel["metric"] == "value_error":
         return 0.0, max(values) or 1.0
     room = 0.1 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0

@@ -66,6 +66,20 @@ def _numbers(scene: str) -> tuple[PublishedNumber, ...]:
     )  # fmt: skip
 
 
+def published_online() -> list[dict[str, Any]]:
+    """Published curves after the switch, a series each. budget: environment steps; ours: the method here that is it."""
+    series: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in _read("online.csv"):
+        about = {key: row[key] for key in ("source", "kind", "protocol", "task", "regime", "method", "ours")}
+        own = series.setdefault(
+            (row["source"], row["task"], row["method"]), about | {"budget": int(row["budget"]), "points": []}
+        )
+        columns = {"value": "success_percent", "low": "low", "high": "high"}
+        rates = {name: float(row[column]) / 100 for name, column in columns.items()}
+        own["points"].append({"step": int(row["env_steps"]), "k": None, "n": None, **rates})
+    return list(series.values())
+
+
 def _read(name: str) -> list[dict[str, str]]:
     text = (files("robo_orl.report") / "published_numbers" / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))

@@ -2,6 +2,7 @@
 
 data key   task, regime, episodes, seed, loop
 run key    data key + the policy without its name, description and selection + the training seed
+online key run key of the start + the policy that goes on, without its name and description + environment steps + seed
 cell key   run key + selection + evaluation request + the policy's name, which a report shows
 request    policy without its name, task, checkpoint, seed, start states, loop: all that decides the episodes
 
@@ -19,7 +20,7 @@ from robo_orl.config.strict import remembered
 
 # Raise one when a change of the code or of a default changes what that step computes: results of before are then
 # computed anew. A change of one objective raises the `version` of its class.
-STEP_VERSIONS = {"data": 1, "train": 1, "evaluate": 1, "cost": 1}
+STEP_VERSIONS = {"data": 1, "train": 1, "online": 1, "evaluate": 1, "cost": 1}
 
 Policy = PolicyConfig | ReferenceConfig
 
@@ -45,6 +46,23 @@ def run_key(data: str | Sequence[tuple[str, float]], policy: Policy, seed: int, 
     learned = _learned(policy)
     learned_from = data if isinstance(data, str) else [[key, weight] for key, weight in data]
     request = {"version": STEP_VERSIONS["train"], "data": learned_from, "policy": learned, "seed": seed}
+    if objective_version != 1:
+        request["objective"] = objective_version
+    return sha256_of(request)
+
+
+def online_key(start: str, policy: PolicyConfig, steps: int, seed: int, objective_version: int = 1) -> str:
+    """The address of a run that went on to learn in its task. start: the address of the run that it began with.
+
+    The policy's selection is part of it: it decides what is collected.
+    """
+    request = {
+        "version": STEP_VERSIONS["online"],
+        "start": start,
+        "policy": policy.identity(exclude={"name"}),
+        "steps": steps,
+        "seed": seed,
+    }
     if objective_version != 1:
         request["objective"] = objective_version
     return sha256_of(request)

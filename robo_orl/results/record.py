@@ -8,46 +8,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from robo_orl.base.machine import Code, Hardware
 from robo_orl.config import OfficialFile, RewardConfig
+from robo_orl.results.online_record import OnlineRecord
+from robo_orl.results.stored import Count, Score, Stored
 
 SCHEMA_VERSION = 1
 
 
-class Stored(BaseModel):
-    """A frozen part of a record; unknown keys are refused, and numbers that are infinite or no number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 # --------------------------------------------------------------------------------------------------------------- scores
-
-
-class Count(Stored):
-    """k of n."""
-
-    k: int = Field(ge=0)
-    n: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _k_is_part_of_n(self) -> Count:
-        if self.k > self.n:
-            raise ValueError(f"k ({self.k}) cannot exceed n ({self.n})")
-        return self
-
-    @property
-    def rate(self) -> float | None:
-        """k/n, or None where nothing was counted."""
-        return self.k / self.n if self.n else None
-
-
-class Score(Count):
-    """k of n with its 95 % Wilson interval (0 to 1 where n is 0)."""
-
-    low: float = Field(ge=0, le=1)
-    high: float = Field(ge=0, le=1)
 
 
 class StageScore(Stored):
@@ -353,6 +324,7 @@ class Record(Stored):
     own_policy: OwnPolicyValues | None = Field(None, description="None: the suite asks for none, or no critic")
     curve: LearningCurve | None = Field(None, description="points on the way; None: none were asked for")
     ranking: CriticRanking | None = Field(None, description="of the critic's order of samples; None: not measured")
+    online: OnlineRecord | None = Field(None, description="learning after the data end; None: there was none")
     tuning: Tuning | None = Field(None, description="the search that chose the settings; None: the suite names none")
     together: list[TaskShare] | None = Field(
         None, description="all tasks that the policy learned, `task` among them; None: this one alone"

@@ -27,6 +27,7 @@ from robo_orl.results.verification.addresses import Requests, address_faults, re
 from robo_orl.results.verification.costs import cost_faults
 from robo_orl.results.verification.episodes import row_faults
 from robo_orl.results.verification.folder import ReadCell, manifest_faults, shared_faults, suite_of
+from robo_orl.results.verification.online import online_row_faults
 from robo_orl.results.verification.personal import personal_faults
 from robo_orl.results.verification.records import policy_of, read_policy, record_faults
 from robo_orl.results.verification.tasks import task_of
@@ -208,7 +209,7 @@ def _check(cell: StoredCell, packed: bool, requests: Requests | None, planned: f
         issues.insert(0, f"{EPISODES} has changed: its sha256 is not the record's {stated[:12]}...")
     if not packed and cell.name != _name(record):
         issues.append(f"the folder is called {cell.name}, the record is that of {_name(record)}.")
-    issues += [*row_faults(record, rows), *_score_faults(record, rows)]
+    issues += [*row_faults(record, rows), *_score_faults(record, rows), *online_row_faults(record, rows)]
     if policy is None:
         return CheckedCell(record.cell, issues, None, len(rows))
     issues += [*request_faults(record, policy, rows), *record_faults(record, policy, own)]

@@ -37,10 +37,11 @@ from robo_orl.sweep.collect import (
 )
 from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.failures import REMEDY, Failures
-from robo_orl.sweep.job import COSTS, EVALUATE, MAKES_DATA, TRAIN, Job, write_inputs
+from robo_orl.sweep.job import COSTS, EVALUATE, MAKES_DATA, ONLINE, TRAIN, Job, write_inputs
 from robo_orl.sweep.jobs import cost_job, jobs_of_cell, unique
 from robo_orl.sweep.live_view import Failure, LiveView, TableRow
 from robo_orl.sweep.official import place, with_downloads
+from robo_orl.sweep.online_cells import rows_of_run
 from robo_orl.sweep.requirements import Requirements
 from robo_orl.sweep.resources import largest
 from robo_orl.sweep.runners.choice import Machines, open_runner
@@ -302,7 +303,7 @@ class Bench:
 
     def _forget_evaluations(self, keys: Iterable[str]) -> None:
         """Take no stored evaluation of these cells for done."""
-        for job in [job for key in keys for job in self.jobs.get(key, ()) if job.kind == EVALUATE]:
+        for job in [job for key in keys for job in self.jobs.get(key, ()) if job.kind in (EVALUATE, ONLINE)]:
             self.ledger.forget(job)
 
     def _update_provenance(self) -> None:
@@ -328,6 +329,8 @@ class Bench:
                 result = result | {"file": describe_data(job.output)}
             if job.kind == TRAIN:
                 result = result | {"curves": curves_of(job.output)}
+            if job.kind == ONLINE:
+                result = result | rows_of_run(job.output)
             self.ledger.add(job, result)
             for key in self.cells_of[job.key]:
                 self._store_if_complete(self.todo[key])

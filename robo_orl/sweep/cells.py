@@ -32,7 +32,7 @@ from robo_orl.config.presets import load_task, preset_values
 from robo_orl.config.regimes import without_reward
 from robo_orl.config.strict import LONGEST_NAME
 from robo_orl.models.vlm.architectures import architecture
-from robo_orl.results.addresses import cell_key, data_key, needs_next_obs, run_key
+from robo_orl.results.addresses import cell_key, data_key, needs_next_obs, online_key, run_key
 from robo_orl.results.record import Tuning
 from robo_orl.sweep.launch_file import LaunchFile, launch_file
 from robo_orl.sweep.tuned import Tuned, tuned_of
@@ -47,6 +47,16 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Online:
+    """How a cell's policy went on to learn: from a run of `start`, for so many environment steps."""
+
+    start: PolicyConfig
+    method: str
+    steps: int
+    pilot_steps: int
+
+
+@dataclass(frozen=True)
 class Cell:
     """One policy of one size (or one reference), one task, one regime, one training seed."""
 
@@ -58,6 +68,7 @@ class Cell:
     evaluation: EvaluationRequest
     tuning: Tuning | None = None  # the search that chose its settings; no part of its address, which the settings are
     together: tuple[Share, ...] = ()  # the tasks that its policy learns, `task` among them, where they are several
+    online: Online | None = None
     launch: LaunchFile | None = None  # of its training; no part of its address, as the number of processes is none
 
     @property
@@ -69,6 +80,11 @@ class Cell:
     def is_reference(self) -> bool:
         """True for an algorithm of another library."""
         return isinstance(self.policy, ReferenceConfig)
+
+    @property
+    def trained(self) -> Cell:
+        """The cell of the run that is trained on its data: itself, or where it went on to learn, that of its start."""
+        return self if self.online is None else replace(self, policy=self.online.start, online=None)
 
     @property
     def sources(self) -> list[Cell]:
@@ -100,7 +116,11 @@ class Cell:
 
     @cached_property
     def run_key(self) -> str:
-        """Address of the trained run."""
+        """Address of the trained run, of the one that goes on to learn where there is one."""
+        if self.online is not None:
+            return online_key(
+                self.trained.run_key, self.policy, self.online.steps, self.seed, self._objective_version()
+            )
         data: str | list[tuple[str, float]] = self.data_key
         if self.together:
             data = [(own.data_key, share.weight) for own, share in zip(self.sources, self.together, strict=True)]
@@ -201,7 +221,23 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     for seed, size in product(group.seeds, sizes):
         for task, (regime, data), (policy, tuning) in product(tasks, data_sets, policies[size] + references):
             data = data.model_copy(update={"official": suite.official_of(task, regime)})
-            yield Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch)
+            cell = Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch=launch)
+            yield cell
+            yield from _online(suite, group, cell)
+
+
+def _online(suite: SuiteConfig, group: GridConfig, start: Cell) -> Iterator[Cell]:
+    """A start's cells of the methods of its group."""
+    if not group.online:
+        return
+    from robo_orl.online.start import went_online  # with torch, which reading and listing suites does without
+
+    if not isinstance(start.policy, PolicyConfig):
+        return
+    for choice in group.online:
+        row, steps = group.online_row(choice), group.env_steps or suite.env_steps
+        policy = went_online(start.policy, choice.use, row, choice.set, f"suite {suite.name}")
+        yield replace(start, policy=policy, online=Online(start.policy, choice.row, steps, choice.pilot_steps))
 
 
 def _data_sets(suite: SuiteConfig, group: GridConfig) -> list[tuple[str, DataRequest]]:

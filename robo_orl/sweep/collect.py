@@ -36,7 +36,14 @@ from robo_orl.results.record import (
 from robo_orl.results.store import CELLS, parse_rows, write_cell, write_cost, write_record
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell
-from robo_orl.sweep.job import EVALUATE, MAKES_DATA, RANK, TRAIN, VALUE, Job
+from robo_orl.sweep.job import EVALUATE, MAKES_DATA, ONLINE, RANK, TRAIN, VALUE, Job
+from robo_orl.sweep.online_cells import online_record
+
+
+def rows_of(job: Job) -> Path | None:
+    """The episode rows of a job that plays episodes of a record."""
+    folder = {EVALUATE: job.output, ONLINE: job.output / "eval"}.get(job.kind)
+    return None if folder is None else folder / "episodes.jsonl"
 
 
 class Ledger:
@@ -47,7 +54,7 @@ class Ledger:
         self.results: dict[str, dict[str, Any]] = {}
         for job in jobs:
             # The rows of an evaluation are part of the record; every other result speaks for itself.
-            if job.kind != EVALUATE or (job.output / "episodes.jsonl").exists():
+            if rows_of(job) is None or rows_of(job).exists():
                 with suppress(UsageError, RunError):  # a missing or damaged file: its job runs once more
                     self.results[job.key] = read_json(self._file(job))
 
@@ -117,8 +124,10 @@ def store_cell(
     suite: SuiteConfig, cell: Cell, jobs: list[Job], results: dict[str, dict[str, Any]], out: Path
 ) -> Record:
     """Write and return the record of a cell whose jobs are all done. results: by kind of job."""
-    evaluation = next(job for job in jobs if job.kind == EVALUATE)
-    rows = parse_rows(evaluation.output / "episodes.jsonl")
+    judged = next(job for job in jobs if job.kind == (EVALUATE if cell.online is None else ONLINE))
+    rows = parse_rows(rows_of(judged))
+    if cell.online is not None:
+        results = results | {EVALUATE: read_json(judged.output / "eval" / "eval.json")}
     record = record_of(suite, cell, results)
     write_cell(out / CELLS / cell.name, record, rows)
     return record
@@ -142,8 +151,9 @@ def record_of(suite: SuiteConfig, cell: Cell, results: dict[str, dict[str, Any]]
         evaluation=_only(Evaluation, results[EVALUATE]),
         value_errors=_value_errors(results.get(VALUE)),
         own_policy=_own_policy(results.get(VALUE)),
-        curve=results[TRAIN].get("curves", {}).get(cell.task.name),
+        curve=results[TRAIN].get("curves", {}).get(cell.task.name) if cell.online is None else None,
         ranking=_only(CriticRanking, results[RANK]) if RANK in results else None,
+        online=None if cell.online is None else online_record(cell, results[ONLINE]),
         tuning=cell.tuning,
         together=[TaskShare(task=task_ref(s.task), weight=s.weight) for s in cell.together] or None,
         **_origin(),
@@ -228,7 +238,7 @@ def _training(cell: Cell, result: dict[str, Any]) -> TrainingCost:
     return TrainingCost(
         run=cell.run_key,
         steps=result["steps"],
-        batch_size=cell.policy.batch_size,
+        batch_size=cell.trained.policy.batch_size,
         wall_s=result["wall_s"],
         steps_per_s=1 / result["step_s"],
         samples_per_s=result["samples_per_s"],

@@ -18,14 +18,14 @@ from robo_orl.config import PolicyConfig, SuiteConfig, TaskConfig
 from robo_orl.cost.predict.workload import shapes_of_task
 from robo_orl.sweep.bench import Bench, suite_to_run
 from robo_orl.sweep.cells import Cell, expand
-from robo_orl.sweep.job import COSTS, DATA, EVALUATE, MAKES_DATA, TRAIN, VALUE, Job, JobResult
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, MAKES_DATA, ONLINE, TRAIN, VALUE, Job, JobResult
 from robo_orl.sweep.requirements import Requirements
 from robo_orl.sweep.resources import Grant, Node, largest
 from robo_orl.sweep.runners.choice import Machines, open_runner
 from robo_orl.sweep.schedule import DONE, Clock, JobProgress, Schedule
 from robo_orl.sweep.speeds import folders_with_records, speeds_on
 
-KINDS = (*MAKES_DATA, TRAIN, VALUE, EVALUATE, COSTS)
+KINDS = (*MAKES_DATA, TRAIN, VALUE, EVALUATE, ONLINE, COSTS)
 # Of a recorded frame without pictures: 903 in 4 episodes of `robo-orl data generate --task chain2 --regime mg`.
 FRAME_BYTES = 1000
 CHECKPOINT_BYTES = 2 * 3 * 4  # per parameter: the two newest checkpoints, each weights and two moments in fp32

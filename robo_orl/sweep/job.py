@@ -15,6 +15,7 @@ from robo_orl.sweep.launch_file import LaunchFile
 
 DATA, OFFICIAL, EDIT, REWARD, TRAIN = "data", "official", "edit", "reward", "train"
 MAKES_DATA = (DATA, OFFICIAL, EDIT, REWARD)
+ONLINE = "online"
 VALUE, RANK, EVALUATE, COSTS = "value", "rank", "eval", "cost"
 
 
@@ -81,7 +82,7 @@ class Job:
     @property
     def elastic(self) -> bool:
         """True where it can use more than one core."""
-        return self.kind in (DATA, EVALUATE, RANK)
+        return self.kind in (DATA, EVALUATE, RANK, ONLINE)
 
     def with_workers(self, cores: int) -> list[str]:
         """The command for `cores` cores."""

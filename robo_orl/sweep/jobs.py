@@ -26,7 +26,7 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.store import COST
 from robo_orl.sweep.cells import Cell
 from robo_orl.sweep.cost_cells import CostCell, processes
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, OFFICIAL, RANK, REWARD, TRAIN, VALUE, Input, Job
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, OFFICIAL, ONLINE, RANK, REWARD, TRAIN, VALUE, Input, Job
 
 PARAMETERS_PER_DEPTH_CUBED = 12_288  # of the native backbone, whose width is 32 times its depth
 ROBO_ORL = (sys.executable, "-m", "robo_orl")
@@ -44,6 +44,8 @@ def jobs_of_cell(
 
     Of several data jobs the one of the cell's own task is the last.
     """
+    if cell.online is not None:
+        return _online_jobs(cell, out, value_error, curve, value_states)
     sources, own = [_data_jobs(source, out) for source in cell.sources], _data_jobs(cell, out)
     data, held_out = own[-1], _held_out_jobs(cell, out, curve)
     train = _train_job(cell, out, [jobs[-1] for jobs in sources])
@@ -55,6 +57,32 @@ def jobs_of_cell(
     if ranking and cell.has_ranking_critic:
         jobs.append(_ranking_job(cell, train, ranking))
     return jobs
+
+
+def _online_jobs(cell: Cell, out: Path, value_error: bool, curve: CurveRequest | None, value_states: int) -> list[Job]:
+    """The jobs of the run that learning begins with, its evaluation the last of them, and the learning."""
+    before = jobs_of_cell(cell.trained, out, False, curve)
+    start, judged = (next(job for job in before if job.kind == kind) for kind in (TRAIN, EVALUATE))
+    data = next(job for job in before if job.key == start.needs[0])
+    policy, folder, request = _policy_file(cell, out), out / "runs" / cell.run_name, cell.evaluation
+    points = cell.policy.online.evaluation
+    learn = Job(
+        kind=ONLINE,
+        key=f"online-{cell.run_name}",
+        command=_command(
+            "online", str(start.output), policy=policy.path, data=data.output, out=folder, steps=cell.online.steps,
+            seed=cell.seed, loop=request.loop, evaluation=judged.output,
+        ),
+        needs=(data.key, start.key, judged.key),
+        work=cell.online.steps + len(points.until(cell.online.steps)) * points.episodes * cell.task.horizon,
+        total=cell.online.steps,
+        output=folder,
+        policy=cell.policy,
+        task=cell.task,
+        inputs=(policy,),
+    )  # fmt: skip
+    values = value_error and cell.has_trained_critic
+    return [*before, learn, *([_value_job(cell, out, data, learn, value_states)] if values else [])]
 
 
 def unique(jobs: Iterable[Job]) -> list[Job]:

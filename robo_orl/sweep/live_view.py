@@ -18,7 +18,7 @@ from rich.text import Text
 
 from robo_orl.base.files import folder_beside
 from robo_orl.base.text import printable
-from robo_orl.sweep.job import COSTS, DATA, EVALUATE, RANK, TRAIN, VALUE, Job
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, ONLINE, RANK, TRAIN, VALUE, Job
 from robo_orl.sweep.schedule import BLOCKED, DONE, FAILED, RUNNING, WAITING, JobProgress
 
 MINIMUM_FRACTION = 0.03  # below it, start-up hides the speed
@@ -92,6 +92,8 @@ def progress_of(job: Job) -> tuple[float, str]:
             return _evaluation(job)
         if job.kind == DATA:
             return _data(job)
+        if job.kind == ONLINE:
+            return _online(job)
     return 0.0, ""
 
 
@@ -107,6 +109,13 @@ def _evaluation(job: Job) -> tuple[float, str]:
     rows = [json.loads(line) for line in (job.output / "finished.jsonl").read_text().splitlines() if line]
     successes = sum(row["success_once"] for row in rows)
     return min(1.0, len(rows) / job.total), f"{successes} of {len(rows)} so far" if rows else ""
+
+
+def _online(job: Job) -> tuple[float, str]:
+    """The environment steps of the last row of online.jsonl that says them."""
+    rows = [row for line in _tail(job.output / "online.jsonl") if "env_steps" in (row := json.loads(line))]
+    steps = rows[-1]["env_steps"]
+    return min(1.0, steps / job.total), f"{steps} of {job.total} steps"
 
 
 def _data(job: Job) -> tuple[float, str]:
@@ -128,6 +137,7 @@ ACTIVITY = {
     "edit": "editing",
     "reward": "rewarding",
     "train": "training",
+    "online": "learning online",
     "value": "value error",
     "rank": "ranking",
     "eval": "evaluating",

@@ -14,7 +14,7 @@ from robo_orl.base.machine import Hardware
 from robo_orl.config import SIZES, PolicyConfig
 from robo_orl.results.record import Record
 from robo_orl.results.store import open_results, results_inside
-from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, OFFICIAL, REWARD, TRAIN, VALUE, Job
+from robo_orl.sweep.job import COSTS, DATA, EDIT, EVALUATE, OFFICIAL, ONLINE, REWARD, TRAIN, VALUE, Job
 from robo_orl.sweep.live_view import VALUE_FRAMES_PER_S
 
 START_S = 5.0  # of a process, to import torch and to open a simulator
@@ -35,6 +35,11 @@ class Speeds:
         if work := _training_work(record):
             for key in _training_keys(objective, record.size):
                 self._rates[key].append(record.train.wall_s / work)
+        if record.online is not None:
+            account, points = record.online.account, len(record.online.points)
+            decisions = record.online.env_steps + points * record.evaluation.episodes * record.task.horizon
+            for key in _online_keys(objective, record.task.name):
+                self._rates[key].append((account.wall_s + account.evaluation_s) / decisions)
         decisions = record.evaluation.episodes * record.task.horizon
         for key in _task_keys(record.task.name):
             self._rates[key].append(record.evaluation.wall_s / decisions)
@@ -50,6 +55,8 @@ class Speeds:
 def _keys(job: Job) -> list[tuple]:
     if job.kind in (DATA, EVALUATE):  # both play episodes
         return _task_keys("" if job.task is None else job.task.name)
+    if job.kind == ONLINE:
+        return _online_keys(job.policy.objective.name, job.task.name)
     if job.kind == COSTS or not isinstance(job.policy, PolicyConfig):
         return [(TRAIN,)]
     return _training_keys(job.policy.objective.name, job.policy.size)
@@ -61,6 +68,10 @@ def _training_keys(objective: str, size: str) -> list[tuple]:
 
 def _task_keys(task: str) -> list[tuple]:
     return [(EVALUATE, task), (EVALUATE,)]
+
+
+def _online_keys(objective: str, task: str) -> list[tuple]:
+    return [(ONLINE, objective, task), (ONLINE, objective), (ONLINE,)]
 
 
 def _training_work(record: Record) -> float:

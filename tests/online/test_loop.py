@@ -159,3 +159,29 @@ def test_collected_episodes_alone_need_no_data(cloned, tmp_path):
     gone = start.run.tasks[0].model_copy(update={"data": str(tmp_path / "gone.hdf5")})
     moved = type(start)(start.run.model_copy(update={"tasks": [gone]}), start.spec, start.method)
     assert go(moved, tmp_path / "out", steps=150)["updates"] > 3
+
+
+def test_the_start_is_judged_by_its_own_selection_and_its_evaluation_is_not_played_again(cloned, whole, tmp_path):
+    """The row of the start is that of `robo-orl eval`; rows that are there already are taken from there."""
+    rows = [json.loads(line) for line in (whole[0] / "online.jsonl").read_text().splitlines()]
+    start = next(row for row in rows if row["kind"] == "start")
+    kept = [json.loads(line) for line in (whole[0] / "points/start/episodes.jsonl").read_text().splitlines()]
+    assert start["success"]["n"] == len(kept) == 3 and start["calibration"] is None
+    marked = [row | {"fingerprint": "taken"} for row in kept[:2]]
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval/episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in marked))
+    go(start_of(cloned, tmp_path), tmp_path / "out", steps=1, evaluation=tmp_path / "eval")
+    again = [json.loads(line) for line in (tmp_path / "out/points/start/episodes.jsonl").read_text().splitlines()]
+    assert [row["fingerprint"] for row in again] == ["taken", "taken", kept[2]["fingerprint"]]
+
+
+def test_a_critic_is_compared_with_the_returns_of_what_it_acts_and_before_and_after_its_warm_up(whole):
+    rows = [json.loads(line) for line in (whole[0] / "online.jsonl").read_text().splitlines()]
+    points = [row for row in rows if row["kind"] == "point"]
+    for point in points:
+        episodes = [json.loads(line) for line in (whole[0] / f"points/step_{point['at']:08d}/episodes.jsonl").open()]
+        decisions = sum(-(-episode["length"] // 2) for episode in episodes)
+        assert point["calibration"]["decisions"]["n"] == decisions and point["calibration"]["starts"]["n"] == 3
+    (warm_up,) = [row for row in rows if row["kind"] == "warm_up"]
+    assert warm_up["updates"] == 3 and warm_up["before"] != warm_up["after"]
+    assert warm_up["before"]["n"] == warm_up["after"]["n"] > 20

@@ -46,11 +46,12 @@ def start_of(run: Path, folder: Path, *settings: str, method: dict | None = None
     return resolve_start(run, str(file), 3, settings=("policy.online.evaluation.every=200", *settings))
 
 
-def go(start, out: Path, steps: int = 400, workers: int = 1, **scene) -> dict:
+def go(start, out: Path, steps: int = 400, workers: int = 1, evaluation: Path | None = None, **scene) -> dict:
     """Learn online in the scripted scene."""
     marks = out.parent / f"{out.name}-marks"
     marks.mkdir(exist_ok=True)
-    return loop.go_online(start, out, steps, workers, progress=False, env_spec=LineScene(marks, **scene))
+    spec = LineScene(marks, **scene)
+    return loop.go_online(start, out, steps, workers, progress=False, env_spec=spec, evaluation=evaluation)
 
 
 def learned(out: Path) -> dict[str, object]:
@@ -60,7 +61,7 @@ def learned(out: Path) -> dict[str, object]:
     timed = ("simulation_s", "restarts")
     rows = [json.loads(line) for line in (out / "online.jsonl").read_text().splitlines()]
     points = sorted((row["at"], row["env_steps"], row["updates"], tuple(row["solved"])) for row in rows if "at" in row)
-    rounds = sorted((r["round"], r["env_steps"], r["updates"], r["critic_only"]) for r in rows if "round" in r)
+    rounds = sorted((r["round"], r["env_steps"], r["updates"], r["critic_only"]) for r in rows if r["kind"] == "round")
     return {
         "checkpoint": newest.name,
         "weights": (newest / AGENT).read_bytes(),

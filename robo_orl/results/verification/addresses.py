@@ -8,7 +8,7 @@ version of the objective is not stored either: of the versions from 1 to 32 one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,6 +21,7 @@ from robo_orl.results.addresses import (
     data_key,
     evaluation_request,
     needs_next_obs,
+    online_key,
     run_key,
 )
 from robo_orl.results.record import EpisodeRow, Record
@@ -101,9 +102,25 @@ def _run_matches(record: Record, policy: Policy, requests: Requests | None) -> b
         if record.together:
             shares = record.together
             learned = [(data_key(s.task.digest, record.regime, data, next_obs), s.weight) for s in shares]
-        if any(run_key(learned, policy, record.seed, version) == record.train.run for version in versions):
+        if any(key == record.train.run for key in _run_keys(record, policy, learned, versions)):
             return True
     return False
+
+
+def _run_keys(
+    record: Record, policy: Policy, learned: str | list[tuple[str, float]], versions: Sequence[int]
+) -> Iterator[str]:
+    """The addresses that a run on these data may have, one for each version of its objectives."""
+    online = record.online
+    if online is None:
+        yield from (run_key(learned, policy, record.seed, version) for version in versions)
+        return
+    start = PolicyConfig.model_validate(online.start.config)
+    begun = [run_key(learned, start, record.seed, version) for version in versions]
+    if online.start.run in begun:
+        yield from (
+            online_key(online.start.run, policy, online.env_steps, record.seed, version) for version in versions
+        )
 
 
 def _data(record: Record, policy: Policy, requests: Requests | None) -> Iterator[DataRequest]:

@@ -111,7 +111,7 @@ def _expected(suite: SuiteConfig) -> dict[tuple, set[tuple]]:
     """(task, regime, seed) -> (policy, size) of each; the size is empty where each policy has its own."""
     expected: dict[tuple, set[tuple]] = defaultdict(set)
     for group in suite.groups:
-        rows = {choice.row for choice in group.policies}
+        rows = group.rows()
         references = {(choice.name or f"robomimic_{choice.use}", "reference") for choice in group.references}
         for task, regime, seed in product(map(stored_name, group.tasks), group.data_names(), group.seeds):
             expected[task, regime, seed] |= set(product(rows, group.sizes or [""])) | references

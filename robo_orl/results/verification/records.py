@@ -13,6 +13,7 @@ from robo_orl.results.addresses import Policy, evaluation_gamma
 from robo_orl.results.record import RankCorrelation, Record
 from robo_orl.results.verification.addresses import Requests, evaluation_of
 from robo_orl.results.verification.curves import curve_faults
+from robo_orl.results.verification.online import online_faults
 from robo_orl.results.verification.tasks import start_bank, task_faults, task_of
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,7 +32,8 @@ def read_policy(record: Record) -> tuple[Policy | None, list[str]]:
     try:
         policy = policy_of(record)
         digest = policy.digest()
-        stated = (policy.size, policy.steps, policy.batch_size)
+        trained = trained_policy(record, policy)
+        stated = (policy.size, trained.steps, trained.batch_size)
     except ValidationError as error:
         reason = " ".join(str(error.errors()[0]["msg"]).split())
         return None, [f"policy.config is no configuration: {reason}."]
@@ -52,18 +54,24 @@ def read_policy(record: Record) -> tuple[Policy | None, list[str]]:
     return policy, issues
 
 
+def trained_policy(record: Record, policy: Policy) -> Policy:
+    """The policy that was trained on the data: where it went on to learn, that of its start."""
+    return policy if record.online is None else PolicyConfig.model_validate(record.online.start.config)
+
+
 def record_faults(record: Record, policy: Policy, requests: Requests | None) -> list[str]:
     """The contradictions of a record that hold without its rows. requests: of the suite that has its cell."""
     return [
         *_form_faults(record),
         *task_faults(record.task),
         *_data_faults(record, requests),
-        *_training_faults(record, policy),
+        *_training_faults(record, trained_policy(record, policy)),
         *_evaluation_faults(record, policy, requests),
         *_value_faults(record, policy),
         *_ranking_faults(record, policy),
         *_together_faults(record),
         *curve_faults(record, policy),
+        *online_faults(record, policy),
     ]
 
 
