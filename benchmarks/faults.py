@@ -20,6 +20,7 @@ CLASSIFIED = "tests/objectives/test_oracle_classified.py"
 GIVEN = "tests/rewards/test_given.py"
 INFERRED = "tests/rewards/test_inferred.py"
 LEARNED = "tests/rewards/test_learned.py"
+IMITATED = "tests/online/test_imitation.py"
 
 
 @dataclass(frozen=True)
@@ -659,5 +660,41 @@ FAULTS = {
         ),
         (INFERRED,),
         "falls_back",
+    ),
+    "sides_of_the_discriminator": Fault(
+        "The discriminator takes demonstrations for what the policy collects",
+        (
+            (
+                "online/imitation/discriminator.py",
+                "risk(logits[:half], logits[half:])",
+                "risk(logits[half:], logits[:half])",
+            ),
+        ),
+        (IMITATED,),
+        "densities or adam",
+    ),
+    "gail_rewards_by_the_wrong_side": Fault(
+        "GAIL rewards by log(1 - D) instead of -log(1 - D)",
+        (("online/imitation/gail.py", "return F.softplus(", "return -F.softplus("),),
+        (IMITATED,),
+        "closed_form",
+    ),
+    "absorbing_state_left_out": Fault(
+        "What comes after a terminal is worth nothing to DAC: its absorbing state has no reward",
+        (("online/imitation/dac.py", "absorbing = True", "absorbing = False"),),
+        (IMITATED,),
+        "loop_sums",
+    ),
+    "discriminator_not_restored": Fault(
+        "A run that goes on begins with a new discriminator",
+        (("online/opening.py", "restore_beside(folder, IMITATION, online.imitation.source)", "pass"),),
+        (IMITATED,),
+        "killed",
+    ),
+    "disagreement_without_the_action": Fault(
+        "DRIL's cost is how large the cloned actions are, not how they differ",
+        (("online/imitation/dril.py", "((said - said.mean(0)) * actions)", "(said * actions)"),),
+        (IMITATED,),
+        "covariance",
     ),
 }

@@ -113,7 +113,7 @@ def _task(name: str) -> Row:
 
 
 def _variants() -> list[Row]:
-    return [row for kind in ("policies", "tasks") for row in _variants_of(kind)]
+    return [row for kind in ("policies", "policies/online", "tasks") for row in _variants_of(kind)]
 
 
 def _variants_of(kind: str) -> list[Row]:

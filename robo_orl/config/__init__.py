@@ -1,6 +1,6 @@
 """Configurations as values: the schemas of policies/, tasks/, tasks/suites/ and of a run; unknown keys are refused."""
 
-from robo_orl.config.online import OnlineConfig
+from robo_orl.config.online import ImitationConfig, OnlineConfig
 from robo_orl.config.policies import (
     SIZES,
     ActionHeadConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "ExtractionConfig",
     "GammaConfig",
     "GridConfig",
+    "ImitationConfig",
     "LOOPS",
     "LabelNoise",
     "Loop",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,10 @@ class CollectionConfig(Strict):
     )
     selection: SelectionConfig | None = Field(None, description="how chunks are chosen; default: as in evaluation")
     noise: float = Field(0.0, ge=0, le=1, description="standard deviation of normal noise on the actions carried out")
+    ends: Literal["success", "time"] = Field(
+        "success",
+        description="time: an episode goes on after a success until its time is over; where rewards are imitation's",
+    )
 
 
 class ReplayConfig(Strict):
@@ -59,6 +63,21 @@ class PointsConfig(Strict):
         return sorted({point for point in (*self.points, *range(last, steps, self.every)) if point < steps} | {steps})
 
 
+class ImitationConfig(Strict):
+    """Rewards of pairs by their likeness to demonstrations, in the place of the task's."""
+
+    source: str = Field(description="a name of the registry in robo_orl/online/imitation")
+    params: dict[str, Any] = Field({}, description="the source's own parameters")
+    demonstrations: int | None = Field(
+        None, ge=1, description="successful episodes of the data that are shown, drawn by the seed; default: all"
+    )
+    shown: Literal["demonstrations", "collected"] = Field(
+        "demonstrations",
+        description="collected: the control without demonstrations, which is shown collected episodes in their place",
+    )
+    learns: bool = Field(True, description="false: the control whose networks stay as they began, at random")
+
+
 class OnlineConfig(Strict):
     """How a policy goes on to learn in its task."""
 
@@ -73,10 +92,17 @@ class OnlineConfig(Strict):
     reset: Literal["none", "critic", "all"] = Field(
         "none", description="of the run's weights: critic: the critic begins anew; all: everything does"
     )
+    imitation: ImitationConfig | None = Field(None, description="default: the rewards are the task's")
     evaluation: PointsConfig = PointsConfig()
 
     @model_validator(mode="after")
     def _has_something_to_learn_from(self) -> OnlineConfig:
         if self.warm_up.critic_updates and self.replay.mix == "online" and not self.warm_up.steps:
             raise ValueError("warm_up.critic_updates with replay.mix online need warm_up.steps to learn from")
+        return self
+
+    @model_validator(mode="after")
+    def _needs_no_success(self) -> OnlineConfig:
+        if self.collection.ends == "time" and self.imitation is None:
+            raise ValueError("collection.ends time is for rewards by imitation: the task's own end with a success")
         return self

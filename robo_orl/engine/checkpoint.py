@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from pydantic import ValidationError
@@ -45,12 +46,18 @@ class CheckpointState(Strict):
 
 
 def save_checkpoint(
-    out: Path, agent: nn.Module, optimizer: torch.optim.Optimizer, state: CheckpointState, write: bool = True
+    out: Path,
+    agent: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: CheckpointState,
+    write: bool = True,
+    beside: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> None:
     """Write checkpoints/step_<state.step>, then drop all but the last two.
 
-    Every process calls it (ZeRO gathers together); the one with `write` holds and writes the tensors. Raises RunError
-    when the disk is full or a weight is not finite; the checkpoints before stay as they are.
+    beside: file name -> a module that learns beside the agent, the same one on every process. Every process calls it
+    (ZeRO gathers together); the one with `write` holds and writes the tensors. Raises RunError when the disk is full or
+    a weight is not finite; the checkpoints before stay as they are.
     """
     weights = _collect(whole_weights(agent), write)
     moments = _collect(whole_moments(agent, optimizer), write)
@@ -61,7 +68,8 @@ def save_checkpoint(
         raise RunError(f"{not_finite[0]} is not finite at step {state.step}; the checkpoints before are kept.")
     folder = checkpoint_folder(out, state.step)
     with describe_os_errors(folder):
-        _write_folder(folder, {AGENT: weights, OPTIMIZER: moments}, state)
+        modules = {name: module.state_dict() for name, module in beside.items()}
+        _write_folder(folder, {AGENT: weights, OPTIMIZER: moments, **modules}, state)
     for old in checkpoints(out)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -134,6 +142,15 @@ def restore_optimizer(folder: Path, agent: nn.Module, optimizer: torch.optim.Opt
         set_moments(agent, optimizer, moments, step)
     except KeyError as error:
         raise RunError(f"{folder / OPTIMIZER} has no {error}; {REMEDY}.") from None
+
+
+def restore_beside(folder: Path, name: str, module: nn.Module) -> None:
+    """Put a checkpoint's tensors into a module that learns beside the agent."""
+    try:
+        module.load_state_dict(_load(folder / name))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder / name} holds another module than this version builds: {reason}.") from None
 
 
 def load_agent(run_dir: Path | str, checkpoint: Path | None = None) -> tuple[nn.Module, RunConfig]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_orl.base.seeds import derive_seed
-from robo_orl.config import OnlineConfig, PolicyConfig, TaskConfig
+from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig
 from robo_orl.envs.start_states import training_seed
 from robo_orl.evaluate.policy import ACTION_GRID, AgentPolicy, EpisodeDraws
 from robo_orl.online.replay import Replay
@@ -42,10 +42,11 @@ class CollectingPolicy(AgentPolicy):
 
 
 class Collection:
-    """The rounds of a run. policy_s: seconds spent on acting in them."""
+    """The rounds of a run. policy_s: seconds spent on acting in them. ends: as in CollectionConfig."""
 
-    def __init__(self, rollouts: Rollouts, policy: CollectingPolicy, replay: Replay, task: TaskConfig, seed: int):
-        self.rollouts, self.policy, self.replay, self.task, self.seed = rollouts, policy, replay, task, seed
+    def __init__(self, rollouts: Rollouts, policy: CollectingPolicy, replay: Replay, run: RunConfig):
+        self.rollouts, self.policy, self.replay, self.task, self.seed = rollouts, policy, replay, run.task, run.seed
+        self.ends = run.policy.online.collection.ends
         self.policy_s = 0.0
         self._early: dict[int, FinishedEpisode] = {}
         self._end = 0
@@ -61,7 +62,8 @@ class Collection:
         missing = range(max(first, len(self.replay.episodes)), self._end)
         self.rollouts.policy = self._timed
         if missing:
-            self.rollouts.add([Fresh(number, self.start_seed(number)) for number in missing])
+            lasting = self.ends == "time"
+            self.rollouts.add([Fresh(number, self.start_seed(number), lasting) for number in missing])
 
     def start_seed(self, number: int) -> int:
         """The seed of the start state of an episode: one of training, never one of an evaluation."""

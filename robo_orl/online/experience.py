@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robo_orl.base.rng import derive_seed
 from robo_orl.base.types import PairedWindow
@@ -13,6 +14,7 @@ from robo_orl.config import PolicyConfig, RunConfig
 from robo_orl.data.windows import PairedWindows, check_divides
 from robo_orl.engine.task_data import joined, make_windows
 from robo_orl.objectives import OBJECTIVES
+from robo_orl.online.imitation.reward import Imitation, RewardedWindows
 from robo_orl.online.replay import Replay
 
 
@@ -21,12 +23,17 @@ class Experience:
     """The interface of PairedWindows over data, collected episodes or both. mix: as in ReplayConfig.
 
     half takes every second pair from either; where nothing is collected yet, all pairs are of the data. A mix of data
-    is never given collected windows.
+    is never given collected windows. imitation: what rewards the pairs, None where the task does.
     """
 
-    data: PairedWindows | None
-    collected: PairedWindows | None
+    data: PairedWindows | RewardedWindows | None
+    collected: PairedWindows | RewardedWindows | None
     mix: str
+    imitation: Imitation | None = None
+
+    def learn(self, seed: int, step: int) -> dict[str, Tensor]:
+        """One update of the rewards, before the pairs of the step are drawn; returns metrics."""
+        return {} if self.imitation is None else self.imitation.learn(seed, step)
 
     def batch(self, seed: int, step: int, rank: int, world: int, batch_size: int) -> PairedWindow:
         """As PairedWindows.batch: a function of (seed, step), and the ranks' batches are the batch of one rank."""

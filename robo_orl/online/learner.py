@@ -15,6 +15,7 @@ from robo_orl.engine.checkpoint import restore_agent, restore_optimizer
 from robo_orl.engine.optimizer import make_optimizer
 from robo_orl.engine.training_step import OneProcess, TrainingStep
 from robo_orl.online.experience import Experience
+from robo_orl.online.imitation.registry import check_imitation
 
 
 @dataclass
@@ -57,7 +58,8 @@ class Learner:
             batch = self.run.policy.optim.batch_size
             return experience.batch(self._step.seed, self.updates, rank, world, batch).to(self.device)
 
-        metrics = self._step.run(self.updates, read)
+        metrics = experience.learn(self._step.seed, self.updates)
+        metrics |= self._step.run(self.updates, read)
         self.updates += 1
         self.critic_updates += critic_only
         self._summed += 1
@@ -113,6 +115,7 @@ def check_trainable(policy: PolicyConfig) -> None:
         )
     if online.warm_up.critic_updates and critic is None:
         raise UsageError("online.warm_up.critic_updates train a critic, and this policy has none: set them to 0.")
+    check_imitation(policy)
     if online.reset == "critic" and critic is None:
         raise UsageError("online.reset critic: this policy has no critic: set it to none.")
     if policy.optim.schedule != "constant":

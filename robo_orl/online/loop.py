@@ -24,7 +24,7 @@ from robo_orl.evaluate.success import SLOTS, one_thread
 from robo_orl.online.account import SUMMARY, Account
 from robo_orl.online.calibration import errors_on
 from robo_orl.online.learner import check_trainable
-from robo_orl.online.opening import Online, open_online, open_windows, resume
+from robo_orl.online.opening import IMITATION, Online, open_imitation, open_online, open_windows, resume
 from robo_orl.online.schedule import Slot
 from robo_orl.online.start import Start
 from robo_orl.rollout.env_spec import EnvSpec, TaskEnvSpec
@@ -58,11 +58,11 @@ def go_online(
     check_resumable(out, run, start.spec)
     if (summary := finished(out, run, steps)) is not None:
         return summary
-    data = open_windows(start)
+    data, imitation = open_windows(start), open_imitation(start)
     spec = env_spec or TaskEnvSpec(run.task, loop, history=run.policy.observation.history)
     rollouts = Rollouts(spec, _nobody, workers or cores(), SLOTS, recycle_after=RECYCLE_AFTER)
     with run_lock(out), one_thread(), rollouts, describe_interruption(lambda: checkpoints(out)):
-        online = open_online(start, out, steps, rollouts, data, progress)
+        online = open_online(start, out, steps, rollouts, data, imitation, progress)
         with deferred_interruption() as interruption, online.progress:
             _learn(online, lambda: interruption.requested, evaluation)
         summary = {"run": online.identity, "method": start.method, "policy": run.policy.name, "task": run.task.name}
@@ -176,8 +176,11 @@ def _judging(online: Online, words: str, interrupted: Callable[[], bool]) -> Ite
 
 
 def _errors_after_warm_up(online: Online, slot: Slot) -> dict[str, Any] | None:
-    """The critic's error on what the warm-up collected, in the slot that begins to learn from it; elsewhere None."""
+    """The critic's error on what the warm-up collected, in the slot that begins to learn from it; elsewhere None, and
+    where it values rewards by imitation and not the task's."""
     warm_up, learner = online.start.run.policy.online.warm_up, online.learner
+    if online.imitation is not None:
+        return None
     begins = warm_up.steps and not slot.warm_up and not slot.before and online.account.warm_up is None
     collected = online.of_warm_up(slot.collected) if begins and learner.agent.critic is not None else None
     return None if collected is None else errors_on(learner.agent, collected)
@@ -197,7 +200,8 @@ def _save(online: Online) -> None:
         return
     online.replay.flush()
     state = CheckpointState(step=online.learner.updates, spec=online.start.spec.digest(), run=online.identity)
-    save_checkpoint(online.out, online.learner.agent, online.learner.optimizer, state)
+    beside = {} if online.imitation is None else {IMITATION: online.imitation.source}
+    save_checkpoint(online.out, online.learner.agent, online.learner.optimizer, state, beside=beside)
 
 
 def _curve(account: Account) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from robo_orl.base.errors import UsageError
@@ -14,8 +15,9 @@ from robo_orl.base.files import write_json
 from robo_orl.base.text import notice
 from robo_orl.config import RunConfig
 from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.data.windows import PairedWindows
-from robo_orl.engine.checkpoint import checkpoints, read_state, remove_partial
+from robo_orl.engine.checkpoint import checkpoints, read_state, remove_partial, restore_beside
 from robo_orl.engine.run_folder import first_difference, make_spec, run_identity, write_run
 from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.evaluate.policy import instruction_of
@@ -25,6 +27,9 @@ from robo_orl.online.account import ROWS, Account, open_account
 from robo_orl.online.collection import CollectingPolicy, Collection
 from robo_orl.online.experience import Experience, collected_windows, successes_alone
 from robo_orl.online.features import FrozenTokens
+from robo_orl.online.imitation.points import Side, demonstrations_of, scale_of, side_of
+from robo_orl.online.imitation.registry import make_reward
+from robo_orl.online.imitation.reward import Imitation, RewardedWindows
 from robo_orl.online.learner import Learner
 from robo_orl.online.points import Points
 from robo_orl.online.progress import OnlineProgress
@@ -33,6 +38,7 @@ from robo_orl.online.schedule import Schedule
 from robo_orl.online.start import Start, initial_agent
 from robo_orl.rollout.episodes import Rollouts
 
+IMITATION = "imitation.safetensors"  # in a checkpoint: what the rewards have learned
 Experiences = Callable[[int], Experience | None]  # collected episodes -> what updates draw from, None: nothing yet
 
 
@@ -52,6 +58,7 @@ class Online:
     schedule: Schedule
     experience: Experiences
     progress: OnlineProgress
+    imitation: Imitation | None
 
     def of_warm_up(self, steps: int) -> PairedWindows | None:
         """The windows of the first episodes, which have `steps` environment steps together."""
@@ -61,7 +68,13 @@ class Online:
 
 
 def open_online(
-    start: Start, out: Path, steps: int, rollouts: Rollouts, data: PairedWindows | None, progress: bool
+    start: Start,
+    out: Path,
+    steps: int,
+    rollouts: Rollouts,
+    data: PairedWindows | None,
+    imitation: Imitation | None,
+    progress: bool,
 ) -> Online:
     """Agent, optimiser, replay and account as far as they are; the folder is begun where there is none."""
     run, info = start.run, rollouts.info()
@@ -83,14 +96,15 @@ def open_online(
         identity=identity,
         learner=learner,
         replay=replay,
-        collection=Collection(rollouts, actor, replay, run.task, run.seed),
+        collection=Collection(rollouts, actor, replay, run),
         points=Points(rollouts, run, out, instructions),
         account=Account(out / ROWS),
         schedule=Schedule(
             run.policy.online, run.policy.action_head.execute, data is not None, successes_alone(run.policy)
         ),
-        experience=_experiences(start, replay, data, learner),
+        experience=_experiences(start, replay, data, learner, imitation),
         progress=OnlineProgress(run.task.name, steps, progress),
+        imitation=imitation,
     )
 
 
@@ -99,20 +113,42 @@ def open_windows(start: Start) -> PairedWindows | None:
     run = start.run
     if run.policy.online.replay.mix == "online":
         return None
+    opened = _open_arrays(start)
+    if run.policy.online.imitation is None:
+        _check_rewards(run, Path(run.tasks[0].data))
+    return make_windows(run, opened)
+
+
+def open_imitation(start: Start) -> Imitation | None:
+    """The rewards by imitation as they begin, with the demonstrations that they are shown; None without them."""
+    run, config = start.run, start.run.policy.online.imitation
+    if config is None:
+        return None
+    (arrays,) = _open_arrays(start)
+    source = make_reward(config, scale_of(arrays), run.seed)
+    shown = side_of(arrays, demonstrations_of(arrays, config, run.seed), source.absorbing)
+    source.begin(shown)
+    return Imitation(source, shown, None)
+
+
+def _open_arrays(start: Start) -> list[EpisodeArrays]:
+    """The run's data; where episodes go on after a success, the data's do not end with it either."""
+    run = start.run
     path = Path(run.tasks[0].data)
     if not path.exists():
         raise UsageError(
             f"The data of {run.init} lay in {path}, where there is nothing now: give their place with --data, or learn "
             "from collected episodes alone with --set policy.online.replay.mix=online."
         )
-    _check_rewards(run, path)
     opened = open_data(run)
     changed = first_difference(make_spec(run, opened).identity(), start.spec.identity())
     if changed:
         raise UsageError(
             f"{path} is not what {run.init} was trained on ({changed} differs): give that file with --data."
         )
-    return make_windows(run, opened)
+    if run.policy.online.collection.ends == "time":
+        return [replace(arrays, terminal=np.zeros_like(arrays.terminal)) for arrays in opened]
+    return opened
 
 
 def _check_rewards(run: RunConfig, path: Path) -> None:
@@ -128,7 +164,9 @@ def _check_rewards(run: RunConfig, path: Path) -> None:
     )
 
 
-def _experiences(start: Start, replay: Replay, data: PairedWindows | None, learner: Learner) -> Experiences:
+def _experiences(
+    start: Start, replay: Replay, data: PairedWindows | None, learner: Learner, imitation: Imitation | None
+) -> Experiences:
     """What updates draw from once so many episodes are collected."""
     run, keys = start.run, list(start.spec.obs)
     cached = run.policy.online.trains == "cached"
@@ -139,9 +177,27 @@ def _experiences(start: Start, replay: Replay, data: PairedWindows | None, learn
         collected = collected_windows(run, replay, keys, episodes)
         if tokens is not None and collected is not None:
             collected = tokens(collected)
-        return Experience(of_data, collected, run.policy.online.replay.mix)
+        if imitation is None:
+            return Experience(of_data, collected, run.policy.online.replay.mix)
+        own = replace(imitation, collected=_collected_side(run, replay, keys, episodes, imitation))
+        of_both = [_rewarded(windows, imitation) for windows in (of_data, collected)]
+        return Experience(*of_both, run.policy.online.replay.mix, own)
 
     return experience
+
+
+def _rewarded(windows: PairedWindows | None, imitation: Imitation) -> RewardedWindows | None:
+    return None if windows is None else RewardedWindows(windows, imitation.source)
+
+
+def _collected_side(
+    run: RunConfig, replay: Replay, keys: list[str], episodes: int, imitation: Imitation
+) -> Side | None:
+    """The episodes that the rewards are learned from, of so many that are collected; None without any."""
+    if not episodes:
+        return None
+    arrays, source = replay.arrays(keys, run.task, episodes), imitation.source
+    return side_of(arrays, np.arange(episodes) >= source.newest(episodes), source.absorbing)
 
 
 def resume(online: Online) -> int:
@@ -157,6 +213,8 @@ def resume(online: Online) -> int:
         if place is not None:
             critic_only = sum(slot.critic_only for slot in slots[:place])
             online.learner.resume(folder, online.identity, critic_only)
+            if online.imitation is not None:
+                restore_beside(folder, IMITATION, online.imitation.source)
             online.account = open_account(online.out, place)
             online.progress.resumed(online.replay, online.learner.updates)
             return place

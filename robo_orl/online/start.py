@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.errors import UsageError
 from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig, apply_overrides, deep_merge, parse
-from robo_orl.config.presets import available
-from robo_orl.config.variants import Variant, read_variant, without
+from robo_orl.config.presets import available, load_variant, stored_name, take_apart
+from robo_orl.config.variants import Variant, check_disjoint, read_variant, without
 from robo_orl.engine.checkpoint import checkpoints
 from robo_orl.engine.run_folder import Spec, build_run_agent, read_run, read_spec
 from robo_orl.engine.starting_point import load_initial_weights
@@ -37,7 +37,7 @@ def resolve_start(
     settings: tuple[str, ...] = (),
     policy: PolicyConfig | None = None,
 ) -> Start:
-    """The run in `folder` as it goes on to learn by `method`, a name of policies/online or a path.
+    """The run in `folder` as it goes on to learn by `method`, a name of policies/online or a path, with variants.
 
     method: None for what the run's own policy says under `online`. data: where its data lie now. settings: as --set.
     policy: the whole policy that goes on, where it is known, e.g. to a suite; there is no method then.
@@ -52,7 +52,7 @@ def resolve_start(
     if method is not None and policy is not None:
         raise UsageError("--policy is the whole policy that goes on: leave --method out.")
     if method is not None:
-        values = _laid_on(values, _method(method))
+        values = _with_method(values, method)
     elif policy is not None and policy.online is None:
         raise UsageError(f"The policy {policy.name} does not say how it learns online: give it a section online.")
     elif policy is not None:
@@ -66,12 +66,12 @@ def resolve_start(
     policy = normalised(parse(PolicyConfig, values, f"method '{method}' on {folder}"))
     source = before.tasks[0].model_copy(update={"data": str(data)} if data is not None else {})
     update = {"policy": policy, "tasks": [source], "seed": seed, "init": str(folder.resolve()), "extended_at": []}
-    return Start(before.model_copy(update=update), spec, Path(method).stem if method else "own")
+    return Start(before.model_copy(update=update), spec, stored_name(method) if method else "own")
 
 
 def went_online(start: PolicyConfig, method: str, row: str, changes: dict[str, Any], where: str) -> PolicyConfig:
     """A policy as it goes on to learn by a method with some settings changed, called START_ROW."""
-    values = deep_merge(_laid_on(start.model_dump(mode="json"), _method(method)), changes)
+    values = deep_merge(_with_method(start.model_dump(mode="json"), method), changes)
     name = f"{start.name}_{row}"
     return normalised(parse(PolicyConfig, values | {"name": name}, f"{where}, policy {name}"))
 
@@ -88,18 +88,20 @@ def _check_run(run: RunConfig, folder: Path) -> None:
         raise UsageError(f"{folder} learned from an oracle's labels, which collected episodes do not have.")
 
 
-def _method(name: str) -> Variant:
-    if name.endswith((".yaml", ".yml")):
-        return read_variant(Path(name).stem, Path(name))
-    known = available(KIND)
-    if name not in known:
-        raise unknown("online method", name, known)
-    return read_variant(name, known[name])
+def _with_method(policy: dict[str, Any], name: str) -> dict[str, Any]:
+    """A policy's values with those of a method (`dac`, a path) and of its variants (`dac+random_reward`)."""
+    parts = take_apart(KIND, name)
+    method = read_variant(parts.path.stem, parts.path)
+    variants = [load_variant(KIND, variant) for variant in parts.variants]
+    check_disjoint(f"online method '{name}'", variants)
+    for part in (method, *variants):
+        policy = _laid_on(policy, part)
+    return policy
 
 
 def _laid_on(policy: dict[str, Any], method: Variant) -> dict[str, Any]:
-    """A policy's values with a method's. Where the method has another objective, the policy's own goes with its critic,
-    selection and backup: they mean nothing beside another one."""
+    """A policy's values with a method's, or with a variant's after it. Where the method has another objective, the
+    policy's own goes with its critic, selection and backup: they mean nothing beside another one."""
     objective = method.settings.get("objective", {}).get("name", policy["objective"]["name"])
     if objective != policy["objective"]["name"]:
         policy = {k: v for k, v in policy.items() if k not in ("objective", "critic", "selection", "n_step")}

@@ -41,10 +41,14 @@ class PolicyQuery:
 
 @dataclass(frozen=True)
 class Fresh:
-    """Episode `number` of a collection, from the start state that is drawn with `seed`; its trajectory is kept."""
+    """Episode `number` of a collection, from the start state that is drawn with `seed`; its trajectory is kept.
+
+    lasting: it goes on after a success until its time is over.
+    """
 
     number: int
     seed: int
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,8 @@ class Rollouts:
         taken = {active.slot for active in process.held.values()}
         slot = next(slot for slot in range(self.slots) if slot not in taken)
         process.held[episode] = ActiveEpisode(slot, perf_counter())
-        seed = episode.seed if isinstance(episode, Fresh) else None
-        process.send(episode, Begin(slot, _number(episode), self.gamma, self.videos.get(episode), seed))
+        seed, lasting = (episode.seed, episode.lasting) if isinstance(episode, Fresh) else (None, False)
+        process.send(episode, Begin(slot, _number(episode), self.gamma, self.videos.get(episode), seed, lasting))
 
     def _decide(self) -> None:
         """Call the policy for every episode that waits, and send the actions."""

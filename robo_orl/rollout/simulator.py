@@ -26,7 +26,7 @@ class Begin:
     """Start an episode in `slot`; `video` is the mp4 to write, if any.
 
     start_seed: begin at the start state that is drawn with it, and not at one of the bank; the outcome then comes with
-    the trajectory.
+    the trajectory. lasting: go on after a success until the task's time is over.
     """
 
     slot: int
@@ -34,6 +34,7 @@ class Begin:
     gamma: float
     video: Path | None = None
     start_seed: int | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,13 @@ class Reply:
 
 @dataclass
 class Rollout:
-    """An episode under way."""
+    """An episode under way. lasts: decisions after which it ends, None where it ends with a success."""
 
     environment: Environment
     gamma: float
     view: View | None = None
     history: int = 1
+    lasts: int | None = None
     recorder: Any = None
     length: int = 0
     discounted_return: float = 0.0
@@ -142,7 +144,7 @@ class Rollout:
                 self.kept.append((self.now, action, step))
             self.now = step.obs
             self._count(action, step)
-            if step.terminated or step.truncated:
+            if self._over(step):
                 return step.obs, self._outcome(bool(step.stages[-1]))
             if left < self.history:
                 self.observe(step.obs)
@@ -163,8 +165,13 @@ class Rollout:
             actions=np.stack(actions).astype(np.float32),
             rewards=np.array([step.reward for step in steps], np.float32),
             stages=np.stack([step.stages for step in steps]).astype(np.uint8),
-            terminated=bool(steps[-1].terminated),
+            terminated=bool(steps[-1].terminated) and self.lasts is None,
         )
+
+    def _over(self, step: TimeStep) -> bool:
+        if self.lasts is None:
+            return step.terminated or step.truncated
+        return self.length >= self.lasts or step.truncated
 
     def seen(self, obs: Frame) -> Frame:
         """The observation of this instant, with its pictures where the policy sees some."""
@@ -245,7 +252,8 @@ class EpisodeServer:
         drawn = message.start_seed is not None
         obs = env.reset(env.draw_start(message.start_seed) if drawn else self.bank[message.start])
         stage_steps: list[int | None] = [None] * len(env.stages)
-        rollout = Rollout(env, message.gamma, self.spec.view, self.spec.history, stage_steps=stage_steps)
+        lasts = self.spec.task.horizon if message.lasting else None
+        rollout = Rollout(env, message.gamma, self.spec.view, self.spec.history, lasts, stage_steps=stage_steps)
         rollout.kept = [] if drawn else None
         rollout.observe(obs)
         if message.video is not None:

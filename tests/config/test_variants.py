@@ -24,6 +24,7 @@ from robo_orl.config.presets import (
 
 VARIANTS = sorted(available("policies/variants"))
 TASK_VARIANTS = sorted(available("tasks/variants"))
+ONLINE_VARIANTS = sorted(available("policies/online/variants"))
 # The policy files of before that were products, by the names that records of them carry.
 BEFORE = {
     "bc_flow_best_of_n_untrained": "bc+flow+best_of_n_untrained", "bc_gmm": "bc+gmm", "bc_pixels": "bc+pixels",
@@ -197,8 +198,9 @@ def test_list_variants_shows_what_each_changes():
     rows = {row["name"]: row for row in json.loads(result.output)["variants"]}
     assert rows["+separate"]["of"] == "policy" and rows["+separate"]["changes"] == "critic.topology=separate"
     assert rows["+40hz"]["of"] == "task" and rows["+40hz"]["changes"] == "control_hz=40"
+    assert rows["+random_reward"]["of"] == "online method"
     assert rows["+robomimic_mg"]["changes"] == "lift: max_seconds=20; can: max_seconds=20"
-    assert len(rows) == len(VARIANTS) + len(TASK_VARIANTS)
+    assert len(rows) == len(VARIANTS) + len(TASK_VARIANTS) + len(ONLINE_VARIANTS)
 
 
 def group(*policies) -> GridConfig:

@@ -19,6 +19,7 @@ from scripted_scene import LineScene  # noqa: E402
 from robo_orl.engine.checkpoint import AGENT, OPTIMIZER, checkpoints  # noqa: E402
 from robo_orl.online import loop  # noqa: E402
 from robo_orl.online.learner import Learner  # noqa: E402
+from robo_orl.online.opening import IMITATION  # noqa: E402
 from robo_orl.online.replay import ARRAYS, Replay  # noqa: E402
 from robo_orl.online.start import resolve_start  # noqa: E402
 
@@ -66,6 +67,7 @@ def learned(out: Path) -> dict[str, object]:
         "checkpoint": newest.name,
         "weights": (newest / AGENT).read_bytes(),
         "moments": (newest / OPTIMIZER).read_bytes(),
+        "imitation": (newest / IMITATION).read_bytes() if (newest / IMITATION).exists() else b"",
         "arrays": {name: np.load(out / f"replay/{name}.npy").tobytes() for name in ARRAYS},
         "episodes": [{key: value for key, value in line.items() if key not in timed} for line in lines],
         "points": points,
@@ -78,9 +80,12 @@ def learned(out: Path) -> dict[str, object]:
 PLACES = ("rows", "line", "update", "checkpoint", "point")
 
 
-def killed(run: Path, folder: Path, out: Path, place: str, count: int, steps: int = 400) -> int:
+def killed(
+    run: Path, folder: Path, out: Path, place: str, count: int, steps: int = 400, method: dict | None = None
+) -> int:
     """Run in a process of its own that ends by SIGKILL at the count-th time it comes to `place`; its return code."""
     command = [sys.executable, __file__, str(run), str(folder), str(out), place, str(count), str(steps)]
+    command.append(json.dumps(method or METHOD))
     return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280).returncode
 
 
@@ -116,4 +121,4 @@ def _die_at(place: str, count: int) -> None:
 if __name__ == "__main__":
     run, folder, out = map(Path, sys.argv[1:4])
     _die_at(sys.argv[4], int(sys.argv[5]))
-    go(start_of(run, folder), out, int(sys.argv[6]))
+    go(start_of(run, folder, method=json.loads(sys.argv[7])), out, int(sys.argv[6]))
