@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from time import process_time
 
@@ -11,6 +13,7 @@ import pytest
 from robo_orl.base.errors import RunError
 from robo_orl.config.presets import load_task
 from robo_orl.envs import start_banks
+from robo_orl.envs.registry import scene_entry
 from robo_orl.envs.start_banks import draw_bank, eval_bank, make_bank
 from robo_orl.envs.start_states import StartBank, evaluation_seed, training_seed
 from robo_orl.envs.task_env import TaskEnv
@@ -154,3 +157,24 @@ def test_hyper_parameters_are_chosen_on_states_that_no_result_is_reported_from(m
     assert len(tuning) == start_banks.TUNING_STATES and len(set(drawn)) == len(drawn) > 0
     tested = {evaluation_seed(task, index) for index in range(1000)}
     assert not tested & set(drawn)
+
+
+def test_simulations_that_draws_replace_are_freed_though_nothing_else_makes_python_collect(env, monkeypatch):
+    """Their meshes and textures are no Python objects: without this a recording grows by a scene every few episodes."""
+    if not scene_entry(env.task).draws_model:
+        return  # one model serves all its starts
+    size = env.scene.env.sim.model._model.nbuffer
+    monkeypatch.setattr("robo_orl.envs.task_env.REPLACED_BYTES", 2.5 * size)
+    env.draw_start(0)
+    gc.collect()
+    gc.disable()
+    try:
+        alive = [weakref.ref(env.scene)]
+        counts = []
+        for seed in range(6):
+            env.draw_start(seed)
+            alive.append(weakref.ref(env.scene))
+            counts.append(sum(one() is not None for one in alive))
+    finally:
+        gc.enable()
+    assert 1 < max(counts) <= 3  # seven without it
