@@ -59,6 +59,12 @@ def reward_quality(suite: str, task: str, regime: str, policy: str) -> str:
     return table(header, rows)
 
 
+def reward_successes(suite: str, task: str, regime: str, policy: str, source: str) -> int:
+    """The successes of all trainings with a source."""
+    _, values, _ = _sources((suite, task, regime), policy)[source]
+    return int(sum(own.sum() for own in values))
+
+
 def reward_figure(suite: str, task: str, regime: str, policy: str) -> str:
     """Success against seconds of annotation, a line per kind of source; those without annotation are dashed lines."""
     held = _sources((suite, task, regime), policy)
@@ -141,4 +147,4 @@ def _count(count: Count | None) -> str:
     return "" if count is None else f"{count.k} of {count.n}"
 
 
-FUNCTIONS = {f.__name__: f for f in (reward_rows, reward_quality, reward_figure)}
+FUNCTIONS = {f.__name__: f for f in (reward_rows, reward_quality, reward_successes, reward_figure)}

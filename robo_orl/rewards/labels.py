@@ -12,7 +12,9 @@ from robo_orl.config import LabelNoise, RewardConfig
 from robo_orl.data.arrays import EpisodeArrays
 
 HELD_OUT = 0.2  # of the episodes, at most, are kept from every model and measure its quality
-ASSUMED_SECONDS = {"success": 2.0, "stages": 15.0, "pairs": 5.0, "demonstrations": 90.0}  # of a label, not measured
+# Of a label, where nobody measured. A bit: the median of 13 episodes that were played to their end on the page of
+# `data label` (docs/howto/rewards.md); the others are guesses.
+ASSUMED_SECONDS = {"success": 10.0, "stages": 15.0, "pairs": 5.0, "demonstrations": 90.0}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import pytest
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import DataRequest
+from robo_orl.results.pack import pack
 from robo_orl.results.record import Record
 from robo_orl.results.store import CELLS, RECORD
+from robo_orl.results.verification.personal import personal_faults
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
@@ -66,8 +68,18 @@ def test_records_hold_their_source_and_are_verified_with_their_suite_and_without
     assert len({record.data.sha256 for record in records}) == 2
     assert bench(suite, out, workers=1, progress=False).computed == 0
     assert verify(out).faults == {}
+    pack(out, tmp_path / "packed")
+    assert verify(tmp_path / "packed").faults == {}
     (out / "suite.json").unlink()
     assert verify(out).faults == {}
+
+
+@pytest.mark.parametrize("name, held", [
+    ("stitch@progress_25", 0), ("mg+ended@stages", 0), ("chain2-stitch@nearest_5-bc-tiny-s0-32f7a20ba2", 0),
+    ("ann@stages", 1), ("stitch@lab.example.org", 1), ("mhx@stages", 1),
+])  # fmt: skip
+def test_data_with_the_rewards_of_a_source_is_no_address_of_a_person(name, held):
+    assert len(list(personal_faults({"regime": name}))) == held
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from robo_orl.config.regimes import REGIMES
+
 PATH = re.compile(r"(?<![\w.:/<\\-])(?:/[\w.@+~-]+){2,}/?|\b[A-Za-z]:\\[\w.\\ -]+|(?<![\w/])~/[\w./-]+")
 ADDRESS = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\b")
+DATA_NAME = re.compile(rf"(?:.*-)?(?:{'|'.join(REGIMES)})(?:\+\w+)*@[\w-]+")
+"""Data with the rewards of a source, alone or in the name of a cell: `stitch@progress_25`, `chain2-stitch@stages`."""
 GENERIC_HOSTS = frozenset({"localhost", "localhost.localdomain"})
 
 
@@ -52,7 +56,8 @@ def _traces(text: str) -> Iterator[tuple[str, str]]:
             yield "an absolute path", match[0]
     if "@" in text:
         for match in ADDRESS.finditer(text):
-            yield "an address", match[0]
+            if not DATA_NAME.fullmatch(match[0]):
+                yield "an address", match[0]
     host = socket.gethostname()
     if len(host) > 5 and host not in GENERIC_HOSTS and host in text:
         yield "the name of this host", host
