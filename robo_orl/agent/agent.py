@@ -78,8 +78,9 @@ class Agent(nn.Module):
             depth = BACKBONES[policy.backbone.kind].depth(policy.backbone)
             head = ACTION_HEADS[policy.action_head.kind]
             self.action_head = head(self.backbone.width, depth, action_dim, policy.action_head)
-        if self.topology == "frozen":
+        if self.topology == "frozen" or not self.objective.trains_base:
             self.backbone.requires_grad_(False)
+        self.action_head.requires_grad_(self.objective.trains_base)
         self.critic_backbone = self.critic = self.target = None
         if self.objective.heads:
             with _initialised_from(seed, "critic"):
@@ -214,7 +215,7 @@ class Agent(nn.Module):
         """Choose among samples by `selection` from now on; UsageError where this agent cannot."""
         check_selection(selection, self.objective, self.action_head)
         self.selection = selection
-        acting = selection.acting if selection.acting != "random" else None
+        acting = selection.acting if selection.acting not in ("random", "base") else None
         for head in (self.action_head, self.average.action_head if self.average else None):
             if head is not None:
                 head.act_by(acting or self.policy.action_head.acting)
@@ -239,6 +240,8 @@ class Agent(nn.Module):
             return 2 * draws.uniform("random", len(obs), self.policy.action_head.chunk, self.action_dim) - 1
         policy, obs, tokens, draws = self.average or self, *self._seen(obs, draws)
         n = self.selection.num_samples
+        if self.selection.acting == "base":
+            return self.normaliser.raw_actions(policy.action_head.act(tokens, n, draws, "act")[:, 0])
         candidates = self.objective.candidates(policy, tokens, n, draws)  # (B, N, h, A)
         best = self._values(obs, tokens, candidates).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
         rows = torch.arange(len(obs), device=candidates.device)

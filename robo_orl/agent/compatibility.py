@@ -229,7 +229,12 @@ def check_decoding(selection: SelectionConfig, objective: Objective, head: Actio
     acting = selection.acting
     if acting == "random" and selection != SelectionConfig(acting="random"):
         raise UsageError("selection.acting 'random' reads no network: leave everything else of selection out.")
-    if acting not in (None, "random", *head.acting):
+    if acting == "base" and (selection.num_samples > 1 or not objective.values_actions):
+        remedy = "selection.num_samples to 1" if objective.values_actions else "selection.acting to null"
+        raise UsageError(
+            f"selection.acting 'base' is one sample of the action head, which nothing ranks: set {remedy}."
+        )
+    if acting not in (None, "random", "base", *head.acting):
         ways = [f"set selection.acting to {way}" for way in (" or ".join(head.acting),) if way]
         remedy = ways or ["set selection.noise_scale to 0" if head.integrates else "leave selection.acting out"]
         raise UsageError(f"The action head cannot act by '{acting}': {remedy[0]}.")

@@ -40,6 +40,15 @@ class WarmUpConfig(Strict):
 
     steps: int = Field(0, ge=0, description="environment steps of the policy as it is")
     critic_updates: int = Field(0, ge=0, description="updates of the critic alone, once these steps are collected")
+    selection: SelectionConfig | None = Field(
+        None, description="how chunks are chosen in these steps, e.g. {acting: base}; default: as in collection"
+    )
+
+    @model_validator(mode="after")
+    def _selects_within_it(self) -> WarmUpConfig:
+        if self.selection is not None and not self.steps:
+            raise ValueError("warm_up.selection is of the warm-up's steps, of which there are none: set warm_up.steps")
+        return self
 
 
 class PointsConfig(Strict):

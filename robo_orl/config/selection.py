@@ -30,9 +30,10 @@ class SelectionConfig(Strict):
         ge=0,
         description="a flow starts from one noise vector at every decision, the draw of this seed; `tune` chooses it",
     )
-    acting: Literal["sample", "mode", "low_noise", "random"] | None = Field(
+    acting: Literal["sample", "mode", "low_noise", "random", "base"] | None = Field(
         None,
-        description="how one chunk is chosen; default: action_head.acting; random = uniform in [-1, 1], the floor",
+        description="how one chunk is chosen; default: action_head.acting; random = uniform in [-1, 1], the floor; "
+        "base = by the action head alone, without what the objective adds to it",
     )
 
     @property

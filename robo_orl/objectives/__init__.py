@@ -14,6 +14,8 @@ from robo_orl.objectives.cal_ql import CalQL
 from robo_orl.objectives.cql import CQL
 from robo_orl.objectives.crr import CRR
 from robo_orl.objectives.dqc import DQC
+from robo_orl.objectives.dsrl import DSRL
+from robo_orl.objectives.edit import Edit
 from robo_orl.objectives.filtered_bc import FilteredBC
 from robo_orl.objectives.fql import FQL
 from robo_orl.objectives.idql import IDQL
@@ -26,7 +28,9 @@ from robo_orl.objectives.parts import Parts
 from robo_orl.objectives.qc import QChunking
 from robo_orl.objectives.qc_fql import QChunkingFQL
 from robo_orl.objectives.recap import Recap
+from robo_orl.objectives.residual import Residual
 from robo_orl.objectives.return_conditioned import ReturnConditioned
+from robo_orl.objectives.sac import SAC
 from robo_orl.objectives.sarsa_bon import SarsaBestOfN
 from robo_orl.objectives.sharsa import SHARSA
 from robo_orl.objectives.td3_bc import TD3BC
@@ -53,8 +57,12 @@ OURS: dict[str, type[Objective]] = {
     "awac": AWAC,
     "crr": CRR,
     "mpo": MPO,
+    "sac": SAC,
     "cql": CQL,
     "cal_ql": CalQL,
+    "residual": Residual,
+    "edit": Edit,
+    "dsrl": DSRL,
 }
 OBJECTIVES = with_plugins(OURS, "objectives", Objective)
 

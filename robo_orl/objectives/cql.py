@@ -8,9 +8,9 @@
               in the first bc_steps E[ kappa log pi(a|s) - log pi(data|s) ], the latter per number
     L_kappa = E[ -log kappa ( log pi(a|s) + target entropy ) ], scaled: Adam needs no scale, and one norm clips all
 
-The last two are soft actor-critic's (Haarnoja et al. 2018, arXiv:1812.05905, sections 4 and 5). The policy learns
-from Q alone, so that Q has to value the whole chunk. Numbers: young-geng/CQL, nakamotoo/Cal-QL. These divide log mu by
-T too; at their T = 1 that is the same, and only the form above remains the same method where returns and T are scaled.
+The last two are soft actor-critic's (sac.py). The policy learns from Q alone, so that Q has to value the whole chunk.
+Numbers: young-geng/CQL, nakamotoo/Cal-QL. These divide log mu by T too; at their T = 1 that is the same, and only the
+form above remains the same method where returns and T are scaled.
 Without importance weights: zhouzypaul/wsrl's kitchen and cccedric/conrft. The log mu of a chunk spans a hundred nats.
 Cloning first: aviralkumar2907/CQL, 40,000 of its million steps. Left out: the weight w as a Lagrange multiplier.
 """
@@ -21,31 +21,14 @@ import math
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, Strict
 from robo_orl.models.action_heads import ActionHead
 from robo_orl.objectives.objective import Objective, require_head
 from robo_orl.objectives.parts import Losses, Modules, Parts
+from robo_orl.objectives.sac import Temperature, check_values_the_chunk
 from robo_orl.objectives.step import Step
-
-
-class Temperature(nn.Module):
-    """kappa > 0, the entropy's weight; log kappa is SPEED times a parameter.
-
-    Adam moves a parameter by the learning rate a step: 1 in 2,000 steps here, a hundred in the authors' million.
-    """
-
-    SPEED = 10.0
-
-    def __init__(self, first: float):
-        super().__init__()
-        self.log = nn.Parameter(torch.full((1,), math.log(first) / self.SPEED))
-
-    def forward(self) -> Tensor:
-        """log kappa, (1,)."""
-        return self.log * self.SPEED
 
 
 class CQL(Objective):
@@ -76,11 +59,7 @@ class CQL(Objective):
     def check(self, policy: PolicyConfig, head: type[ActionHead]) -> None:
         """Refuse a head without a density and a reparametrised sample of the chunk that Q values."""
         require_head(policy, ("gaussian",), "needs the density of a reparametrised sample")
-        if policy.n < policy.action_head.chunk:
-            raise UsageError(
-                f"Objective '{policy.objective.name}' trains the policy by Q alone, and Q values {policy.n} of the "
-                f"{policy.action_head.chunk} actions of a chunk: set action_head.chunk to {policy.n} or remove n_step."
-            )
+        check_values_the_chunk(policy)
 
     def modules(self, parts: Parts) -> Modules:
         """The temperature kappa."""
@@ -103,10 +82,9 @@ class CQL(Objective):
 
         chunk = torch.cat([c[:, 0] for c in chunks])  # (2B, h, A)
         log_pi = torch.cat([d[:, 0] for _, d in samples])  # (2B,)
-        log_kappa = step.module("temperature")()
-        actor = (log_kappa.detach().exp() * log_pi + self.policy_term(step, chunk)).mean()
-        surplus = (log_pi.detach() - chunk[0].numel()) / chunk[0].numel()
-        temperature = -(log_kappa * surplus).mean() / Temperature.SPEED**2  # the parameter's slope is below 1
+        kappa = step.module("temperature")
+        actor = (kappa().detach().exp() * log_pi + self.policy_term(step, chunk)).mean()
+        temperature = kappa.loss(log_pi, chunk[0].numel())
         terms = {"actor": actor, "temperature": temperature, "critic": critic, "conservative": conservative}
         metrics = {
             "critic/q": q.value.mean(),

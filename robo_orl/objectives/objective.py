@@ -40,6 +40,7 @@ class Objective:
     bootstraps: ClassVar[bool] = False  # whether its targets use a slow copy of the critic
     critic_frames: ClassVar[Literal["now", "both"]] = "now"  # frames of the pair whose values it trains
     samples: ClassVar[bool] = False  # whether it draws actions from the policy: needs a stochastic action head
+    trains_base: ClassVar[bool] = True  # whether backbone and action head learn; else they stay as the run has them
     slow_policy: ClassVar[bool] = False  # whether it needs a slow copy of the action head
     extractions: ClassVar[tuple[str, ...]] = ()  # ways of extracting the policy, its authors' first; () = its own
     values_actions: ClassVar[bool] = True  # whether Q's second argument is an action chunk
@@ -141,6 +142,15 @@ def require_head(policy: PolicyConfig, kinds: tuple[str, ...], why: str) -> None
         raise UsageError(
             f"Objective '{policy.objective.name}' {why}, which the action head '{policy.action_head.kind}' is not made "
             f"for: set action_head.kind to {' or '.join(kinds)}."
+        )
+
+
+def check_frozen_base(policy: PolicyConfig) -> None:
+    """UsageError where the critic reads a backbone that its loss would train, and the objective keeps it as it is."""
+    if policy.critic is not None and policy.critic.topology in ("shared", "shared_detached"):
+        raise UsageError(
+            f"Objective '{policy.objective.name}' keeps the policy that it begins with: set critic.topology to frozen, "
+            "separate_small or separate."
         )
 
 

@@ -93,9 +93,9 @@ class Step:
         """(2B, *shape) standard normal numbers, a stream per frame."""
         return torch.cat([self.draws.normal(stream + frame, self.pairs, *shape) for frame in ("", "_next")])
 
-    def uniform(self, stream: str) -> Tensor:
-        """(2B,) uniform numbers in [0, 1), a stream per frame."""
-        return torch.cat([self.draws.uniform(stream + frame, self.pairs) for frame in ("", "_next")])
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """(2B, *shape) uniform numbers in [0, 1), a stream per frame."""
+        return torch.cat([self.draws.uniform(stream + frame, self.pairs, *shape) for frame in ("", "_next")])
 
     def batch_mean(self, values: Tensor) -> Tensor:
         """The mean of `values` over the batches of all processes, 0-dim, without gradient."""
@@ -146,6 +146,12 @@ class Step:
         steps = (critic and critic.target_flow_steps) or steps
         return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps)
 
+    @torch.no_grad()
+    def base_chunks(self) -> Tensor:
+        """(2B, 1, h, A): the chunks that the action head acts by on its own, without gradient."""
+        head, frames = self.agent.action_head, ("now", "next")
+        return torch.cat([head.act(self.part(self.tokens, f), 1, self.draws, SAMPLE_STREAMS[f]) for f in frames])
+
     def sample_with_log_prob(self, frames: Literal["now", "next"], num_samples: int) -> tuple[Tensor, Tensor]:
         """(B, N, h, A) with gradient into the policy, and their log-densities (B, N)."""
         tokens = self.part(self.tokens, frames)
@@ -183,9 +189,14 @@ class Step:
         dQ/da is taken at a leaf and joined to the actions by hand: exact under every ZeRO stage, where switching
         the critic's parameters off is not, and the critic's graph is gone before the backward.
         """
-        leaf, features = actions.detach().requires_grad_(), self.part(self.features, frames).detach()
+        features = self.part(self.features, frames).detach()
+        return self.climb_on(self.agent.critic, features, actions, member)
+
+    def climb_on(self, critic: Critic, features: Tensor, actions: Tensor, member: int | None = None) -> Tensor:
+        """`climb` on a critic, whose readout (B, R, C) has no gradient."""
+        leaf = actions.detach().requires_grad_()
         with torch.enable_grad():
-            heights = self.agent.critic.q(features, leaf).height  # (E, B)
+            heights = critic.q(features, leaf).height  # (E, B)
             height = self.aggregate(heights) if member is None else heights[member]
             (slope,) = torch.autograd.grad(height.sum(), leaf)
         path = (actions * slope).flatten(1).sum(1)
@@ -216,6 +227,11 @@ class Step:
     def aggregate(self, values: Tensor) -> Tensor:
         """(E, ...) -> (...): the ensemble's mean or minimum."""
         return self.agent.aggregate(values)
+
+    def lowest(self, values: Tensor, members: int) -> Tensor:
+        """(E, B) -> (B,): the minimum over so many members of the ensemble, drawn anew for every row."""
+        order = self.draws.uniform("members", values.shape[1], len(values)).argsort(-1)  # (B, E)
+        return values.T.gather(1, order[:, :members]).amin(1)
 
     def _gradient(self, frames: Frames) -> torch.set_grad_enabled:
         return torch.set_grad_enabled(torch.is_grad_enabled() and frames in self.trained)

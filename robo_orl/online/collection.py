@@ -24,12 +24,16 @@ class CollectingPolicy(AgentPolicy):
     def __init__(self, agent: nn.Module, policy: PolicyConfig, seed: int, instructions: tuple[Tensor, Tensor] | None):
         super().__init__(deepcopy(agent), policy.action_head.execute, derive_seed(seed, "collect"), None, instructions)
         online = policy.online or OnlineConfig()
-        self.agent.select_by(online.collection.selection or policy.selection)
+        self.later = online.collection.selection or policy.selection
+        self.first = online.warm_up.selection or self.later
+        for selection in (self.first, self.later):  # what an agent cannot do is refused before the first round
+            self.agent.select_by(selection)
         self.noise = online.collection.noise
 
-    def take(self, agent: nn.Module) -> None:
-        """Act with the weights that `agent` has now."""
+    def take(self, agent: nn.Module, warm_up: bool) -> None:
+        """Act with the weights that `agent` has now, as in the warm-up or as after it."""
         self.agent.load_state_dict(agent.state_dict())
+        self.agent.select_by(self.first if warm_up else self.later)
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, c, A) for B episodes."""

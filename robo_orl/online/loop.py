@@ -113,7 +113,7 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
     size, acting_before = online.start.run.policy.online.collection.episodes, collection.policy_s
     if collects:
         if slot.number * size + size > len(online.replay.episodes):
-            collection.policy.take(learner.agent)
+            collection.policy.take(learner.agent, slot.warm_up)
         collection.begin(slot.number * size, size)
     due = slot.after - slot.before
     experience = online.experience(slot.number * size) if due else None

@@ -52,7 +52,7 @@ def resolve_start(
     if method is not None and policy is not None:
         raise UsageError("--policy is the whole policy that goes on: leave --method out.")
     if method is not None:
-        values = _with_method(values, method)
+        values = with_method(values, method)
     elif policy is not None and policy.online is None:
         raise UsageError(f"The policy {policy.name} does not say how it learns online: give it a section online.")
     elif policy is not None:
@@ -71,7 +71,7 @@ def resolve_start(
 
 def went_online(start: PolicyConfig, method: str, row: str, changes: dict[str, Any], where: str) -> PolicyConfig:
     """A policy as it goes on to learn by a method with some settings changed, called START_ROW."""
-    values = deep_merge(_with_method(start.model_dump(mode="json"), method), changes)
+    values = deep_merge(with_method(start.model_dump(mode="json"), method), changes)
     name = f"{start.name}_{row}"
     return normalised(parse(PolicyConfig, values | {"name": name}, f"{where}, policy {name}"))
 
@@ -88,7 +88,7 @@ def _check_run(run: RunConfig, folder: Path) -> None:
         raise UsageError(f"{folder} learned from an oracle's labels, which collected episodes do not have.")
 
 
-def _with_method(policy: dict[str, Any], name: str) -> dict[str, Any]:
+def with_method(policy: dict[str, Any], name: str) -> dict[str, Any]:
     """A policy's values with those of a method (`dac`, a path) and of its variants (`dac+random_reward`)."""
     parts = take_apart(KIND, name)
     method = read_variant(parts.path.stem, parts.path)

@@ -12,8 +12,9 @@ from robo_orl.agent.agent import Agent, build_agent
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import PolicyConfig, Topology, deep_merge
-from robo_orl.config.presets import preset_values
+from robo_orl.config.presets import available, preset_values
 from robo_orl.data.cache import EpisodeArrays
+from robo_orl.online.start import with_method
 
 SPEC = {"robot0_eef_pos": 3, "robot0_gripper_qpos": 2, "object": 9}
 CHUNK, ACTION_DIM = 4, 3
@@ -43,12 +44,23 @@ def policy(learns: str = "bc", head: str = "flow", topology: Topology = "shared"
 def shipped(name: str, **over: Any) -> PolicyConfig:
     """A policy file at debug size; `over` is laid on top of it."""
     small = {"action_head": {"chunk": CHUNK, "execute": 2}, "backbone": {"size": "tiny"}}
-    values = deep_merge(deep_merge(preset_values("policies", name), small), over)
+    values = deep_merge(deep_merge(_values(name), small), over)
     if (values.get("critic") or {}).get("topology", "shared") != "shared":
         values["critic"].pop("trunk_gradient", None)
     if values["action_head"]["kind"] == "flow":
         values["action_head"]["flow_steps"] = 4
     return PolicyConfig.model_validate(values)
+
+
+ONLINE = {"sac": "rlpd"}  # objective -> the method that has it, where no file of policies/ has
+
+
+def _values(name: str) -> dict[str, Any]:
+    """A policy file's values; of an objective that learns online alone those of its method, on a cloned flow."""
+    method = ONLINE.get(name, name)
+    if name in available("policies") or method not in available("policies/online"):
+        return preset_values("policies", name)
+    return with_method(preset_values("policies", "bc+flow"), method) | {"name": name}
 
 
 def agent(config: PolicyConfig | None = None, seed: int = 0) -> Agent:

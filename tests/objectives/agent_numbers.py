@@ -164,6 +164,31 @@ class Numbers:
         with torch.no_grad():
             return self.learner.extra["one_step"](self.tokens[rows], torch.from_numpy(z)).numpy()
 
+    def correction(self, chunks: np.ndarray) -> np.ndarray:
+        """(2B, N, c, A): the residual policy's direction, of chunks (2B, N, c, A)."""
+        with torch.no_grad():
+            return self.learner.extra["residual"](self.tokens, torch.from_numpy(chunks)).numpy()
+
+    def edits(self, tokens: Tensor, chunks: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Edits of chunks (B, N, c, A) at tokens (B, S, D), and their log-densities (B, N)."""
+        edit, arrays = self.learner.extra["edit"], (np.ascontiguousarray(a) for a in (chunks, uniform))
+        with torch.no_grad():
+            drawn = edit.sample_with_log_prob(tokens, *(torch.from_numpy(a) for a in arrays))
+        return drawn[0].numpy(), drawn[1].numpy()
+
+    def noises(self) -> tuple[np.ndarray, np.ndarray]:
+        """DSRL's policy: numbers in [-1, 1] (2B, 1, h, A), and their log-densities (2B,)."""
+        policy, rows = self.learner.extra["noise"], {"noise_now": NOW, "noise_next": NEXT}
+        with torch.no_grad():
+            drawn = [policy.sample_with_log_prob(self.tokens[r], 1, self.draws, s) for s, r in rows.items()]
+        return torch.cat([u for u, _ in drawn]).numpy(), torch.cat([d[:, 0] for _, d in drawn]).numpy()
+
+    def q_of_noises(self, w: np.ndarray) -> Output:
+        """(E, 2B, N): DSRL's critic of noises (2B, N, h, A)."""
+        critic = self.learner.extra["critic_noise"]
+        with torch.no_grad():
+            return Output(critic.q(critic.readout(self.tokens), torch.from_numpy(w)).raw.numpy(), self.by)
+
     def flow(self, z: np.ndarray) -> np.ndarray:
         """(2B, 1, h, A): where the flow takes the noise, not cut."""
         with torch.no_grad():

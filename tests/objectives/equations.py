@@ -31,7 +31,7 @@ def below(u: np.ndarray, tau: float) -> np.ndarray:
     return np.where(u < 0, 1 - tau, tau)
 
 
-def cut(weight: np.ndarray, most: float) -> np.ndarray:
+def capped(weight: np.ndarray, most: float) -> np.ndarray:
     """The weight, cut at `most`; some are cut and some are not."""
     assert (weight > most).any() and (weight < most).any()
     return np.minimum(weight, most)
@@ -41,7 +41,7 @@ def cut(weight: np.ndarray, most: float) -> np.ndarray:
 
 
 def awr(x: Numbers, at: Numbers, advantage: np.ndarray, known: np.ndarray, e: P) -> Terms:
-    weight = cut(np.exp(e.beta * advantage), e.max_weight) * known
+    weight = capped(np.exp(e.beta * advantage), e.max_weight) * known
     return {"actor": (weight * x.cloning()).mean()}
 
 
@@ -199,7 +199,7 @@ def over_own(at: Numbers, own: np.ndarray) -> np.ndarray:
 def awac(x: Numbers, at: Numbers, p: P) -> Terms:
     own = np.concatenate([at.sample(rows, p.num_samples) for rows in (NOW, NEXT)])
     critic = td(x, at, at.fold(at.q(NEXT, own[NEXT], slow=True).value).mean(-1))
-    weight = cut(np.exp(over_own(at, own) / p.temperature), p.max_weight)
+    weight = capped(np.exp(over_own(at, own) / p.temperature), p.max_weight)
     return {"critic": critic, "actor": (weight * at.valid * x.cloning()).mean()}
 
 
@@ -207,7 +207,7 @@ def crr(x: Numbers, at: Numbers, p: P) -> Terms:
     slow = at.sample(NEXT, 1, slow=True)
     critic = td(x, at, at.fold(at.q(NEXT, slow, slow=True).value)[:, 0])
     advantage = over_own(at, np.concatenate([at.sample(rows, p.num_samples) for rows in (NOW, NEXT)]))
-    weight = advantage > 0 if p.weight == "binary" else cut(np.exp(advantage / p.beta), p.max_weight)
+    weight = advantage > 0 if p.weight == "binary" else capped(np.exp(advantage / p.beta), p.max_weight)
     return {"critic": critic, "actor": (weight * at.valid * x.cloning()).mean()}
 
 
@@ -217,6 +217,29 @@ def mpo(x: Numbers, at: Numbers, p: P) -> Terms:
     improve = (softmax(q / p.eta, axis=-1) * x.cloning_of(own)).sum(-1).mean()
     actor = (1 - p.alpha) * improve + p.alpha * x.cloning().mean()
     return {"critic": p.critic_weight * td(x, at, q[NEXT].mean(-1)), "actor": actor}
+
+
+def lowest(at: Numbers, q: np.ndarray, subset: int) -> np.ndarray:
+    """(E, B) -> (B,): of each row the lowest of the members with the smallest of E random numbers."""
+    order = np.argsort(at.uniform("members", len(q)), -1)[:, :subset]
+    return np.array([q[members, row].min() for row, members in enumerate(order)])
+
+
+def entropy(x: Numbers, at: Numbers, log_pi: np.ndarray, numbers: int, p: P) -> tuple[float, float]:
+    """kappa, held fixed, and the loss of the temperature."""
+    log_kappa, still = (10 * y.parameter("temperature", "log") for y in (x, at))
+    return np.exp(still), -(log_kappa * (log_pi / numbers + p.target_entropy)).mean() / 100
+
+
+def sac(x: Numbers, at: Numbers, p: P) -> Terms:
+    moved, own = ([y.sample_with_log_prob(rows, 1) for rows in (NOW, NEXT)] for y in (x, at))
+    chunk, log_pi = (np.concatenate([part[i][:, 0] for part in moved]) for i in (0, 1))
+    still = np.concatenate([part[1][:, 0] for part in own])
+    kappa, temperature = entropy(x, at, still, toy.CHUNK * toy.ACTION_DIM, p)
+    following = lowest(at, at.q(NEXT, own[1][0][:, 0], slow=True).value, p.subset)
+    following = following - kappa * still[NEXT] * p.backup_entropy
+    actor = (kappa * log_pi - at.fold(at.q(BOTH, chunk).height)).mean()
+    return {"critic": td(x, at, following), "actor": actor, "temperature": temperature}
 
 
 def cql(x: Numbers, at: Numbers, p: P, calibrated: bool = False) -> Terms:
@@ -250,9 +273,62 @@ def cal_ql(x: Numbers, at: Numbers, p: P) -> Terms:
     return cql(x, at, p, calibrated=True)
 
 
+# --------------------------------------------------------------------------------- values of a policy that is added to
+
+
+def cut(x: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """x cut to [-1, 1] at `at`, where the cut is held fixed: its gradient is that of x."""
+    return x + np.clip(at, -1, 1) - at
+
+
+def residual(x: Numbers, at: Numbers, p: P) -> Terms:
+    base = np.concatenate((at.sample(NOW, 1), at.sample(NEXT, 1)))[:, :, : at.c]
+    moved, still = (base + p.alpha * y.correction(base) for y in (x, at))
+    assert (np.abs(still) > 1).any() and (np.abs(still) < 1).any()
+    noise = np.clip(p.policy_noise * at.normal("smoothing", at.c, toy.ACTION_DIM), -p.noise_clip, p.noise_clip)
+    following = np.clip(np.clip(still[NEXT, 0], -1, 1) + noise, -1, 1)
+    critic = td(x, at, lowest(at, at.q(NEXT, following, slow=True).value, p.subset))
+    return {"critic": critic, "residual": -at.fold(at.q(BOTH, cut(moved, still)[:, 0]).height).mean()}
+
+
+def edit(x: Numbers, at: Numbers, p: P) -> Terms:
+    base = at.sample(NEXT, p.num_samples)[:, :, : at.c]
+    edits, _ = at.edits(at.tokens[NEXT], base, at.uniform("edit_of_backup", *base.shape[1:]))
+    chunks = np.concatenate((base, np.clip(base + p.beta * edits, -1, 1)), 1)
+    best = chunks[np.arange(PAIRS), at.fold(at.q(NEXT, chunks).value).argmax(-1)]
+    critic = td(x, at, lowest(at, at.q(NEXT, best, slow=True).value, p.subset))
+
+    base = np.concatenate((at.sample(NOW, 1), at.sample(NEXT, 1)))[:, :, : at.c]
+    uniform = np.concatenate([at.uniform(stream, *base.shape[1:]) for stream in ("edit", "edit_next")])
+    (moved, log_pi), (still, density) = (y.edits(at.tokens, base, uniform) for y in (x, at))
+    kappa, temperature = entropy(x, at, density[:, 0], base[0].size, p)
+    q = at.fold(at.q(BOTH, cut(base + p.beta * moved, base + p.beta * still)[:, 0]).height)
+    of_edit = (kappa * log_pi[:, 0] - q).mean()
+    return {"actor": x.cloning().mean(), "critic": critic, "edit": of_edit, "temperature": temperature}
+
+
+def dsrl(x: Numbers, at: Numbers, p: P) -> Terms:
+    (moved, log_pi), (still, density) = (y.noises() for y in (x, at))
+    kappa, temperature = entropy(x, at, density, still[0].size, p)
+    flow = at.flow(p.box * still)
+    chunks = np.clip(flow, -1, 1)[:, :, : at.c]
+    following = lowest(at, at.q(NEXT, chunks[NEXT, 0], slow=True).value, p.subset)
+    terms = {"critic": td(x, at, following - kappa * density[NEXT] * p.backup_entropy), "temperature": temperature}
+    if p.climbs == "actions":
+        q = at.fold(at.q(BOTH, cut(x.flow(p.box * moved), flow)[:, 0]).height)
+        return terms | {"noise": (kappa * log_pi - q).mean()}
+    normal = np.concatenate([at.normal(stream, p.num_noises, *SHAPE) for stream in ("of_noise", "of_noise_next")])
+    of_normal = np.clip(at.flow(normal), -1, 1)[:, :, : at.c]
+    teacher = at.fold(at.q(BOTH, np.concatenate((chunks, of_normal), 1)).value)
+    q = at.fold(at.q_of_noises(p.box * moved).height)[:, 0]
+    of_noise = x.q_of_noises(np.concatenate((p.box * still, normal), 1)).loss(teacher).mean()
+    return terms | {"noise": (kappa * log_pi - q).mean(), "critic_noise": of_noise}
+
+
 OF = {
     "bc": bc, "filtered_bc": filtered_bc, "top_bc": top_bc, "oracle_competent": oracle_competent,
     "return_conditioned": return_conditioned, "mc_awr": mc_awr, "recap": recap,
     "sarsa_bon": sarsa_bon, "sharsa": sharsa, "iql": iql, "idql": iql, "dqc": dqc, "qc": qc, "bcq": bcq, "fql": fql,
-    "qc_fql": fql, "td3_bc": td3_bc, "awac": awac, "crr": crr, "mpo": mpo, "cql": cql, "cal_ql": cal_ql,
+    "qc_fql": fql, "td3_bc": td3_bc, "awac": awac, "crr": crr, "mpo": mpo, "sac": sac, "cql": cql, "cal_ql": cal_ql,
+    "residual": residual, "edit": edit, "dsrl": dsrl,
 }  # fmt: skip

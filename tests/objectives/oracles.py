@@ -127,6 +127,14 @@ def of_policy(*share: float) -> Callable[[str], Tables]:
     return lambda mdp: {"q": mdps.of_choice(data(mdp), (S, 2), lambda q: q @ np.array(share))}
 
 
+KAPPA = 0.1
+
+
+def soft(mdp: str) -> Tables:
+    """Of action 1 with the entropy that the policy is said to have, ln 2, at every step."""
+    return {"q": mdps.of_choice(data(mdp), (S, 2), lambda q: q[:, 1] + KAPPA * np.log(2))}
+
+
 WEIGHT = 0.5  # of the penalty
 
 
@@ -165,6 +173,10 @@ ORACLES = {
     "td3_bc": Oracle(of_policy(0, 1), {"right": 1.0, "objective": params(policy_noise=0)}),
     "fql": Oracle(of_policy(1, 0), {"right": 0.0}),
     "qc_fql": Oracle(of_policy(0, 1), {"right": 1.0}),
+    "sac": Oracle(soft, {"right": 1.0, "objective": params(first_kappa=KAPPA)}),
     "cql": Oracle(conservative, PENALTY | {"sweeps": 100, "rate": lambda k: 0.5}, 1e-3),
     "cal_ql": Oracle(calibrated, KINK, 2e-3),
+    "residual": Oracle(of_policy(0, 1), {"right": 1.0, "objective": params(policy_noise=0)}),
+    "edit": Oracle(of_best, {"right": 0.5, "objective": params(num_samples=2, beta=1e-7)}),
+    "dsrl": Oracle(of_policy(0, 1), {"right": 1.0, "objective": params(backup_entropy=False)}),
 }

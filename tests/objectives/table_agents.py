@@ -28,7 +28,7 @@ from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.step import Step
 
 WIDTH = 96  # of the tokens, for the modules that objectives bring along
-HEADS = {"td3_bc": "l1", "cql": "gaussian", "cal_ql": "gaussian"}  # the others take a flow
+HEADS = {"td3_bc": "l1", "sac": "gaussian", "cql": "gaussian", "cal_ql": "gaussian"}  # the others take a flow
 
 
 def window_of(
@@ -61,6 +61,8 @@ def table_agent(
         "critic": {"tau": 1.0} if OBJECTIVES[name].bootstraps else {"target": "none"},
         "n_step": n,
     }
+    if not OBJECTIVES[name].trains_base:
+        values["critic"]["topology"] = "frozen"
     if OBJECTIVES[name].chooses or "best_of_n" in OBJECTIVES[name].extractions[:1]:
         values["selection"] = {"num_samples": 2}
     config = PolicyConfig.model_validate(deep_merge(values, over))

@@ -32,6 +32,11 @@ OWN = {  # parameters of objectives
     "awac": {"temperature": 0.05, "max_weight": 1.1, "num_samples": 2},
     "crr": {"weight": "exp", "beta": 0.05, "max_weight": 1.1, "num_samples": 3},
     "mpo": {"alpha": 0.3, "eta": 0.2, "num_samples": 3, "critic_weight": 2.0},
+    "sac": {"subset": 2, "first_kappa": 0.3, "target_entropy": -0.5, "backup_entropy": True},
+    "residual": {"alpha": 2.0, "policy_noise": 0.3, "noise_clip": 0.2, "subset": 2},
+    "edit": {"beta": 2.0, "num_samples": 2, "subset": 2, "first_kappa": 0.3, "target_entropy": -0.5},
+    "dsrl": {"box": 1.5, "climbs": "noise", "num_noises": 2, "subset": 2, "first_kappa": 0.3, "target_entropy": -0.5,
+             "backup_entropy": True},
     "cql": {"min_q_weight": 0.7, "cql_temperature": 0.5, "first_kappa": 0.3, "num_actions": 2, "bc_steps": 0,
             "max_backup": False, "importance_sample": True},
 }  # fmt: skip
@@ -66,6 +71,8 @@ def cases() -> list:
     add("recap", "hl_gauss", tag="n_step", advantage="n_step")
     add("return_conditioned", tag="return", outcome="return", target=0.5)
     add("crr", "mse", tag="binary", weight="binary", beta=None, max_weight=None)
+    add("sac", "mse", tag="plain", backup_entropy=False)
+    add("dsrl", "mse", tag="actions", climbs="actions", num_noises=...)
     add("cql", "mse", tag="unweighted", importance_sample=False, max_backup=True)
     add("cql", "mse", tag="cloning", bc_steps=5)
     return cases
@@ -73,7 +80,8 @@ def cases() -> list:
 
 def built(name: str, loss: str, extraction: str, fold: str, changed: dict) -> tuple[toy.Agent, SimpleNamespace]:
     """The agent, and the parameters of its equation."""
-    kind, own = extraction or next(iter(OBJECTIVES[name].extractions), ""), OWN.get(name, {}) | changed
+    kind = extraction or next(iter(OBJECTIVES[name].extractions), "")
+    own = {key: value for key, value in (OWN.get(name, {}) | changed).items() if value is not ...}
     given = {} if name in ("mc_awr", "iql", "recap", "fql", "qc_fql") and not extraction else ASKED.get(kind, {})
     if extraction:
         theirs = ("beta", "max_weight") + (("flow_steps",) if extraction == "ddpg_bc" else ())
@@ -89,7 +97,9 @@ def built(name: str, loss: str, extraction: str, fold: str, changed: dict) -> tu
         bins = {"bins": BINS} if loss == "hl_gauss" else {"bins": 101}
         over["critic"] = {"loss": loss, "trunk_gradient": 1.0} | bounds | bins
         if "q" in OBJECTIVES[name].heads or own.get("advantage") == "q":
-            over["critic"] |= {"ensemble": 2, "aggregate": fold}
+            over["critic"] |= {"ensemble": 3 if "subset" in own else 2, "aggregate": fold}
+    if name == "edit":
+        over["critic"]["topology"] = "shared"  # whose backbone both sides of a difference move
     if name == "fql":
         over["n_step"] = 2
     return moved(toy.agent(toy.shipped(name, **over))).double(), SimpleNamespace(**own, **given, extraction=kind)

@@ -42,7 +42,8 @@ SWITCHES = {
     "objective.extraction": ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil"),
 }
 MONTE_CARLO = {"mc_awr", "recap"}  # they regress to returns: no Q and no slow copy of it
-BEST_OF = {"bcq", "dqc", "idql", "qc", "sarsa_bon", "sharsa"}  # the best of one candidate would be cloning
+SUBSET = {"sac", "residual", "edit", "dsrl"}  # a target is the lowest of two critics
+BEST_OF = {"bcq", "dqc", "edit", "idql", "qc", "sarsa_bon", "sharsa"}  # the best of one candidate would be cloning
 # How a policy may be extracted with the action head of the policy file; objectives not here have a way of their own.
 EXTRACTIONS = {
     "mc_awr": {"awr", "advantage_condition"},
@@ -58,20 +59,27 @@ EXTRACTIONS = {
 }
 Refused = Callable[[str, PolicyConfig, Any], bool]
 REFUSED: dict[str, Refused] = {  # (objective, its policy file, new value) -> whether it would do nothing, or cannot be
-    "critic.topology": lambda name, file, value: file.critic.trunk_gradient != 1,
-    "critic.target": lambda name, file, value: (value == "none") != (name in MONTE_CARLO),
+    "critic.topology": lambda name, file, value: (
+        file.critic.trunk_gradient != 1 or (value == "shared_detached" and not OBJECTIVES[name].trains_base)
+    ),
+    "critic.target": lambda name, file, value: (
+        (value == "none") != (name in MONTE_CARLO) or (value == "full_ema" and file.critic.topology == "frozen")
+    ),
     "critic.loss": lambda name, file, value: value != "hl_gauss" and file.critic.bins != 101,
-    "critic.ensemble": lambda name, file, value: name in MONTE_CARLO or (value == 1 and file.critic.aggregate == "min"),
+    "critic.ensemble": lambda name, file, value: (
+        name in MONTE_CARLO or (value == 1 and (file.critic.aggregate == "min" or name in SUBSET))
+    ),
     "critic.aggregate": lambda name, file, value: name in MONTE_CARLO or file.critic.ensemble == 1,
     "critic.tau": lambda name, file, value: name in MONTE_CARLO,
     "critic.bins": lambda name, file, value: file.critic.loss != "hl_gauss",
     "critic.value_range": lambda name, file, value: file.critic.loss == "mse",
     "critic.small_size": lambda name, file, value: True,  # no file has a small critic of its own
+    "critic.trunk_gradient": lambda name, file, value: file.critic.topology != "shared",
     "critic.target_flow_steps": lambda name, file, value: (
         file.action_head.kind != "flow" or not OBJECTIVES[name].samples or "flow_steps" in file.objective.params
     ),
     "action_head.flow_steps": lambda name, file, value: file.action_head.kind != "flow",
-    "n_step": lambda name, file, value: name in {"dqc", "qc_fql"} or (value < 4 and name in {"cql", "cal_ql"}),
+    "n_step": lambda name, file, value: name in {"dqc", "qc_fql"} or (value < 4 and name in {"sac", "cql", "cal_ql"}),
     "selection.num_samples": lambda name, file, value: (
         name in BEST_OF if value == 1 else name in MONTE_CARLO or file.action_head.kind == "l1"
     ),
@@ -112,6 +120,8 @@ def says_already(name: str, key: str, value: Any) -> bool:
     own = toy.shipped(name).model_dump(mode="json")
     for part in key.split("."):
         own = (own or {}).get(part)
+    if key == "n_step" and own == "execute":
+        own = toy.shipped(name).n
     return own == value or (own is None and key.endswith("extraction") and value in OBJECTIVES[name].extractions[:1])
 
 

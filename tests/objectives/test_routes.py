@@ -31,19 +31,22 @@ def cases() -> list:
         if not toy.shipped(name).critic:
             add(True, name, "")
             continue
-        for topology in ("shared", *OTHERS):
-            add(topology in ("shared", OTHERS[i % 4]), name, topology)
+        others = OTHERS if objective.trains_base else OTHERS[1:]
+        other = others[i % len(others)]
+        for topology in ("shared", *others) if objective.trains_base else others:
+            add(topology in ("shared", other), name, topology)
         for loss in ("bce", "hl_gauss", "mse"):
-            changed = {"topology": OTHERS[i % 4], "loss": loss, "bins": 101}
+            changed = {"topology": other, "loss": loss, "bins": 101}
             add(loss == "bce" and i % 4 == 0, name, "", loss, critic=changed)
         if objective.bootstraps:
-            full = {"topology": "shared_detached", "target": "full_ema"}
+            full = {"topology": "shared_detached" if objective.trains_base else "separate", "target": "full_ema"}
             add(i % 4 == 1, name, "", "full_ema", critic=full)
     for name, kinds in EXTRACTIONS.items():
         for i, (kind, head) in enumerate(kinds.items()):
             over = {"objective": {"extraction": kind}, "action_head": {"kind": head}}
             over["selection"] = {"num_samples": 4 if kind == "best_of_n" else 1}
             add(name == "iql", name, ("shared", *OTHERS)[i], kind, **over)
+    add(True, "dsrl", "frozen", "actions", objective={"params": {"climbs": "actions"}})
     add(True, "mc_awr", "shared", "q", objective={"params": {"advantage": "q"}})
     add(True, "recap", "shared", "n_step", objective={"params": {"advantage": "n_step"}})
     return cases

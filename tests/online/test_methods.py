@@ -20,6 +20,7 @@ CAL_QL = {
     "critic": {"topology": "shared", "aggregate": "min"},
 }
 OF_CAL_QL = ("cal_ql", "wsrl")
+FROZEN = ("residual", "dsrl")  # the run's own policy stays as it is
 METHODS = sorted(available("policies/online"))
 
 
@@ -41,11 +42,19 @@ def test_a_method_takes_an_update_on_its_run(runs, tmp_path, method):
     learner = Learner(start.run, initial_agent(start, tmp_path), torch.device("cpu"))
     data = open_windows(resolve_start(run, method, 0, settings=("policy.online.replay.mix=append",)))
     windows = FrozenTokens(learner.agent, learner.device)(data) if start.run.policy.online.trains == "cached" else data
-    before = learner.agent.action_head.state_dict()
-    before = {name: tensor.clone() for name, tensor in before.items()}
+    before = {name: tensor.clone() for name, tensor in learner.agent.state_dict().items()}
+    of_critic = ("critic.", "critic_backbone.", "target.", "extra.critic")
+    if start.run.policy.critic is not None:
+        learner.update(Experience(windows, None, "append"), critic_only=True)
+        assert all(name.startswith(of_critic) for name in moved(learner, before))
     learner.update(Experience(windows, None, "append"), critic_only=False)
     assert math.isfinite(learner.metrics()["loss"])
-    assert any(not torch.equal(tensor, before[name]) for name, tensor in learner.agent.action_head.state_dict().items())
+    policy = {name.split(".")[0] for name in moved(learner, before) if not name.startswith(of_critic)}
+    assert policy == {"extra"} if method in FROZEN else "action_head" in policy
+
+
+def moved(learner, before):
+    return [name for name, tensor in learner.agent.state_dict().items() if not torch.equal(tensor, before[name])]
 
 
 @pytest.mark.parametrize("method", OF_CAL_QL)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-for folder in ("rollout", "data", "evaluate"):
+for folder in ("rollout", "data", "evaluate", "models", "objectives"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 from scripted_scene import LineScene  # noqa: E402
 

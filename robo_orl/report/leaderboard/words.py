@@ -42,8 +42,9 @@ OBJECTIVES = {
     "iql": "weighted by values", "awac": "weighted by values", "crr": "weighted by values", "mpo": "weighted by values",
     "recap": "conditioned on values", "sarsa_bon": "best of samples", "sharsa": "best of samples",
     "idql": "best of samples", "dqc": "best of samples", "qc": "best of samples", "bcq": "best of samples",
-    "fql": "climbs values", "qc_fql": "climbs values", "td3_bc": "climbs values", "cql": "climbs values",
-    "cal_ql": "climbs values", "oracle_competent": "oracle",
+    "fql": "climbs values", "qc_fql": "climbs values", "td3_bc": "climbs values", "sac": "climbs values",
+    "cql": "climbs values", "cal_ql": "climbs values",
+    "residual": "climbs values", "edit": "best of samples", "dsrl": "climbs values", "oracle_competent": "oracle",
 }  # fmt: skip
 TOPOLOGIES = {
     "no critic": "no trained critic has a say",
