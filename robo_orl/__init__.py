@@ -7,8 +7,10 @@ __version__ = "0.2.0"
 
 _INTERFACE = {
     "generate_data": "robo_orl.api",
+    "record_data": "robo_orl.api",
     "train_policy": "robo_orl.api",
     "evaluate_policy": "robo_orl.api",
+    "held_out_errors": "robo_orl.api",
     "tables": "robo_orl.api",
     "load_policy": "robo_orl.evaluate.policy",
     "Policy": "robo_orl.evaluate.policy",

@@ -21,6 +21,7 @@ class Episode:
     masks: names of the file masks that this episode belongs to.
     images: per camera "<camera>_image" (T, H, W, 3) uint8, what it saw before each action; last_images: (H, W, 3) after
     the last one.
+    ended: it ended in a terminal without success.
     start_entry: all that the reset decided (envs/snapshot.py), which `states` alone do not hold; replay starts from it.
     """
 
@@ -38,6 +39,7 @@ class Episode:
     model_xml: str
     seed: int = 0
     masks: list[str] = field(default_factory=list)
+    ended: bool = False
     start_entry: dict[str, np.ndarray] = field(default_factory=dict)
     images: dict[str, np.ndarray] = field(default_factory=dict)
     last_images: dict[str, np.ndarray] = field(default_factory=dict)

@@ -67,8 +67,9 @@ def generate(
 
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
+    config = load_task(task)
     summary = generate_file(
-        load_task(task),
+        config,
         regime,
         episodes,
         out,
@@ -77,7 +78,7 @@ def generate(
         next_obs=next_obs,
         loop=check_loop(loop),
         progress=shows_progress(as_json),
-        view=_view(cameras, size, look),
+        view=_view(cameras, size, look) or config.view,
     )
     show(summary.to_json(), as_json)
 
@@ -97,7 +98,9 @@ def _view(cameras: str, size: int, look: str) -> View | None:
 @app.command("add-images")
 def add_images(
     file: Annotated[Path, typer.Argument(help="A data file made here; it is replaced when all pictures are there.")],
-    cameras: Cameras = "agentview,robot0_eye_in_hand",
+    cameras: Annotated[
+        str, typer.Option(help="Default: the view of the task, else agentview,robot0_eye_in_hand.")
+    ] = "",
     size: Size = 84,
     look: Look = "plain",
     workers: Workers = None,
@@ -108,10 +111,12 @@ def add_images(
     """Render the stored states of a data file into robomimic's image observations; a killed call continues."""
     from robo_orl.data.add_images import add_images as add
 
-    view = _view(cameras, size, look)
+    other = _other_task(task)
+    view = None if cameras or other is None else other.view
+    view = view or _view(cameras or "agentview,robot0_eye_in_hand", size, look)
     if view is None:
         raise UsageError("--cameras names no camera.")
-    options = {"workers": workers, "task": _other_task(task), "accept_mismatch": accept_mismatch}
+    options = {"workers": workers, "task": other, "accept_mismatch": accept_mismatch}
     show(add(file, view, progress=shows_progress(as_json), **options).to_json(), as_json)
 
 
@@ -326,6 +331,11 @@ def edit(
         bool,
         typer.Option("--end-failures", help="A demonstrator's walking off ends its episode in a terminal."),
     ] = False,
+    split: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Divide the episodes into masks: valid with this share, train the others."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the division.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write a copy with other episodes or other outcomes; masks, counts and header follow."""
@@ -336,7 +346,11 @@ def edit(
     if not all(old and new for old, _, new in pairs):
         raise UsageError("--rename takes OLD=NEW.")
     names = {old: new for old, _, new in pairs}
-    change = Edit(_names(select), _names(drop), names, renumber, flatten, clip_actions, permute_outcomes, end_failures)
+    change = Edit(
+        *(_names(select), _names(drop), names, renumber, flatten, clip_actions, permute_outcomes, end_failures),
+        split=split,
+        split_seed=seed,
+    )
     summary = edit_files(files, out, change)
     show(summary.to_json() if summary else {"path": str(out)}, as_json)
 

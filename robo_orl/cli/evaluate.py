@@ -61,13 +61,27 @@ def evaluate(
             min=0, help="With --value-error: also roll out the policy from so many stored states of the file."
         ),
     ] = 0,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Instead compare its actions with this data file, which it did not learn from.")
+    ] = None,
+    held_out_filter: Annotated[
+        str | None, typer.Option(help="The same with the episodes of this mask, e.g. valid (default of env: none).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Roll out the last checkpoint from the task's stored start states; success with k, n and interval."""
+    """Roll out the last checkpoint from the task's stored start states; success with k, n and interval.
+
+    A policy of a task without an environment (env: none) is compared with data that were held out instead.
+    """
     from robo_orl.cli.tables import key_values
     from robo_orl.evaluate.result import in_words
     from robo_orl.robomimic.run_folder import is_reference
 
+    asked = held_out is not None or held_out_filter is not None
+    if asked or (value_error is None and not is_reference(run) and not _has_environment(run, task)):
+        rollouts = settings or video or paraphrases or ranking or value_error or value_states or starts != "test"
+        _compare_actions(run, held_out, held_out_filter, task, seed, out, rollouts, as_json)
+        return
     if value_error is not None:
         rollouts = settings or video or out or paraphrases or starts != "test"
         own = {"states": value_states, "workers": workers, "seed": seed, "loop": check_loop(loop)}
@@ -97,6 +111,40 @@ def evaluate(
             raise UsageError("--trust-pickle is for checkpoints of robomimic; ours hold numbers only.")
         common |= {"task": task or None, "paraphrases": paraphrases, "starts": starts}
         result = evaluate_run(run, episodes, overrides=settings, **common)
+    show(result.to_json(), as_json, lambda _: key_values(in_words(result)))
+
+
+def _has_environment(run: Path, task: str) -> bool:
+    from robo_orl.engine.run_folder import read_run
+    from robo_orl.engine.task_data import task_number
+
+    config = read_run(run)
+    return config.tasks[task_number(config, task or None)].task.has_environment
+
+
+def _compare_actions(
+    run: Path,
+    data: Path | None,
+    mask: str | None,
+    task: str,
+    seed: int,
+    out: Path | None,
+    rollouts: object,
+    as_json: bool,
+) -> None:
+    """Errors on held-out data; nothing is rolled out."""
+    from robo_orl.cli.tables import key_values
+    from robo_orl.evaluate.held_out import held_out, in_words
+    from robo_orl.robomimic.run_folder import is_reference
+
+    if is_reference(run):
+        raise UsageError("--held-out is for our policies; robomimic's own training reports its validation losses.")
+    if rollouts:
+        raise UsageError(
+            "Held-out data are compared without an environment: leave out the options of rollouts; --held-out, "
+            "--held-out-filter, --task, --seed and --out are taken."
+        )
+    result = held_out(run, data, mask, task or None, seed, out=out)
     show(result.to_json(), as_json, lambda _: key_values(in_words(result)))
 
 

@@ -70,6 +70,11 @@ def read_side(text: str) -> Side:
 def _of_run(path: Path) -> Side:
     """A run's folder with the evaluation that `robo-orl eval` wrote into it."""
     run, scores = read_run(path), path / "eval" / SCORES
+    if not any(source.task.has_environment for source in run.tasks):
+        raise UsageError(
+            f"{path} learned {run.task.name}, which has no environment (env: none): there are no episodes to compare; "
+            f"`robo-orl eval {path}` says its errors on held-out data."
+        )
     if not scores.is_file():
         raise UsageError(f"{path} was not evaluated yet: run `robo-orl eval {path}` first.")
     try:

@@ -69,7 +69,7 @@ class ObservationConfig(Strict):
         min_length=1,
         description="keys of vectors; default: all of the data, the true poses of objects ('object') included",
     )
-    cameras: list[str] = Field([], description="e.g. [agentview, robot0_eye_in_hand]")
+    cameras: list[str] = Field([], description="e.g. [agentview, robot0_eye_in_hand]; [task]: the view of its task")
     image_size: int = Field(84, ge=16, description="pixels per side, as in the data")
     history: int = Field(1, ge=1, description="k: frames up to now, one decision apart")
     instruction: bool = Field(False, description="whether it reads the task's instruction")

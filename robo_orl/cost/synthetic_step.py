@@ -35,6 +35,11 @@ def task_spec(task: TaskConfig) -> dict[str, int]:
     Raises UsageError for a scene that does not declare its size in the registry.
     """
     sizes = observation_sizes(task)
+    if not task.has_environment:
+        raise UsageError(
+            f"Task {task.name} has no environment (env: none) that says its observation: its data do, "
+            "`robo-orl train --dry-run` predicts from them."
+        )
     if sizes is None and (task.env in SCENES or is_any(task.env)):
         raise UsageError(
             f"The scene '{task.env}' declares no observation size, which its simulator alone knows: give a data set "

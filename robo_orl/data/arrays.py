@@ -70,7 +70,8 @@ class EpisodeArrays:
     images: per camera that is read (F, H, W, 3) uint8; render: the fingerprint of what made them, None where unknown.
     masks: name -> (E,) bool. task: of the recording, None where the file does not say. env: robomimic's description of
     the environment. sha256: of the HDF5 file. adjusted: changes in reading. notes: what a user should know of the file.
-    reward_fault: the reason why its rewards cannot be read, which are then 0.
+    reward_fault: the reason why its rewards cannot be read, which are then 0. action_names: of the A numbers, none
+    where the file does not say. action_range: low and high (A,) of what its actions were scaled to [-1, 1] from.
     """
 
     path: str
@@ -97,6 +98,8 @@ class EpisodeArrays:
     adjusted: Adjustments = Adjustments()
     notes: tuple[str, ...] = ()
     reward_fault: str | None = None
+    action_names: tuple[str, ...] = ()
+    action_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -135,6 +138,8 @@ class EpisodeArrays:
             "frames": len(self.actions),
             "success_k": int(self.success.sum()),
             "observations": self.spec,
+            "actions": {"size": self.action_dim, "names": self.action_names, "range": self.action_range},
+            "environment": self.env,
             "adjusted": asdict(self.adjusted),
             "notes": list(self.notes),
         }

@@ -29,7 +29,7 @@ from robo_orl.data.hdf5 import check_space
 from robo_orl.data.memory_maps import built, in_words, mapped
 from robo_orl.data.training_checks import training_faults
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")
 EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
 
@@ -99,6 +99,8 @@ def _load(path: Path, folder: Path) -> EpisodeArrays:
         adjusted=Adjustments(**index["adjusted"]),
         notes=tuple(index["notes"]),
         reward_fault=index["reward_fault"],
+        action_names=tuple(index["action_names"]),
+        action_range=tuple(map(tuple, index["action_range"])) if index["action_range"] else None,
         **arrays,
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.files import atomic_file, file_sha256
+from robo_orl.base.seeds import derive_seed
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import check_space
 from robo_orl.data.info import FileSummary, describe
@@ -30,7 +31,8 @@ class Edit:
 
     renumber: call the episodes demo_0, demo_1 and so on, in order; several files always are. flatten: observations of
     inner groups move into obs. clip_actions: to [-1, 1]. permute_outcomes: by this seed, and end_failures: as in
-    outcomes.py; a copy with both permutes the ends as well.
+    outcomes.py; a copy with both permutes the ends as well. split: share of the episodes that a mask `valid` gets, the
+    others being `train`, as robomimic names them; split_seed: of the draw.
     """
 
     select: Sequence[str] = ()
@@ -41,6 +43,8 @@ class Edit:
     clip_actions: bool = False
     permute_outcomes: int | None = None
     end_failures: bool = False
+    split: float | None = None
+    split_seed: int = 0
 
     @property
     def variants(self) -> list[str]:
@@ -80,9 +84,21 @@ def edit(paths: Sequence[Path], out: Path, change: Edit) -> FileSummary | None:
         if not kept:
             raise UsageError("No episode is left: --select and --drop take names of episodes or of masks.")
         _change_outcomes(target, masks, change)
+        if change.split is not None:
+            masks |= divided(layout.demo_names(target), change.split, change.split_seed)
         layout.write_masks(target, masks)
         _write_counts(target, paths, change)
     return describe(out) if "obs" in _first(out) else None
+
+
+def divided(names: list[str], share: float, seed: int) -> dict[str, list[str]]:
+    """Masks `train` and `valid` of episodes, drawn by `seed`: of valid the share, at least one episode of each."""
+    if len(names) < 2:
+        raise UsageError(f"{len(names)} episode cannot be divided into train and valid: record more.")
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    chosen = np.random.default_rng(derive_seed("split", seed)).permutation(len(names))[:count]
+    held = {names[i] for i in chosen}
+    return {"train": [name for name in names if name not in held], "valid": [name for name in names if name in held]}
 
 
 def _first(path: Path) -> set[str]:
@@ -195,7 +211,9 @@ def _is_made_by(out: Path, paths: Sequence[Path], change: Edit) -> bool:
 
 
 def _in_json(change: Edit) -> str:
-    return json.dumps(asdict(change), sort_keys=True)
+    """The edit as a copy keeps it; without the keys of a division that was not asked for, as copies of before."""
+    undivided = {"split", "split_seed"} if change.split is None else set()
+    return json.dumps({key: value for key, value in asdict(change).items() if key not in undivided}, sort_keys=True)
 
 
 def _source(paths: Sequence[Path]) -> str:

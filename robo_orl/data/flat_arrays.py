@@ -131,4 +131,6 @@ def _index(file: h5py.File, sizes: dict[str, int]) -> dict:
         "regime": made.regime if made else None,
         "loop": made.loop if made else None,
         "env": layout.env_args(file),
+        "action_names": layout.action_names(file),
+        "action_range": layout.action_range(file),
     }

@@ -83,7 +83,8 @@ def write_episode(group: h5py.Group, episode: Episode, next_obs: bool) -> None:
     group.create_dataset("actions", data=np.asarray(episode.actions, np.float32))
     group.create_dataset("rewards", data=np.asarray(episode.rewards, np.float32))
     group.create_dataset("dones", data=np.asarray(episode.dones, np.uint8))
-    group.create_dataset("states", data=np.asarray(episode.states, np.float64))
+    if episode.states.size:  # an environment that is no simulator of ours has none
+        group.create_dataset("states", data=np.asarray(episode.states, np.float64))
     group.create_dataset("stages", data=np.asarray(episode.stages, np.uint8))
     for key, values in episode.start_entry.items():
         group.create_dataset(f"start/{key}", data=np.asarray(values, np.float64))
@@ -95,6 +96,8 @@ def write_episode(group: h5py.Group, episode: Episode, next_obs: bool) -> None:
     group.attrs["start"] = episode.start
     group.attrs["seed"] = episode.seed
     group.attrs["masks"] = json.dumps(episode.masks)
+    if episode.ended:
+        group.attrs[layout.ENDED] = True
 
 
 def episode_masks(episode: Episode) -> list[str]:

@@ -159,6 +159,26 @@ def env_args(file: h5py.File) -> dict[str, Any]:
     return name | ({"env_kwargs": _json_object(attributes["env_info"])} if "env_info" in attributes else {})
 
 
+def action_names(file: h5py.File) -> list[str]:
+    """The names of the numbers of an action; none where the file does not say, or says another count."""
+    names = _json_object(file["data"].attrs.get("names", "{}")).get("actions", [])
+    return [str(name) for name in names] if len(names) == _action_size(file) else []
+
+
+def action_range(file: h5py.File) -> list[list[float]] | None:
+    """The low and the high end (A,) of what the actions were scaled to [-1, 1] from; None where they were not."""
+    try:
+        low, high = np.array(json.loads(file["data"].attrs["action_range"]), np.float64)
+    except (KeyError, ValueError, TypeError):
+        return None
+    return [low.tolist(), high.tolist()] if low.shape == high.shape == (_action_size(file),) else None
+
+
+def _action_size(file: h5py.File) -> int:
+    shape = file["data"][demo_names(file)[0]]["actions"].shape
+    return shape[1] if len(shape) == 2 else 1
+
+
 def _json_object(text: Any) -> dict[str, Any]:
     try:
         values = json.loads(text)

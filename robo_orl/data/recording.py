@@ -16,6 +16,7 @@ from robo_orl.data.rewards import stored_rewards
 from robo_orl.data.task_check import check_environment
 from robo_orl.data.validate import examine
 from robo_orl.envs.any_scene import is_any
+from robo_orl.envs.registry import SCENES, scene_entry
 
 if TYPE_CHECKING:
     from robo_orl.envs.task_env import TaskEnv
@@ -62,6 +63,8 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
     task: needed where the file does not name its own. Raises UsageError for a file without states, of another
     environment than the task's or of a scene that no task here has, and without a task.
     """
+    if task is not None:
+        scene_entry(task)
     faults = examine(path).replays
     if faults:
         where = "" if str(path) in faults[0] else f"{path} does not replay: "
@@ -83,8 +86,6 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
 
 def _check_scene(path: Path, env: dict) -> None:
     """UsageError where no scene here, nor a part of one, is the environment of a recording."""
-    from robo_orl.envs.registry import SCENES
-
     name = str(env.get("env_name", ""))
     if not any(entry.robosuite_name.startswith(name) for entry in SCENES.values()):
         raise UsageError(
@@ -98,8 +99,6 @@ def _hint(env: dict) -> str:
 
 
 def _task_name(env: dict) -> str | None:
-    from robo_orl.envs.registry import SCENES
-
     return next((name for name, entry in SCENES.items() if entry.robosuite_name == env.get("env_name")), None)
 
 

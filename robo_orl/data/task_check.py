@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
 from robo_orl.config import ObservationConfig, TaskConfig
 from robo_orl.data.arrays import EpisodeArrays
-from robo_orl.envs.registry import action_size, observation_sizes, scene_entry
+from robo_orl.envs.any_scene import STEPS, controller_settings
+from robo_orl.envs.registry import action_size, is_own, observation_sizes, scene_entry
 
 MISMATCH = "--accept-mismatch takes it all the same"
 
@@ -50,7 +53,7 @@ def check_environment(path: str, env: dict[str, Any], task: TaskConfig, accept_m
     different = list(_differences(env, task))
     if different and not accept_mismatch:
         raise UsageError(f"{path} is not of task {task.name}: {different[0]}; {MISMATCH}.")
-    unknown = list(_unchecked(env))
+    unknown = list(_unchecked(env)) if task.has_environment and not is_own(task) else []
     notes = [f"{path} does not name its task: {task.name} is taken from the command line"]
     notes += [f"{sentence}, and is accepted" for sentence in different]
     if unknown:
@@ -60,8 +63,9 @@ def check_environment(path: str, env: dict[str, Any], task: TaskConfig, accept_m
 
 def _check_sizes(arrays: EpisodeArrays, task: TaskConfig) -> None:
     """UsageError where the policy would read or act in other sizes than the task's simulator has."""
-    expected, arms = action_size(task), len(scene_entry(task).robots)
+    expected = action_size(task)
     if expected is not None and arrays.action_dim != expected:
+        arms = len(scene_entry(task).robots)
         raise UsageError(
             f"{arrays.path} has actions of {arrays.action_dim} numbers, and {task.name} takes {expected} (position, "
             f"rotation, gripper{'' if arms == 1 else f' of each of {arms} arms'})."
@@ -85,23 +89,45 @@ def _check_sizes(arrays: EpisodeArrays, task: TaskConfig) -> None:
 def _differences(env: dict[str, Any], task: TaskConfig) -> Iterator[str]:
     """A sentence per statement of the file about its environment that does not hold for the task."""
     settings = _settings(env)
-    name = env.get("env_name")
-    expected = scene_entry(task).robosuite_name
+    rate = settings.get("control_freq")
+    if rate is not None and rate != task.control_hz:
+        yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"
+    if not task.has_environment:
+        return
+    name, own = env.get("env_name"), is_own(task)
+    expected = task.env if own else scene_entry(task).robosuite_name
     if name is not None and name != expected:
         yield f"it was recorded in the environment {name}, and the task's is {expected}"
+    if own:
+        return
     robots, expected = settings.get("robots"), scene_entry(task).robots
     robots = robots if isinstance(robots, list) or robots is None else [robots]
     if robots is not None and tuple(robots) != expected:
         kind = "robot is" if len(expected) == 1 else "robots are"
         yield f"its {kind} {' and '.join(map(str, robots))}, and the task's {' and '.join(expected)}"
-    rate = settings.get("control_freq")
-    if rate is not None and rate != task.control_hz:
-        yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"
-    kind = arm_controller(settings)
-    if kind.get("type") not in (None, "OSC_POSE"):
-        yield f"its controller is {kind['type']}, and the task's is OSC_POSE"
-    if kind.get("control_delta") is False or kind.get("input_type") == "absolute":
+    yield from _controller_differences(arm_controller(settings), task)
+
+
+def _controller_differences(there: dict[str, Any], task: TaskConfig) -> Iterator[str]:
+    here = controller_settings(task)
+    kind = here["type"]
+    if there.get("type") not in (None, kind):
+        yield f"its controller is {there['type']}, and the task's is {kind}"
+        return
+    if is_absolute(there):
         yield "its actions are absolute poses, and the task's controller takes deltas"
+    step, expected = there.get("output_max"), here.get("output_max", STEPS[kind])
+    if step is not None and expected is not None and not _equal(step, expected):
+        yield f"its controller's steps reach {step} (output_max), and the task's {expected}"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two limits, each one number or one a dimension, are the same."""
+    try:
+        one, other = np.broadcast_arrays(np.asarray(one, np.float64), np.asarray(other, np.float64))
+    except (TypeError, ValueError):
+        return False
+    return bool(np.allclose(one, other))
 
 
 def arm_controller(settings: dict[str, Any]) -> dict[str, Any]:
@@ -113,6 +139,11 @@ def arm_controller(settings: dict[str, Any]) -> dict[str, Any]:
     parts = config.get("body_parts", {})
     arm = parts.get("right", parts.get("arms", {}).get("right")) if isinstance(parts, dict) else None
     return arm if isinstance(arm, dict) else ({} if parts else config)
+
+
+def is_absolute(controller: dict[str, Any]) -> bool:
+    """Whether a controller takes absolute poses and no deltas, in the old form or in that of robosuite 1.5."""
+    return controller.get("control_delta") is False or controller.get("input_type") == "absolute"
 
 
 def _settings(env: dict[str, Any]) -> dict[str, Any]:

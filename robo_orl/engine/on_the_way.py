@@ -62,7 +62,14 @@ def held_out_source(run: RunConfig) -> TaskData | None:
 
 
 def check_held_out(run: RunConfig, opened: list[EpisodeArrays]) -> None:
-    """UsageError where held-out data cannot be read, or the run trains on some of their episodes."""
+    """UsageError where held-out data cannot be read, or the run trains on some of their episodes; and where episodes
+    are to be played of a task that has no environment."""
+    absent = next((own.task.name for own in run.tasks if not own.task.has_environment), None)
+    if run.evaluation.every and run.evaluation.episodes and absent is not None:
+        raise UsageError(
+            f"Task {absent} has no environment (env: none) to play episodes in: set evaluation.episodes=0, and "
+            "evaluation.held_out or evaluation.held_out_filter."
+        )
     source = held_out_source(run)
     if not run.evaluation.every or source is None:
         return

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict
 
-from robo_orl.base.errors import UsageError
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import Strict, TaskConfig
 
 PREFIX = "robosuite:"
@@ -64,6 +64,31 @@ def own_keys(env: Any) -> tuple[str, ...]:
     return tuple(name for name, observable in sampled if OWN.fullmatch(name) and np.size(observable.obs))
 
 
+JOINED = "-state"  # robosuite's name of all observations of a modality side by side, e.g. robot0_proprio-state
+
+
+def further_keys(env: Any, keys: list[str]) -> tuple[str, ...]:
+    """Those of the keys that robosuite can observe beside the usual ones; switched on where they are off."""
+    known = env._observables
+    modalities = {observable.modality for observable in known.values() if observable.modality != "image"}
+    found = []
+    for key in keys:
+        if key in known and known[key].modality != "image":
+            env.modify_observable(key, "enabled", True)  # and no more active than it was: that decides what is joined
+            found.append(key)
+        elif key.endswith(JOINED) and key.removesuffix(JOINED) in modalities - {"object"}:
+            found.append(key)
+    return tuple(found)
+
+
+def observed(env: Any, key: str) -> np.ndarray:
+    """(D,) the last sample of an observable, or of all that are shown of a modality, as robosuite joins them."""
+    if key in env._observables:
+        return np.atleast_1d(env._observables[key].obs)
+    own = (o for o in env._observables.values() if o.modality == key.removesuffix(JOINED))
+    return np.concatenate([np.atleast_1d(o.obs) for o in own if o.is_enabled() and o.is_active()])
+
+
 def gripper_numbers(env: Any) -> np.ndarray:
     """(G,) int: the places of an action that open and close grippers."""
     places, start = [], 0
@@ -77,13 +102,74 @@ def gripper_numbers(env: Any) -> np.ndarray:
     return np.array(places, dtype=np.int64)
 
 
+# ---------------------------------------------------------------------------------------------------------- controllers
+
+POSE = "OSC_POSE"
+STEPS = {  # kind of controller -> what an action of 1 asks for, as robosuite's own settings have it
+    POSE: (0.05, 0.05, 0.05, 0.5, 0.5, 0.5),
+    "OSC_POSITION": (0.05, 0.05, 0.05),
+    "IK_POSE": None,
+    "JOINT_POSITION": 0.05,
+    "JOINT_VELOCITY": 0.5,
+    "JOINT_TORQUE": 0.1,
+}
+DELTAS = {"input_max": 1, "input_min": -1, "impedance_mode": "fixed", "input_type": "delta", "control_delta": True}
+DELTAS |= {"interpolation": None, "interpolator": None}
+
+
+def controller_settings(task: TaskConfig) -> dict[str, Any]:
+    """The controller of the arms as settings of robosuite's: its `type`, and what differs from robosuite's own.
+
+    Raises:
+        UsageError: a kind that does not exist, or settings with which actions are no steps within [-1, 1].
+    """
+    settings = {"type": task.controller or POSE} if isinstance(task.controller, str) else dict(task.controller)
+    kind = settings.setdefault("type", POSE)
+    if kind not in STEPS:
+        raise unknown(f"controller of task {task.name}", str(kind), STEPS)
+    for key, value in DELTAS.items():
+        if settings.get(key, value) != value:
+            raise UsageError(
+                f"Task {task.name}: controller has {key}: {settings[key]}, and policies here act by steps within "
+                "[-1, 1] that are taken at once: leave it out."
+            )
+    return settings
+
+
+def laid_on(config: dict[str, Any], settings: dict[str, Any], robot: str) -> dict[str, Any]:
+    """A robot's composite controller of robosuite with arms that are moved as `settings` say.
+
+    Raises:
+        UsageError: a robot whose composite controller moves more than arms and grippers.
+    """
+    if settings == {"type": POSE}:
+        return config
+    from robosuite.controllers.parts.controller_factory import load_part_controller_config
+
+    arms = {name: part for name, part in config["body_parts"].items() if name in ("right", "left")}
+    if config["type"] != "BASIC" or not arms:
+        raise UsageError(
+            f"The robot {robot} is moved by the controller {config['type']}, whose arms have no controller of their "
+            "own: take a robot with a fixed base, e.g. Panda, Sawyer or UR5e."
+        )
+    if (kind := settings["type"]) == "JOINT_VELOCITY":
+        from robo_orl.envs.joint_velocity import mend
+
+        mend()
+    for name, part in arms.items():
+        own = part if part["type"] == kind else load_part_controller_config(default_controller=kind)
+        config["body_parts"][name] = own | settings | {"gripper": part.get("gripper", {"type": "GRIP"})}
+    return config
+
+
 def check_controllers(env: Any, task: TaskConfig) -> None:
-    """UsageError where an arm is not moved by pose deltas, which is what policies here act in."""
+    """UsageError where an arm is moved otherwise than the task says."""
+    wanted = controller_settings(task)["type"]
     for robot in env.robots:
         for arm in robot.arms:
             name = getattr(robot.part_controllers[arm], "name", "")
-            if name != "OSC_POSE":
+            if name != wanted:
                 raise UsageError(
-                    f"Task {task.name}: robosuite moves the robot {robot.name} by {name}, and tasks here take "
-                    "OSC_POSE: take a robot with a fixed base and one arm, e.g. Panda, Sawyer or UR5e."
+                    f"Task {task.name}: robosuite moves the robot {robot.name} by {name}, and the task asks for "
+                    f"{wanted}: take a robot with a fixed base, e.g. Panda, Sawyer or UR5e, or another `controller`."
                 )

@@ -103,6 +103,11 @@ def begin_at(env: Any, state: np.ndarray, model_xml: str) -> None:
             controller = robot.part_controllers[arm]
             controller.update_initial_joints(env.sim.data.qpos[robot._ref_joint_pos_indexes[: controller.joint_dim]])
             controller.reset_goal()
+            if controller.name == "JOINT_VELOCITY":  # robosuite makes new controllers at a reset, with no past error
+                controller.last_err = np.zeros(controller.joint_dim)
+                controller.summed_err = np.zeros(controller.joint_dim)
+                controller.saturated = False
+                controller.derr_buf.clear()
             if robot.has_gripper[arm]:
                 hand = robot.gripper[arm]
                 hand.current_action = np.zeros(hand.dof)

@@ -18,7 +18,7 @@ from pydantic import Field
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.plugins import with_plugins
 from robo_orl.config import Strict, TaskConfig, parse, sha256_of
-from robo_orl.envs.any_scene import PREFIX, AnyParams, is_any, robosuite_name
+from robo_orl.envs.any_scene import PREFIX, AnyParams, is_any, laid_on, robosuite_name
 from robo_orl.envs.rendering.opengl import import_robosuite
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class SceneEntry:
     module: imported in a simulator's process before the environment is made, where its class is registered with
     robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py. object_size: numbers in the
     scene's `object` observation without dead time, for work that starts no simulator; None: only its simulator knows.
-    robots: of which each is one arm with a gripper.
+    robots: of which each is one arm with a gripper. own_class: an environment with the interface of gymnasium, which
+    is no scene of robosuite (gym_env.py).
     """
 
     robosuite_name: str
@@ -65,6 +66,14 @@ class SceneEntry:
     stages: dict[str, Callable[[Any], bool]] | None = None
     object_size: int | None = None
     robots: tuple[str, ...] = (ROBOT,)
+    own_class: type | None = None
+
+
+def as_entry(thing: Any) -> Any:
+    """The entry of a class with the interface of gymnasium; everything else as it is."""
+    if isinstance(thing, type) and callable(getattr(thing, "reset", None)) and callable(getattr(thing, "step", None)):
+        return SceneEntry("", params=AnyParams, robots=(), own_class=thing)
+    return thing
 
 
 TRANSPORTED = (
@@ -80,27 +89,60 @@ OURS: dict[str, SceneEntry] = {
     "tool_hang": SceneEntry("ToolHang", ("frame", "tool", "stand"), object_size=44),
     "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain", object_size=74),
 }
-SCENES = with_plugins(OURS, "environments", SceneEntry)
+SCENES = with_plugins(OURS, "environments", SceneEntry, as_entry)
 
 
 def scene_entry(task: TaskConfig) -> SceneEntry:
     """The scene of a task.
 
     Raises:
-        UsageError: a scene that does not exist.
+        UsageError: a scene that does not exist, or a task without an environment.
     """
+    if not task.has_environment:
+        raise UsageError(
+            f"Task {task.name} has no environment (env: none), and this needs one: a policy of it trains, and is "
+            "judged on held-out data by `robo-orl eval RUN --held-out FILE` or `--held-out-filter MASK`."
+        )
     if is_any(task.env):
         name, robots = robosuite_name(task), tuple(task.robots) or (ROBOT,)
         return SceneEntry(name, params=AnyParams, draws_model=True, robots=robots)
     if task.env not in SCENES:
-        raise unknown("env", task.env, SCENES)
+        raise UsageError(f"{unknown('env', task.env, SCENES)} One of your own comes with an installed package.")
     entry = SCENES[task.env]
+    if entry.own_class is not None:
+        _check_own(task)
+        return entry
     if task.robots and tuple(task.robots) != entry.robots:
         raise UsageError(
             f"Task {task.name}: the scene '{task.env}' has the robots {', '.join(entry.robots)}; for others take "
             f"env: {PREFIX}{entry.robosuite_name}."
         )
+    if task.controller:
+        raise UsageError(
+            f"Task {task.name}: the scene '{task.env}' is moved by OSC_POSE; for another controller take env: "
+            f"{PREFIX}{entry.robosuite_name}."
+        )
     return entry
+
+
+def is_own(task: TaskConfig) -> bool:
+    """Whether the task's environment is a class with the interface of gymnasium; UsageError where there is none."""
+    return task.has_environment and scene_entry(task).own_class is not None
+
+
+def _check_own(task: TaskConfig) -> None:
+    """UsageError where a task says of a gymnasium environment what only a scene of robosuite has."""
+    said = {
+        "robots": task.robots,
+        "controller": task.controller,
+        "conditions": task.conditions,
+        "padding": task.padding,
+    }
+    for key in (key for key, value in said.items() if value):
+        raise UsageError(
+            f"Task {task.name}: {key} is for scenes of robosuite, and '{task.env}' is an environment of its own, which "
+            "decides that itself: leave it out."
+        )
 
 
 def scene_params(task: TaskConfig) -> dict[str, Any]:
@@ -123,7 +165,9 @@ def start_name(task: TaskConfig) -> str:
     params = scene_params(task)
     if is_any(task.env):
         entry = scene_entry(task)
-        return f"{entry.robosuite_name}-{sha256_of({'params': params, 'robots': list(entry.robots)})[:12]}"
+        decides = {"params": params, "robots": list(entry.robots)}
+        decides |= {"controller": task.controller} if task.controller else {}
+        return f"{entry.robosuite_name}-{sha256_of(decides)[:12]}"
     if task.env == "chain":
         return f"chain{params['cubes']}"
     return task.env if not params else f"{task.env}-{sha256_of(params)[:12]}"
@@ -138,7 +182,9 @@ def action_size(task: TaskConfig) -> int | None:
 
     Raises UsageError for a scene that does not exist.
     """
-    return None if is_any(task.env) else ARM_ACTION * len(scene_entry(task).robots)
+    if is_any(task.env) or not task.has_environment or is_own(task):
+        return None
+    return ARM_ACTION * len(scene_entry(task).robots)
 
 
 def proprioception(robots: int) -> dict[str, int]:
@@ -169,14 +215,24 @@ def load_robosuite() -> ModuleType:
     return import_robosuite()
 
 
-def env_kwargs(control_hz: int, params: dict[str, Any], robots: tuple[str, ...] = (ROBOT,)) -> dict[str, Any]:
-    """The arguments of robosuite.make: each robot's BASIC controller (OSC_POSE deltas), states only, no time-out."""
+def env_kwargs(
+    control_hz: int,
+    params: dict[str, Any],
+    robots: tuple[str, ...] = (ROBOT,),
+    controller: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The arguments of robosuite.make: states only, no time-out.
+
+    controller: of the arms, as `any_scene.controller_settings`; None: each robot's own, OSC_POSE deltas.
+    """
     from robosuite.controllers import load_composite_controller_config
 
     for robot in robots:
         if robot not in (known := load_robosuite().ALL_ROBOTS):
             raise unknown("robot of robosuite", robot, known)
     controllers = [load_composite_controller_config(robot=robot) for robot in robots]
+    if controller is not None:
+        controllers = [laid_on(own, controller, name) for own, name in zip(controllers, robots, strict=True)]
     return dict(
         params,
         robots=robots[0] if len(robots) == 1 else list(robots),

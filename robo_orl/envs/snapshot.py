@@ -9,6 +9,7 @@ in the scene that it is put into: a fingerprint of the rest of the model is comp
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,17 @@ def size_of(entry: dict[str, np.ndarray]) -> int:
 # ---------------------------------------------------------------------------------------------------------- controllers
 
 MEMORY = ("ref_pos", "ref_ori_mat", "ref_pos_vel", "ref_ori_vel", "J_pos", "J_ori", "mass_matrix", "joint_pos")
-MEMORY += ("joint_vel", "initial_joint", "goal_pos", "goal_ori")
+MEMORY += ("joint_vel", "initial_joint")
+IN_PLACE = MEMORY[:6]  # arrays that others are views of
+PID = ("last_err", "summed_err", "saturated", "derr_buf.buf", "derr_buf.ptr", "derr_buf._size")
+OF_KIND = {  # name of a controller -> what it remembers beside MEMORY
+    "OSC_POSE": ("goal_pos", "goal_ori"),
+    "OSC_POSITION": ("goal_pos", "goal_ori"),
+    "JOINT_POSITION": ("goal_qpos",),
+    "IK_POSE": ("goal_qpos", "reference_target_orn"),  # its target position is a view of ref_pos
+    "JOINT_VELOCITY": ("goal_vel", "current_vel", *PID),
+    "JOINT_TORQUE": ("goal_torque", "current_torque"),
+}
 
 
 def _arm_controllers(env: Any) -> list[Any]:
@@ -101,21 +112,37 @@ def _grippers(env: Any) -> list[tuple[Any, Any]]:
 
 def _memories(env: Any) -> list[tuple[Any, str, Any]]:
     """[(controller, attribute, value)] of all arms."""
-    return [(c, name, getattr(c, name)) for c in _arm_controllers(env) for name in (*MEMORY, "new_update")]
+    return [
+        (controller, name, _memory(controller, name))
+        for controller in _arm_controllers(env)
+        for name in (*MEMORY, *OF_KIND[controller.name], "new_update")
+    ]
+
+
+def _memory(controller: Any, name: str) -> Any:
+    """What a controller remembers; a goal in joints that is not set yet is NaN, of the size that it will have."""
+    value = attrgetter(name)(controller)
+    return np.full(controller.joint_dim, np.nan) if value is None and name == "goal_qpos" else value
 
 
 def _restore_controllers(env: Any, flat: np.ndarray) -> None:
     memories = _memories(env)
     values = unflatten(flat, [np.shape(value) for _, _, value in memories])
     for (controller, name, _), value in zip(memories, values, strict=True):
-        if name == "new_update":
-            controller.new_update = bool(value)
+        *inner, last = name.split(".")
+        owner = attrgetter(*inner)(controller) if inner else controller
+        if name in ("new_update", "saturated"):
+            setattr(controller, name, bool(value))
+        elif name in ("derr_buf.ptr", "derr_buf._size"):
+            setattr(owner, last, int(value))
         elif name == "mass_matrix":  # column-ordered as robosuite leaves it: LAPACK's rounding depends on it
             controller.mass_matrix = np.asfortranarray(value)
-        elif name in ("joint_pos", "joint_vel", "initial_joint", "goal_pos", "goal_ori"):
-            setattr(controller, name, value)
-        else:
+        elif name == "goal_qpos" and np.isnan(value).all():
+            controller.goal_qpos = None
+        elif name in IN_PLACE:
             getattr(controller, name)[:] = value
+        else:
+            setattr(owner, last, value)
     for controller in _arm_controllers(env):
         controller.J_full[:] = np.vstack((controller.J_pos, controller.J_ori))
     for robot in env.robots:

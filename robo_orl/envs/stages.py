@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from robo_orl.base.errors import UsageError, unknown
+from robo_orl.base.errors import RunError, UsageError, unknown
+from robo_orl.base.plugins import with_plugins
 from robo_orl.config import TaskConfig
 from robo_orl.envs.conditions import condition
 from robo_orl.envs.registry import scene_entry
@@ -107,6 +108,25 @@ STAGES: dict[str, dict[str, Predicate]] = {
 }
 
 
+FUNCTIONS: dict[str, Predicate] = with_plugins({}, "stages", Callable)  # of other packages, each for any scene
+
+
+def _guarded(name: str, function: Predicate) -> Predicate:
+    """A stage of another package, whose errors name it."""
+
+    def holds(scene: Scene) -> bool:
+        try:
+            return bool(function(scene))
+        except (UsageError, RunError):
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            where = f"{function.__module__}:{getattr(function, '__name__', name)}"
+            raise RunError(f"The stage '{name}' ({where}) cannot be computed: {reason}; mend that function.") from error
+
+    return holds
+
+
 def predicates(task: TaskConfig) -> list[Predicate]:
     """The predicates that the task names, in its order.
 
@@ -119,7 +139,14 @@ def predicates(task: TaskConfig) -> list[Predicate]:
         if name in known:
             raise UsageError(f"Task {task.name}: conditions has the stage '{name}', which its scene has: rename it.")
         known = known | {name: condition(text, f"conditions.{name} of task {task.name}")}
+    for name in (name for name in task.stages if name in FUNCTIONS):
+        if name in known:
+            raise UsageError(
+                f"Task {task.name}: its scene or its conditions have the stage '{name}', and so has an installed "
+                "package: rename one of them."
+            )
+        known = known | {name: _guarded(name, FUNCTIONS[name])}
     for name in task.stages:
         if name not in known:
-            raise unknown(f"stage of task {task.name}", name, known)
+            raise unknown(f"stage of task {task.name}", name, [*known, *FUNCTIONS])
     return [known[name] for name in task.stages]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +12,13 @@ from robo_orl.base.errors import unknown
 from robo_orl.base.files import cache_folder
 from robo_orl.config import StartBankName, TaskConfig
 from robo_orl.config.presets import preset_folders
+from robo_orl.envs.making import make_env
 from robo_orl.envs.registry import start_name
 from robo_orl.envs.start_states import StartBank, evaluation_seed, further_seed, training_seed, tuning_seed
-from robo_orl.envs.task_env import TaskEnv
+
+if TYPE_CHECKING:
+    from robo_orl.envs.gym_env import GymEnv
+    from robo_orl.envs.task_env import TaskEnv
 
 EVAL_STATES = 200  # per shipped bank
 TUNING_STATES = 100
@@ -21,7 +26,7 @@ FURTHER_STATES = 50  # of each of the banks further-0, further-1, ...
 FURTHER_BANKS = 40
 
 
-def draw_bank(env: TaskEnv, seeds: list[int]) -> StartBank:
+def draw_bank(env: TaskEnv | GymEnv, seeds: list[int]) -> StartBank:
     """One start state per seed."""
     entries = [env.draw_start(seed).entry for seed in seeds]
     return StartBank({key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
@@ -91,7 +96,7 @@ def _make_tuning_bank(task: TaskConfig) -> StartBank:
 
 
 def _drawn(task: TaskConfig, seeds: list[int]) -> StartBank:
-    env = TaskEnv(task)
+    env = make_env(task)
     try:
         return draw_bank(env, seeds)
     finally:

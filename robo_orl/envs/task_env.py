@@ -9,11 +9,21 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from robo_orl.base.errors import RunError
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import Loop, TaskConfig, View
-from robo_orl.envs.any_scene import check_controllers, gripper_numbers, is_any, own_keys
+from robo_orl.envs.any_scene import (
+    JOINED,
+    check_controllers,
+    controller_settings,
+    further_keys,
+    gripper_numbers,
+    is_any,
+    observed,
+    own_keys,
+)
 from robo_orl.envs.registry import (
     env_kwargs,
+    is_own,
     load_robosuite,
     make_simulator,
     object_names,
@@ -22,10 +32,12 @@ from robo_orl.envs.registry import (
     scene_params,
 )
 from robo_orl.envs.scene import Scene
-from robo_orl.envs.stages import predicates
+from robo_orl.envs.stages import FUNCTIONS, predicates
 from robo_orl.envs.start_states import StartState
 
 if TYPE_CHECKING:
+    from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
+
     from robo_orl.envs.rendering.renderer import OffscreenRenderer
 
 OF_A_ROBOT = ("robot0_", "robot1_")  # how the names of its own sensors begin
@@ -63,15 +75,23 @@ class TaskEnv:
     """One simulator, reused across episodes. Building costs seconds, a reset a millisecond.
 
     Actions are (A,) in [-1, 1], 7 numbers an arm: position delta (1 = 5 cm), rotation vector delta (1 = 0.5 rad), both
-    in the frame of the arm's base, gripper (1 = close).
+    in the frame of the arm's base, gripper (1 = close). A task with another `controller` has that one's numbers.
     Stages count in order and stay counted. During dead time the action is ignored and the robot holds. A decision lasts
     whole physics steps of 2 ms: 24 ms at 40 Hz. The gripper needs ten decisions to close at every rate.
+
+    keys: low-dim keys that a policy reads, of which an environment `robosuite:NAME` observes those that robosuite has
+    beside the usual ones (joints, velocities, `robot0_proprio-state`); scenes of the registry have theirs.
 
     Raises:
         UsageError: the task names a scene, a parameter or a stage that does not exist.
     """
 
-    def __init__(self, task: TaskConfig, loop: Loop = "exact"):
+    def __init__(self, task: TaskConfig, loop: Loop = "exact", keys: tuple[str, ...] = ()):
+        if is_own(task):
+            raise UsageError(
+                f"The environment '{task.env}' of task {task.name} is no scene of robosuite: there are no stored "
+                "states to replay, to convert or to render."
+            )
         self.task = task
         self._predicates = predicates(task)
         self._names = object_names(task)
@@ -81,19 +101,21 @@ class TaskEnv:
         from robo_orl.envs.native.stepper import make_stepper
 
         entry = scene_entry(task)
-        self._kwargs = env_kwargs(task.control_hz, scene_params(task), entry.robots)
+        moved_by = controller_settings(task) if is_any(task.env) else None
+        self._kwargs = env_kwargs(task.control_hz, scene_params(task), entry.robots, moved_by)
         self._env = make_simulator(entry.robosuite_name, self._kwargs | {"seed": 0})
         self._proprioception = tuple(proprioception(len(entry.robots)))
         if is_any(task.env):
             check_controllers(self._env, task)
             self._proprioception = own_keys(self._env)
+            self._proprioception += further_keys(self._env, [k for k in keys if k not in self._proprioception])
         self._grippers = gripper_numbers(self._env)
         self._skip_unused()
         self._stepper = make_stepper(self._env, loop)
         self._bind()
         self._begin()
         self._env.reset()
-        for predicate in self._predicates if task.conditions else ():
+        for predicate in self._predicates if task.conditions or FUNCTIONS else ():
             predicate(self._scene)  # a name that the scene does not have is told now, and not in the middle of work
         self.spec = {key: value.size for key, value in self._observe().items()}
 
@@ -118,6 +140,11 @@ class TaskEnv:
     def scene(self) -> Scene:
         """The simulator's state as stages and experts see it."""
         return self._scene
+
+    @property
+    def environment(self) -> ManipulationEnv:
+        """robosuite's own environment."""
+        return self._env
 
     @property
     def dead(self) -> bool:
@@ -233,8 +260,9 @@ class TaskEnv:
 
     def _skip_unused(self) -> None:
         """Switch off the sensors that no key of ours reads, and robosuite's reward."""
-        for name in list(self._env._observables):
-            if name.startswith(OF_A_ROBOT) and name not in self._proprioception:
+        for name, observable in list(self._env._observables.items()):
+            whole = f"{observable.modality}{JOINED}" in self._proprioception
+            if name.startswith(OF_A_ROBOT) and name not in self._proprioception and not whole:
                 self._env.modify_observable(name, "enabled", False)
                 self._env.modify_observable(name, "active", False)
         self._env.reward = lambda action=None: 0.0
@@ -242,7 +270,7 @@ class TaskEnv:
     def _observe(self) -> dict[str, np.ndarray]:
         """Per key (D,) float32: the last samples of robosuite's observables, joined as its own observations are."""
         sampled = self._env._observables
-        low_dim = {key: sampled[key].obs.astype(np.float32) for key in self._proprioception}
+        low_dim = {key: observed(self._env, key).astype(np.float32) for key in self._proprioception}
         objects = [np.atleast_1d(o.obs) for o in sampled.values() if o.modality == "object" and _is_shown(o)]
         if context := self._context():
             objects.append(np.array(context))
@@ -329,6 +357,12 @@ class TaskEnv:
         """
         images = self._renderer(view.size, view.look).images(self._env.sim.data._data, list(view.cameras))
         return {f"{camera}_image": image for camera, image in images.items()}
+
+    def fingerprint(self, view: View) -> dict[str, Any]:
+        """What makes the pictures of a view, as JSON values. RunError where this machine cannot render."""
+        from robo_orl.envs.rendering.renderer import render_fingerprint
+
+        return render_fingerprint(view.look)
 
     def pose(self, state: np.ndarray) -> None:
         """Put positions and velocities (Z,) of `state` into the scene, for pictures; reset before the next step."""

@@ -12,17 +12,13 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
-
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.rng import Draws
-from robo_orl.config import RunConfig, TaskData
+from robo_orl.config import RunConfig
 from robo_orl.engine.checkpoint import load_agent, read_state
 from robo_orl.engine.on_the_way import copies, held_out_source, step_of
-from robo_orl.engine.run_folder import read_run
-from robo_orl.engine.task_data import make_windows, open_data
+from robo_orl.engine.run_folder import read_run, read_spec
+from robo_orl.engine.task_data import open_data
+from robo_orl.evaluate.held_out import held_out_actions, held_out_losses
 from robo_orl.evaluate.result import EvaluationResult
 from robo_orl.evaluate.success import evaluate
 from robo_orl.evaluate.value_error import critic_errors
@@ -49,7 +45,7 @@ def _judged(run_dir: Path, run: RunConfig, copy: Path, task: str) -> StoredPoint
     common = {"step": step_of(copy), "task": task, "every": wanted.every or 1, "episodes": wanted.episodes}
     try:
         result = _played(run_dir, run, copy, task)
-        losses, errors, sha256 = _measured(run_dir, run, copy, task)
+        losses, error, errors, sha256 = _measured(run_dir, run, copy, task)
         scores = result.scores if result is not None else None
         point = CurvePoint(
             step=step_of(copy),
@@ -58,6 +54,7 @@ def _judged(run_dir: Path, run: RunConfig, copy: Path, task: str) -> StoredPoint
             discounted_return=scores.discounted_return if scores else None,
             stages_reached=scores.stages_reached if scores else None,
             losses=losses,
+            action_error=error,
             value_errors=errors,
         )
         starts, loop = (scores.starts_sha256, scores.loop) if scores else (None, wanted.loop)
@@ -80,20 +77,22 @@ def _played(run_dir: Path, run: RunConfig, copy: Path, task: str) -> EvaluationR
 
 def _measured(
     run_dir: Path, run: RunConfig, copy: Path, task: str
-) -> tuple[dict[str, float] | None, ValueErrors | None, str | None]:
-    """Held-out losses, value errors of a critic, and the sha256 of the held-out file."""
+) -> tuple[dict[str, float] | None, float | None, ValueErrors | None, str | None]:
+    """Held-out losses and action error, value errors of a critic, and the sha256 of the held-out file."""
     agent, _ = load_agent(run_dir, copy)
-    source = held_out_source(run)
-    losses = held_out_losses(agent, run, source) if source else None
-    sha256 = open_data(run.model_copy(update={"tasks": [source]}))[0].sha256 if source else None
+    source, losses, error, sha256 = held_out_source(run), None, None, None
+    if source:
+        losses = held_out_losses(agent, run, source)
+        arrays = open_data(run.model_copy(update={"tasks": [source]}))[0]
+        error, sha256 = held_out_actions(agent, run, source, arrays, read_spec(run_dir)).mean_absolute, arrays.sha256
     if agent.critic is None or run.policy.selection.untrained_critic:
-        return losses, None, sha256
+        return losses, error, None, sha256
     own = next(one for one in run.tasks if one.task.name == task)
     errors = critic_errors(agent, run, source or own.model_copy(update={"filter": None}))
     values = errors.to_json()
     if not errors.overall.n:
-        return losses, None, sha256
-    return losses, ValueErrors(**{name: values[name] for name in ValueErrors.model_fields}), sha256
+        return losses, error, None, sha256
+    return losses, error, ValueErrors(**{name: values[name] for name in ValueErrors.model_fields}), sha256
 
 
 def _end_with_the_training() -> None:
@@ -108,31 +107,6 @@ def main() -> None:
     judge_copies(Path(sys.argv[1]))
     sys.stdout.flush()
     os._exit(0)  # the thread waits in a read, which Python's own end would wait for
-
-
-# ------------------------------------------------------------------------------------ losses on data that were held out
-
-
-FRAMES, BATCH = 4096, 512
-
-
-@torch.no_grad()
-def held_out_losses(agent: nn.Module, run: RunConfig, source: TaskData, frames: int = FRAMES) -> dict[str, float]:
-    """The mean of every loss term of the agent over frames of `source`, and of their sum as `loss`.
-
-    frames: at most so many, evenly spread over those that may be drawn. Frames and draws are the same for every
-    agent of the run, so that two steps of a training differ by their weights alone.
-    """
-    own = run.model_copy(update={"tasks": [source]})
-    windows = make_windows(own, open_data(own))
-    at = np.unique(np.linspace(0, len(windows) - 1, min(frames, len(windows))).round().astype(np.int64))
-    sums: dict[str, float] = {}
-    for number, some in enumerate(np.split(at, range(BATCH, len(at), BATCH))):
-        _, metrics = agent(windows.gather(windows.frames[some]), Draws(run.seed, number))
-        for name, value in metrics.items():
-            if name == "loss" or name.endswith("/loss"):
-                sums[name] = sums.get(name, 0.0) + len(some) * value.item()
-    return {name: total / len(at) for name, total in sums.items()}
 
 
 if __name__ == "__main__":

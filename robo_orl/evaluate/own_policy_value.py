@@ -100,8 +100,9 @@ def own_policy_value(
     at = _spread(windows, count, states)
     value = _values(agent, windows, at)
     bank = StoredInstants(tuple(_instants(windows, at, count)) * rollouts, windows.arrays.sha256)
-    render = read_spec(run_dir).render
-    spec = StoredInstantsSpec(source.task, path, bank, loop, view_of(run.policy, render[number] if render else None))
+    trained = read_spec(run_dir)
+    view = view_of(run.policy, trained.render[number] if trained.render else None)
+    spec = StoredInstantsSpec(source.task, path, bank, loop, view, keys=tuple(trained.obs))
     finished = _played(agent, run, spec, workers or 1, seed, gamma)
     own = _first_rewards(windows, at, count, gamma) + gamma**count * _mean_returns(finished, rollouts)
     returned = windows.gather(at).return_to_go.double().numpy()

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.files import read_json
 from robo_orl.base.rng import derive_seed
 from robo_orl.base.types import Observation
 from robo_orl.config import PolicyConfig, RunConfig, SelectionConfig, TaskConfig
@@ -70,8 +71,8 @@ FLOAT64_PARAMETERS = 300_000_000  # larger policies act in the precision they we
 class AgentPolicy:
     """A trained agent as the policy of `Rollouts`: `execute` actions (c, A) a decision, within [-1, 1].
 
-    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS. instructions: ids and mask (N, L) of
-    the sentences that the policy reads, in episode i the one number i modulo N.
+    dtype: default float64, and float32 for agents of more than FLOAT64_PARAMETERS. action_dim: A. instructions: ids and
+    mask (N, L) of the sentences that the policy reads, in episode i the one number i modulo N.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class AgentPolicy:
         small = sum(p.numel() for p in agent.parameters()) <= FLOAT64_PARAMETERS
         self.dtype = dtype or (torch.float64 if small else torch.float32)
         self.agent = agent.to(self.dtype).eval()
+        self.action_dim: int | None = getattr(agent, "action_dim", None)
         self.execute, self.seed, self.instructions = execute, seed, instructions
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
@@ -128,10 +130,21 @@ class Policy:
         config: the resolved policy. task: the task that it acts on.
         low_dim: the vectors that it reads, key -> size. cameras: the pictures that it reads, key -> pixels per side.
         execute: actions of a chunk to execute before the next call of `act`.
+        action_names: of the numbers of an action, none where its data did not say. action_range: low and high (A,) of
+        what the actions of its data were scaled to [-1, 1] from, None where they were not; `to_robot` undoes it.
     """
 
-    def __init__(self, actor: AgentPolicy, config: PolicyConfig, task: TaskConfig, low_dim: dict[str, int]):
+    def __init__(
+        self,
+        actor: AgentPolicy,
+        config: PolicyConfig,
+        task: TaskConfig,
+        low_dim: dict[str, int],
+        actions: dict[str, Any],
+    ):
         self.config, self.task, self.low_dim, self.execute = config, task, low_dim, config.action_head.execute
+        self.action_names = tuple(actions.get("names", ()))
+        self.action_range = np.array(actions["range"]) if actions.get("range") else None
         seen = config.observation
         self.cameras = {camera + IMAGE: seen.image_size for camera in seen.cameras}
         self._actor, self._episode, self._decision = actor, 0, 0
@@ -154,6 +167,13 @@ class Policy:
         actions = self._actor([PolicyQuery(self._episode, self._decision, self._read(observation))])[0]
         self._decision += 1
         return actions
+
+    def to_robot(self, actions: np.ndarray) -> np.ndarray:
+        """Actions (..., A) within [-1, 1] in the units that the robot's data had before they were scaled."""
+        if self.action_range is None:
+            return actions
+        low, high = self.action_range
+        return low + (np.asarray(actions) + 1) / 2 * (high - low)
 
     def _read(self, observation: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The keys that the policy reads, of the types that it was trained on."""
@@ -184,9 +204,16 @@ def load_policy(run: Path | str, task: str | None = None, seed: int = 0) -> Poli
     agent.select_by(config.policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    chosen = config.tasks[task_number(config, task)].task
+    number = task_number(config, task)
+    chosen = config.tasks[number].task
     actor = AgentPolicy(agent, config.policy.action_head.chunk, seed, instructions=instruction_of(config, chosen))
-    return Policy(actor, config.policy, chosen, dict(read_spec(Path(run)).obs))
+    return Policy(actor, config.policy, chosen, dict(read_spec(Path(run)).obs), _actions(Path(run), number))
+
+
+def _actions(run: Path, task: int) -> dict[str, Any]:
+    """What the run's data say of their actions; nothing in an older run."""
+    path = run / "data.json"
+    return read_json(path)["files"][task].get("actions", {}) if path.exists() else {}
 
 
 def instruction_of(run: RunConfig, task: TaskConfig):

@@ -146,7 +146,7 @@ def _player(record: Record, run_dir: Path) -> Player:
     agent.select_by(policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    actor, env_spec = player(agent, plan, record.evaluation.loop, "test")
+    actor, env_spec = player(agent, plan, record.evaluation.loop, "test", tuple(agent.spec))
     return plan, actor, env_spec
 
 

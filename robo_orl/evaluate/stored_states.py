@@ -102,12 +102,13 @@ class StoredInstantsSpec:
     loop: Loop = "exact"
     view: View | None = None
     history: int = 1
+    keys: tuple[str, ...] = ()
 
     def make_env(self) -> ReplayedEnv:
         """A new environment of the task."""
         from robo_orl.envs.task_env import TaskEnv
 
-        return ReplayedEnv(TaskEnv(self.task, self.loop), self.path)
+        return ReplayedEnv(TaskEnv(self.task, self.loop, self.keys), self.path)
 
     def start_states(self) -> StoredInstants:
         """The instants; episode i begins at number i."""

@@ -118,14 +118,14 @@ def prepare(
     agent.select_by(policy.selection)
     if torch.cuda.is_available():
         agent = agent.to("cuda")
-    actor, env_spec = player(agent, plan, loop, starts)
+    actor, env_spec = player(agent, plan, loop, starts, tuple(spec.obs))
     return Prepared(plan, actor, env_spec, spec.obs)
 
 
 def player(
-    agent: torch.nn.Module, plan: EvaluationPlan, loop: Loop, starts: str
+    agent: torch.nn.Module, plan: EvaluationPlan, loop: Loop, starts: str, keys: tuple[str, ...] = ()
 ) -> tuple[AgentPolicy | SearchedPolicy, TaskEnvSpec]:
-    """An agent as the policy of a plan, and the environment that it acts in."""
+    """An agent as the policy of a plan, and the environment that it acts in. keys: the vectors that it reads."""
     policy = plan.policy
     tokens = BACKBONES[policy.backbone.kind].tokeniser(policy.backbone)(plan.sentences) if plan.sentences else None
     execute = policy.action_head.execute
@@ -133,7 +133,7 @@ def player(
         actor = SearchedPolicy(agent, policy.selection, execute, plan.seed, instructions=tokens)
     else:
         actor = AgentPolicy(agent, execute, plan.seed, instructions=tokens)
-    return actor, TaskEnvSpec(plan.task, loop, view_of(policy, plan.render), policy.observation.history, starts)
+    return actor, TaskEnvSpec(plan.task, loop, view_of(policy, plan.render), policy.observation.history, starts, keys)
 
 
 def _sentences(policy: PolicyConfig, task: TaskConfig, paraphrases: bool) -> tuple[str, ...]:
@@ -193,6 +193,7 @@ def roll_out(
     ):
         info = rollouts.info()
         check_observations(observations, info, plan.task.name)
+        check_actions(policy, info, plan.task.name)
         _warn_of_other_pictures(plan, info)
         stack.enter_context(folder_lock(out, "evaluating"))  # after the checks: what is refused leaves no folder
         rows = FinishedRows(out / "finished.jsonl", plan.digest(info))
@@ -248,11 +249,27 @@ def one_thread() -> Iterator[None]:
 def check_observations(observations: dict[str, int], info: SimulatorInfo, task: str) -> None:
     """UsageError where the simulator gives something else for a key that the policy reads; it need not read all."""
     wrong = next((key for key in observations if observations[key] != info.spec.get(key)), None)
+    if wrong is not None and wrong not in info.spec:
+        has = ", ".join(key for key in observations if key in info.spec) or "none of the others either"
+        raise UsageError(
+            f"The policy reads '{wrong}', which the environment of {task} does not give (it has {has}): train without "
+            f"it, by --set policy.observation.low_dim=[...], or judge it on data with --held-out."
+        )
     if wrong is not None:
         raise UsageError(
             f"The policy was trained on other observations than {task} gives: '{wrong}' has size {observations[wrong]} "
             f"in the training data and {info.spec.get(wrong, 0)} in the simulator; if it was trained on another task, "
             "give that with --task; if not, generate new data and train on them."
+        )
+
+
+def check_actions(policy: Policy, info: SimulatorInfo, task: str) -> None:
+    """UsageError where the simulator takes other actions than the policy gives (another robot or controller)."""
+    size = getattr(policy, "action_dim", None)  # a reference's is checked by its library
+    if size is not None and size != info.action_dim:
+        raise UsageError(
+            f"The policy was trained on actions of {size} numbers, and {task} takes {info.action_dim}: its data are of "
+            "another robot or controller; name that in the task (robots, controller) and train on data of it."
         )
 
 

@@ -59,7 +59,8 @@ def go_online(
     if (summary := finished(out, run, steps)) is not None:
         return summary
     data, imitation = open_windows(start), open_imitation(start)
-    spec = env_spec or TaskEnvSpec(run.task, loop, history=run.policy.observation.history)
+    reads = {"history": run.policy.observation.history, "keys": tuple(start.spec.obs)}
+    spec = env_spec or TaskEnvSpec(run.task, loop, **reads)
     rollouts = Rollouts(spec, _nobody, workers or cores(), SLOTS, recycle_after=RECYCLE_AFTER)
     with run_lock(out), one_thread(), rollouts, describe_interruption(lambda: checkpoints(out)):
         online = open_online(start, out, steps, rollouts, data, imitation, progress)

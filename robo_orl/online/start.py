@@ -80,6 +80,8 @@ def _check_run(run: RunConfig, folder: Path) -> None:
     """UsageError where episodes of a run cannot be collected."""
     if len(run.tasks) > 1:
         raise UsageError(f"{folder} is a run on several tasks; learning online is for runs on one.")
+    if not run.task.has_environment:
+        raise UsageError(f"The task of {folder} has no environment (env: none) in which episodes could be collected.")
     if run.policy.observation.cameras:
         raise UsageError(
             f"The policy of {folder} sees pictures, and a replay holds vectors alone: use one without cameras."

@@ -247,6 +247,7 @@ class CurvePoint(Stored):
     discounted_return: float | None = None
     stages_reached: float | None = Field(None, ge=0, le=1)
     losses: dict[str, float] | None = Field(None, description="on held-out data: each term, and their sum as `loss`")
+    action_error: float | None = Field(None, ge=0, description="mean absolute, of executed actions on held-out data")
     value_errors: ValueErrors | None = Field(None, description="of a critic, on held-out data, else on its own")
 
 

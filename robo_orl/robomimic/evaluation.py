@@ -76,7 +76,7 @@ def evaluate_reference(
     import_robomimic()
     plan = EvaluationPlan(checkpoint.reference, checkpoint.task, file_sha256(checkpoint.file), checkpoint.step, seed)
     out = out or (path.with_suffix("") if path.suffix == ".pth" else path) / "eval"
-    env_spec = TaskEnvSpec(checkpoint.task, loop)
+    env_spec = TaskEnvSpec(checkpoint.task, loop, keys=tuple(checkpoint.obs))
     return roll_out(
         plan, make_actor(checkpoint, seed), env_spec, checkpoint.obs, episodes, workers, out, video, progress
     )
@@ -99,7 +99,8 @@ def reference_player(record: Record, run: Path) -> tuple[EvaluationPlan, Referen
         raise UsageError(f"{run} learned another {checkpoint.task.name} than the record is of: their digests differ.")
     digest = evaluation.checkpoint_sha256 or ""
     plan = EvaluationPlan(checkpoint.reference, checkpoint.task, digest, checkpoint.step, evaluation.seed)
-    return plan, make_actor(checkpoint, evaluation.seed), TaskEnvSpec(checkpoint.task, evaluation.loop)
+    env_spec = TaskEnvSpec(checkpoint.task, evaluation.loop, keys=tuple(checkpoint.obs))
+    return plan, make_actor(checkpoint, evaluation.seed), env_spec
 
 
 def load_run(folder: Path, task: TaskConfig | None) -> ReferenceCheckpoint:

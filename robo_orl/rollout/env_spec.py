@@ -54,6 +54,9 @@ class Environment(Protocol):
     def see(self, view: View) -> Frame:
         """The pictures of a view now."""
 
+    def fingerprint(self, view: View) -> dict[str, Any]:
+        """What makes the pictures of a view; asked where a policy sees some."""
+
     def render(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) uint8: a frame of a video."""
 
@@ -87,19 +90,23 @@ class EnvSpec(Protocol):
 
 @dataclass(frozen=True)
 class TaskEnvSpec:
-    """The robosuite environment of a task and one of its stored banks of start states."""
+    """The environment of a task and one of its stored banks of start states.
+
+    keys: the low-dim keys that the policy reads.
+    """
 
     task: TaskConfig
     loop: Loop = "exact"
     view: View | None = None
     history: int = 1
     bank: str = "test"
+    keys: tuple[str, ...] = ()
 
     def make_env(self) -> Environment:
-        """A new TaskEnv."""
-        from robo_orl.envs.task_env import TaskEnv
+        """A new environment."""
+        from robo_orl.envs.making import make_env
 
-        return TaskEnv(self.task, self.loop)
+        return make_env(self.task, self.loop, self.keys)
 
     def start_states(self) -> StartStates:
         """The bank that every method is evaluated from, or tuned on."""

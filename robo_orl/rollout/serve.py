@@ -19,9 +19,10 @@ import numpy as np
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import TaskConfig, View
 from robo_orl.config.presets import load_task
+from robo_orl.envs.making import make_env
 from robo_orl.envs.registry import action_size, observation_sizes
 from robo_orl.envs.start_banks import stored_bank
-from robo_orl.envs.task_env import TaskEnv
+from robo_orl.rollout.env_spec import Environment
 
 CAMERA = "agentview"
 
@@ -52,7 +53,7 @@ class ServedTask:
 
     def __init__(self, task: TaskConfig, bank: str, view: View | None):
         self.task, self.view, self._bank_name = task, view, bank
-        self._env: TaskEnv | None = None
+        self._env: Environment | None = None
         self._bank: Any = None
 
     def answer(self, request: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[dict, dict]:
@@ -80,10 +81,10 @@ class ServedTask:
         if self._env is not None:
             self._env.close()
 
-    def _simulator(self) -> tuple[TaskEnv, Any]:
+    def _simulator(self) -> tuple[Environment, Any]:
         if self._env is None:
             self._bank = stored_bank(self.task, self._bank_name)
-            self._env = TaskEnv(self.task)
+            self._env = make_env(self.task)
         return self._env, self._bank
 
     def _description(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class ServedTask:
             "task": self.task.name,
             "instruction": self.task.instruction or self.task.name,
             "sizes": dict(sizes),
-            "action_dim": action_size(self.task),
+            "action_dim": action_size(self.task) or self._simulator()[0].action_dim,
             "hz": self.task.control_hz,
             "limit": self.task.horizon,
             "stages": list(self.task.stages),

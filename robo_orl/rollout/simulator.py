@@ -214,9 +214,7 @@ class EpisodeServer:
         """Size and hash of the bank, sizes of the environment's observations and actions."""
         env, render = self.environments[0], None
         if self.spec.view is not None:
-            from robo_orl.envs.rendering.renderer import render_fingerprint
-
-            render = render_fingerprint(self.spec.view.look)
+            render = env.fingerprint(self.spec.view)
         starts = len(self.bank), self.bank.sha256
         return SimulatorInfo(*starts, dict(env.spec), env.action_dim, list(env.stages), env.loop, render)
 

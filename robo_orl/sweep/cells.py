@@ -207,6 +207,7 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     """A group's cells. Seeds and sizes come outermost: one whole comparison is done before the next begins."""
     data_sets = _data_sets(suite, group)
     tasks = [load_task(name) for name in group.tasks]
+    _check_environments(f"suite {suite.name}", tasks)
     pairs = zip(group.tasks, tasks, strict=True)
     together = tuple(Share(task, group.together[name]) for name, task in pairs if group.together)
     where = f"suite {suite.name}"
@@ -238,6 +239,16 @@ def _online(suite: SuiteConfig, group: GridConfig, start: Cell) -> Iterator[Cell
         row, steps = group.online_row(choice), group.env_steps or suite.env_steps
         policy = went_online(start.policy, choice.use, row, choice.set, f"suite {suite.name}")
         yield replace(start, policy=policy, online=Online(start.policy, choice.row, steps, choice.pilot_steps))
+
+
+def _check_environments(where: str, tasks: list[TaskConfig]) -> None:
+    """UsageError where a task has none: a cell counts successes on data that are recorded."""
+    for task in tasks:
+        if not task.has_environment:
+            raise UsageError(
+                f"{where}: task {task.name} has no environment (env: none), and a cell of a suite is scored by success "
+                "in one: train it with `robo-orl train`, and judge it with `robo-orl eval RUN` on held-out data."
+            )
 
 
 def _data_sets(suite: SuiteConfig, group: GridConfig) -> list[tuple[str, DataRequest]]:

@@ -103,6 +103,9 @@ def _finished_run(run: Path) -> tuple[RunConfig, dict[str, Any]]:
         raise UsageError(f"The training of {run} is not finished: the command that began it goes on.")
     first = config.tasks[0]
     others = {
+        f"its task {first.task.name} has no environment (env: none), so that no success can be ranked": (
+            not first.task.has_environment
+        ),
         "it learned several tasks": len(config.tasks) > 1,
         f"it began from the weights of {config.init}": config.init is not None,
         "it was extended after its first end": bool(config.extended_at),

@@ -25,6 +25,9 @@ from robo_orl.envs.registry import SceneEntry
 def high(scene):
     return scene.position(0)[2] > 0.9
 
+def far(scene):
+    return scene.position(0)[0] > 9 or scene.env.cur_time < 0
+
 entry = SceneEntry("HighLift", ("cube",), module="theirs.robosuite_env", stages={"high": high})
 """
 ENVIRONMENT = """
@@ -46,6 +49,8 @@ steady = theirs.steady:Steady
 theirs = theirs.backbone:Theirs
 [robo_orl.environments]
 high_lift = theirs.scene:entry
+[robo_orl.stages]
+far = theirs.scene:far
 """
 
 
@@ -98,12 +103,12 @@ def test_an_environment_of_another_package_runs_with_its_own_stages(package):
 import numpy as np
 from robo_orl.config import TaskConfig
 from robo_orl.envs.task_env import TaskEnv
-env = TaskEnv(TaskConfig(name="t", env="high_lift", stages=["high"], max_seconds=5))
+env = TaskEnv(TaskConfig(name="t", env="high_lift", stages=["high", "far"], max_seconds=5))
 env.reset(env.draw_start(0))
 step = env.step(np.zeros(7))
 print(type(env.scene.env).__name__, env.loop, step.stages.tolist())
 """)
-    assert ran.stdout.split() == ["HighLift", "exact", "[False]"], ran.stderr
+    assert ran.stdout.split() == ["HighLift", "exact", "[False,", "False]"], ran.stderr
 
 
 BROKEN = {

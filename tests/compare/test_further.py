@@ -39,7 +39,7 @@ def trained_runs(tmp_path_factory):
 def sides(trained_runs, tmp_path, monkeypatch):
     """The same run twice: `lame` makes the second one stand still."""
     monkeypatch.setattr(
-        success, "TaskEnvSpec", lambda task, loop, view, history, bank: FurtherScene(tmp_path, bank=bank)
+        success, "TaskEnvSpec", lambda task, loop, view, history, bank, keys: FurtherScene(tmp_path, bank=bank)
     )
     return [read_side(str(trained_runs / name)) for name in ("run", "other")]
 

@@ -118,7 +118,8 @@ def test_that_remedy_restores_the_door_in_its_recorded_place_and_it_opens():
     from robo_orl.data.new_task import task_of
     from robo_orl.envs.task_env import TaskEnv
 
-    own = task_of(recording_of("door"), "door")
+    own, lacking = task_of(recording_of("door"), "door")
+    assert not lacking
     assert (own["env"], own["stages"], own["max_seconds"]) == ("robosuite:Door", ["success"], 20)
     stages = {"stages": ["touched", "success"], "conditions": {"touched": "touching('Door')"}}
     task = TaskConfig(name="door", **own | stages)
@@ -245,20 +246,22 @@ def test_a_task_from_a_recording_of_a_scene_that_is_shipped_has_that_scene_and_i
 
 
 @simulated
-def test_a_file_without_an_environment_of_robosuite_gets_no_task(tmp_path):
+def test_a_file_without_an_environment_of_robosuite_gets_a_task_without_one_and_the_reason(tmp_path):
     from robo_orl.data.new_task import task_of
 
     for change, sentence in (
         ({"env_name": None}, "does not say which environment it is of"),
         ({"env_name": "Reaching"}, "is of Reaching, which robosuite here does not have"),
-        ({"env_kwargs": {"controller_configs": {"type": "JOINT_VELOCITY"}}}, "recorded with the controller JOINT_VEL"),
+        ({"env_kwargs": {"controller_configs": {"type": "WHOLE_BODY"}}}, "recorded with the controller WHOLE_BODY"),
+        ({"env_kwargs": {"controller_configs": {"control_delta": False}}}, "its actions are absolute poses"),
+        ({"env_kwargs": {"controller_configs": {"impedance_mode": "variable"}}}, "controller has impedance_mode: var"),
     ):
         path = tmp_path / "a.hdf5"
         with h5py.File(path, "w") as file:
             file["data/demo_0/actions"] = np.zeros((30, 7))
             file["data"].attrs["env_args"] = json.dumps({"env_name": "Lift"} | change)
-        with pytest.raises(UsageError, match=sentence):
-            task_of(path, "mine")
+        own, lacking = task_of(path, "mine")
+        assert sentence in lacking and own["env"] == "none" and own["max_seconds"] == 3
 
 
 @simulated
@@ -269,6 +272,6 @@ def test_the_robots_rate_and_parameters_of_a_file_are_those_of_its_task(tmp_path
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file["data/demo_0/actions"] = np.zeros((41, 7))
         file["data"].attrs["env_args"] = json.dumps({"env_name": "Door", "env_kwargs": kwargs})
-    own = task_of(tmp_path / "a.hdf5", "mine")
+    own, _ = task_of(tmp_path / "a.hdf5", "mine")
     assert (own["env"], own["robots"], own["control_hz"]) == ("robosuite:Door", ["Sawyer"], 10)
     assert own["params"] == {"use_latch": False} and own["max_seconds"] == 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robo_orl.base.errors import UsageError
+from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import TaskConfig
 from robo_orl.config.presets import load_task
 from robo_orl.cost.synthetic_step import task_spec
@@ -49,6 +49,24 @@ def test_stages_are_the_expressions_and_success_is_the_environments_own_check(do
         step = door.step(np.zeros(7))
         stages.append(step.stages.tolist())
     assert stages == [[True, False, False], [True, True, False], [True, True, True]] and step.terminated
+
+
+def test_stages_may_be_functions_of_an_installed_package(door, monkeypatch):
+    from robo_orl.envs import stages
+
+    functions = {"swung": lambda scene: scene.env.sim.data.get_joint_qpos("Door_hinge") > 0.2}
+    functions |= {"broken": lambda scene: scene.nothing, "success": lambda scene: True}
+    monkeypatch.setattr(stages, "FUNCTIONS", functions)
+    (swung, success) = stages.predicates(task(stages=["swung", "ajar"], conditions={"ajar": "success()"}))
+    for angle in (0.1, 0.3):
+        door.scene.env.sim.data.set_joint_qpos("Door_hinge", angle)
+        assert swung(door.scene) == (angle > 0.2)
+    with pytest.raises(RunError, match="The stage 'broken' .* cannot be computed: AttributeError: .*nothing"):
+        stages.predicates(task(stages=["broken"]))[0](door.scene)
+    with pytest.raises(UsageError, match="have the stage 'success', and so has an installed package"):
+        stages.predicates(task(stages=["success"]))
+    with pytest.raises(UsageError, match="Unknown stage of task mine 'swong'. Did you mean 'swung'"):
+        stages.predicates(task(stages=["swong"]))
 
 
 def test_its_start_states_digest_and_sizes_are_its_own():

@@ -28,6 +28,7 @@ class StoredLineSpec:
     loop: str = "exact"
     view: Any = None
     history: int = 1
+    keys: tuple = ()
 
     def make_env(self):
         return ReplayedEnv(StoredLine(LineScene(Path("/nowhere"))), self.path)

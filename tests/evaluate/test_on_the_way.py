@@ -30,7 +30,7 @@ def run(trained_run, tmp_path, monkeypatch):
     folder = shutil.copytree(trained_run, tmp_path / "run")
     seen = []
 
-    def scene(task, loop, view, history, bank):
+    def scene(task, loop, view, history, bank, keys):
         seen.append(bank)
         return LineScene(tmp_path, bank=bank)
 

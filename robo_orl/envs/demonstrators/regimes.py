@@ -18,7 +18,7 @@ from robo_orl.config import TaskConfig
 from robo_orl.envs.demonstrators.recording import EpisodePlan, draw_start, record
 from robo_orl.envs.demonstrators.styles import OperatorStyle
 from robo_orl.envs.demonstrators.targets import TARGETS
-from robo_orl.envs.registry import object_names
+from robo_orl.envs.registry import object_names, scene_entry
 from robo_orl.envs.start_states import training_seed
 
 __all__ = ["REGIMES", "EpisodePlan", "draw_start", "plan", "record"]
@@ -150,10 +150,12 @@ def plan(task: TaskConfig, regime: str, episodes: int, seed: int = 0) -> list[Ep
     """
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES)
+    scene_entry(task)
     if task.env not in TARGETS:
         raise UsageError(
             f"No scripted demonstrator knows the scene '{task.env}' of task {task.name}: bring its data "
-            f"(docs: 'Own data'), or take one of {', '.join(TARGETS)}."
+            "(docs: 'Own data'), record a demonstrator of your own with robo_orl.record_data, or take one of "
+            f"{', '.join(TARGETS)}."
         )
     if episodes < 1:
         raise UsageError(f"A data set needs at least 1 episode, not {episodes}.")

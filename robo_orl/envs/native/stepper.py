@@ -22,6 +22,7 @@ from robo_orl.envs.native.requirements import TOLERANCE, largest_difference, unm
 
 log = logging.getLogger(__name__)
 _differences: dict[tuple[type, str], float] = {}  # (kind of environment, loop) -> difference to stock on this machine
+_said: set[str] = set()  # reasons that this process has told
 VIEWS = {"ref_pos": "ref_pos", "ref_mat": "ref_ori_mat", "ref_pos_vel": "ref_pos_vel", "ref_ori_vel": "ref_ori_vel"}
 VIEWS |= {"jac_pos": "J_pos", "jac_ori": "J_ori", "jac": "J_full"}  # ours -> the controller's arrays, written in place
 
@@ -43,7 +44,6 @@ class Stepper:
     def __init__(self, env: Any, loop: Loop):
         self.env, self.requested = env, loop
         self.loop: Loop = loop
-        self._logged: str | None = None
         self._composites: list[Any] = []
         self.attach()
 
@@ -63,9 +63,9 @@ class Stepper:
             reason = self._disagreement()
         if reason is not None:
             self.loop = "stock"
-            if reason != self._logged:
+            if reason not in _said:
+                _said.add(reason)
                 log.warning("Stepping with robosuite's own loop: %s", reason)
-        self._logged = reason
 
     def _disagreement(self) -> str | None:
         """Compare the loop with robosuite's own, once per process and kind of environment."""
