@@ -51,11 +51,20 @@ def test_the_demos_flow_without_noise_is_a_policy_that_every_critic_must_be_ahea
     made = report_of(load(Path(__file__).parents[2] / "results" / "quick"))
     boards = {board.task: {row.policy: row for row in board.rows} for board in made.boards}
     for verdict in made.verdicts:
-        assert set(verdict.without) == {"bc", "bc_flow", "bc_flow_zero_noise", "filtered_bc"}
+        control = {"chain1": "filtered_bc", "chain2_one_reward": "bc_flow_best_of_n_untrained"}[verdict.task]
+        assert set(verdict.without) == {"bc", "bc_flow", "bc_flow_zero_noise", control}
         row = boards[verdict.task]["bc_flow_zero_noise"]
         assert not row.critic and row.topology is None and row.success.n == 50
         against = {(c.policy, c.against) for c in made.comparisons if c.board == verdict.board and c.critic}
-        assert against >= {("qc", "bc_flow_zero_noise"), ("qc_separate", "bc_flow_zero_noise")}
+        critics = boards[verdict.task].keys() & {"qc", "qc_separate"}
+        assert against >= {(critic, "bc_flow_zero_noise") for critic in critics}
+
+
+def test_the_demo_shows_a_critic_that_pays_by_its_deadline_beside_one_that_does_not():
+    made = report_of(load(Path(__file__).parents[2] / "results" / "quick"))
+    ahead = {(v.task, e.endpoint): e.ahead for v in made.verdicts for e in v.endpoints if e.endpoint != "return"}
+    assert ahead.pop(("chain2_one_reward", "within_60")) == ["qc"]
+    assert set(map(tuple, ahead.values())) == {()} and len(ahead) == 3
 
 
 def test_decoding_costs_no_training_of_its_own():
