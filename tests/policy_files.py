@@ -12,6 +12,7 @@ import pytest
 from robo_orl.config.presets import available, load_policy
 from robo_orl.objectives import OBJECTIVES
 
+FROM_DATA = [name for name, objective in OBJECTIVES.items() if not objective.on_policy]  # of recorded pairs
 TOPOLOGIES = ("shared_detached", "separate_small", "separate")
 COMPARED = ("iql", "qc")  # whose topologies the suites compare
 OTHERS = (

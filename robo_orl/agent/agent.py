@@ -55,6 +55,15 @@ def check_agent(policy: PolicyConfig) -> None:
     check_selection(policy.selection, objective, head)
 
 
+def check_learns_from_data(policy: PolicyConfig) -> None:
+    """UsageError where a policy cannot be trained on data."""
+    if OBJECTIVES[policy.objective.name].on_policy:
+        raise UsageError(
+            f"Objective '{policy.objective.name}' learns from rounds that the policy collects itself: "
+            f"train a cloned policy, and go on with `robo-orl online RUN --method {policy.objective.name}`."
+        )
+
+
 class Agent(nn.Module):
     """Backbone, action head, critic, targets and normaliser of one policy, and the objective that trains them."""
 

@@ -100,15 +100,26 @@ class PairedWindow:
 
     def map(self, f: Callable[[Tensor], Tensor]) -> PairedWindow:
         """Apply f to every tensor, those of the observations included."""
-        return replace(
-            self,
-            **{
-                field.name: value.map(f) if isinstance(value, Observation) else f(value)
-                for field in fields(self)
-                for value in [getattr(self, field.name)]
-            },
-        )
+        return replace(self, **{field.name: _mapped(getattr(self, field.name), f) for field in fields(self)})
 
     def to(self, device: torch.device | str) -> PairedWindow:
         """Copy every tensor to `device`."""
         return self.map(lambda t: t.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class DecisionWindow(PairedWindow):
+    """2B decisions of a round that the policy collected itself, B in either half: not pairs of an episode.
+
+    kept: name -> (2B, ...), what was computed of each decision before the round's first update (objectives/on_policy).
+    """
+
+    kept: dict[str, Tensor]
+
+
+def _mapped(
+    value: Tensor | Observation | dict[str, Tensor], f: Callable[[Tensor], Tensor]
+) -> Tensor | Observation | dict[str, Tensor]:
+    if isinstance(value, Observation):
+        return value.map(f)
+    return {name: f(tensor) for name, tensor in value.items()} if isinstance(value, dict) else f(value)

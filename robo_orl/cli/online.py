@@ -64,12 +64,24 @@ def _tell(account: dict[str, Any]) -> None:
         "environment steps": f"{account['env_steps']:,} in {account['episodes']:,} episodes, "
         f"{account['warm_up_steps']:,} of them warm-up",
         "updates": f"{account['updates']:,}, {account['critic_only_updates']:,} of them of the critic alone",
+        **_left_out(account),
         "seconds": f"{account['wall_s']:.0f} for collecting and learning (simulators {account['simulation_s']:.0f}, "
         f"acting {account['acting_s']:.0f}, learning {account['learning_s']:.0f}); evaluation "
         f"{account['evaluation_s']:.0f}",
         "memory": f"{account['peak_memory_bytes'] / 1e9:.2f} GB at its peak, simulators excluded",
     }
     key_values(lines)
+
+
+def _left_out(account: dict[str, Any]) -> dict[str, str]:
+    """What was due and not made, and collected and not learned from; nothing where there was none."""
+    lines = {}
+    if account["skipped"]:
+        lines["not made"] = f"{account['skipped']:,} of the updates: the policy had moved far enough in its round"
+    if account["discarded_groups"]:
+        steps = f"{account['discarded_steps']:,} environment steps"
+        lines["not learned from"] = f"{account['discarded_groups']:,} groups that ended alike, {steps}"
+    return lines
 
 
 def _score(point: dict[str, Any]) -> str:

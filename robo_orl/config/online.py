@@ -16,12 +16,21 @@ class CollectionConfig(Strict):
     episodes: int = Field(
         4, ge=1, description="of a round: the next round acts with what was learned until this one began"
     )
+    group: int = Field(1, ge=1, description="episodes in a row that begin at one start state")
     selection: SelectionConfig | None = Field(None, description="how chunks are chosen; default: as in evaluation")
     noise: float = Field(0.0, ge=0, le=1, description="standard deviation of normal noise on the actions carried out")
     ends: Literal["success", "time"] = Field(
         "success",
         description="time: an episode goes on after a success until its time is over; where rewards are imitation's",
     )
+
+    @model_validator(mode="after")
+    def _has_whole_groups(self) -> CollectionConfig:
+        if self.group > self.episodes:
+            raise ValueError(f"group ({self.group}) cannot exceed the {self.episodes} episodes of a round")
+        if self.episodes % self.group:
+            raise ValueError(f"the {self.episodes} episodes of a round are no multiple of group ({self.group})")
+        return self
 
 
 class ReplayConfig(Strict):
@@ -94,6 +103,7 @@ class OnlineConfig(Strict):
     replay: ReplayConfig = ReplayConfig()
     warm_up: WarmUpConfig = WarmUpConfig()
     updates: float = Field(1.0, gt=0, description="updates for each chunk of actions that was carried out")
+    epochs: int = Field(1, ge=1, description="passes over a round, of methods that learn from their own rounds alone")
     trains: Literal["all", "head", "cached"] = Field(
         "all",
         description="head: the backbone stays as it is; cached: and what it says of a frame is computed once",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from robo_orl.agent.agent import check_agent
+from robo_orl.agent.agent import check_agent, check_learns_from_data
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import RunConfig
 from robo_orl.cost.measure.device import forget, out_of_memory
@@ -92,6 +92,7 @@ def dry_run(run: RunConfig) -> DryRun:
             f"--dry-run measures one process: leave out the launcher, or use `robo-orl profile --world {launch.world}`."
         )
     check_agent(run.policy)
+    check_learns_from_data(run.policy)
     _check_files(run)
     if run.policy.backbone.cache:
         raise UsageError("--dry-run has no features to read: add --set policy.backbone.cache=false for its cost.")

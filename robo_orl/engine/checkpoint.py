@@ -37,9 +37,11 @@ class CheckpointState(Strict):
     """Everything in a checkpoint besides its tensors.
 
     wall_s: seconds of training so far. spec: digest of the spec. run: identity of the run, None in older checkpoints.
+    skipped: steps that were counted and not made.
     """
 
     step: int
+    skipped: int = 0
     wall_s: float = 0.0
     spec: str = ""
     run: str | None = None

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from robo_orl.agent.agent import check_agent
+from robo_orl.agent.agent import check_agent, check_learns_from_data
 from robo_orl.base.errors import RunError
 from robo_orl.base.files import write_json
 from robo_orl.base.machine import crowding_advice
@@ -135,6 +135,7 @@ def train(
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     check_agent(run.policy)  # before anything is written
+    check_learns_from_data(run.policy)
     run = continued(run, out, extend)
     opened = open_data(run)
     check_held_out(run, opened)

@@ -17,7 +17,9 @@ from robo_orl.objectives.dqc import DQC
 from robo_orl.objectives.dsrl import DSRL
 from robo_orl.objectives.edit import Edit
 from robo_orl.objectives.filtered_bc import FilteredBC
+from robo_orl.objectives.fpo import FPO
 from robo_orl.objectives.fql import FQL
+from robo_orl.objectives.grpo import GRPO
 from robo_orl.objectives.idql import IDQL
 from robo_orl.objectives.iql import IQL
 from robo_orl.objectives.mc_awr import MonteCarloAWR
@@ -25,9 +27,12 @@ from robo_orl.objectives.mpo import MPO
 from robo_orl.objectives.objective import EXTRACTIONS, Objective
 from robo_orl.objectives.oracle_competent import OracleCompetent
 from robo_orl.objectives.parts import Parts
+from robo_orl.objectives.ppo import PPO
 from robo_orl.objectives.qc import QChunking
 from robo_orl.objectives.qc_fql import QChunkingFQL
 from robo_orl.objectives.recap import Recap
+from robo_orl.objectives.reinflow import ReinFlow
+from robo_orl.objectives.reinforce import Reinforce
 from robo_orl.objectives.residual import Residual
 from robo_orl.objectives.return_conditioned import ReturnConditioned
 from robo_orl.objectives.sac import SAC
@@ -63,6 +68,11 @@ OURS: dict[str, type[Objective]] = {
     "residual": Residual,
     "edit": Edit,
     "dsrl": DSRL,
+    "ppo": PPO,
+    "fpo": FPO,
+    "reinflow": ReinFlow,
+    "reinforce": Reinforce,
+    "grpo": GRPO,
 }
 OBJECTIVES = with_plugins(OURS, "objectives", Objective)
 

@@ -50,6 +50,8 @@ class Objective:
     needs_success: ClassVar[bool] = False  # whether frames of failures teach it nothing
     competent_only: ClassVar[bool] = False  # whether it sees the frames of competent operators alone: an oracle
     whole_batch: ClassVar[bool] = False  # whether its loss has a mean over the batch in it: not to be had in parts
+    on_policy: ClassVar[bool] = False  # whether it learns from its own rounds alone, by the weights that made them
+    kl_limit: float | None = None  # KL from the policy that acted above which a round's updates end
     # Raise it when a change of the code changes what the objective computes: its results are then computed anew.
     version: ClassVar[int] = 1
     # Parameters that a digest holds at their default too, and those that it holds as they are given: other defaults are

@@ -20,6 +20,8 @@ from robo_orl.online.replay import CollectedEpisode
 from robo_orl.online.schedule import Slot
 
 ROWS, SUMMARY = "online.jsonl", "online.json"
+# Updates that were due and not made, and of what was collected what was not learned from.
+COUNTED = ("skipped", "discarded_groups", "discarded_steps")
 
 
 @dataclass
@@ -42,8 +44,12 @@ class Account:
         of_round: Sequence[CollectedEpisode],
         seconds: dict[str, float],
         metrics: dict[str, float],
+        counts: dict[str, int],
     ) -> None:
-        """The row of a slot that is done: the episodes of its round, and what was learned meanwhile."""
+        """The row of a slot that is done: the episodes of its round, and what was learned meanwhile.
+
+        counts: of COUNTED, what else happened in it.
+        """
         row = {
             "kind": "round",
             "round": slot.number,
@@ -55,6 +61,7 @@ class Account:
             "critic_only": slot.critic_only,
             "simulation_s": round(sum(episode.simulation_s for episode in of_round), 4),
             **{name: round(value, 4) for name, value in seconds.items()},
+            **counts,
             "metrics": metrics,
         }
         self.rounds[slot.number] = row
@@ -104,6 +111,7 @@ class Account:
             "episodes": sum(row["episodes"] for row in rows),
             "updates": max((row["updates"] for row in rows), default=0),
             "critic_only_updates": sum(row["critic_only"] for row in rows),
+            **{name: sum(row.get(name, 0) for row in rows) for name in COUNTED},
             **{name: round(sum(row[name] for row in rows), 2) for name in names},
             "evaluation_s": round(sum(point["seconds"] for point in judged), 2),
             "peak_memory_bytes": peak_memory()[0],

@@ -22,13 +22,15 @@ class CollectingPolicy(AgentPolicy):
     """A copy of the agent that acts with the weights it was given last, and adds noise to what is carried out."""
 
     def __init__(self, agent: nn.Module, policy: PolicyConfig, seed: int, instructions: tuple[Tensor, Tensor] | None):
-        super().__init__(deepcopy(agent), policy.action_head.execute, derive_seed(seed, "collect"), None, instructions)
+        super().__init__(deepcopy(agent), policy.action_head.execute, acting_seed(seed), None, instructions)
         online = policy.online or OnlineConfig()
         self.later = online.collection.selection or policy.selection
         self.first = online.warm_up.selection or self.later
         for selection in (self.first, self.later):  # what an agent cannot do is refused before the first round
             self.agent.select_by(selection)
         self.noise = online.collection.noise
+        if self.agent.objective.on_policy:
+            self.agent.objective.collects = True
 
     def take(self, agent: nn.Module, warm_up: bool) -> None:
         """Act with the weights that `agent` has now, as in the warm-up or as after it."""
@@ -45,12 +47,18 @@ class CollectingPolicy(AgentPolicy):
         return np.clip(np.round(noisy / ACTION_GRID) * ACTION_GRID, -1.0, 1.0)
 
 
+def acting_seed(seed: int) -> int:
+    """The seed of what the policy of a run draws when it collects."""
+    return derive_seed(seed, "collect")
+
+
 class Collection:
     """The rounds of a run. policy_s: seconds spent on acting in them. ends: as in CollectionConfig."""
 
     def __init__(self, rollouts: Rollouts, policy: CollectingPolicy, replay: Replay, run: RunConfig):
         self.rollouts, self.policy, self.replay, self.task, self.seed = rollouts, policy, replay, run.task, run.seed
-        self.ends = run.policy.online.collection.ends
+        collection = run.policy.online.collection
+        self.ends, self.group = collection.ends, collection.group
         self.policy_s = 0.0
         self._early: dict[int, FinishedEpisode] = {}
         self._end = 0
@@ -71,7 +79,7 @@ class Collection:
 
     def start_seed(self, number: int) -> int:
         """The seed of the start state of an episode: one of training, never one of an evaluation."""
-        return training_seed(self.task, derive_seed(self.seed, "online starts"), number)
+        return training_seed(self.task, derive_seed(self.seed, "online starts"), number // self.group)
 
     def turn(self, wait_s: float | None = None) -> None:
         """Let the simulators go on; wait_s: seconds to wait for them."""

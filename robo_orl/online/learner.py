@@ -14,19 +14,23 @@ from robo_orl.config import PolicyConfig, RunConfig
 from robo_orl.engine.checkpoint import restore_agent, restore_optimizer
 from robo_orl.engine.optimizer import make_optimizer
 from robo_orl.engine.training_step import OneProcess, TrainingStep
+from robo_orl.objectives import OBJECTIVES
 from robo_orl.online.experience import Experience
 from robo_orl.online.imitation.registry import check_imitation
+from robo_orl.online.rounds import Round
 
 
 @dataclass
 class Learner:
-    """An agent and its optimiser. updates: made so far; critic_updates: those of them that trained the critic alone."""
+    """An agent and its optimiser. updates: so far; critic_updates: those of them that trained the critic alone;
+    skipped: those that were due and not made."""
 
     run: RunConfig
     agent: nn.Module
     device: torch.device
     updates: int = 0
     critic_updates: int = 0
+    skipped: int = 0
     optimizer: torch.optim.AdamW = field(init=False)
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _summed: int = 0
@@ -50,8 +54,8 @@ class Learner:
         )
         self._groups = self.agent.parameter_groups()
 
-    def update(self, experience: Experience, critic_only: bool) -> None:
-        """Make the next update on a batch of `experience`."""
+    def update(self, experience: Experience | Round, critic_only: bool) -> bool:
+        """Make the next update on a batch of `experience`; True where it is the last one that its round allows."""
         self._choose(critic_only)
 
         def read(rank: int, world: int):
@@ -65,6 +69,13 @@ class Learner:
         self._summed += 1
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach()
+        limit = self.agent.objective.kl_limit
+        return limit is not None and metrics["actor/kl"].item() > limit
+
+    def skip(self, updates: int) -> None:
+        """Count so many updates that are not made."""
+        self.updates += updates
+        self.skipped += updates
 
     def metrics(self) -> dict[str, float]:
         """The means since the last call, empty without an update. RunError where the loss is not finite."""
@@ -80,15 +91,16 @@ class Learner:
 
     def resume(self, folder: Path, identity: str, critic_updates: int) -> None:
         """Go on from a checkpoint, which `critic_updates` updates of the critic alone are part of."""
-        self.updates = restore_agent(folder, self.agent, identity).step
-        self.critic_updates = critic_updates
+        state = restore_agent(folder, self.agent, identity)
+        self.updates, self.skipped, self.critic_updates = state.step, state.skipped, critic_updates
         self._choose(bool(critic_updates) and critic_updates == self.updates)
+        made = self.updates - self.skipped
         if self.updates:
-            restore_optimizer(folder, self.agent, self.optimizer, self.updates)
+            restore_optimizer(folder, self.agent, self.optimizer, made)
         for name, parameters in self._groups.items():
             for parameter in parameters if not name.startswith("critic") else ():
                 if parameter in self.optimizer.state:  # AdamW counts a tensor's own steps
-                    self.optimizer.state[parameter]["step"].fill_(self.updates - critic_updates)
+                    self.optimizer.state[parameter]["step"].fill_(made - critic_updates)
 
     def _choose(self, critic_only: bool) -> None:
         """Have the critic alone learn, or everything."""
@@ -116,6 +128,11 @@ def check_trainable(policy: PolicyConfig) -> None:
     if online.warm_up.critic_updates and critic is None:
         raise UsageError("online.warm_up.critic_updates train a critic, and this policy has none: set them to 0.")
     check_imitation(policy)
+    if online.epochs != 1 and not OBJECTIVES[policy.objective.name].on_policy:
+        raise UsageError(
+            f"online.epochs are passes over a round, and objective '{policy.objective.name}' draws from a replay: "
+            "leave it out and set online.updates."
+        )
     if online.reset == "critic" and critic is None:
         raise UsageError("online.reset critic: this policy has no critic: set it to none.")
     if policy.optim.schedule != "constant":

@@ -109,39 +109,62 @@ def _learn(online: Online, interrupted: Callable[[], bool], evaluation: Path | N
 
 
 def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], bool]) -> None:
-    """Collect the round of a slot and make its updates, the simulators going on between two updates."""
-    began, learning, collection, learner = perf_counter(), 0.0, online.collection, online.learner
-    size, acting_before = online.start.run.policy.online.collection.episodes, collection.policy_s
-    if collects:
-        if slot.number * size + size > len(online.replay.episodes):
-            collection.policy.take(learner.agent, slot.warm_up)
-        collection.begin(slot.number * size, size)
-    due = slot.after - slot.before
-    experience = online.experience(slot.number * size) if due else None
-    before = _errors_after_warm_up(online, slot)
-    for update in range(due):
-        if before is not None and update == slot.critic_only:
-            _warmed_up(online, slot, before)
-            before = None
-        since = perf_counter()
-        learner.update(experience, critic_only=update < slot.critic_only)
-        learning += perf_counter() - since
-        online.progress.updated(learner.updates)
-        if collects and not collection.done:
-            collection.turn(wait_s=0)
-            collection.turn(wait_s=0)
-        if interrupted():
-            raise KeyboardInterrupt
-    if before is not None:
-        _warmed_up(online, slot, before)
+    """Collect the round of a slot and make its updates, the simulators going on between two updates.
+
+    Where the method is on-policy the updates come first, and the simulators wait for them.
+    """
+    began, collection, learner, rounds = perf_counter(), online.collection, online.learner, online.schedule.rounds
+    acting_before, skipped_before = collection.policy_s, learner.skipped
+    if collects and rounds is None:
+        _begin(online, slot)
+    learning = _learn_due(online, slot, interrupted)
+    if collects and rounds is not None:
+        _begin(online, slot)
     while collects and not collection.done:
         collection.turn(wait_s=0.2)
         if interrupted():
             raise KeyboardInterrupt
     seconds = {"acting_s": collection.policy_s - acting_before, "learning_s": learning}
     of_round = online.schedule.round_of(slot.number, online.replay.episodes) if collects else []
-    online.account.add_round(slot, of_round, seconds | {"wall_s": perf_counter() - began}, learner.metrics())
+    counts = {"skipped": learner.skipped - skipped_before} | (rounds.discarded(of_round) if rounds else {})
+    online.account.add_round(slot, of_round, seconds | {"wall_s": perf_counter() - began}, learner.metrics(), counts)
     online.progress.collected(online.replay)
+
+
+def _begin(online: Online, slot: Slot) -> None:
+    """Begin the round of a slot, with the weights that are now."""
+    size = online.start.run.policy.online.collection.episodes
+    if slot.number * size + size > len(online.replay.episodes):
+        online.collection.policy.take(online.learner.agent, slot.warm_up)
+    online.collection.begin(slot.number * size, size)
+
+
+def _learn_due(online: Online, slot: Slot, interrupted: Callable[[], bool]) -> float:
+    """Make the updates of a slot; the seconds that they took."""
+    due, learning, since = slot.after - slot.before, 0.0, perf_counter()
+    size = online.start.run.policy.online.collection.episodes
+    experience = online.experience(slot.number * size) if due else None
+    before = _errors_after_warm_up(online, slot)
+    for update in range(due):
+        if before is not None and update == slot.critic_only:
+            _warmed_up(online, slot, before)
+            before = None
+        over = online.learner.update(experience, critic_only=update < slot.critic_only)
+        learning += perf_counter() - since
+        if over:
+            online.learner.skip(due - update - 1)
+        online.progress.updated(online.learner.updates)
+        if not online.collection.done:
+            online.collection.turn(wait_s=0)
+            online.collection.turn(wait_s=0)
+        if interrupted():
+            raise KeyboardInterrupt
+        if over:
+            break
+        since = perf_counter()
+    if before is not None:
+        _warmed_up(online, slot, before)
+    return learning
 
 
 def _judge(online: Online, at: int, collected: int, interrupted: Callable[[], bool]) -> None:
@@ -178,9 +201,9 @@ def _judging(online: Online, words: str, interrupted: Callable[[], bool]) -> Ite
 
 def _errors_after_warm_up(online: Online, slot: Slot) -> dict[str, Any] | None:
     """The critic's error on what the warm-up collected, in the slot that begins to learn from it; elsewhere None, and
-    where it values rewards by imitation and not the task's."""
+    where it values rewards by imitation and not the task's, or learns during the warm-up."""
     warm_up, learner = online.start.run.policy.online.warm_up, online.learner
-    if online.imitation is not None:
+    if online.imitation is not None or online.schedule.rounds is not None:
         return None
     begins = warm_up.steps and not slot.warm_up and not slot.before and online.account.warm_up is None
     collected = online.of_warm_up(slot.collected) if begins and learner.agent.critic is not None else None
@@ -200,9 +223,12 @@ def _save(online: Online) -> None:
     if not online.learner.updates:
         return
     online.replay.flush()
-    state = CheckpointState(step=online.learner.updates, spec=online.start.spec.digest(), run=online.identity)
+    learner = online.learner
+    state = CheckpointState(
+        step=learner.updates, skipped=learner.skipped, spec=online.start.spec.digest(), run=online.identity
+    )
     beside = {} if online.imitation is None else {IMITATION: online.imitation.source}
-    save_checkpoint(online.out, online.learner.agent, online.learner.optimizer, state, beside=beside)
+    save_checkpoint(online.out, learner.agent, learner.optimizer, state, beside=beside)
 
 
 def _curve(account: Account) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from robo_orl.evaluate.policy import instruction_of
 from robo_orl.evaluate.success import check_observations
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.online.account import ROWS, Account, open_account
-from robo_orl.online.collection import CollectingPolicy, Collection
+from robo_orl.online.collection import CollectingPolicy, Collection, acting_seed
 from robo_orl.online.experience import Experience, collected_windows, successes_alone
 from robo_orl.online.features import FrozenTokens
 from robo_orl.online.imitation.points import Side, demonstrations_of, scale_of, side_of
@@ -34,12 +34,14 @@ from robo_orl.online.learner import Learner
 from robo_orl.online.points import Points
 from robo_orl.online.progress import OnlineProgress
 from robo_orl.online.replay import Replay, open_replay
+from robo_orl.online.rounds import Round, RoundPlan
 from robo_orl.online.schedule import Schedule
 from robo_orl.online.start import Start, initial_agent
 from robo_orl.rollout.episodes import Rollouts
 
 IMITATION = "imitation.safetensors"  # in a checkpoint: what the rewards have learned
-Experiences = Callable[[int], Experience | None]  # collected episodes -> what updates draw from, None: nothing yet
+# Collected episodes -> what updates draw from, None: nothing yet.
+Experiences = Callable[[int], Experience | Round | None]
 
 
 @dataclass
@@ -88,6 +90,7 @@ def open_online(
     agent = initial_agent(start, out)
     learner = Learner(run, agent, device)
     instructions = instruction_of(run, run.task)
+    plan = RoundPlan.of(run.policy)
     actor = CollectingPolicy(agent, run.policy, run.seed, instructions)
     return Online(
         start=start,
@@ -100,9 +103,11 @@ def open_online(
         points=Points(rollouts, run, out, instructions),
         account=Account(out / ROWS),
         schedule=Schedule(
-            run.policy.online, run.policy.action_head.execute, data is not None, successes_alone(run.policy)
+            run.policy.online, run.policy.action_head.execute, data is not None, successes_alone(run.policy), plan
         ),
-        experience=_experiences(start, replay, data, learner, imitation),
+        experience=_rounds(start, replay, learner, plan)
+        if plan
+        else _experiences(start, replay, data, learner, imitation),
         progress=OnlineProgress(run.task.name, steps, progress),
         imitation=imitation,
     )
@@ -198,6 +203,21 @@ def _collected_side(
         return None
     arrays, source = replay.arrays(keys, run.task, episodes), imitation.source
     return side_of(arrays, np.arange(episodes) >= source.newest(episodes), source.absorbing)
+
+
+def _rounds(start: Start, replay: Replay, learner: Learner, plan: RoundPlan) -> Experiences:
+    """The newest round of so many collected episodes, by the weights that are now."""
+    run, keys = start.run, list(start.spec.obs)
+
+    def newest(episodes: int) -> Round:
+        first = episodes - run.policy.online.collection.episodes
+        windows = make_windows(run, [replay.arrays(keys, run.task, episodes, first)])
+        if run.policy.online.trains == "cached":
+            windows = FrozenTokens(learner.agent, learner.device)(windows)
+        of_round = replay.episodes[first:episodes]
+        return Round(plan, windows, of_round, learner.agent, acting_seed(run.seed), learner.updates)
+
+    return newest
 
 
 def resume(online: Online) -> int:

@@ -125,12 +125,13 @@ class Replay:
         whole = np.memmap(self.folder / f"{name}.npy", dtype, "r", offset=HEADER, shape=shape)
         return np.asarray(whole)[first:last]
 
-    def arrays(self, keys: Sequence[str], task: TaskConfig, episodes: int) -> EpisodeArrays:
-        """The first `episodes` episodes as training reads them, with the mask `success`; keys: the vectors kept."""
-        some, spec = self.episodes[:episodes], self.request.spec
+    def arrays(self, keys: Sequence[str], task: TaskConfig, episodes: int, first: int = 0) -> EpisodeArrays:
+        """The episodes first .. episodes-1 as training reads them, with the mask `success`; keys: the vectors kept."""
+        some, spec = self.episodes[first:episodes], self.request.spec
         starts = np.concatenate(([0], np.cumsum([e.length for e in some]))).astype(np.int64)
-        frames, success = int(starts[-1]), np.array([e.success for e in some], bool)
-        observations, ends = self.rows("observations", 0, frames), np.cumsum(list(spec.values()))
+        begin, success = sum(e.length for e in self.episodes[:first]), np.array([e.success for e in some], bool)
+        frames = begin + int(starts[-1])
+        observations, ends = self.rows("observations", begin, frames), np.cumsum(list(spec.values()))
         if list(keys) != list(spec):
             columns = {key: np.arange(end - size, end) for (key, size), end in zip(spec.items(), ends, strict=True)}
             observations = observations[:, np.concatenate([columns[key] for key in keys])]
@@ -139,7 +140,7 @@ class Replay:
             sha256=hashlib.sha256("".join(e.rows for e in some).encode()).hexdigest(),
             spec={key: spec[key] for key in keys},
             observations=observations,
-            **{name: self.rows(name, 0, frames) for name in ("actions", "rewards", "stages")},
+            **{name: self.rows(name, begin, frames) for name in ("actions", "rewards", "stages")},
             starts=starts,
             success=success,
             terminal=np.array([e.terminal for e in some], bool),

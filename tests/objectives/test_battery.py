@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import toy_agents as toy
+from policy_files import FROM_DATA
 
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation
-from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives import step as step_module
 
-CONFIGS = {name: toy.shipped(name) for name in OBJECTIVES} | {
+CONFIGS = {name: toy.shipped(name) for name in FROM_DATA} | {
     "iql_advantage_condition": toy.shipped("iql", objective={"extraction": "advantage_condition"}),
     "recap_guided": toy.shipped("recap", objective={"params": {"guidance": 2.0}}),
     "iql_averaged_distil": toy.shipped("iql", objective={"extraction": "distil"}, optim={"policy_ema": 0.9}),

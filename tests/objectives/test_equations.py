@@ -13,6 +13,7 @@ import pytest
 import torch
 import toy_agents as toy
 from agent_numbers import BINS, HIGH, LOW, PAIRS, Double, Numbers
+from policy_files import FROM_DATA
 
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.step import Step
@@ -60,7 +61,8 @@ def cases() -> list:
         label = "-".join(filter(None, (name, extraction, loss, fold, tag)))
         cases.append(pytest.param(name, loss, extraction, fold or FOLDS.get(loss, ""), changed, id=label))
 
-    for name, objective in OBJECTIVES.items():
+    for name in FROM_DATA:
+        objective = OBJECTIVES[name]
         for loss in FOLDS if objective.heads else ("",):
             add(name, loss)
         for k, kind in enumerate(objective.extractions[1:]):

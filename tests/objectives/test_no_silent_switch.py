@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 import toy_agents as toy
+from policy_files import FROM_DATA
 
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import UsageError
@@ -21,7 +22,7 @@ from robo_orl.data.windows import PairedWindows
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.sweep.search import nested
 
-WITH_CRITIC = [name for name in OBJECTIVES if toy.shipped(name).critic]
+WITH_CRITIC = [name for name in FROM_DATA if toy.shipped(name).critic]
 SWITCHES = {
     "critic.topology": ("shared_detached", "separate_small", "separate"),
     "critic.target": ("full_ema", "none"),

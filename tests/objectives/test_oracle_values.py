@@ -9,10 +9,11 @@ import table_agents as tables
 import tabular_mdps as mdps
 import torch
 from oracles import GAMMA, MDPS, ORACLES, S, data, episodes, of_subgoals, params, q_of, solved, v_of
+from policy_files import FROM_DATA
 
 from robo_orl.objectives import OBJECTIVES
 
-WITH_CRITIC = [name for name, objective in OBJECTIVES.items() if objective.heads]
+WITH_CRITIC = [name for name in FROM_DATA if OBJECTIVES[name].heads]
 
 
 @pytest.mark.parametrize("mdp", ["chain", "lock", "lock_deterministic"])

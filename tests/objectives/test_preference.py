@@ -3,17 +3,17 @@
 import pytest
 import torch
 import toy_agents as toy
+from policy_files import FROM_DATA
 
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import PolicyConfig
-from robo_orl.objectives import OBJECTIVES
 
 STEPS, PAIRS, LR = 200, 32, 1e-3
 NEAR = {"objective": {"params": {"alpha": 0.03}}}  # the halves lie far apart for a policy near a flow
 OWN = {"fql": NEAR, "qc_fql": NEAR, "mpo": {"objective": {"params": {"alpha": 0.1}}}}  # mpo clones half of its time
 NO_PREFERENCE = ("bc", "filtered_bc", "top_bc", "oracle_competent")
-CASES = {name: (name, OWN.get(name, {})) for name in OBJECTIVES if name not in NO_PREFERENCE} | {
+CASES = {name: (name, OWN.get(name, {})) for name in FROM_DATA if name not in NO_PREFERENCE} | {
     "iql_advantage_condition": ("iql", {"objective": {"extraction": "advantage_condition"}}),
     "iql_distil": ("iql", {"objective": {"extraction": {"kind": "distil", "params": {"alpha": 0.03}}}}),
 }

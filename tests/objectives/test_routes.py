@@ -3,6 +3,7 @@
 import pytest
 import torch
 import toy_agents as toy
+from policy_files import FROM_DATA
 
 from robo_orl.base.rng import Draws
 from robo_orl.objectives import OBJECTIVES
@@ -27,7 +28,7 @@ def cases() -> list:
         marks = () if fast else pytest.mark.slow
         cases.append(pytest.param(config, id="_".join(filter(None, (name, topology, tag))), marks=marks))
 
-    for i, (name, objective) in enumerate(OBJECTIVES.items()):
+    for i, (name, objective) in enumerate((name, OBJECTIVES[name]) for name in FROM_DATA):
         if not toy.shipped(name).critic:
             add(True, name, "")
             continue

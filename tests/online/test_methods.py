@@ -21,7 +21,8 @@ CAL_QL = {
 }
 OF_CAL_QL = ("cal_ql", "wsrl")
 FROZEN = ("residual", "dsrl")  # the run's own policy stays as it is
-METHODS = sorted(available("policies/online"))
+ON_POLICY = ("ppo", "fpo", "reinflow", "reinforce", "grpo")  # tests/online/test_rounds.py
+METHODS = sorted(available("policies/online").keys() - ON_POLICY)
 
 
 @pytest.fixture(scope="module")

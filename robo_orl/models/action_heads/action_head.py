@@ -64,6 +64,14 @@ class ActionHead(nn.Module):
         """Joint log-density of the valid steps: actions (B, h, A) -> (B,), or (B, N, h, A) -> (B, N)."""
         raise NotImplementedError
 
+    def log_prob_of_sample(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        """As `log_prob`, of chunks (B, h, A) that `sample` gave: where it cuts them, by the mass that was cut off."""
+        return self.log_prob(tokens, actions, mask)
+
+    def entropy(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The entropy of the valid steps (B,), with gradient, of heads with a density."""
+        raise NotImplementedError
+
     def sample_with_log_prob(
         self, tokens: Tensor, num_samples: int, draws: Draws, stream: str
     ) -> tuple[Tensor, Tensor]:

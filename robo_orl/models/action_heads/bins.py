@@ -66,6 +66,11 @@ class BinsHead(ActionHead):
         index = torch.searchsorted(cumulated, rearrange(uniform, "B N h A -> B h A N").contiguous(), right=True)
         return self.centre_of(rearrange(index, "B h A N -> B N h A").clamp(max=self.bins - 1), cumulated.dtype)
 
+    def entropy(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B,), of the bins."""
+        log_mass = wide(self.logits(tokens)).log_softmax(-1)  # (B, h, A, K)
+        return masked_sum(-(log_mass.exp() * log_mass).sum(-1), mask)
+
     def mode(self, tokens: Tensor) -> Tensor:
         """tokens (B, S, D) -> the centres of the likeliest bins (B, h, A)."""
         logits = wide(self.logits(tokens))

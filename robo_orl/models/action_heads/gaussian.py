@@ -74,6 +74,10 @@ class GaussianHead(ActionHead):
         x = from_uniform(uniform.to(mean), mean, std)
         return x, log_density(x, mean, std).sum((-2, -1))
 
+    def entropy(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B,), in closed form."""
+        return masked_sum(entropy_of(*self.parameters_of(tokens)), mask)
+
     def mode(self, tokens: Tensor) -> Tensor:
         """tokens (B, S, D) -> the most probable chunk (B, h, A)."""
         return self.parameters_of(tokens)[0]
@@ -83,6 +87,15 @@ def log_density(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Log-density at x in [-1, 1] of N(mean, std^2) truncated to [-1, 1], elementwise."""
     below, above = (torch.special.ndtr((bound - mean) / std) for bound in (-1.0, 1.0))
     return -0.5 * ((x - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi) - (above - below).log()
+
+
+def entropy_of(mean: Tensor, std: Tensor) -> Tensor:
+    """The entropy of N(mean, std^2) truncated to [-1, 1], elementwise."""
+    below, above = ((bound - mean) / std for bound in (-1.0, 1.0))
+    mass = torch.special.ndtr(above) - torch.special.ndtr(below)
+    density = [(-0.5 * z.square()).exp() / math.sqrt(2 * math.pi) for z in (below, above)]
+    cut = (below * density[0] - above * density[1]) / (2 * mass)
+    return 0.5 * math.log(2 * math.pi * math.e) + (std * mass).log() + cut
 
 
 def from_uniform(uniform: Tensor, mean: Tensor, std: Tensor) -> Tensor:

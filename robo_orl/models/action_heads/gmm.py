@@ -26,6 +26,7 @@ MODES = 5  # robomimic's
 # robomimic's networks take 0.01, its BC template 1e-4: with these the variances of a short run shrink before the
 # weights have learnt which component is meant, and acting draws the wrong ones.
 MIN_STD = 0.02
+AT_BOUND = 1e-3  # distance from a bound within which a chunk that was carried out was cut there
 LOW_NOISE = 1e-4  # standard deviation of acting, robomimic's low_noise_eval
 
 
@@ -60,10 +61,23 @@ class GMMHead(ActionHead):
         """actions (B, h, A) -> (B,), or (B, N, h, A) -> (B, N); a density over R^(h A): only samples are cut."""
         weights, mean, std = self.parameters_of(tokens)
         many = (actions if actions.dim() == 4 else actions.unsqueeze(1)).unsqueeze(2)  # (B, N, 1, h, A)
-        log_normal = -0.5 * ((many - mean.unsqueeze(1)) / std.unsqueeze(1)).square() - std.log().unsqueeze(1)
-        components = masked_sum(log_normal - 0.5 * math.log(2 * math.pi), mask)  # (B, N, M)
+        components = masked_sum(log_normal(many, mean.unsqueeze(1), std.unsqueeze(1)), mask)  # (B, N, M)
         log_prob = (weights.unsqueeze(1) + components).logsumexp(-1) * mask.any(-1, keepdim=True)
         return log_prob if actions.dim() == 4 else log_prob.squeeze(1)
+
+    def log_prob_of_sample(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        """actions (B, h, A) -> (B,): at a bound the mass beyond it in place of the density."""
+        weights, mean, std = self.parameters_of(tokens)
+        x = actions.unsqueeze(1)  # (B, 1, h, A)
+        beyond = torch.special.log_ndtr((x.sign() * mean - 1) / std)
+        of_number = torch.where(x.abs() > 1 - AT_BOUND, beyond, log_normal(x, mean, std))
+        return (weights + masked_sum(of_number, mask)).logsumexp(-1) * mask.any(-1)
+
+    def entropy(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B,), of component and chunk together, before the cut: a bound from above on that of the chunk alone."""
+        weights, _, std = self.parameters_of(tokens)
+        of_component = masked_sum(std.log() + 0.5 * math.log(2 * math.pi * math.e), mask)  # (B, M)
+        return (weights.exp() * (of_component - weights)).sum(-1)
 
     def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
         """Samples (B, N, h, A); it takes no steps."""
@@ -92,3 +106,8 @@ class GMMHead(ActionHead):
         chosen = torch.searchsorted(weights.exp().cumsum(-1), uniform, right=True).clamp(max=self.shape[0] - 1)
         rows = torch.arange(batch, device=chosen.device).unsqueeze(1)
         return (mean[rows, chosen] + std[rows, chosen] * noise).clamp(-1, 1)
+
+
+def log_normal(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density at x of N(mean, std^2), elementwise."""
+    return -0.5 * ((x - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)

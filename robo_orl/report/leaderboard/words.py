@@ -33,6 +33,7 @@ FAMILIES = {
     "conditioned on values": "imitates, told whether a critic finds the action better than usual",
     "best of samples": "imitates, and lets a critic choose among samples when it acts",
     "climbs values": "follows the critic's gradient, held near the data",
+    "on-policy": "learns from its own episodes alone, by the weights that made them",
     "oracle": "knows what no policy can know: a bound, and no policy",
     "other": "an objective that this leaderboard does not know",
 }
@@ -45,6 +46,7 @@ OBJECTIVES = {
     "fql": "climbs values", "qc_fql": "climbs values", "td3_bc": "climbs values", "sac": "climbs values",
     "cql": "climbs values", "cal_ql": "climbs values",
     "residual": "climbs values", "edit": "best of samples", "dsrl": "climbs values", "oracle_competent": "oracle",
+    **dict.fromkeys(("ppo", "fpo", "reinflow", "reinforce", "grpo"), "on-policy"),
 }  # fmt: skip
 TOPOLOGIES = {
     "no critic": "no trained critic has a say",
