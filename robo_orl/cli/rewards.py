@@ -7,15 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from robo_orl.base.errors import unknown
+from robo_orl.base.errors import UsageError, unknown
 from robo_orl.base.text import notice
 from robo_orl.cli.options import Json, Seed, Workers, show, shows_progress
 
 
 def relabel(
     file: Annotated[Path, typer.Argument(help="A data file, whose rewards were not replaced before.")],
-    reward: Annotated[str, typer.Option(help="A file in tasks/rewards/, or a path; `robo-orl list rewards`.")],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write; a killed call continues where it was.")],
+    reward: Annotated[
+        str | None, typer.Option(help="A file in tasks/rewards/, or a path; `robo-orl list rewards`.")
+    ] = None,
     labels: Annotated[int | None, typer.Option(min=1, help="Labels of the kind that the reward takes.")] = None,
     noise: Annotated[
         list[str],
@@ -30,6 +32,12 @@ def relabel(
     annotations: Annotated[
         list[Path], typer.Option(help="A journal of `data label`, in the place of labels from the truth. Repeatable.")
     ] = [],
+    model: Annotated[
+        Path | None, typer.Option(help="A saved reward model that judges the file, in the place of --reward.")
+    ] = None,
+    save_model: Annotated[
+        Path | None, typer.Option(help="The folder to save the networks of the reward in, for --model.")
+    ] = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -39,13 +47,30 @@ def relabel(
     from robo_orl.config.rewards import named_by_labels
     from robo_orl.rewards.relabel import relabel as relabel_file
 
+    if (reward is None) == (model is None):
+        raise UsageError("Say where rewards come from: --reward NAME, or --model DIR of a saved one.")
+    if model is not None:
+        _check_alone(
+            labels=labels, noise=noise, rest=rest, seed=seed, set=set_, annotations=annotations, save_model=save_model
+        )
+        written = relabel_file(file, None, out, workers=workers, progress=shows_progress(as_json), model=model)
+        show(written.to_json(), as_json, _print)
+        return
     given = {"labels": labels, "rest": rest or None, "seed": seed}
     values = preset_values("tasks/rewards", reward) | {key: value for key, value in given.items() if value is not None}
     values["name"] = named_by_labels(values["name"], labels)
     values = apply_overrides(values, [f"noise.{item}" for item in noise] + set_)
     config = parse(RewardConfig, values, f"reward '{reward}'")
-    written = relabel_file(file, config, out, tuple(annotations), workers, shows_progress(as_json))
+    shown = shows_progress(as_json)
+    written = relabel_file(file, config, out, tuple(annotations), workers, shown, save_model=save_model)
     show(written.to_json(), as_json, _print)
+
+
+def _check_alone(**options: Any) -> None:
+    """UsageError where an option is given that a saved model has decided already."""
+    given = next((name for name, value in options.items() if value not in (None, "", [])), None)
+    if given is not None:
+        raise UsageError(f"--model is a reward as it was trained: leave --{given.replace('_', '-')} out.")
 
 
 def _print(result: dict[str, Any]) -> None:

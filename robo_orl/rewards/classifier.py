@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from robo_orl.base.errors import UsageError
-from robo_orl.rewards.model import ModelParams, RewardNetwork, draw, frames_of, predictions, trained
+from robo_orl.rewards.model import Frames, ModelParams, RewardNetwork, draw, frames_of, kept, predictions, trained
 from robo_orl.rewards.source import Judgement, Material, Source, at_last_frames
 
 EARLY = 10  # frames before the end at which nothing has succeeded yet
@@ -39,9 +39,14 @@ class Classifier(Source):
 
     def _probabilities(self, material: Material) -> np.ndarray:
         """(E,)."""
-        params, labels = self.params, material.labels
-        frames = frames_of(material, self.params, self.params.history, self.params.gap)
-        arrays = frames.arrays
+        params = self.params
+        frames = frames_of(material, params, params.history, params.gap)
+        network = kept(material, "classifier", frames, params, 1, lambda: self._trained(material, frames))
+        logits = predictions(network, frames, frames.arrays.starts[1:] - 1)[:, 0]
+        return 1.0 / (1.0 + np.exp(-logits))
+
+    def _trained(self, material: Material, frames: Frames) -> RewardNetwork:
+        params, labels, arrays = self.params, material.labels, frames.arrays
         labelled = np.flatnonzero(labels.known)
         require_labels(labelled, self.config.name)
         ends, said = arrays.starts[1:][labelled] - 1, labels.success[labelled]
@@ -54,9 +59,7 @@ class Classifier(Source):
             logits = network(frames.observe(frames.windows(at)))[:, 0]
             return F.binary_cross_entropy_with_logits(logits, torch.from_numpy(target).float())
 
-        network = trained(frames, params, 1, loss, self.config.source, self.config.seed)
-        logits = predictions(network, frames, arrays.starts[1:] - 1)[:, 0]
-        return 1.0 / (1.0 + np.exp(-logits))
+        return trained(frames, params, 1, loss, self.config.source, self.config.seed)
 
 
 def _early(first: int, end: int) -> np.ndarray:

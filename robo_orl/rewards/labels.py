@@ -64,9 +64,9 @@ def draw_labels(arrays: EpisodeArrays, config: RewardConfig, kind: str) -> Label
     """
     order = ask_order(len(arrays), config.seed)
     if kind == "nothing":
-        return _unlabelled(arrays, order)
+        return unlabelled(arrays, config.seed)
     if kind == "pairs":  # the source draws the windows, of the episodes that are not held out
-        return replace(_unlabelled(arrays, order), asked=config.labels or 0, kind=kind)
+        return replace(unlabelled(arrays, config.seed), asked=config.labels or 0, kind=kind)
     most = int(arrays.success.sum()) if kind == "demonstrations" else len(arrays)
     asked = most if config.labels is None else config.labels
     if asked > most or not most:
@@ -86,7 +86,9 @@ def draw_labels(arrays: EpisodeArrays, config: RewardConfig, kind: str) -> Label
     return add_noise(labels, arrays, config.noise, config.seed)
 
 
-def _unlabelled(arrays: EpisodeArrays, order: np.ndarray) -> Labels:
+def unlabelled(arrays: EpisodeArrays, seed: int) -> Labels:
+    """No label of any episode, a fifth of which is held out."""
+    order = ask_order(len(arrays), seed)
     none = np.zeros(len(arrays), bool)
     marks = np.full((len(arrays), arrays.stages.shape[1]), -1, np.int64)
     return Labels(order, none, none, marks, held_out=_held_out(order, len(arrays)))

@@ -19,7 +19,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import derive_seed
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.rewards.labels import true_marks
-from robo_orl.rewards.model import ModelParams, RewardNetwork, frames_of, predictions, trained
+from robo_orl.rewards.model import Frames, ModelParams, RewardNetwork, frames_of, kept, predictions, trained
 from robo_orl.rewards.progress import targets
 from robo_orl.rewards.source import Judgement, Material, Source, cumulative, episode_means
 from robo_orl.rewards.stages import require_stages
@@ -60,6 +60,11 @@ class Preferences(Source):
         """(F,)."""
         params = self.params
         frames = frames_of(material, params, params.history, params.gap)
+        network = kept(material, "preferences", frames, params, 1, lambda: self._trained(material, frames))
+        return np.tanh(predictions(network, frames, np.arange(len(frames.arrays.actions)))[:, 0])
+
+    def _trained(self, material: Material, frames: Frames) -> RewardNetwork:
+        params = self.params
         first, answers = self.pairs(frames.arrays, material.labels.held_out)
         spread = np.linspace(0, params.window - 1, params.seen).round().astype(np.int64)
 
@@ -69,8 +74,7 @@ class Preferences(Source):
             rewards = torch.tanh(network(frames.observe(frames.windows(at.reshape(-1))))[:, 0]).view(at.shape)
             return bradley_terry(rewards.sum(-1), torch.from_numpy(answers[chosen]).float())
 
-        network = trained(frames, params, 1, loss, self.config.source, self.config.seed)
-        return np.tanh(predictions(network, frames, np.arange(len(frames.arrays.actions)))[:, 0])
+        return trained(frames, params, 1, loss, self.config.source, self.config.seed)
 
     def pairs(self, arrays: EpisodeArrays, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(P, 2) the first frames of two windows, and (P,) the preference for the first: 1, 0, or one half."""

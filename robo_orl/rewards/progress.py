@@ -14,7 +14,7 @@ from pydantic import Field
 
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.rewards.classifier import require_labels
-from robo_orl.rewards.model import Frames, ModelParams, RewardNetwork, draw, frames_of, predictions, trained
+from robo_orl.rewards.model import Frames, ModelParams, RewardNetwork, draw, frames_of, kept, predictions, trained
 from robo_orl.rewards.source import Judgement, Material, Source
 from robo_orl.rewards.stages import require_stages
 
@@ -43,13 +43,20 @@ class Progress(Source):
         ends = arrays.starts[1:] - 1
         after[ends] = progress[ends]
         score = progress[ends]
-        threshold = threshold_of(score, material.labels.known, material.labels.success)
+        labels = material.labels
+        threshold = material.networks.number("threshold", lambda: threshold_of(score, labels.known, labels.success))
         return Judgement(after - progress, score >= threshold, score, progress=progress)
 
     def _progress(self, material: Material) -> np.ndarray:
         """(F,)."""
-        params, labels = self.params, material.labels
+        params = self.params
         frames = frames_of(material, params, params.history, params.gap)
+        network = kept(material, "progress", frames, params, 1, lambda: self._trained(material, frames))
+        logits = predictions(network, frames, np.arange(len(frames.arrays.actions)))[:, 0]
+        return 1.0 / (1.0 + np.exp(-logits))
+
+    def _trained(self, material: Material, frames: Frames) -> RewardNetwork:
+        params, labels = self.params, material.labels
         require_labels(np.flatnonzero(labels.known), self.config.name)
         low, high = targets(frames.arrays, labels.marks)
         among = frames.arrays.frames(labels.known)
@@ -62,9 +69,7 @@ class Progress(Source):
             above = predicted - torch.from_numpy(high[shown]).float()
             return (below.clamp(min=0) ** 2 + above.clamp(min=0) ** 2).mean()
 
-        network = trained(frames, params, 1, loss, self.config.source, self.config.seed)
-        logits = predictions(network, frames, np.arange(len(frames.arrays.actions)))[:, 0]
-        return 1.0 / (1.0 + np.exp(-logits))
+        return trained(frames, params, 1, loss, self.config.source, self.config.seed)
 
 
 def targets(arrays: EpisodeArrays, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

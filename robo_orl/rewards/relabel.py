@@ -23,12 +23,22 @@ from robo_orl.data.windows import returns_to_go
 from robo_orl.results.addresses import evaluation_gamma
 from robo_orl.rewards.annotations import labels_of_files
 from robo_orl.rewards.copies import Copy, write_copy
-from robo_orl.rewards.labels import draw_labels
+from robo_orl.rewards.labels import draw_labels, unlabelled
+from robo_orl.rewards.networks import (
+    MODEL,
+    Networks,
+    SavedModel,
+    check_observations,
+    identity_of,
+    read_model,
+    unseen,
+)
 from robo_orl.rewards.quality import quality
 from robo_orl.rewards.registry import make_source
 from robo_orl.rewards.scale import ReturnScale, lasting, scale_of
 from robo_orl.rewards.source import Judgement, Material, Parts, Source, episode_means
 
+PARTS = "*.[ns][pa][yf]*"  # what a call leaves when it is interrupted: .npy and .safetensors
 GAMMA_ELSEWHERE = 0.99  # of a file that does not name its task
 
 
@@ -47,36 +57,48 @@ class Relabelled:
 
 def relabel(
     path: Path,
-    config: RewardConfig,
+    config: RewardConfig | None,
     out: Path,
     annotations: tuple[Path, ...] = (),
     workers: int | None = None,
     progress: bool = False,
+    model: Path | None = None,
+    save_model: Path | None = None,
 ) -> Relabelled:
     """Write `out`, the episodes of `path` with the rewards of `config`, and describe it.
 
-    annotations: journals of `data label`, whose labels are taken in the place of labels drawn from the truth. A killed
-    call leaves its finished parts beside `out`, and the same call goes on from there; a file that is there and answers
-    the same request is left as it is. Raises UsageError for a file that is relabelled already, for an `out` that holds
-    something else, and for what the source does not take.
+    annotations: journals of `data label`, whose labels are taken in the place of labels drawn from the truth. model: a
+    saved model, which judges without labels by its own configuration; config is None then. save_model: the folder to
+    keep the networks in. A killed call leaves its finished parts beside `out`, and the same call goes on from there; a
+    file that is there and answers the same request is left as it is. Raises UsageError for a file that is relabelled
+    already, for an `out` that holds something else, for what the source does not take, and for a model of other
+    observations.
     """
+    saved = None if model is None else read_model(model)
+    config = config if saved is None else saved.saved.config
     source = make_source(config)
     with layout.open_hdf5(path) as file:
         _check_fresh(path, file)
-    request = _request(path, config, annotations)
+    request = _request(path, config, annotations, saved)
     if out.exists():
-        return _existing(out, request)
+        return _existing(out, request, save_model)
     arrays = open_cache(path, reading=Reading(rewards=False))
-    source.check(arrays)
+    if saved is None:
+        source.check(arrays)
+    else:
+        check_observations(saved, arrays)
     check_space(out, path.stat().st_size)
     folder = folder_beside(out, "parts")
-    with shard_folder(folder, sha256_of(request), "*.npy", "relabelling"):
-        material = _material(source, arrays, path, annotations, Parts(folder), workers, progress)
+    with shard_folder(folder, sha256_of(request), PARTS, "relabelling"):
+        networks = saved or Networks(folder)
+        material = _material(source, arrays, path, annotations, Parts(folder), networks, workers, progress)
         judged = _lasting(source.judge(material), material)
         kept = _kept(source, material)
         written = _provenance(request, material, judged, kept)
         success = called_successes(arrays, judged, config.best)
         reward = ReturnScale(**written["scale"]).apply(arrays, judged.reward)
+        if save_model is not None:
+            networks.save(save_model, _saved(material, source))
         write_copy(out, path, Copy(arrays, kept, reward, success, material.labels.known), written)
         for part in folder.iterdir():
             part.unlink()
@@ -103,7 +125,7 @@ def _check_fresh(path: Path, file: h5py.File) -> None:
         )
 
 
-def _request(path: Path, config: RewardConfig, annotations: tuple[Path, ...]) -> dict[str, Any]:
+def _request(path: Path, config: RewardConfig, annotations: tuple[Path, ...], saved: Networks | None) -> dict[str, Any]:
     """Everything that decides the copy, JSON-able."""
     request: dict[str, Any] = {
         "config": config.model_dump(mode="json", exclude={"description"}),
@@ -111,13 +133,17 @@ def _request(path: Path, config: RewardConfig, annotations: tuple[Path, ...]) ->
     }
     if annotations:
         request["annotations"] = [{"name": p.name, "sha256": file_sha256(p)} for p in annotations]
+    if saved is not None:
+        request["model"] = identity_of(saved)
     return request
 
 
-def _existing(out: Path, request: dict[str, Any]) -> Relabelled:
+def _existing(out: Path, request: dict[str, Any], save_model: Path | None) -> Relabelled:
     made = reward_of(out)
     if made is None or made["request"] != request:
         raise UsageError(f"{out} exists and holds other data; choose another --out or delete it.")
+    if save_model is not None and not (save_model / MODEL).exists():
+        raise UsageError(f"{out} is complete, and its model was not saved: delete it, and it is made again with one.")
     return Relabelled(describe(out), made, already_complete=True)
 
 
@@ -127,16 +153,32 @@ def _material(
     path: Path,
     annotations: tuple[Path, ...],
     parts: Parts,
+    networks: Networks,
     workers: int | None,
     progress: bool,
 ) -> Material:
     config = source.config
-    if annotations:
+    if networks.saved is not None:
+        labels = replace(unlabelled(arrays, config.seed), held_out=unseen(networks, arrays))
+    elif annotations:
         labels = labels_of_files(annotations, arrays, config, source.needs)
     else:
         labels = draw_labels(arrays, config, source.needs)
     gamma = GAMMA_ELSEWHERE if arrays.task is None else evaluation_gamma(arrays.task.control_hz)
-    return Material(arrays, labels, gamma, path, parts, workers, progress)
+    return Material(arrays, labels, gamma, path, parts, networks, workers, progress)
+
+
+def _saved(material: Material, source: Source) -> SavedModel:
+    arrays, seen = material.arrays, ~material.labels.held_out
+    keys = getattr(source.params, "low_dim", None) or list(arrays.spec)
+    return SavedModel(
+        config=source.config,
+        spec={key: arrays.spec[key] for key in keys},
+        action_dim=arrays.action_dim,
+        file=arrays.sha256,
+        episodes=[name for name, chosen in zip(arrays.names, seen, strict=True) if chosen],
+        numbers=material.networks.numbers,
+    )
 
 
 def _lasting(judged: Judgement, material: Material) -> Judgement:

@@ -17,6 +17,7 @@ from robo_orl.base.files import atomic_file
 from robo_orl.config import RewardConfig, Strict, parse
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.rewards.labels import Labels
+from robo_orl.rewards.networks import Networks
 
 Needs = Literal["nothing", "success", "stages", "pairs", "demonstrations"]
 
@@ -53,7 +54,8 @@ class Material:
 
     arrays: of the file, with its true success and stages, which only the sources that are given them may read. labels:
     the annotation, with its noise. gamma: discount a frame of the returns that are brought to one scale. path: of the
-    file. parts: where finished parts of long work are kept. workers: simulator processes.
+    file. parts: where finished parts of long work are kept; networks: where those that are trained are, or a saved
+    model's. workers: simulator processes.
     """
 
     arrays: EpisodeArrays
@@ -61,6 +63,7 @@ class Material:
     gamma: float
     path: Path
     parts: Parts = field(default_factory=Parts, compare=False)
+    networks: Networks = field(default_factory=Networks, compare=False)
     workers: int | None = None
     progress: bool = field(default=False, compare=False)
 

@@ -19,6 +19,7 @@ from robo_orl.rewards.model import (
     RewardNetwork,
     draw,
     frames_of,
+    kept,
     trained,
 )
 from robo_orl.rewards.source import Judgement, Material, Source, cumulative, episode_means
@@ -46,9 +47,23 @@ class Stride(Source):
 
     def _strides(self, material: Material, frames: Frames, name: str) -> np.ndarray:
         """(F,) of one network: the expected stride to the frame `reach` later, as a share."""
+        params, arrays, edges = self.params, frames.arrays, self._edges()
+        network = kept(material, name, frames, params, params.bins, lambda: self._trained(material, frames, name))
+        at = np.arange(len(arrays.actions))
+        to = moved(arrays.starts, arrays.episode_of_frame, at, np.full(len(at), params.reach))
+        expected = np.concatenate([
+            _expected(network, frames, at[i : i + BATCH], to[i : i + BATCH], edges) for i in range(0, len(at), BATCH)
+        ])  # fmt: skip
+        return expected / params.reach
+
+    def _edges(self) -> np.ndarray:
+        """(bins,) the centres of the classes."""
+        return np.linspace(-self.params.reach, self.params.reach, self.params.bins)
+
+    def _trained(self, material: Material, frames: Frames, name: str) -> RewardNetwork:
         params, arrays = self.params, frames.arrays
         among = arrays.frames(~material.labels.held_out)
-        edges = np.linspace(-params.reach, params.reach, params.bins)  # the centres of the classes
+        edges = self._edges()
 
         def loss(network: RewardNetwork, generator: np.random.Generator) -> torch.Tensor:
             at = draw(generator, among, params.batch)
@@ -58,13 +73,7 @@ class Stride(Source):
             logits = network(frames.observe(np.stack((at, to), axis=1)))
             return F.cross_entropy(logits, torch.from_numpy(target))
 
-        network = trained(frames, params, params.bins, loss, name, self.config.seed)
-        at = np.arange(len(arrays.actions))
-        to = moved(arrays.starts, arrays.episode_of_frame, at, np.full(len(at), params.reach))
-        expected = np.concatenate([
-            _expected(network, frames, at[i : i + BATCH], to[i : i + BATCH], edges) for i in range(0, len(at), BATCH)
-        ])  # fmt: skip
-        return expected / params.reach
+        return trained(frames, params, params.bins, loss, name, self.config.seed)
 
 
 def moved(starts: np.ndarray, episode: np.ndarray, at: np.ndarray, stride: np.ndarray) -> np.ndarray:

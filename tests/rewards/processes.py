@@ -4,7 +4,12 @@ An episode walks from 0 to its end; place 1 is success, place one half the first
 """
 
 import numpy as np
-from synthetic import episode, write
+from synthetic import TASK, episode, made_by, write
+
+from robo_orl.config import View
+from robo_orl.data.hdf5 import write_file
+
+CAMERA, SIDE = "agentview", 32
 
 
 def walk(length, end, seed):
@@ -22,3 +27,20 @@ def walk(length, end, seed):
 def walks(path, many=20, length=16):
     """A file of walks: every second one succeeds, the others end at 0.7."""
     return write(path, [walk(length + i % 5, 1.0 if i % 2 else 0.7, seed=i) for i in range(many)])
+
+
+def seen_walks(path, many=20, length=16):
+    """The same walks, whose place is seen in a picture alone: a bright bar, and `object` says nothing."""
+    episodes = [walk(length + i % 5, 1.0 if i % 2 else 0.7, seed=i) for i in range(many)]
+    for made in episodes:
+        place = made.obs["object"][:, 0].copy()
+        made.obs["object"][:, 0] = 0.0
+        pictures = np.full((len(place), SIDE, SIDE, 3), 30, np.uint8)
+        for frame, at in enumerate(place):
+            bar = int(round(at * (SIDE - 6)))
+            pictures[frame, :, max(bar, 0) : bar + 6] = 230
+        made.images = {f"{CAMERA}_image": pictures}
+    provenance = made_by(many, task=TASK.model_copy(update={"instruction": "walk to the end"}))
+    view = {"view": View(cameras=(CAMERA,), size=SIDE), "render": {"renderer": "egl"}}
+    write_file(path, provenance.model_copy(update=view), {"env_name": "Toy", "type": 1, "env_kwargs": {}}, episodes)
+    return path
