@@ -5,8 +5,8 @@ import pytest
 from robo_orl.config import PolicyChoice
 from robo_orl.config.presets import available, load_policy
 from robo_orl.objectives import OBJECTIVES
-from robo_orl.sweep.cells import policy_of
-from robo_orl.sweep.search import COMMON, Search, nested, size_of, space_of
+from robo_orl.sweep.cells import load_suite, policy_of
+from robo_orl.sweep.search import COMMON, Search, SearchRequest, make_plan, nested, size_of, space_of
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
 
@@ -84,3 +84,18 @@ def test_every_value_of_every_space_makes_a_policy(objective):
             policy = policy_of(PolicyChoice(use=name, set=nested({key: value})), size=None, where="here")
             OBJECTIVES[objective](policy)  # its own schema refuses what it does not know
             assert policy.objective.name == objective
+
+
+def test_every_source_of_rewards_gets_the_same_search_over_temperatures():
+    """As an axis of the suite every temperature of the objectives' own spaces; by `tune` the data set of the source."""
+    suite = load_suite("rewards")
+    groups = [group for group in suite.groups if len(group.policies) > 1]
+    assert groups and all(len(group.rewards) == 6 for group in groups)
+    for name in ("mc_awr", "iql"):
+        temperatures = set(OBJECTIVES[name].search["objective.params.beta"]) | {10.0}
+        for group in groups:
+            policies = [policy_of(choice, size=None, where="") for choice in group.policies if choice.use == name]
+            assert {p.objective.params.get("beta", 10.0) for p in policies} == temperatures
+    plan = make_plan(SearchRequest("rewards", policies="mc_awr", regime="stitch@progress_25"))
+    (group,) = plan.cells_of([plan.trial("mc_awr", 0, {})]).groups
+    assert list(group.data_names()) == ["stitch@progress_25"]

@@ -24,7 +24,7 @@ CELLS = {
     "online": (226, "e3a129d0309bf3cf"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
-    "rewards": (399, "7b8a406d2eea8012"),
+    "rewards": (615, "3d756f27831951b6"),
     "robomimic": (240, "a3b6d93107621f83"),
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
