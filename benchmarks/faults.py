@@ -13,6 +13,7 @@ TRIALS = "tests/sweep/test_tune_trials.py"
 PLAYING = "tests/evaluate/test_agent_policy.py"
 AVERAGE = "tests/agent/test_averaged_policy.py"
 BACKUPS = "tests/engine/test_what_is_backed_up.py"
+OPTIMUM = "tests/objectives/test_soft_optimum.py"
 ACTING = "tests/objectives/test_acting.py"
 STEP = "tests/objectives/test_step.py"
 EQUATIONS = "tests/objectives/test_equations.py"
@@ -425,7 +426,7 @@ FAULTS = {
     ),
     "starts_ignored": Fault(
         "An evaluation asked for tuning starts plays the test starts",
-        (("evaluate/success.py", "observation.history, starts)", "observation.history)"),),
+        (("evaluate/success.py", "observation.history, starts, keys)", "observation.history, keys=keys)"),),
         ("tests/evaluate/test_start_banks.py",),
         "evaluation_plays",
     ),
@@ -696,5 +697,35 @@ FAULTS = {
         (("online/imitation/dril.py", "((said - said.mean(0)) * actions)", "(said * actions)"),),
         (IMITATED,),
         "covariance",
+    ),
+    "highest_of_a_subset": Fault(
+        "A target is the highest of the critics that were drawn and not the lowest",
+        (("objectives/step.py", "order[:, :members]).amin(1)", "order[:, :members]).amax(1)"),),
+        (OPTIMUM,),
+        "lowest",
+    ),
+    "entropy_not_backed_up": Fault(
+        "Soft actor-critic backs up the value without the entropy",
+        (("objectives/sac.py", "return values - kappa * log_pi.detach() if entropy else values", "return values"),),
+        (ORACLES,),
+        "sac",
+    ),
+    "held_at_a_bound": Fault(
+        "A residual policy is cut to the box with a cut that has no gradient: what reached a bound stays there",
+        (("models/edits.py", "first = first + (first.clamp(-1, 1) - first).detach()", "first = first.clamp(-1, 1)"),),
+        (EQUATIONS,),
+        "residual-mse",
+    ),
+    "base_learns": Fault(
+        "The policy that is to stay as it is learns",
+        (("agent/agent.py", "self.action_head.requires_grad_(self.objective.trains_base)", "pass"),),
+        ("tests/objectives/test_battery.py",),
+        "takes_part and residual",
+    ),
+    "warm_up_by_an_untrained_edit": Fault(
+        "The warm-up acts as the rounds after it: by networks that nothing has trained",
+        (("online/collection.py", "self.first if warm_up else self.later", "self.later"),),
+        ("tests/online/test_additions.py",),
+        "warm_up and edit",
     ),
 }
