@@ -46,6 +46,9 @@ def profile(
     host_memory: Annotated[
         float | None, typer.Option(min=0, callback=check_finite, help="GiB of the host, to check --offload against.")
     ] = None,
+    online: Annotated[
+        str | None, typer.Option(help="The step of this method of `robo-orl list online`, laid on the policies.")
+    ] = None,
     predict: Annotated[bool, typer.Option("--predict", help="Predict without running it: any size, no GPU.")] = False,
     largest: Annotated[
         bool, typer.Option("--largest", help="Predict the largest model that trains on each --card.")
@@ -73,6 +76,7 @@ def profile(
         precision=precision,
         cards=tuple(card),
         host_memory_gb=host_memory,
+        online=online,
     )
     if largest:
         _largest(request, as_json)

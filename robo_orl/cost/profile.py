@@ -12,6 +12,7 @@ import torch
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.config import PolicyConfig, TaskConfig, deep_merge, parse
+from robo_orl.config.methods import with_method
 from robo_orl.config.presets import load_task, preset_values
 from robo_orl.cost.launches import Launches, kernels_started
 from robo_orl.cost.measure.device import matmul_ceiling, recorded, this_device
@@ -26,6 +27,7 @@ from robo_orl.cost.predict.largest import LargestModel, largest
 from robo_orl.cost.predict.prediction import Prediction, predict
 from robo_orl.cost.predict.workload import unpredictable, workload_of
 from robo_orl.cost.synthetic_step import SyntheticStep, action_size, policy_spec
+from robo_orl.objectives import normalised
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -47,6 +49,7 @@ class Request:
     precision: str | None = None
     cards: tuple[str, ...] = ()
     host_memory_gb: float | None = None
+    online: str | None = None
 
     def resolve(self) -> tuple[list[PolicyConfig], TaskConfig]:
         """The policies with the options laid on them, and the task; UsageError names what does not exist."""
@@ -60,11 +63,15 @@ class Request:
             section: {key: value for key, value in values.items() if value is not None}
             for section, values in {"optim": optim, "backbone": backbone}.items()
         }
-        policies = [
-            parse(PolicyConfig, deep_merge(preset_values("policies", name), options), f"policy {name}")
-            for name in self.policies
-        ]
-        return policies, load_task(self.task)
+        return [self._policy(name, options) for name in self.policies], load_task(self.task)
+
+    def _policy(self, name: str, options: dict[str, Any]) -> PolicyConfig:
+        """A policy as it is trained on data, or as it goes on to learn by the method `online`."""
+        policy = parse(PolicyConfig, deep_merge(preset_values("policies", name), options), f"policy {name}")
+        if self.online is None:
+            return policy.model_copy(update={"online": None})
+        laid = deep_merge(with_method(policy.model_dump(mode="json"), self.online), options)
+        return normalised(parse(PolicyConfig, laid, f"method {self.online} on policy {name}"))
 
     def only_policy(self, option: str) -> tuple[PolicyConfig, TaskConfig]:
         """The one policy and the task; UsageError where there are several."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 
 import torch
@@ -115,6 +116,18 @@ def synthetic_window(
     )
 
 
+def goes_online(policy: PolicyConfig) -> str:
+    """What of a policy learns after the data end: `all`, `head` or `cached`; `all` as well where nothing does."""
+    return "all" if policy.online is None else policy.online.trains
+
+
+def frozen_online(agent: nn.Module) -> nn.Module:
+    """The agent with its backbone frozen, where its policy goes online without it."""
+    if goes_online(agent.policy) != "all":
+        agent.backbone.requires_grad_(False)
+    return agent
+
+
 class SyntheticStep:
     """A freshly initialised agent with its optimiser and one window, ready to step any number of times."""
 
@@ -140,6 +153,8 @@ class SyntheticStep:
         window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
         self.window = window.to(self.device)
         self._compute_constants()
+        if goes_online(policy) == "cached":
+            self.window = self._with_tokens(self.window)
 
     def _compute_constants(self) -> None:
         """What the first step computes for all others, so that every step measured is like the later ones: the joined
@@ -154,7 +169,14 @@ class SyntheticStep:
             keep_freed_memory()
         with self.device:  # a billion random numbers take a CPU longer than what is measured
             agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
-        return agent.to(self.device)
+        return frozen_online(agent.to(self.device))
+
+    @torch.no_grad()
+    def _with_tokens(self, window: PairedWindow) -> PairedWindow:
+        """The window with the tokens of a frozen backbone in it, as online.trains `cached` reads them."""
+        normalised = self.agent.normaliser.observation
+        seen = {name: getattr(window, name) for name in ("obs", "next_obs")}
+        return replace(window, **{n: replace(o, features=self.agent.backbone(normalised(o))) for n, o in seen.items()})
 
     def run(self, phase: Phase = unmeasured) -> Tensor:
         """One step, with the one window for every part of the batch; returns the loss."""

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from robo_orl.cost.launches import Launches
 from robo_orl.cost.measure.step_cost import StepCost
+from robo_orl.cost.predict.acting_memory import OnlineMemory
 from robo_orl.cost.predict.communication import assumptions
 from robo_orl.cost.predict.memory import PARTS, MemoryPrediction
 from robo_orl.cost.predict.prediction import Prediction
@@ -55,6 +56,8 @@ def show_prediction(prediction: Prediction, here: StepHere) -> None:
     if memory.host_bytes:
         parts.add_row("in the host's memory", human_bytes(memory.host_bytes))
     console.print(parts)
+    if prediction.online is not None:
+        console.print(online_line(prediction.online))
     cards = _table("cards", ("card", "usable", "this batch", "largest batch"))
     for card in prediction.cards:
         fits = "fits" if card.fits else "[red]does not fit[/]"
@@ -69,6 +72,15 @@ def show_prediction(prediction: Prediction, here: StepHere) -> None:
     console.print(_step_here(here))
     if sum(prediction.bytes_sent_per_step.values()):
         _show_communication(console, prediction)
+
+
+def online_line(online: OnlineMemory) -> str:
+    """What learning online holds beside the step, in one line."""
+    tokens = f"; cached tokens {human_bytes(online.token_bytes_per_frame)} a frame of data and replay"
+    return (
+        f"Online beside the step: a copy that collects {human_bytes(online.collecting)}, one that is judged at a point "
+        f"{human_bytes(online.judging)}{tokens if online.token_bytes_per_frame else ''}"
+    )
 
 
 def launches_line(launches: Launches) -> str:

@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from robo_orl.agent.acting import acting_dtype
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.files import read_json
 from robo_orl.base.rng import derive_seed
@@ -65,7 +66,6 @@ class EpisodeDraws:
 # Rounding of a matrix product depends on the size of the batch, and contacts amplify a last bit into another episode.
 # In float64 those differences are far below the grid on which actions are sent, so they vanish.
 ACTION_GRID = 2.0**-16
-FLOAT64_PARAMETERS = 300_000_000  # larger policies act in the precision they were trained in
 
 
 class AgentPolicy:
@@ -84,8 +84,7 @@ class AgentPolicy:
         instructions: tuple[Tensor, Tensor] | None = None,
     ):
         self.device = next(agent.parameters()).device
-        small = sum(p.numel() for p in agent.parameters()) <= FLOAT64_PARAMETERS
-        self.dtype = dtype or (torch.float64 if small else torch.float32)
+        self.dtype = dtype or acting_dtype(sum(p.numel() for p in agent.parameters()))
         self.agent = agent.to(self.dtype).eval()
         self.action_dim: int | None = getattr(agent, "action_dim", None)
         self.execute, self.seed, self.instructions = execute, seed, instructions

@@ -10,14 +10,12 @@ from torch import nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig, apply_overrides, deep_merge, parse
-from robo_orl.config.presets import available, load_variant, stored_name, take_apart
-from robo_orl.config.variants import Variant, check_disjoint, read_variant, without
+from robo_orl.config.methods import METHODS, with_method
+from robo_orl.config.presets import available, stored_name
 from robo_orl.engine.checkpoint import checkpoints
 from robo_orl.engine.run_folder import Spec, build_run_agent, read_run, read_spec
 from robo_orl.engine.starting_point import load_initial_weights
 from robo_orl.objectives import OBJECTIVES, normalised
-
-KIND = "policies/online"
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def resolve_start(
     elif before.policy.online is None:
         raise UsageError(
             f"The policy of {folder} does not say how it learns online: give --method, one of "
-            f"{', '.join(available(KIND))}."
+            f"{', '.join(available(METHODS))}."
         )
     values = apply_overrides({"policy": values}, list(settings))["policy"]
     policy = normalised(parse(PolicyConfig, values, f"method '{method}' on {folder}"))
@@ -90,30 +88,7 @@ def _check_run(run: RunConfig, folder: Path) -> None:
         raise UsageError(f"{folder} learned from an oracle's labels, which collected episodes do not have.")
 
 
-def with_method(policy: dict[str, Any], name: str) -> dict[str, Any]:
-    """A policy's values with those of a method (`dac`, a path) and of its variants (`dac+random_reward`)."""
-    parts = take_apart(KIND, name)
-    method = read_variant(parts.path.stem, parts.path)
-    variants = [load_variant(KIND, variant) for variant in parts.variants]
-    check_disjoint(f"online method '{name}'", variants)
-    for part in (method, *variants):
-        policy = _laid_on(policy, part)
-    return policy
-
-
-def _laid_on(policy: dict[str, Any], method: Variant) -> dict[str, Any]:
-    """A policy's values with a method's, or with a variant's after it. Where the method has another objective, the
-    policy's own goes with its critic, selection and backup: they mean nothing beside another one."""
-    objective = method.settings.get("objective", {}).get("name", policy["objective"]["name"])
-    if objective != policy["objective"]["name"]:
-        policy = {k: v for k, v in policy.items() if k not in ("objective", "critic", "selection", "n_step")}
-    for key in method.removes:
-        policy = without(policy, key.split("."))
-    laid = deep_merge(policy, method.settings)
-    return laid | {"name": f"{policy['name']}_{method.name}"}
-
-
-def initial_agent(start: Start, out: Path) -> nn.Module:
+def initial_agent(start: Start, out: Path | None) -> nn.Module:
     """The agent with the weights of the run that its policy keeps; what was kept stands in out/init.json."""
     run = start.run
     agent = build_run_agent(run, start.spec)

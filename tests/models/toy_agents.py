@@ -12,9 +12,9 @@ from robo_orl.agent.agent import Agent, build_agent
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import PolicyConfig, Topology, deep_merge
+from robo_orl.config.methods import with_method
 from robo_orl.config.presets import available, preset_values
 from robo_orl.data.cache import EpisodeArrays
-from robo_orl.online.start import with_method
 
 SPEC = {"robot0_eef_pos": 3, "robot0_gripper_qpos": 2, "object": 9}
 CHUNK, ACTION_DIM = 4, 3

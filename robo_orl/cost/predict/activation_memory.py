@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig
-from robo_orl.cost.synthetic_step import SyntheticStep
+from robo_orl.cost.synthetic_step import SyntheticStep, frozen_online
 from robo_orl.cost.tensor_memory import TensorBytes
 
 
@@ -121,7 +121,8 @@ def shapes_of(policy: PolicyConfig, spec: dict[str, int], action_dim: int, gamma
     """An agent on the meta device: shapes without numbers, so that no file of a vlm's weights is read."""
     backbone = policy.backbone.model_copy(update={"weights": None, "download": False})
     with torch.device("meta"):
-        return build_agent(policy.model_copy(update={"backbone": backbone}), spec, action_dim, gamma, None, 0)
+        agent = build_agent(policy.model_copy(update={"backbone": backbone}), spec, action_dim, gamma, None, 0)
+    return frozen_online(agent)
 
 
 @contextmanager

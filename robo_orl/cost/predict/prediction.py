@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robo_orl.cost.launches import Launches
+from robo_orl.cost.predict.acting_memory import OnlineMemory, online_memory
 from robo_orl.cost.predict.cards import CARDS, Card
 from robo_orl.cost.predict.communication import LINKS, StepTime, assumptions, sent, step_time
 from robo_orl.cost.predict.memory import MemoryPrediction, largest_batch, memory
@@ -54,6 +55,7 @@ class Prediction:
     launches: Launches
     cards: list[CardFit]
     step_time: list[StepTime]
+    online: OnlineMemory | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The output of `profile --predict --json`."""
@@ -92,6 +94,7 @@ def predict(workload: Workload, cards: Sequence[Card] = tuple(CARDS.values()), f
         launches=workload.launches(),
         cards=[_fit(workload, needed, card, fit, len(cards) == 1) for card in cards],
         step_time=_step_times(hardware, traffic, workload, cards, needed),
+        online=online_memory(workload),
     )
 
 
