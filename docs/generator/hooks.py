@@ -19,6 +19,7 @@ from mkdocs.structure.pages import Page
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 import ablations  # noqa: E402
+import after_the_data  # noqa: E402
 import beside_published  # noqa: E402
 import findings  # noqa: E402
 import gains  # noqa: E402
@@ -69,8 +70,8 @@ def environment() -> jinja2.Environment:
     """Jinja2 with the functions that pages call; an unknown name is an error."""
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     modules = (
-        ablations, beside_published, numbers_of_results, numbers_of_benchmarks, findings, gains, horizon, reference,
-        reward_sources, trainings,
+        ablations, after_the_data, beside_published, numbers_of_results, numbers_of_benchmarks, findings, gains,
+        horizon, reference, reward_sources, trainings,
     )  # fmt: skip
     for module in modules:
         env.globals.update(module.FUNCTIONS)

@@ -29,7 +29,7 @@ class Account:
     """The rows of a run.
 
     rounds: by number. points: by environment step. start: the run as it was, choosing as it did. warm_up: the critic's
-    error on what was collected in it, at the switch and after its own updates.
+    error on what was collected in it, at the switch and after its own updates. keeps: whether rows are written.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class Account:
     points: dict[int, dict[str, Any]] = field(default_factory=dict)
     start: dict[str, Any] | None = None
     warm_up: dict[str, Any] | None = None
+    keeps: bool = True
 
     def add_round(
         self,
@@ -118,6 +119,8 @@ class Account:
         }
 
     def _append(self, row: dict[str, Any]) -> None:
+        if not self.keeps:
+            return
         with describe_os_errors(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 

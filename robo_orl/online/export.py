@@ -15,13 +15,13 @@ import numpy as np
 
 from robo_orl.base.episode import Episode
 from robo_orl.base.errors import RunError, UsageError
-from robo_orl.base.files import file_sha256, read_json
+from robo_orl.base.files import file_sha256
 from robo_orl.config import Loop, TaskConfig
 from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import write_file
 from robo_orl.data.info import WrittenFile, describe
 from robo_orl.engine.run_folder import read_run
-from robo_orl.online.replay import Replay, ReplayRequest, read_episodes
+from robo_orl.online.replay import stored_replay
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
@@ -69,12 +69,6 @@ def export_replay(run_dir: Path, out: Path, workers: int | None = None) -> Writt
     env_args = played[0][1]
     write_file(out, made, env_args, (played[number][0] for number in range(len(items))))
     return WrittenFile(describe(out))
-
-
-def stored_replay(folder: Path) -> Replay:
-    """The replay in a folder, to read from."""
-    request = ReplayRequest.model_validate(read_json(folder / "request.json"))
-    return Replay(folder, request, read_episodes(folder))
 
 
 def _name(item: Played) -> str:

@@ -13,21 +13,25 @@ from robo_orl.base.rng import derive_seed
 from robo_orl.config import PolicyConfig, RunConfig
 from robo_orl.engine.checkpoint import restore_agent, restore_optimizer
 from robo_orl.engine.optimizer import make_optimizer
-from robo_orl.engine.training_step import OneProcess, TrainingStep
+from robo_orl.engine.training_step import TrainingStep
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.online.experience import Experience
 from robo_orl.online.imitation.registry import check_imitation
 from robo_orl.online.rounds import Round
+from robo_orl.online.team import Team
 
 
 @dataclass
 class Learner:
-    """An agent and its optimiser. updates: so far; critic_updates: those of them that trained the critic alone;
-    skipped: those that were due and not made."""
+    """An agent and its optimiser in one process of a team.
+
+    updates: so far; critic_updates: those of them that trained the critic alone; skipped: those that were due and not
+    made.
+    """
 
     run: RunConfig
     agent: nn.Module
-    device: torch.device
+    team: Team
     updates: int = 0
     critic_updates: int = 0
     skipped: int = 0
@@ -40,11 +44,10 @@ class Learner:
         check_trainable(policy)
         if policy.online.trains != "all":
             self.agent.backbone.requires_grad_(False)
-        self.agent.to(self.device).train()
+        self.agent.to(self.team.device).train()
         self.optimizer = make_optimizer(self.agent, policy.optim)
-        engine = OneProcess(self.device, policy.optim.precision, policy.optim.accumulation)
         self._step = TrainingStep(
-            engine,
+            self.team,
             self.agent,
             self.agent,
             self.optimizer,
@@ -53,6 +56,11 @@ class Learner:
             records=False,
         )
         self._groups = self.agent.parameter_groups()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it learns."""
+        return self.team.device
 
     def update(self, experience: Experience | Round, critic_only: bool) -> bool:
         """Make the next update on a batch of `experience`; True where it is the last one that its round allows."""
@@ -70,7 +78,7 @@ class Learner:
         for name, value in metrics.items():
             self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach()
         limit = self.agent.objective.kl_limit
-        return limit is not None and metrics["actor/kl"].item() > limit
+        return limit is not None and self.team.mean({"kl": metrics["actor/kl"].item()})["kl"] > limit
 
     def skip(self, updates: int) -> None:
         """Count so many updates that are not made."""
@@ -79,7 +87,7 @@ class Learner:
 
     def metrics(self) -> dict[str, float]:
         """The means since the last call, empty without an update. RunError where the loss is not finite."""
-        means = {name: value.item() / self._summed for name, value in self._sums.items()}
+        means = self.team.mean({name: value.item() / self._summed for name, value in self._sums.items()})
         self._sums, self._summed = {}, 0
         loss = means.get("loss", 0.0)
         if loss != loss or loss in (float("inf"), float("-inf")):

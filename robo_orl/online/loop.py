@@ -8,7 +8,7 @@ of simulator processes nor a kill changes a weight or a collected action (schedu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ from robo_orl.base.machine import cores
 from robo_orl.config import Loop, RunConfig
 from robo_orl.engine.checkpoint import CheckpointState, checkpoints, save_checkpoint
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
+from robo_orl.engine.process_group import describe_lost_process
 from robo_orl.engine.run_folder import check_resumable, run_identity, run_lock
 from robo_orl.evaluate.success import SLOTS, one_thread
 from robo_orl.online.account import SUMMARY, Account
@@ -27,10 +28,12 @@ from robo_orl.online.learner import check_trainable
 from robo_orl.online.opening import IMITATION, Online, open_imitation, open_online, open_windows, resume
 from robo_orl.online.schedule import Slot
 from robo_orl.online.start import Start
+from robo_orl.online.team import open_team
 from robo_orl.rollout.env_spec import EnvSpec, TaskEnvSpec
 from robo_orl.rollout.episodes import Rollouts
 
 RECYCLE_AFTER = 500  # episodes of a simulator process: a fresh one takes seconds to start
+AT_ONCE = 8  # episodes under way, whatever the number of processes
 
 
 def go_online(
@@ -58,19 +61,39 @@ def go_online(
     check_resumable(out, run, start.spec)
     if (summary := finished(out, run, steps)) is not None:
         return summary
-    data, imitation = open_windows(start), open_imitation(start)
+    team, data, imitation = open_team(run, out), open_windows(start), open_imitation(start)
     reads = {"history": run.policy.observation.history, "keys": tuple(start.spec.obs)}
     spec = env_spec or TaskEnvSpec(run.task, loop, **reads)
-    rollouts = Rollouts(spec, _nobody, workers or cores(), SLOTS, recycle_after=RECYCLE_AFTER)
-    with run_lock(out), one_thread(), rollouts, describe_interruption(lambda: checkpoints(out)):
-        online = open_online(start, out, steps, rollouts, data, imitation, progress)
+    rollouts = _rollouts(spec, workers or cores()) if team.main else None
+    with ExitStack() as stack:
+        stack.enter_context(run_lock(out, team.main))
+        stack.enter_context(one_thread())
+        stack.enter_context(describe_lost_process(lambda: checkpoints(out)))
+        stack.enter_context(rollouts or nullcontext())
+        stack.enter_context(describe_interruption(lambda: checkpoints(out)))
+        online = open_online(start, out, steps, team, rollouts, data, imitation, progress)
         with deferred_interruption() as interruption, online.progress:
             _learn(online, lambda: interruption.requested, evaluation)
+        return _summary(online)
+
+
+def _rollouts(spec: EnvSpec, workers: int) -> Rollouts:
+    """The simulators. Few processes have more episodes under way in each: a decision of eight episodes takes a policy
+    hardly longer than one of three."""
+    slots = max(SLOTS, -(-AT_ONCE // workers))
+    return Rollouts(spec, _nobody, workers, slots, recycle_after=RECYCLE_AFTER)
+
+
+def _summary(online: Online) -> dict[str, Any]:
+    """Write the account of a run that is done, in the first process; all return it."""
+    start, run, path = online.start, online.start.run, online.out / SUMMARY
+    if online.team.main:
         summary = {"run": online.identity, "method": start.method, "policy": run.policy.name, "task": run.task.name}
-        summary |= {"steps": steps, **online.account.sums(), "points": _curve(online.account)}
-        summary["start"] = _shown(online.account.start)
-        write_json(out / SUMMARY, summary)
-        return summary
+        summary |= {"steps": online.steps, "processes": online.team.num_processes, **online.account.sums()}
+        summary |= {"points": _curve(online.account), "start": _shown(online.account.start)}
+        write_json(path, summary)
+    online.team.wait()
+    return read_json(path)
 
 
 def finished(out: Path, run: RunConfig, steps: int) -> dict[str, Any] | None:
@@ -87,23 +110,27 @@ def finished(out: Path, run: RunConfig, steps: int) -> dict[str, Any] | None:
 
 def _learn(online: Online, interrupted: Callable[[], bool], evaluation: Path | None = None) -> None:
     """The slots up to the one that has nothing left to collect."""
-    number = resume(online)
-    if online.account.start is None:
+    number, main = resume(online), online.team.main
+    if main and online.account.start is None:
         _judge_start(online, interrupted, evaluation)
-    if 0 not in online.account.points:
+    if main and 0 not in online.account.points:
         _judge(online, 0, 0, interrupted)
     while True:
+        online.team.wait()
+        if not main:
+            online.replay.refresh()
         slot = online.schedule.slots(online.replay.episodes)[number]
         last = slot.collected >= online.steps
         _work(online, slot, collects=not last, interrupted=interrupted)
         for at in online.start.run.policy.online.evaluation.until(online.steps):
-            if at <= slot.collected and at not in online.account.points:
+            if main and at <= slot.collected and at not in online.account.points:
                 _judge(online, at, slot.collected, interrupted)
         every = online.start.run.checkpoint_every
         if last or online.replay.frames >= online.steps or slot.after // every > slot.before // every:
             _save(online)  # the one before the last slot is where a run of more steps goes on
-        if last:
+        if last and main:
             online.points.write_evaluation(max(online.account.points))
+        if last:
             return
         number += 1
 
@@ -114,7 +141,8 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
     Where the method is on-policy the updates come first, and the simulators wait for them.
     """
     began, collection, learner, rounds = perf_counter(), online.collection, online.learner, online.schedule.rounds
-    acting_before, skipped_before = collection.policy_s, learner.skipped
+    collects &= collection is not None
+    acting_before, skipped_before = collection.policy_s if collection else 0.0, learner.skipped
     if collects and rounds is None:
         _begin(online, slot)
     learning = _learn_due(online, slot, interrupted)
@@ -124,7 +152,7 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
         collection.turn(wait_s=0.2)
         if interrupted():
             raise KeyboardInterrupt
-    seconds = {"acting_s": collection.policy_s - acting_before, "learning_s": learning}
+    seconds = {"acting_s": collection.policy_s - acting_before if collection else 0.0, "learning_s": learning}
     of_round = online.schedule.round_of(slot.number, online.replay.episodes) if collects else []
     counts = {"skipped": learner.skipped - skipped_before} | (rounds.discarded(of_round) if rounds else {})
     online.account.add_round(slot, of_round, seconds | {"wall_s": perf_counter() - began}, learner.metrics(), counts)
@@ -154,7 +182,7 @@ def _learn_due(online: Online, slot: Slot, interrupted: Callable[[], bool]) -> f
         if over:
             online.learner.skip(due - update - 1)
         online.progress.updated(online.learner.updates)
-        if not online.collection.done:
+        if online.collection is not None and not online.collection.done:
             online.collection.turn(wait_s=0)
             online.collection.turn(wait_s=0)
         if interrupted():
@@ -206,6 +234,7 @@ def _errors_after_warm_up(online: Online, slot: Slot) -> dict[str, Any] | None:
     if online.imitation is not None or online.schedule.rounds is not None:
         return None
     begins = warm_up.steps and not slot.warm_up and not slot.before and online.account.warm_up is None
+    begins = begins and online.team.main
     collected = online.of_warm_up(slot.collected) if begins and learner.agent.critic is not None else None
     return None if collected is None else errors_on(learner.agent, collected)
 
@@ -222,13 +251,14 @@ def _save(online: Online) -> None:
     """A checkpoint, after what it has learned from is on the disk."""
     if not online.learner.updates:
         return
-    online.replay.flush()
-    learner = online.learner
+    learner, main = online.learner, online.team.main
+    if main:
+        online.replay.flush()
     state = CheckpointState(
         step=learner.updates, skipped=learner.skipped, spec=online.start.spec.digest(), run=online.identity
     )
     beside = {} if online.imitation is None else {IMITATION: online.imitation.source}
-    save_checkpoint(online.out, learner.agent, learner.optimizer, state, beside=beside)
+    save_checkpoint(online.out, learner.agent, learner.optimizer, state, write=main, beside=beside)
 
 
 def _curve(account: Account) -> list[dict[str, Any]]:

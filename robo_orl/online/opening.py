@@ -8,7 +8,6 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import write_json
@@ -33,10 +32,11 @@ from robo_orl.online.imitation.reward import Imitation, RewardedWindows
 from robo_orl.online.learner import Learner
 from robo_orl.online.points import Points
 from robo_orl.online.progress import OnlineProgress
-from robo_orl.online.replay import Replay, open_replay
+from robo_orl.online.replay import Replay, open_replay, stored_replay
 from robo_orl.online.rounds import Round, RoundPlan
 from robo_orl.online.schedule import Schedule
 from robo_orl.online.start import Start, initial_agent
+from robo_orl.online.team import Team
 from robo_orl.rollout.episodes import Rollouts
 
 IMITATION = "imitation.safetensors"  # in a checkpoint: what the rewards have learned
@@ -46,7 +46,7 @@ Experiences = Callable[[int], Experience | Round | None]
 
 @dataclass
 class Online:
-    """A run under way."""
+    """A run under way, in one process of a team. collection, points: of the first one alone."""
 
     start: Start
     out: Path
@@ -54,8 +54,9 @@ class Online:
     identity: str
     learner: Learner
     replay: Replay
-    collection: Collection
-    points: Points
+    team: Team
+    collection: Collection | None
+    points: Points | None
     account: Account
     schedule: Schedule
     experience: Experiences
@@ -73,44 +74,61 @@ def open_online(
     start: Start,
     out: Path,
     steps: int,
-    rollouts: Rollouts,
+    team: Team,
+    rollouts: Rollouts | None,
     data: PairedWindows | None,
     imitation: Imitation | None,
     progress: bool,
 ) -> Online:
-    """Agent, optimiser, replay and account as far as they are; the folder is begun where there is none."""
-    run, info = start.run, rollouts.info()
-    check_observations(start.spec.obs, info, run.task.name)
-    identity, device = run_identity(out, run), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    replay = open_replay(out / "replay", identity, info)
-    write_run(out, run, start.spec)
-    if data is not None:
-        write_json(out / "data.json", {"files": [data.arrays.summary()]})
-    remove_partial(out)
-    agent = initial_agent(start, out)
-    learner = Learner(run, agent, device)
+    """Agent, optimiser, replay and account as far as they are; the folder is begun where there is none.
+
+    rollouts: of the first process of a team, which writes the folder; the others read what it has written.
+    """
+    run = start.run
+    if rollouts is not None:
+        _begin(start, out, rollouts, data)
+    team.wait()
+    replay = stored_replay(out / "replay")
+    agent = initial_agent(start, out if team.main else None)
+    learner = Learner(run, agent, team)
     instructions = instruction_of(run, run.task)
     plan = RoundPlan.of(run.policy)
-    actor = CollectingPolicy(agent, run.policy, run.seed, instructions)
+    collection = points = None
+    if rollouts is not None:
+        actor = CollectingPolicy(agent, run.policy, run.seed, instructions)
+        collection = Collection(rollouts, actor, replay, run)
+        points = Points(rollouts, run, out, instructions)
     return Online(
         start=start,
         out=out,
         steps=steps,
-        identity=identity,
+        identity=run_identity(out, run),
         learner=learner,
         replay=replay,
-        collection=Collection(rollouts, actor, replay, run),
-        points=Points(rollouts, run, out, instructions),
-        account=Account(out / ROWS),
+        team=team,
+        collection=collection,
+        points=points,
+        account=Account(out / ROWS, keeps=team.main),
         schedule=Schedule(
             run.policy.online, run.policy.action_head.execute, data is not None, successes_alone(run.policy), plan
         ),
         experience=_rounds(start, replay, learner, plan)
         if plan
         else _experiences(start, replay, data, learner, imitation),
-        progress=OnlineProgress(run.task.name, steps, progress),
+        progress=OnlineProgress(run.task.name, steps, progress and team.main),
         imitation=imitation,
     )
+
+
+def _begin(start: Start, out: Path, rollouts: Rollouts, data: PairedWindows | None) -> None:
+    """Write the folder where there is none, and leave of an interrupted run's what is whole."""
+    run, info = start.run, rollouts.info()
+    check_observations(start.spec.obs, info, run.task.name)
+    open_replay(out / "replay", run_identity(out, run), info)
+    write_run(out, run, start.spec)
+    if data is not None:
+        write_json(out / "data.json", {"files": [data.arrays.summary()]})
+    remove_partial(out)
 
 
 def open_windows(start: Start) -> PairedWindows | None:
@@ -235,10 +253,14 @@ def resume(online: Online) -> int:
             online.learner.resume(folder, online.identity, critic_only)
             if online.imitation is not None:
                 restore_beside(folder, IMITATION, online.imitation.source)
-            online.account = open_account(online.out, place)
+            online.account = _account(online, place)
             online.progress.resumed(online.replay, online.learner.updates)
             return place
     if stored:
         notice(f"no checkpoint fits the {len(online.replay.episodes)} episodes that are kept: learning from them anew.")
-    online.account = open_account(online.out, 0)
+    online.account = _account(online, 0)
     return 0
+
+
+def _account(online: Online, first: int) -> Account:
+    return open_account(online.out, first) if online.team.main else online.account

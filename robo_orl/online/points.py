@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robo_orl.base.errors import UsageError
 from robo_orl.base.files import file_sha256, write_text
 from robo_orl.config import PolicyConfig, RunConfig
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
@@ -53,6 +54,11 @@ class Points:
         newest = checkpoints(folder)[-1]
         plan = self._plan(run.policy, file_sha256(newest / AGENT), int(newest.name.rpartition("_")[2]))
         played = (evaluation or folder / "eval") / EPISODES
+        if evaluation is not None and not FinishedRows.of(played, plan.digest(self.rollouts.info())):
+            raise UsageError(
+                f"{evaluation} holds no episode of the newest checkpoint of {folder} from these start states: give the "
+                "folder that `robo-orl eval` wrote of it, or leave --evaluation out."
+            )
         return {"kind": "start", "policy": run.policy.name} | self._judged(
             agent.to(device), plan, "start", told, played
         )
@@ -94,8 +100,10 @@ class Points:
         done = [rows[i] for i in range(self.episodes)]
         write_text(folder / EPISODES, rows_text(done))
         (folder / "finished.jsonl").unlink()
+        by_imitation = policy.online is not None and policy.online.imitation is not None
+        values = {} if by_imitation else kept.values  # such a critic values other rewards than the rows'
         execute, gamma = policy.action_head.execute, policy.gamma.value(self.run.task.horizon)
-        measured = {"calibration": calibration(kept.values, done, self.run.task, gamma, execute)}
+        measured = {"calibration": calibration(values, done, self.run.task, gamma, execute)}
         return self._scores(done, began) | measured
 
     def _scores(self, rows: Sequence[EpisodeRow], began: float) -> dict[str, Any]:

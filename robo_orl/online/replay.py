@@ -110,6 +110,10 @@ class Replay:
             file.write(line.model_dump_json() + "\n")
         self.episodes.append(line)
 
+    def refresh(self) -> None:
+        """Read which episodes another process has appended."""
+        self.episodes = read_episodes(self.folder)
+
     def flush(self) -> None:
         """Force what was appended to the disk."""
         for name in ARRAYS:
@@ -217,6 +221,12 @@ def open_replay(folder: Path, run: str, info: SimulatorInfo) -> Replay:
     replay.episodes = replay.episodes[:whole]
     write_text(folder / "episodes.jsonl", "".join(e.model_dump_json() + "\n" for e in replay.episodes))
     return replay
+
+
+def stored_replay(folder: Path) -> Replay:
+    """The replay in a folder, to read from."""
+    request = ReplayRequest.model_validate(read_json(folder / "request.json"))
+    return Replay(folder, request, read_episodes(folder))
 
 
 def _check_request(folder: Path, request: ReplayRequest) -> None:

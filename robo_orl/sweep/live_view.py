@@ -112,9 +112,12 @@ def _evaluation(job: Job) -> tuple[float, str]:
 
 
 def _online(job: Job) -> tuple[float, str]:
-    """The environment steps of the last row of online.jsonl that says them."""
-    rows = [row for line in _tail(job.output / "online.jsonl") if "env_steps" in (row := json.loads(line))]
-    steps = rows[-1]["env_steps"]
+    """The environment steps of the last row of online.jsonl that says them; a row of a point may be longer than the
+    tail of the file."""
+    steps = 0
+    for line in _tail(job.output / "online.jsonl"):
+        with suppress(ValueError):
+            steps = max(steps, json.loads(line).get("env_steps", 0))
     return min(1.0, steps / job.total), f"{steps} of {job.total} steps"
 
 

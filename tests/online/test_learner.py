@@ -12,11 +12,12 @@ from robo_orl.online.features import FrozenTokens
 from robo_orl.online.learner import Learner
 from robo_orl.online.opening import open_windows
 from robo_orl.online.start import initial_agent
+from robo_orl.online.team import Team
 
 
 def learner_of(cloned, folder, **changes):
     start = start_of(cloned, folder, method=deep_merge(METHOD, changes))
-    return Learner(start.run, initial_agent(start, folder), torch.device("cpu")), open_windows(start)
+    return Learner(start.run, initial_agent(start, folder), Team(torch.device("cpu"))), open_windows(start)
 
 
 def moved(learner, before):

@@ -173,6 +173,8 @@ def test_the_start_is_judged_by_its_own_selection_and_its_evaluation_is_not_play
     go(start_of(cloned, tmp_path), tmp_path / "out", steps=1, evaluation=tmp_path / "eval")
     again = [json.loads(line) for line in (tmp_path / "out/points/start/episodes.jsonl").read_text().splitlines()]
     assert [row["fingerprint"] for row in again] == ["taken", "taken", kept[2]["fingerprint"]]
+    with pytest.raises(UsageError, match="holds no episode of the newest checkpoint"):
+        go(start_of(cloned, tmp_path), tmp_path / "other", steps=1, evaluation=tmp_path)
 
 
 def test_a_critic_is_compared_with_the_returns_of_what_it_acts_and_before_and_after_its_warm_up(whole):

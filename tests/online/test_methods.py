@@ -12,6 +12,7 @@ from robo_orl.online.features import FrozenTokens
 from robo_orl.online.learner import Learner
 from robo_orl.online.opening import open_windows
 from robo_orl.online.start import initial_agent, resolve_start
+from robo_orl.online.team import Team
 
 CAL_QL = {
     "name": "tiny_cal_ql",
@@ -40,7 +41,7 @@ def test_a_method_takes_an_update_on_its_run(runs, tmp_path, method):
     run = runs["cal_ql" if method in OF_CAL_QL else "flow"]
     start = resolve_start(run, method, 0, settings=("policy.optim.batch_size=16",))
     assert start.method == method and start.run.policy.name.endswith(f"_{method}")
-    learner = Learner(start.run, initial_agent(start, tmp_path), torch.device("cpu"))
+    learner = Learner(start.run, initial_agent(start, tmp_path), Team(torch.device("cpu")))
     data = open_windows(resolve_start(run, method, 0, settings=("policy.online.replay.mix=append",)))
     windows = FrozenTokens(learner.agent, learner.device)(data) if start.run.policy.online.trains == "cached" else data
     before = {name: tensor.clone() for name, tensor in learner.agent.state_dict().items()}

@@ -89,6 +89,18 @@ def killed(
     return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280).returncode
 
 
+def launched(
+    run: Path, folder: Path, out: Path, steps: int = 400, method: dict | None = None
+) -> subprocess.CompletedProcess:
+    """Run by two processes under `accelerate launch`."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(root / "launch/cpu_ddp.yaml")]
+    command += [__file__, *map(str, (run, folder, out)), "nowhere", "0", str(steps)]
+    command.append(json.dumps(method or METHOD))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+
+
 def _die_at(place: str, count: int) -> None:
     """Put a kill into the functions that the places name."""
     seen = {"times": 0}
@@ -120,5 +132,6 @@ def _die_at(place: str, count: int) -> None:
 
 if __name__ == "__main__":
     run, folder, out = map(Path, sys.argv[1:4])
-    _die_at(sys.argv[4], int(sys.argv[5]))
+    if sys.argv[4] in PLACES:
+        _die_at(sys.argv[4], int(sys.argv[5]))
     go(start_of(run, folder, method=json.loads(sys.argv[7])), out, int(sys.argv[6]))

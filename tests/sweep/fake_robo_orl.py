@@ -132,6 +132,42 @@ def evaluate():
     }  # fmt: skip
 
 
+def online():
+    """A run that loses half of what its start solved at the switch and has it all by its last point."""
+    start, out, judged = Path(words[1]), Path(option("out")), Path(option("evaluation"))
+    assert (start / "policy").exists() and Path(option("data")).exists() and (judged / "episodes.jsonl").exists()
+    policy, steps = yaml.safe_load(Path(option("policy")).read_text()), int(option("steps"))
+    (out / "eval").mkdir(parents=True, exist_ok=True)
+    (out / "policy").write_text(Path(option("policy")).read_text())
+    (out / "task").write_text((start / "task").read_text())
+    words[1:2] = [str(out), "--episodes", str(policy["online"]["evaluation"]["episodes"])]
+    words[words.index("--out") + 1] = str(out / "eval")
+    (out / "eval" / "eval.json").write_text(json.dumps(evaluate()))
+    from robo_orl.config.online import PointsConfig
+    from robo_orl.results.intervals import score
+
+    n = policy["online"]["evaluation"]["episodes"]
+    solved = [i for i in range(n) if i % 2 == 0]
+
+    def judged_as(starts):
+        return {
+            "success": score(len(starts), n).model_dump(), "solved": starts, "stages": {}, "discounted_return": 0.5,
+            "calibration": None, "seconds": 1.0,
+        }  # fmt: skip
+
+    grid = PointsConfig.model_validate(policy["online"]["evaluation"]).until(steps)
+    rows = [{"kind": "start"} | judged_as(solved)]
+    for at in grid:
+        starts = solved if at == grid[-1] else solved[::2]
+        rows.append({"kind": "point", "at": at, "env_steps": at, "updates": at // 2} | judged_as(starts))
+    (out / "online.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seconds = dict.fromkeys(("simulation_s", "acting_s", "learning_s", "wall_s", "evaluation_s"), 1.0)
+    return seconds | {
+        "env_steps": steps, "warm_up_steps": 0, "episodes": 9, "updates": steps // 2, "critic_only_updates": 0,
+        "peak_memory_bytes": 1000, "steps": steps,
+    }  # fmt: skip
+
+
 def value_error():
     return {"n": 10, "mean_absolute": 0.1, "bias": -0.05, "correlation": 0.7, "gamma": 0.99, "more": 1}
 
@@ -179,7 +215,7 @@ if behaviour.get("fail") and behaviour["fail"] in " ".join(words):
     sys.exit(1)
 work = {
     "data": data, "train": train, "reference": train, "eval": evaluate, "value-error": value_error, "profile": profile,
-    "ranking": ranking,
+    "ranking": ranking, "online": online,
 }  # fmt: skip
 print("chatter that is not the answer")
 print(json.dumps(work[kind]()))

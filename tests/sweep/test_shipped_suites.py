@@ -21,7 +21,7 @@ CELLS = {
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
-    "online": (226, "e3a129d0309bf3cf"),
+    "online": (271, "596af227a70669ac"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
     "rewards": (615, "3d756f27831951b6"),

@@ -1,0 +1,177 @@
+"""The page of learning online: what the report says of each start and method, as tables of a page."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numbers_of_results import cells, folder, table, written
+
+from robo_orl.report.online import OnlineBoard, OnlineRow, online_boards
+from robo_orl.results.online_estimators import Change
+
+NOTHING = "None of these cells was run yet: `robo-orl bench --suite {suite} --blocks 1`."
+
+
+@cache
+def boards(suite: str) -> list[OnlineBoard]:
+    """The boards of a suite in results/."""
+    return online_boards([record for record, _ in cells(suite).values()]) if folder(suite).is_dir() else []
+
+
+def _sections(suite: str, rows: Any) -> str:
+    """A heading and a table for each board; rows: board -> header and rows."""
+    parts = []
+    for board in boards(suite):
+        header, lines = rows(board)
+        if lines:
+            title = f"{board.task} `{board.regime}`, from `{written(board.start)}`"
+            parts.append(f"**{title}**, {_start(board)}\n\n{table(header, lines)}")
+    return "\n\n".join(parts) or NOTHING.format(suite=suite)
+
+
+def _start(board: OnlineBoard) -> str:
+    score = board.start_score
+    return f"which solves {score.mean * score.n:.0f} of {score.n} {_percent(score.low, score.high)} %"
+
+
+def online_changes(suite: str) -> str:
+    """Success less that of the start at each named step, paired, with its interval; then the deepest point and null."""
+
+    def rows(board: OnlineBoard) -> tuple[list[str], list[list]]:
+        steps = sorted({change.step for row in board.rows for change in row.changes})
+        header = ["method", "trainings", *(f"{step:,} steps" for step in steps), "deepest; null's 95 %; p"]
+        return header, [_changes(row, steps) for row in board.rows]
+
+    return _sections(suite, rows)
+
+
+def _changes(row: OnlineRow, steps: list[int]) -> list:
+    by_step = {change.step: change for change in row.changes}
+    shown = [_points(by_step[step]) if step in by_step else "" for step in steps]
+    deepest = [f"{_signed(-d.depth)} at {d.step:,}; {_signed(-d.null_high)}; {d.p:.3f}" for d in row.deepest]
+    return [f"`{written(row.policy)}`", row.trainings, *shown, "<br>".join(deepest)]
+
+
+def _points(change: Change) -> str:
+    text = f"{_signed(change.difference)} [{_signed(change.low)}, {_signed(change.high)}]"
+    return f"**{text}**" if change.low > 0 or change.high < 0 else text
+
+
+def online_times(suite: str) -> str:
+    """Recovery, steps to +20 points, area, regret and what is lost, a row per method."""
+
+    def rows(board: OnlineBoard) -> tuple[list[str], list[list]]:
+        header = [
+            "method",
+            "success at the end",
+            "recovered",
+            "+20 points",
+            "area, %",
+            "regret, points",
+            "lost of solved, %",
+        ]
+        return header, [_times(row) for row in board.rows]
+
+    return _sections(suite, rows)
+
+
+def _times(row: OnlineRow) -> list:
+    lost = "" if row.lost is None else f"{100 * row.lost[0]:.0f} {_percent(*row.lost[1:])}"
+    success, regret = row.success, row.regret
+    return [
+        f"`{written(row.policy)}`",
+        f"{success.mean * success.n:.0f} of {success.n} {_percent(success.low, success.high)}",
+        _events(row.recovery),
+        _events(row.gain) if row.gain.of else "no room",
+        f"{100 * row.area.mean:.0f} {_percent(row.area.low, row.area.high)}",
+        f"{_signed(regret.mean)} [{_signed(regret.low)}, {_signed(regret.high)}]",
+        lost,
+    ]
+
+
+def _events(events: Any) -> str:
+    median = "" if events.median is None else f", median {events.median:,}"
+    return f"{events.seen} of {events.of}{median}"
+
+
+def online_account(suite: str) -> str:
+    """The account beside success, and the share of the published budget."""
+
+    def rows(board: OnlineBoard) -> tuple[list[str], list[list]]:
+        header = ["method", "success at the end", "environment steps", "warm-up", "pilots", "updates"]
+        header += ["simulation, acting, learning; evaluation, s", "peak memory, GB", "of the published budget"]
+        return header, [_account(row) for row in board.rows]
+
+    return _sections(suite, rows)
+
+
+def _account(row: OnlineRow) -> list:
+    account, success = row.account, row.success
+    seconds = ", ".join(f"{account[name]:,.0f}" for name in ("simulation_s", "acting_s", "learning_s"))
+    share = "none is published" if row.share is None else f"{100 * row.share:.2g} % of {row.published}'s"
+    return [
+        f"`{written(row.policy)}`",
+        f"{success.mean * success.n:.0f} of {success.n}",
+        *(f"{account[name]:,.0f}" for name in ("env_steps", "warm_up_steps", "pilot_steps", "updates")),
+        f"{seconds}; {account['evaluation_s']:,.0f}",
+        f"{account['peak_memory_bytes'] / 1e9:.2f}",
+        share,
+    ]
+
+
+def online_critics(suite: str) -> str:
+    """Bias and error of each critic on what it acts, at each point."""
+
+    def rows(board: OnlineBoard) -> tuple[list[str], list[list]]:
+        header = [
+            "method",
+            "step",
+            "decisions",
+            "bias",
+            "mean of value − return, absolute",
+            "rank correlation",
+            "success above failure",
+        ]
+        return header, [_critic(row, point) for row in board.rows for point in row.critic]
+
+    return _sections(suite, rows)
+
+
+def _critic(row: OnlineRow, point: dict[str, Any]) -> list:
+    numbers = [f"{point[name]:+.3f}" if point[name] is not None else "" for name in ("bias", "mean_absolute")]
+    ranks = [f"{point[name]:.2f}" if point[name] is not None else "" for name in ("correlation", "outcome_auc")]
+    return [f"`{written(row.policy)}`", f"{point['step']:,}", f"{point['decisions']:,}", *numbers, *ranks]
+
+
+def online_say(suite: str) -> str:
+    """Who dips at the switch and who does not, by the paired intervals of the records."""
+    lines = []
+    for board in boards(suite):
+        parts = []
+        for row in board.rows:
+            below = [change for change in row.changes if change.high < 0]
+            parts.append(_sentence(row, below))
+        lines.append(f"- {board.task} `{board.regime}` from `{written(board.start)}`: {'; '.join(parts)}.")
+    return "\n".join(lines) or "Nothing was run yet."
+
+
+def _sentence(row: OnlineRow, below: list[Change]) -> str:
+    name = f"`{written(row.policy)}`"
+    if not below:
+        return f"{name} is nowhere surely below its start"
+    deepest = min(below, key=lambda change: change.difference)
+    last = max(change.step for change in below)
+    until = f", and not after {last:,} steps" if last < row.changes[-1].step else ", to the end"
+    return f"{name} is below its start by {_points(deepest).strip('*')} points at {deepest.step:,} steps{until}"
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
+
+
+def _percent(low: float, high: float) -> str:
+    return f"[{100 * low:.0f}, {100 * high:.0f}]"
+
+
+FUNCTIONS = {f.__name__: f for f in (online_changes, online_times, online_account, online_critics, online_say)}
