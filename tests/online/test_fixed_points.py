@@ -19,6 +19,7 @@ from robo_orl.engine.task_data import make_windows
 from robo_orl.online.experience import Experience, collected_windows
 from robo_orl.online.learner import Learner
 from robo_orl.online.replay import open_replay
+from robo_orl.online.team import Team
 from robo_orl.rollout.episodes import FinishedEpisode
 from robo_orl.rollout.simulator import Outcome, SimulatorInfo, Trajectory
 
@@ -72,7 +73,7 @@ def experience_of(run, folder, data=OF_DATA, collected=COLLECTED):
 def learned(agent, folder, updates):
     """Q (S, 2) of every member, averaged over the second half of the updates; the learner."""
     run = RunConfig(policy=agent.policy, task=TASK, data="data.hdf5")
-    learner, experience = Learner(run, agent, torch.device("cpu")), experience_of(run, folder)
+    learner, experience = Learner(run, agent, Team(torch.device("cpu"))), experience_of(run, folder)
     total, count = 0.0, 0
     for update in range(updates):
         learner.update(experience, critic_only=False)
@@ -191,7 +192,7 @@ def test_cloning_goes_on_with_the_data_and_the_successes_alone(tmp_path):
 
     agent = build_agent(policy, {"state": S}, 1, gamma=GAMMA, statistics=None, seed=0)
     agent.backbone = OneToken()
-    learner = Learner(run, agent, torch.device("cpu"))
+    learner = Learner(run, agent, Team(torch.device("cpu")))
     collected = [at(0.6, True), at(-0.9, False), at(0.6, True), at(-0.9, False)]
     experience = experience_of(run, tmp_path, [at(0.2, True), at(0.2, True)], collected)
     for _ in range(150):

@@ -34,7 +34,7 @@ def test_a_policy_goes_on_by_every_method_from_one_training(presets, fakes, meth
     suite = presets(groups=[GROUP | {"online": methods}], env_steps=100)
     summary = bench(suite, tmp_path / "out", progress=False)
     assert (summary.cells, summary.done, summary.failed) == (3, 3, [])
-    assert fakes.kinds() == ["data", "eval", "online", "online", "train"]
+    assert fakes.kinds() == ["data", "eval", "online", "online", "train", "value-error", "value-error"]
     assert verify(tmp_path / "out").faults == {}
     records = {record.policy.name: record for record, _ in read_cells(tmp_path / "out")}
     assert set(records) == {"flow", "flow_method", "flow_lower"} and records["flow"].online is None
