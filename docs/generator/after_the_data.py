@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from numbers_of_benchmarks import benchmark
 from numbers_of_results import cells, folder, table, written
 
 from robo_orl.report.online import OnlineBoard, OnlineRow, online_boards
@@ -144,6 +145,43 @@ def _critic(row: OnlineRow, point: dict[str, Any]) -> list:
     return [f"`{written(row.policy)}`", f"{point['step']:,}", f"{point['decisions']:,}", *numbers, *ranks]
 
 
+def online_speed() -> str:
+    """CPU time of updates and decisions, from benchmarks/online_speed.json."""
+    found = benchmark("online_speed")
+    header = ["method", "update, ms", "decision of one of 3, ms", "of 8, ms", "ratio", "60,000 steps, minutes"]
+    rows = [
+        [f"`{row['method']}`", *(f"{row[name]:.1f}" for name in ("update_ms", "decision_before_ms", "decision_now_ms"))]
+        + [f"{row['decision_ratio']:.2f}", f"{row['minutes_of_60000_steps']:.1f}"]
+        for row in found["rows"]
+    ]
+    return f"{table(header, rows)}\n\nMedians of n = {found['n']}, at a load of {found['load']:.0f} on the machine."
+
+
+def online_memory() -> str:
+    """Predicted memory by size and layout, from benchmarks/online_memory.json."""
+    header = [
+        "size",
+        "method",
+        "parameters",
+        "learn",
+        "step, GB",
+        "a copy that acts, GB",
+        "at a point, GB",
+        "TFLOP a step",
+    ]
+    rows = []
+    for row in benchmark("online_memory"):
+        held = [row["peak"], row["collecting"], row["peak"] + row["collecting"] + row["judging"]]
+        counts = [_short(row["params"]), _short(row["trained"])]
+        sizes = [f"{value / 1e9:.3g}" for value in held]
+        rows.append([row["size"], f"`{row['method']}`", *counts, *sizes, f"{row['flops'] / 1e12:.2g}"])
+    return table(header, rows)
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}B"
+
+
 def online_say(suite: str) -> str:
     """Who dips at the switch and who does not, by the paired intervals of the records."""
     lines = []
@@ -174,4 +212,7 @@ def _percent(low: float, high: float) -> str:
     return f"[{100 * low:.0f}, {100 * high:.0f}]"
 
 
-FUNCTIONS = {f.__name__: f for f in (online_changes, online_times, online_account, online_critics, online_say)}
+FUNCTIONS = {
+    f.__name__: f
+    for f in (online_changes, online_times, online_account, online_critics, online_say, online_speed, online_memory)
+}
