@@ -29,11 +29,11 @@ def record_own(
 
     demonstrator: (observation, environment) -> action (A,) within [-1, 1], or None where it has left. observation: key
     -> (D,); environment: the object behind the task, gymnasium's or robosuite's, for those that see more. Its episode
-    also ends with success, where the environment ends it, and at the time limit.
+    also ends with success, where the environment ends it, and at the time limit. view: default that of the task.
 
     Raises UsageError where `out` exists, and RunError for an action of another size or that is not finite.
     """
-    out = Path(out)
+    out, view = Path(out), view or task.view
     if out.exists():
         raise UsageError(f"{out} exists; choose another file or delete it.")
     env = make_env(task)

@@ -90,21 +90,21 @@ def _differences(env: dict[str, Any], task: TaskConfig) -> Iterator[str]:
     """A sentence per statement of the file about its environment that does not hold for the task."""
     settings = _settings(env)
     rate = settings.get("control_freq")
-    if rate is not None and rate != task.control_hz:
-        yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"
-    if not task.has_environment:
-        return
-    name, own = env.get("env_name"), is_own(task)
-    expected = task.env if own else scene_entry(task).robosuite_name
-    if name is not None and name != expected:
-        yield f"it was recorded in the environment {name}, and the task's is {expected}"
-    if own:
-        return
-    robots, expected = settings.get("robots"), scene_entry(task).robots
+    scene = task.has_environment and not is_own(task)
+    if task.has_environment and (name := env.get("env_name")) is not None:
+        expected = scene_entry(task).robosuite_name if scene else task.env
+        if name != expected:
+            yield f"it was recorded in the environment {name}, and the task's is {expected}"
+    robots = settings.get("robots")
     robots = robots if isinstance(robots, list) or robots is None else [robots]
-    if robots is not None and tuple(robots) != expected:
+    expected = scene_entry(task).robots if scene else tuple(task.robots)
+    if expected and robots is not None and tuple(robots) != expected:
         kind = "robot is" if len(expected) == 1 else "robots are"
         yield f"its {kind} {' and '.join(map(str, robots))}, and the task's {' and '.join(expected)}"
+    if rate is not None and rate != task.control_hz:
+        yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"
+    if not scene:
+        return
     yield from _controller_differences(arm_controller(settings), task)
 
 

@@ -244,7 +244,8 @@ def test_the_example_records_trains_and_succeeds(tmp_path):
         return done.stdout
 
     assert "'success_k': 40" in run(str(EXAMPLE / "record.py"))
-    small = ["--set", "policy.backbone.size=tiny", "--set", "policy.optim.steps=300", "--tracker", "none"]
+    small = ["--set", "policy.backbone.size=tiny", "--set", "policy.optim.steps=200", "--tracker", "none"]
+    small += ["--set", "policy.optim.batch_size=32"]
     task = ["--task", "tasks/reach.yaml", "--data", "reach.hdf5"]
     run("-m", "robo_orl", "train", "--policy", "bc", *task, "--out", "runs/reach", *small)
     result = json.loads(run("-m", "robo_orl", "eval", "runs/reach", "--episodes", "20", "--json"))

@@ -209,11 +209,17 @@ def test_everything_that_needs_an_environment_says_so(run, data, tmp_path):
     assert not out.exists() and not (tmp_path / "results").exists()
 
 
-def test_a_file_of_another_rate_is_refused(data, tmp_path, monkeypatch):
-    fast = TASK.model_copy(update={"control_hz": 20})
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"control_hz": 20}, "it was recorded at 15 Hz, and the task runs at 20; --accept-mismatch"),
+        ({"robots": ["ur10"]}, "its robot is xarm7, and the task's ur10; --accept-mismatch"),
+    ],
+)
+def test_a_file_of_another_rate_or_robot_is_refused(data, tmp_path, monkeypatch, values, sentence):
     monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(UsageError, match="it was recorded at 15 Hz, and the task runs at 20; --accept-mismatch"):
-        train(run_of(data, task=fast), tmp_path / "run", progress=False)
+    with pytest.raises(UsageError, match=sentence):
+        train(run_of(data, task=TASK.model_copy(update=values)), tmp_path / "run", progress=False)
 
 
 def test_a_division_is_drawn_by_its_seed_and_leaves_no_part_empty(tmp_path):
