@@ -87,6 +87,10 @@ class ReplayedEnv:
         """The pictures of a view now."""
         return self._environment.see(view)
 
+    def fingerprint(self, view: View) -> dict[str, Any]:
+        """What makes the pictures of a view."""
+        return self._environment.fingerprint(view)
+
     def render(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) uint8: a frame of a video."""
         return self._environment.render(camera, size)

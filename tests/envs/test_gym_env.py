@@ -21,6 +21,8 @@ from robo_orl.envs.gym_env import GymEnv
 from robo_orl.envs.making import make_env
 from robo_orl.envs.start_banks import eval_bank
 from robo_orl.envs.task_env import TaskEnv
+from robo_orl.rollout.env_spec import TaskEnvSpec
+from robo_orl.rollout.simulator import Act, Begin, EpisodeServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "reach_task"
@@ -104,6 +106,21 @@ def test_start_states_are_seeds_and_pictures_are_those_of_the_observation(reach,
     assert env.render("agentview", 32).shape == (32, 32, 3)
     with pytest.raises(UsageError, match="gives no camera_image of 84 x 84 pixels .it has camera_image"):
         env.see(View(cameras=("camera",), size=84))
+
+
+def test_an_evaluation_plays_it_in_a_simulators_process_with_pictures_and_a_video(reach, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path))
+    server = EpisodeServer(TaskEnvSpec(reach, view=View(cameras=("camera",), size=16), keys=("place",)))
+    info = server.info()
+    assert (info.starts, info.action_dim, info.loop) == (200, 2, "stock") and info.render["renderer"].endswith("Reach")
+    reply = server(Begin(0, 5, 0.9, tmp_path / "a.mp4"))
+    assert reply.obs["camera_image"].shape == (16, 16, 3)
+    while reply.outcome is None:
+        way = reply.obs["target"] - reply.obs["place"]
+        reply = server(Act(0, np.clip(way[None] / 3 / 0.1, -1, 1)))
+    assert reply.outcome.success_at_end and reply.outcome.stage_steps[0] <= reply.outcome.length
+    assert reply.outcome.discounted_return == pytest.approx(0.9 ** (reply.outcome.length - 1))
+    assert (tmp_path / "a.mp4").stat().st_size > 0
 
 
 def test_a_demonstrator_of_ones_own_is_recorded_with_pictures_and_true_ends(reach, tmp_path):
