@@ -22,7 +22,7 @@ CELLS = {
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
     "online": (271, "596af227a70669ac"),
-    "online_policy_gradient": (159, "985d5ab9503feda3"),
+    "online_policy_gradient": (159, "b8fd9f82d4b37a29"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
     "rewards": (615, "3d756f27831951b6"),
