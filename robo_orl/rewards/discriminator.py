@@ -12,6 +12,8 @@ beside prior E_demos[ -log D ], and the reward is D itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -108,7 +110,7 @@ def fitted(source: Smodice, demonstrations: np.ndarray, pool: np.ndarray) -> nn.
     return network.eval()
 
 
-def steepness(network: nn.Module, at: Tensor) -> Tensor:
+def steepness(network: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """The mean squared distance of the gradient's norm from 1 at points (M, W) (Gulrajani et al. 2017)."""
     at = at.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(network(at).sum(), at, create_graph=True)

@@ -84,6 +84,17 @@ def test_an_update_is_that_of_adam_on_risk_and_penalty():
         torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-4)
 
 
+def test_without_actions_the_discriminator_sees_observations_alone():
+    made = source_of("dac", params={"actions": False, "hidden": 8, "batch": 16})
+    points, other = torch.randn(5, 4), torch.randn(5, 1)
+    acted = torch.cat((points[:, :2], other, points[:, 3:]), dim=1)
+    assert torch.equal(made.reward(points), made.reward(acted))
+    assert not torch.equal(made.reward(points), made.reward(points + 1.0))
+    weights = made.network[0].weight[:, 2].clone()
+    made.learn(side(STATES), side(STATES[::-1]), 0, 0)
+    assert torch.equal(made.network[0].weight[:, 2], weights)
+
+
 def test_an_absorbing_state_is_drawn_as_often_as_a_frame():
     ended = side(STATES, ends=2)
     drawn = ended.draw(np.arange(1000, dtype=np.uint64))
@@ -218,6 +229,21 @@ def test_a_killed_run_goes_on_with_the_rewards_that_it_had(cloned, whole, tmp_pa
     assert killed(cloned, tmp_path, tmp_path / "out", place, count, 200, DAC) == -signal.SIGKILL
     go(start_of(cloned, tmp_path, method=DAC), tmp_path / "out", steps=200)
     assert learned(tmp_path / "out") == learned(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("imitation", [
+    {"source": "gail", "params": {"hidden": 16, "batch": 32, "recent": 2}},
+    {"source": "gail", "params": {"hidden": 16, "batch": 32}, "shown": "collected"},
+    {"source": "dril", "params": {"hidden": 16, "steps": 20}},
+])  # fmt: skip
+def test_every_source_goes_on_bit_for_bit(cloned, tmp_path, imitation):
+    method = METHOD | {"online": METHOD["online"] | {"imitation": imitation}}
+    start = start_of(cloned, tmp_path, method=method)
+    go(start, tmp_path / "whole", steps=300)
+    go(start, tmp_path / "out", steps=200)
+    go(start, tmp_path / "out", steps=300)
+    assert learned(tmp_path / "out") == learned(tmp_path / "whole") and learned(tmp_path / "out")["imitation"]
 
 
 def test_the_control_at_random_stays_as_it_began(cloned, tmp_path):

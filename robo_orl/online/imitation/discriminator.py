@@ -28,6 +28,7 @@ class DiscriminatorParams(Strict):
     batch: int = Field(256, ge=2, description="half of it from the demonstrations")
     penalty: float = Field(0.0, ge=0, description="of the gradient's distance from 1, between the two sides")
     clip: float = Field(5.0, gt=0, description="the log ratio is cut here")
+    actions: bool = Field(True, description="false: the discriminator sees observations alone")
 
 
 class Discriminator(ImitationReward):
@@ -69,7 +70,7 @@ class Discriminator(ImitationReward):
         loss = risk(logits[:half], logits[half:])
         if self.params.penalty:
             share = torch.from_numpy(fractions(bits[2 * half :]))[:, None]
-            loss = loss + self.params.penalty * steepness(self.network, share * good + (1 - share) * own)
+            loss = loss + self.params.penalty * steepness(self.logits, share * good + (1 - share) * own)
         parameters = list(self.network.parameters())
         self._step(parameters, torch.autograd.grad(loss, parameters))
         right = 0.5 * ((logits[:half] > 0).float().mean() + (logits[half:] < 0).float().mean())
@@ -77,7 +78,15 @@ class Discriminator(ImitationReward):
 
     def logits(self, points: Tensor) -> Tensor:
         """(M, W) -> (M,)."""
-        return self.network(points)[:, 0]
+        return self.network(self._seen(points))[:, 0]
+
+    def _seen(self, points: Tensor) -> Tensor:
+        """The points (M, W), without their actions where it sees none."""
+        if self.params.actions:
+            return points
+        seen = points.clone()
+        seen[:, -1 - self.scale.action_dim : -1] = 0.0
+        return seen
 
     @torch.no_grad()
     def _step(self, parameters: list[nn.Parameter], gradients: tuple[Tensor, ...]) -> None:
