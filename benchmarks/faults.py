@@ -722,10 +722,10 @@ FAULTS = {
         ("tests/objectives/test_battery.py",),
         "takes_part and residual",
     ),
-    "warm_up_by_an_untrained_edit": Fault(
+    "warm_up_by_what_nothing_trained": Fault(
         "The warm-up acts as the rounds after it: by networks that nothing has trained",
         (("online/collection.py", "self.first if warm_up else self.later", "self.later"),),
         ("tests/online/test_additions.py",),
-        "warm_up and edit",
+        "warm_up",
     ),
 }

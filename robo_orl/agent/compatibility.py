@@ -93,7 +93,11 @@ def check_params(policy: PolicyConfig, objective: Objective) -> None:
     for part in (objective, objective.extraction):
         for name, (other, value) in part.idle_beside.items():
             if name in given and getattr(part.params, other) == value:
-                raise UsageError(f"The objective's '{name}' does nothing where '{other}' is {value:g}: remove it.")
+                raise UsageError(f"The objective's '{name}' does nothing where '{other}' is {_said(value)}: remove it.")
+
+
+def _said(value: float | str) -> str:
+    return f"'{value}'" if isinstance(value, str) else f"{value:g}"
 
 
 def check_vlm(policy: PolicyConfig, head: type[ActionHead]) -> None:

@@ -10,6 +10,7 @@ import toy_agents as toy
 from bowls import PAIRS, before_a_bowl, descended
 from scipy.integrate import quad
 
+from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
 from robo_orl.objectives.step import Step
 
@@ -120,8 +121,9 @@ def test_a_noise_policy_climbs_the_critic_of_actions_through_the_flow():
 @pytest.mark.slow
 def test_a_noise_policy_climbs_a_critic_of_noise_that_learns_from_that_of_actions():
     learner = before_a_bowl(policy("dsrl", climbs="noise", first_kappa=KAPPA), BEST, SLOPE, 0.1)
-    descended(learner, "noise", "critic_noise", steps=2000, lr=3e-3)
-    np.testing.assert_allclose(acted(learner, 256)[:, :C].mean(), BEST, atol=0.06)
+    assert acted(learner, 256)[:, :C].mean() == pytest.approx(0.1, abs=0.03)  # where the frozen policy stands
+    descended(learner, "noise", "critic_noise", steps=1500)
+    assert acted(learner, 256)[:, :C].mean() == pytest.approx(BEST, abs=0.1)  # a learned critic is a little flatter
 
 
 def test_a_frozen_policy_is_not_trained():
@@ -141,3 +143,34 @@ def test_the_base_alone_acts_where_a_selection_says_so():
         own = acted(learner, 5)
         learner.select_by(type(learner.selection)(acting="base"))
         assert torch.equal(acted(learner, 5), acted(plain, 5)) and not torch.equal(own, acted(plain, 5))
+
+
+@pytest.mark.parametrize("head", ["l1", "gaussian", "gmm", "bins"])
+def test_a_residual_policy_begins_as_the_policy_of_any_head(head):
+    learner = toy.agent(toy.shipped("residual", action_head={"kind": head, "flow_steps": 10}))
+    plain = toy.agent(toy.policy("bc", head))
+    plain.load_state_dict({k: v for k, v in learner.state_dict().items() if k in plain.state_dict()})
+    assert torch.equal(acted(learner, 5), acted(plain, 5).clamp(-1, 1))
+    toy.train(learner, 2, lr=0.03)
+    assert not torch.equal(acted(learner, 5), acted(plain, 5))
+
+
+REFUSED = {
+    "a subset of more critics than there are": ("sac", {"critic": {"ensemble": 1}}, "params.subset to at most that"),
+    "a shared critic of a frozen policy": ("residual", {"critic": {"topology": "shared"}}, "topology to frozen"),
+    "noise of a head without a flow": ("dsrl", {"action_head": {"kind": "gaussian", "flow_steps": 10}}, "kind to flow"),
+    "edits of copies": ("edit", {"action_head": {"kind": "l1", "flow_steps": 10}}, "is deterministic: set"),
+    "no choice among edits": ("edit", {"selection": {"num_samples": 1}}, "num_samples above 1"),
+    "several of the base": ("edit", {"selection": {"acting": "base"}}, "num_samples to 1"),
+    "noises that nothing reads": (
+        "dsrl",
+        {"objective": {"params": {"climbs": "actions", "num_noises": 2}}},
+        "remove it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "over", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_go_together_is_refused_in_a_sentence(name, over, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        toy.agent(toy.shipped(name, **over))

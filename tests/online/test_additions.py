@@ -35,7 +35,7 @@ def method(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["residual", pytest.param("edit", marks=pytest.mark.slow), pytest.param("dsrl", marks=pytest.mark.slow)]
+    "name", ["dsrl", pytest.param("edit", marks=pytest.mark.slow), pytest.param("residual", marks=pytest.mark.slow)]
 )
 def test_the_warm_up_acts_by_the_runs_own_policy_bit_for_bit(cloned, tmp_path, name):
     go(start_of(cloned, tmp_path, method=method(name)), tmp_path / "out", steps=60)

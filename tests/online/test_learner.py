@@ -100,6 +100,7 @@ def test_a_critic_is_kept_or_begins_anew(cloned, tmp_path):
         ({"critic": {"topology": "separate"}}, "online.trains 'cached' keeps the backbone"),
         ({"optim": {"schedule": "cosine"}}, "set optim.schedule to constant"),
         ({"online": {"warm_up": {"steps": 0}, "replay": {"mix": "online"}}}, "need warm_up.steps to learn from"),
+        ({"online": {"warm_up": {"steps": 0, "selection": {"acting": "base"}}}}, "set warm_up.steps"),
         ({"online": {"trians": "all"}}, "Did you mean 'trains'"),
         ({"online": {"evaluation": {"points": [100, 200]}}}, "begin with 0, the switch"),
     ],
