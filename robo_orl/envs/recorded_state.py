@@ -119,9 +119,14 @@ def begin_at(env: Any, state: np.ndarray, model_xml: str) -> None:
     sense(env)
 
 
-def sense(env: Any) -> None:
-    """Sample every observable at the present state."""
-    env._obs_cache = {}
+def sense(env: Any, first: bool = True) -> None:
+    """Sample every observable at the present state.
+
+    first: of an episode. After it a sensor that reads another one's last sample has that of the state before, as while
+    an environment steps: robosuite samples where an object is from the hand before where the hand is.
+    """
+    if first:
+        env._obs_cache = {}
     env._update_observables(force=True)
 
 

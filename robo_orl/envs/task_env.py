@@ -207,7 +207,7 @@ class TaskEnv:
         self._env.sim.set_state_from_flattened(state)
         self._env.sim.forward()
         self._advance()
-        sense(self._env)
+        sense(self._env, first=False)
         return self._observe()
 
     def step(self, action: np.ndarray) -> TimeStep:

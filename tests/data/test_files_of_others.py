@@ -196,6 +196,25 @@ def test_conversion_gives_back_the_stages_and_the_end(generated, stripped, tmp_p
 
 
 @simulated
+def test_restored_states_show_what_was_seen_even_where_a_sensor_reads_another_ones_last_sample():
+    """square: where the nut is from the hand is sampled before where the hand is."""
+    from robo_orl.envs.task_env import TaskEnv
+
+    env = TaskEnv(load_task("square"), "stock")
+    env.reset(env.draw_start(1))
+    states, seen, action = [], [], np.array([0.6, 0.3, -0.4, 0.1, 0, 0.2, 1])
+    for _ in range(12):
+        states.append(env.state())
+        seen.append(env.step(action).obs["object"])
+    states.append(env.state())
+    env.begin_at(states[0])
+    shown = np.stack([env.follow(state)["object"] for state in states[1:]])
+    np.testing.assert_allclose(shown, np.stack(seen), atol=2e-2)  # stepped ones are one physics step older
+    assert (np.abs(shown[:, 7:10]) > 0.05).any(axis=1).all()  # the nut's place from the hand
+    env.close()
+
+
+@simulated
 def test_pictures_are_drawn_from_states_and_model(generated, stripped):
     view = View(cameras=("agentview",), size=32)
     ours = shutil.copy(generated, stripped.with_name("ours.hdf5"))
