@@ -5,9 +5,9 @@
 
 A file of another environment than a shipped scene gets the task that `robo-orl task new --from` writes. Restored:
 setting the stored states reaches the task's success, of so many episodes. Replayed: carrying out the stored actions
-from the first state does. Recordings made here are 60 smooth random decisions (a wipe's go down to the table), so that
-their success says nothing; what was seen while they were made is compared with what the restored states show. Seconds
-are the processor's, of restoring and writing.
+from the first state does. Recordings made here are 60 smooth random decisions (those of a wipe go in circles on the
+table), so that their success says nothing; what was seen while they were made is compared with what the restored
+states show. Seconds are the processor's, of restoring and writing.
 """
 
 from __future__ import annotations
@@ -131,13 +131,12 @@ def record(env_name: str, robots: tuple[str, ...], folder: Path, seed: int = 0) 
     """A raw recording as robosuite's own collection writes it: states, actions, model, arguments; and what was seen."""
     kwargs = env_kwargs(HZ, {}, robots)
     env = make_simulator(env_name, kwargs | {"seed": seed})
-    obs, rng, action = env.reset(), np.random.default_rng(seed), np.zeros(env.action_dim)
+    obs, rng, noise = env.reset(), np.random.default_rng(seed), np.zeros(env.action_dim)
     states, actions, seen = [], [], []
-    for _ in range(FRAMES):
-        action = 0.9 * action + 0.1 * rng.uniform(-2, 2, env.action_dim)
+    for frame in range(FRAMES):
+        noise = 0.9 * noise + 0.1 * rng.uniform(-2, 2, env.action_dim)
         states.append(env.sim.get_state().flatten())
-        down = np.eye(env.action_dim)[2] * (env_name == "Wipe")
-        actions.append(np.clip(action - 0.3 * down, -1, 1))
+        actions.append(np.clip(_wiping(obs, frame, env.action_dim) if env_name == "Wipe" else noise, -1, 1))
         seen.append({key: np.atleast_1d(value) for key, value in obs.items()})
         obs = env.step(actions[-1])[0]
     path = folder / f"{env_name}_{'_'.join(robots)}.hdf5"
@@ -149,6 +148,14 @@ def record(env_name: str, robots: tuple[str, ...], folder: Path, seed: int = 0) 
         file["data"].attrs.update(described | {"env_info": json.dumps(kwargs)})
     env.close()
     return path, {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+
+
+def _wiping(obs: dict[str, np.ndarray], frame: int, size: int) -> np.ndarray:
+    """Circles on the table about the middle of what is to be wiped."""
+    action = np.zeros(size)
+    action[:2] = np.clip((obs["wipe_centroid"] - obs["robot0_eef_pos"])[:2] / 0.05, -1, 1)
+    action[:3] += 0.5 * np.sin(frame / 8), 0.5 * np.cos(frame / 8), -0.4
+    return action
 
 
 def main() -> None:

@@ -259,6 +259,33 @@ def lerobot() -> str:
     return table(["conversion", "frames", "cameras", "MB before", "MB after", "processor seconds (range of 3)"], rows)
 
 
+def recordings(part: str) -> str:
+    """Recordings of others, part "files", or made here by robosuite alone, "recorded", in today's physics."""
+    rows = benchmark("recordings")[part]
+    if part == "files":
+        cells = [
+            [f"`{r['file']}`", r["robosuite"], r["task"] if r["task"] != "own" else f"`{r['env']}`",
+             f"{r['restored_k']} of {r['episodes']}", f"{r['replayed_k']} of {r['episodes']}",
+             f"{r['joint_difference']:.2f}", f"{r['frames']:,}",
+             f"{r['source_bytes'] / 1e6:.2f} to {r['bytes'] / 1e6:.2f}", f"{r['seconds']:.2f}"]
+            for r in rows
+        ]  # fmt: skip
+        head = ["file", "robosuite", "task", "states restored", "actions replayed", "joints after 1 s, rad", "frames"]
+        return table([*head, "MB", "processor seconds"], cells)
+    cells = [
+        [f"{r['env']}, {' and '.join(r['robots'])}", r["frames"], f"{r['joint_difference']:.0e}",
+         "; ".join(f"`{key}` {value:.2g}" for key, value in r["observations"].items() if value > FAR) or "nothing",
+         f"{r['source_bytes'] / 1e6:.2f} to {r['bytes'] / 1e6:.2f}", f"{r['seconds']:.2f}"]
+        for r in rows
+    ]  # fmt: skip
+    return table(
+        ["recording", "frames", "joints after 1 s, rad", "observed otherwise", "MB", "processor seconds"], cells
+    )
+
+
+FAR = 5e-3  # metres, radians, shares: more than a physics step moves anything
+
+
 # -------------------------------------------------------------------------------------------------------------- oracles
 
 
@@ -328,7 +355,8 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
-        critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
-        bc_training, image_loader, launches, lerobot, loader, lock, target_flow_steps, trunk_gradients, gigabytes,
+        critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card,
+        evidence, bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps,
+        trunk_gradients, gigabytes,
     )
 }  # fmt: skip

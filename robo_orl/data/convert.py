@@ -25,6 +25,8 @@ from robo_orl.data.generate import Shards
 from robo_orl.data.hdf5 import write_file
 from robo_orl.data.info import WrittenFile, describe
 from robo_orl.data.recording import Recording, open_recordings, read_recording
+from robo_orl.envs.any_scene import NOT_IN_STATES
+from robo_orl.envs.registry import scene_entry
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
@@ -77,7 +79,16 @@ def convert(
         clipped = sum(_clipped_frames(path, name, len(shards.read(i))) for i, name in enumerate(source.names))
         shards.remove()
     notes = [f"{clipped} frames had actions outside [-1, 1], which are clipped"] if clipped else []
-    return WrittenFile(describe(out), counts={"clipped_frames": clipped}, notes=[*source.notes, *notes])
+    return WrittenFile(
+        describe(out), counts={"clipped_frames": clipped}, notes=[*source.notes, *notes, *not_restored(task)]
+    )
+
+
+def not_restored(task: TaskConfig) -> list[str]:
+    """A sentence about what the states of a scene do not hold."""
+    name = scene_entry(task).robosuite_name
+    lost = NOT_IN_STATES.get(name)
+    return [f"{name} keeps outside its states {lost}: that is as at the start in every frame"] if lost else []
 
 
 def _existing(out: Path, made: layout.Provenance) -> WrittenFile:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.arm_frames import arm_yaws, in_base_axes
 from robo_orl.data.arrays import Adjustments, Reading
 from robo_orl.data.rewards import RewardScale, file_scale, first_success, stored_rewards
 from robo_orl.data.training_checks import RANGE, chosen_keys, training_notes
@@ -36,7 +37,8 @@ def write_arrays(file: h5py.File, sha256: str, reading: Reading, into: Path) -> 
     scale = file_scale(file, reading.choice)
     demos = [file["data"][name] for name in layout.demo_names(file)]
     stage_count = layout.stage_count(file)
-    rows = [read_rows(demo, list(sizes), scale, reading, stage_count) for demo in demos]
+    yaws = arm_yaws(layout.env_args(file))
+    rows = [read_rows(demo, list(sizes), scale, reading, stage_count, yaws) for demo in demos]
     actions = np.concatenate([row.actions for row in rows])
     np.save(into / "observations.npy", np.concatenate([row.observations for row in rows]))
     np.save(into / "actions.npy", actions)
@@ -62,13 +64,18 @@ def write_arrays(file: h5py.File, sha256: str, reading: Reading, into: Path) -> 
 
 
 def read_rows(
-    demo: h5py.Group, keys: list[str], scale: RewardScale | str, reading: Reading, stage_count: int
+    demo: h5py.Group,
+    keys: list[str],
+    scale: RewardScale | str,
+    reading: Reading,
+    stage_count: int,
+    yaws: tuple[float, ...] = (),
 ) -> EpisodeRows:
-    """One episode; a scale that is a refusal gives rewards of 0, for policies that read none."""
+    """One episode; a scale that is a refusal gives rewards of 0, for policies that read none. yaws: of arm_frames."""
     frames = len(demo["actions"])
     columns = [np.asarray(demo["obs"][layout.stored_name(demo["obs"], key)][:]) for key in keys]
     observations = np.concatenate([c.reshape(frames, -1) for c in columns], axis=1, dtype=np.float32)
-    actions = np.asarray(demo["actions"][:], dtype=np.float32)
+    actions = in_base_axes(np.asarray(demo["actions"][:], dtype=np.float32), yaws)
     size = np.abs(actions).max(axis=1)  # (T,)
     if reading.choice.clip_actions:
         actions = np.clip(actions, -1.0, 1.0)

@@ -12,6 +12,7 @@ import numpy as np
 from robo_orl.base.errors import UsageError
 from robo_orl.config import TaskConfig
 from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.arm_frames import TURNED, arm_yaws, in_base_axes
 from robo_orl.data.rewards import stored_rewards
 from robo_orl.data.task_check import check_environment
 from robo_orl.data.validate import examine
@@ -81,7 +82,8 @@ def open_recordings(path: Path, task: TaskConfig | None = None, accept_mismatch:
         raise UsageError(
             f"{path} does not name its task{_hint(env)}: give it with --task, e.g. --task {_task_name(env) or 'lift'}."
         )
-    return RecordingFile(path, task, None, names, check_environment(str(path), env, task, accept_mismatch))
+    notes = check_environment(str(path), env, task, accept_mismatch) + ([TURNED] if arm_yaws(env) else [])
+    return RecordingFile(path, task, None, names, notes)
 
 
 def _check_scene(path: Path, env: dict) -> None:
@@ -108,7 +110,7 @@ def read_recording(path: Path, name: str) -> Recording:
         demo = file["data"][name]
         return Recording(
             states=demo["states"][:],
-            actions=demo["actions"][:],
+            actions=in_base_axes(demo["actions"][:], arm_yaws(layout.env_args(file))),
             model_xml=_model_xml(path, demo),
             start_entry={key: data[:] for key, data in demo.get("start", {}).items()},
             start=int(demo.attrs.get("start", -1)),

@@ -10,6 +10,7 @@ import numpy as np
 from robo_orl.base.errors import UsageError
 from robo_orl.base.machine import package_version
 from robo_orl.config import ObservationConfig, TaskConfig
+from robo_orl.data.arm_frames import arm_yaws, is_in_world
 from robo_orl.data.arrays import EpisodeArrays
 from robo_orl.envs.any_scene import STEPS, controller_settings
 from robo_orl.envs.registry import action_size, is_own, observation_sizes, scene_entry
@@ -105,6 +106,8 @@ def _differences(env: dict[str, Any], task: TaskConfig) -> Iterator[str]:
         yield f"it was recorded at {rate} Hz, and the task runs at {task.control_hz}"
     if not scene:
         return
+    if is_in_world(env) and len(robots or ()) > 1 and not arm_yaws(env):
+        yield "its actions are in the world's axes, and the task's in those of each arm's base"
     yield from _controller_differences(arm_controller(settings), task)
 
 

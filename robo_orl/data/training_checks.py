@@ -9,6 +9,7 @@ import numpy as np
 
 from robo_orl.base.errors import UsageError, unknown
 from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.arm_frames import TURNED, arm_yaws
 from robo_orl.data.array_checks import array_faults, each_episode, value_faults
 from robo_orl.data.arrays import Reading
 from robo_orl.data.layouts import is_isaac_lab, links_out, other_layout
@@ -191,6 +192,8 @@ def training_notes(file: h5py.File, reading: Reading) -> list[str]:
             f"num_samples contradicts the stored frames in {len(wrong)} of {len(names)} episodes ({wrong[0]}: "
             f"{claimed_frames(demo)} against {len(demo['actions'])}); the stored frames count"
         )
+    if arm_yaws(layout.env_args(file)):
+        notes.append(TURNED)
     if is_isaac_lab(demos[names[0]]):
         notes.append(
             "it is an Isaac Lab recording: its states are of another simulator, so that it does not replay here"

@@ -22,6 +22,9 @@ DECIDED = frozenset(
     }
 )  # arguments of robosuite.make that the task itself says
 
+NOT_IN_STATES = {"Wipe": "which markers are wiped, with what is observed of them and success"}
+"""Environment of robosuite -> what it keeps outside the simulator's state, so that no stored state restores it."""
+
 
 class AnyParams(Strict):
     """Arguments of the environment's own, as robosuite.make takes them."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from math import pi
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,9 @@ class SceneEntry:
     module: imported in a simulator's process before the environment is made, where its class is registered with
     robosuite. stages: name -> predicate over a `scene.Scene`; None: those of stages.py. object_size: numbers in the
     scene's `object` observation without dead time, for work that starts no simulator; None: only its simulator knows.
-    robots: of which each is one arm with a gripper. own_class: an environment with the interface of gymnasium, which
-    is no scene of robosuite (gym_env.py).
+    robots: of which each is one arm with a gripper. base_yaws: radians by which the base of each is turned about the
+    vertical, where one is. own_class: an environment with the interface of gymnasium, which is no scene of robosuite
+    (gym_env.py).
     """
 
     robosuite_name: str
@@ -66,6 +68,7 @@ class SceneEntry:
     stages: dict[str, Callable[[Any], bool]] | None = None
     object_size: int | None = None
     robots: tuple[str, ...] = (ROBOT,)
+    base_yaws: tuple[float, ...] = ()
     own_class: type | None = None
 
 
@@ -85,7 +88,14 @@ OURS: dict[str, SceneEntry] = {
     "can": SceneEntry("PickPlaceCan", ("Can",), object_size=14),
     "square": SceneEntry("NutAssemblySquare", ("SquareNut",), object_size=14),
     "stack": SceneEntry("Stack", ("cubeA", "cubeB"), object_size=23),
-    "transport": SceneEntry("TwoArmTransport", TRANSPORTED, draws_model=True, object_size=41, robots=(ROBOT, ROBOT)),
+    "transport": SceneEntry(
+        "TwoArmTransport",
+        TRANSPORTED,
+        draws_model=True,
+        object_size=41,
+        robots=(ROBOT, ROBOT),
+        base_yaws=(pi / 2, -pi / 2),  # they face each other
+    ),
     "tool_hang": SceneEntry("ToolHang", ("frame", "tool", "stand"), object_size=44),
     "chain": SceneEntry("Chain", params=ChainParams, module="robo_orl.envs.chain", object_size=74),
 }

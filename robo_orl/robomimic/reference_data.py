@@ -8,6 +8,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.text import notice
 from robo_orl.config import DataReading, ReferenceConfig, TaskConfig
 from robo_orl.data import hdf5_schema as layout
+from robo_orl.data.arm_frames import TURNED, arm_yaws
 from robo_orl.data.arrays import EpisodeArrays, Reading
 from robo_orl.data.cache import open_cache
 from robo_orl.data.task_check import check_task
@@ -48,6 +49,11 @@ def _check_loadable(data: Path, arrays: EpisodeArrays) -> None:
             raise UsageError(
                 f"{data}: num_samples of {wrong} is not its number of frames, by which robomimic reads; "
                 f"`robo-orl data edit {data} --out NEW.hdf5` writes a copy with the right counts."
+            )
+        if arm_yaws(arrays.env):
+            raise UsageError(
+                f"{data}: {TURNED} by our reading, and not by robomimic's loader; `robo-orl data convert {data} --task "
+                "TASK --next-obs --out NEW.hdf5` writes a copy that has them so."
             )
         if "env_args" not in file["data"].attrs:
             raise UsageError(

@@ -19,7 +19,7 @@ from robo_orl.config import DataReading, ObservationConfig, RunConfig, TaskConfi
 from robo_orl.config.presets import load_policy, load_task
 from robo_orl.data.add_images import add_images
 from robo_orl.data.cache import open_cache
-from robo_orl.data.convert import convert, restored
+from robo_orl.data.convert import convert, not_restored, restored
 from robo_orl.data.generate import generate
 from robo_orl.data.recording import open_recordings, read_recording
 from robo_orl.data.replay import replay
@@ -212,6 +212,13 @@ def test_restored_states_show_what_was_seen_even_where_a_sensor_reads_another_on
     np.testing.assert_allclose(shown, np.stack(seen), atol=2e-2)  # stepped ones are one physics step older
     assert (np.abs(shown[:, 7:10]) > 0.05).any(axis=1).all()  # the nut's place from the hand
     env.close()
+
+
+def test_what_an_environment_keeps_outside_its_states_is_said_and_not_invented():
+    wipe, door = (TaskConfig(name=n, env=f"robosuite:{n}", stages=["success"], max_seconds=9) for n in ("Wipe", "Door"))
+    assert not_restored(wipe)[0].startswith(
+        "Wipe keeps outside its states which markers are wiped"
+    ) and not not_restored(door)
 
 
 @simulated
