@@ -1,5 +1,6 @@
 """The launch recipes are read as their readers read them, and agree with what `profile` assumes."""
 
+import os
 import re
 import signal
 import subprocess
@@ -90,7 +91,7 @@ def test_a_training_that_fails_by_itself_is_not_queued_again(node, tmp_path, rec
     assert script.wait(timeout=60) == 3 and not (tmp_path / "calls").exists()
 
 
-@pytest.mark.parametrize("recipe", sorted(path.name for path in LAUNCH.glob("*.sh")))
+@pytest.mark.parametrize("recipe", sorted(path.name for path in LAUNCH.glob("slurm_*.sh")))
 def test_every_slurm_recipe_is_told_in_time_and_can_be_queued_again(recipe):
     text = (LAUNCH / recipe).read_text()
     assert "#SBATCH --signal=B:TERM@120" in text and "#SBATCH --requeue" in text and "scontrol requeue" in text
@@ -103,3 +104,36 @@ def test_an_accelerate_file_is_a_layout_that_profile_knows(path):
     offload = deepspeed.get("offload_optimizer_device", "none") != "none"
     layout = Layout(launched["num_processes"], deepspeed.get("zero_stage", 0), offload)
     assert ("zero" in path.name) == layout.deepspeed and ("offload" in path.name) == layout.offload
+
+
+MEASURES = """#!/usr/bin/env bash
+if [ "$1" = -c ]; then exec python3 "$@"; fi
+echo "$*" >>"$CALLS"
+case "$*" in
+    *--plan*) echo "{\\"kinds\\": [{\\"jobs\\": $(cat "$CALLS.left")}]}"; echo 0 >"$CALLS.left" ;;
+    *benchmarks/*) if [ -e "$CALLS.fails" ]; then exit 1; fi; echo "{}" >"${@: -1}" ;;
+esac
+"""
+
+
+def test_slices_on_a_gpu_go_on_where_they_stopped(tmp_path):
+    """Every measurement once; one that failed is tried again; a suite until its plan has no job left."""
+    stub, calls, out = tmp_path / "python", tmp_path / "calls", tmp_path / "out"
+    stub.write_text(MEASURES)
+    stub.chmod(0o755)
+    (tmp_path / "calls.left").write_text("3")
+    (tmp_path / "calls.fails").touch()
+    environment = os.environ | {"PYTHON": str(stub), "CALLS": str(calls)}
+
+    def run() -> subprocess.CompletedProcess:
+        command = ["bash", str(LAUNCH / "gpu_slices.sh"), str(out)]
+        return subprocess.run(command, env=environment, cwd=LAUNCH.parent, capture_output=True, text=True)
+
+    assert run().returncode != 0 and not list(out.glob("*.json"))
+    (tmp_path / "calls.fails").unlink()
+    texts = [run().stdout for _ in range(3)]
+    assert "next time: the suite cost" in texts[0]
+    assert texts[1].strip().endswith("nothing is left") and "capture" not in texts[1]
+    measured = [line.split(" --out")[0] for line in calls.read_text().splitlines() if "benchmarks/" in line]
+    assert measured.count(measured[0]) == 2 and len(set(measured)) == len(measured) - 1
+    assert all((LAUNCH.parent / line.split()[0]).exists() for line in measured)

@@ -8,8 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numbers_of_results import table, written
+from numbers_of_results import cost_row, table, written
 
+from robo_orl.cost.parallelism import Layout
+from robo_orl.cost.predict.cards import CARDS
+from robo_orl.cost.predict.communication import LINKS, StepTime, step_time
 from robo_orl.results.intervals import wilson
 
 ROOT = Path(__file__).parents[2]
@@ -336,6 +339,54 @@ def launches() -> str:
     return table([*columns, "x cloning, sampler as one call"], rows)
 
 
+def compiled_launches() -> str:
+    """Kernels of the two passes of a step that is compiled whole, beside the eager ones, and the ratio to cloning."""
+    found = benchmark("compiled_launches")["rows"]
+    base = {row["size"]: row["passes"] for row in found if row["policy"] == "bc+flow"}
+    before = {(row["size"], row["policy"]): row["norms_in_bf16"]["passes"] for row in benchmark("launches")["rows"]}
+    rows = [
+        [
+            row["size"],
+            row["policy"],
+            f"{before[row['size'], row['policy']]:,}" if (row["size"], row["policy"]) in before else "",
+            f"{row['eager']:,}",
+            f"{row['passes']:,}",
+            *(sum(row[one].get(kind, 0) for one in ("forward", "backward")) for kind in COMPILED),
+            f"{row['passes'] / row['eager']:.2f}",
+            f"{row['passes'] / base[row['size']]:.2f}",
+        ]
+        for row in found
+    ]
+    columns = ["size", "policy", "before", "eager", "compiled", "of them Triton", "products", "attention"]
+    return table([*columns, "x eager", "x cloning"], rows)
+
+
+COMPILED = ("triton", "products", "attention")
+
+
+def price_by_batch(suite: str, sizes: Sequence[str], batches: Sequence[int], device: str = "h100-80gb") -> str:
+    """The step of critics over cloning's by the cost model, at several numbers of observations, and what binds it."""
+    counted = {(row["size"], row["policy"]): row["now"]["total"] for row in benchmark("launches")["rows"]}
+    rows = []
+    for size in sizes:
+        for policy in ("qc", "iql"):
+            arithmetic = cost_row(suite, size, policy).flops_relative
+            pairs = [
+                [modelled_step(suite, size, one, batch, counted, device) for one in (policy, "bc_flow")]
+                for batch in batches
+            ]
+            prices = [f"{ours.compute_s / base.compute_s:.2f}, {ours.bound}" for ours, base in pairs]
+            rows.append([size, policy, *prices, f"{arithmetic:.2f}"])
+    return table(["size", "policy", *(f"{batch:,} observations" for batch in batches), "FLOPs"], rows)
+
+
+def modelled_step(suite: str, size: str, policy: str, batch: int, counted: dict, device: str) -> StepTime:
+    """One step in one process by the cost model: its FLOPs from the record, its kernels as counted now."""
+    flops = cost_row(suite, size, policy).flops_per_sample * batch
+    launches = counted[size, policy.replace("bc_flow", "bc+flow")]
+    return step_time(flops, {}, Layout(), CARDS[device].bf16, LINKS["NVLink 4 in a node"], device, launches)
+
+
 def target_flow_steps() -> str:
     """The target of a trained `qc` with fewer Euler steps, beside that of the most."""
     found = benchmark("target_flow_steps")
@@ -355,8 +406,8 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
-        critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card,
-        evidence, bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps,
-        trunk_gradients, gigabytes,
+        critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
+        bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
+        gigabytes, compiled_launches, price_by_batch,
     )
 }  # fmt: skip

@@ -252,9 +252,8 @@ class Agent(nn.Module):
         if self.selection.acting == "base":
             return self.normaliser.raw_actions(policy.action_head.act(tokens, n, draws, "act")[:, 0])
         candidates = self.objective.candidates(policy, tokens, n, draws)  # (B, N, h, A)
-        best = self._values(obs, tokens, candidates).argmax(-1) if n > 1 else torch.zeros(len(obs), dtype=torch.long)
-        rows = torch.arange(len(obs), device=candidates.device)
-        chunk = self.objective.realise(policy, tokens, candidates[rows, best.to(rows.device)], draws)
+        best = candidates[:, 0] if n == 1 else _chosen(candidates, self._values(obs, tokens, candidates))
+        chunk = self.objective.realise(policy, tokens, best, draws)
         return self.normaliser.raw_actions(chunk)
 
     @torch.no_grad()
@@ -309,6 +308,11 @@ class Agent(nn.Module):
             return self.critic.v(features).value.squeeze(0)
         chunk = self.normaliser.scale_actions(actions)[:, : self.valued_actions]
         return self.aggregate(self.critic.q(features, chunk).value)
+
+
+def _chosen(candidates: Tensor, values: Tensor) -> Tensor:
+    """candidates (B, N, ...), values (B, N) -> the one of the largest value in each row, (B, ...)."""
+    return candidates[torch.arange(len(candidates), device=candidates.device), values.argmax(-1)]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ draw what one process would."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -18,28 +19,64 @@ class Draws:
     """The random numbers of one training step.
 
     Every call names its stream ("policy", "critic", ...): streams are independent, so that adding a critic leaves the
-    policy's draws untouched. A draw is made for the global batch and sliced by rank; drawing the same stream again in
-    one step gives new numbers.
+    policy's draws untouched. A draw is for the global batch, of which a rank computes its own part; drawing the same
+    stream again in one step gives new numbers.
     """
 
     def __init__(self, seed: int, step: int, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"):
         self.seed, self.step, self.rank, self.world, self.device = seed, step, rank, world, device
-        self._generators: dict[str, torch.Generator] = {}
-
-    def _generator(self, stream: str) -> torch.Generator:
-        if stream not in self._generators:
-            self._generators[stream] = torch.Generator().manual_seed(derive_seed(self.seed, self.step, stream))
-        return self._generators[stream]
+        self._streams: dict[str, Stream] = {}
 
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Standard normal numbers of `shape`, whose first axis is this rank's part of the batch."""
-        whole = torch.randn(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
-        return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]].to(self.device)
+        return self._drawn("normal", stream, shape).to(self.device)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) of `shape`, whose first axis is this rank's part of the batch."""
-        whole = torch.rand(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
-        return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]].to(self.device)
+        return self._drawn("uniform", stream, shape).to(self.device)
+
+    def _drawn(self, kind: str, stream: str, shape: tuple[int, ...]) -> Tensor:
+        if stream not in self._streams:
+            self._streams[stream] = Stream(derive_seed(self.seed, self.step, stream))
+        own, of = math.prod(shape), self._streams[stream]
+        draw = of.normal if kind == "normal" else of.uniform
+        return draw(self.rank * own, own, self.world * own).view(shape)
+
+
+VECTOR = 16  # numbers that torch.randn makes together, from as many uniform ones
+
+
+class Stream:
+    """A generator of torch's, of whose next `total` numbers a part is computed: exactly those of the whole draw.
+
+    The bits before the part are passed over, more than half of the time of numbers; those after it only where the
+    stream is drawn from again.
+    """
+
+    def __init__(self, seed: int):
+        self._generator, self._left_out = torch.Generator().manual_seed(seed), 0
+
+    def normal(self, first: int, count: int, total: int) -> Tensor:
+        """(count,): those from `first` on of torch.randn(total)."""
+        if total < VECTOR:
+            return self._draw(torch.randn, 0, total, total)[first : first + count]
+        start, end = first - first % VECTOR, min(total, -(-(first + count) // VECTOR) * VECTOR)
+        rest = VECTOR if total % VECTOR else 0  # then the last 16 are made anew: to have them, draw to the end
+        if rest and end > total - VECTOR:
+            start, end = min(start, (total - VECTOR) // VECTOR * VECTOR), total
+        drawn = self._draw(torch.randn, start, end - start, total)
+        self._left_out += rest if end < total else 0
+        return drawn[first - start : first - start + count]
+
+    def uniform(self, first: int, count: int, total: int) -> Tensor:
+        """(count,): those from `first` on of torch.rand(total)."""
+        return self._draw(torch.rand, first, count, total)
+
+    def _draw(self, make: Callable[..., Tensor], first: int, count: int, total: int) -> Tensor:
+        before, self._left_out = self._left_out + first, total - first - count
+        if before:
+            torch.empty(before, dtype=torch.uint8).random_(generator=self._generator)  # 32 bits each, as a number takes
+        return make(count, generator=self._generator)
 
 
 @dataclass
@@ -82,16 +119,11 @@ class PlannedDraws(Draws):
             first, self._at = self._at, self._at + math.prod(shape)
             return self.whole[first : self._at].view(shape)
         if self.served < len(self.planned):  # no plan of this step: the generators go back to where the plan was left
-            self._generators.clear()
+            self._streams.clear()
             self.planned = self.planned[: self.served]
             for served in self.planned:
                 self._drawn(*served)
         return _on_device(self._drawn(*request), self.device)
-
-    def _drawn(self, kind: str, stream: str, shape: tuple[int, ...]) -> Tensor:
-        make = torch.randn if kind == "normal" else torch.rand
-        whole = make(shape[0] * self.world, *shape[1:], generator=self._generator(stream))
-        return whole[self.rank * shape[0] : (self.rank + 1) * shape[0]]
 
 
 def _on_device(numbers: Tensor, device: torch.device | str) -> Tensor:

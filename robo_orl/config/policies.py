@@ -193,9 +193,10 @@ class OptimConfig(Strict):
     policy_ema: float = Field(0.0, ge=0, lt=1, description="averaging of the acting policy's weights; 0 = off")
     precision: Literal["fp32", "bf16"] = "fp32"
     tf32: bool = Field(False, description="on a GPU, float32 products in TF32: 10 bits of mantissa, many times faster")
-    capture: Literal["auto", "on", "off"] = Field(
+    capture: Literal["auto", "on", "off", "compile"] = Field(
         "auto",
-        description="record the training step once and replay it, on one GPU; auto: on GPUs where that was measured",
+        description="record the training step once and replay it, on one GPU; auto: on GPUs where that was measured; "
+        "compile: forward and backward as one compiled graph each, in one process",
     )
     accumulation: int = Field(
         1,
@@ -234,6 +235,11 @@ class PolicyConfig(Strict):
     def n(self) -> int:
         """Frames between the two observations of a pair."""
         return self.action_head.execute if self.n_step == "execute" else self.n_step or self.action_head.chunk
+
+    @property
+    def compiled(self) -> bool:
+        """Whether blocks, or both passes of a step whole, are compiled."""
+        return self.backbone.compile or self.optim.capture == "compile"
 
     @property
     def size(self) -> str:

@@ -221,6 +221,11 @@ class CostConfig(Strict):
     policies: PolicyChoices = Field(min_length=2)
     sizes: list[str] = Field([], description="backbone sizes; none: each policy's own")
     zero: list[int] = Field([0], min_length=1, description="ZeRO stages; 0 is one process")
+    batches: list[Annotated[int, Field(ge=2, multiple_of=2)]] = Field(
+        [],
+        description="observations a step at which one process is measured as well: with thousands of them a step is "
+        "bound by arithmetic, and not by the starting of kernels",
+    )
     turns: Literal["all", "pairs"] = Field(
         "all",
         description="all: the policies of a size take turns in one process; pairs: each beside the first, one at a "

@@ -60,7 +60,7 @@ class PredictedMemory:
     @contextmanager
     def step(self, number: int, out: Path, progress: bool) -> Iterator[None]:
         """Around the run's `number`-th step of this process, counted from 1: the third is measured."""
-        if number != MEASURED_STEP or self.policy.backbone.compile:  # allocations of a compiled block are not counted
+        if number != MEASURED_STEP or self.policy.compiled:  # allocations of compiled blocks are not counted
             yield
             return
         gpu = self.accelerator.device.type == "cuda"

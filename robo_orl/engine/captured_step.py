@@ -8,7 +8,7 @@ that windows, draws and learning rates are copied into their places first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from robo_orl.engine.packed import PackedWindow
 Metrics = dict[str, Tensor]
 Body = Callable[[], Metrics]
 Record = Callable[[Body], Callable[[], Metrics]]  # a body, run before -> a call that repeats it into the same tensors
+Request = tuple[str, str, tuple[int, ...]]  # of a draw: kind, stream, shape
 REMEDY = "set optim.capture to off"
 WARM_UP = 3  # steps that run as usual before the recording: moments are allocated, kernels chosen
 
@@ -40,8 +41,8 @@ def why_not_captured(policy: PolicyConfig, alone: bool) -> str | None:
         return "its batch is read in parts (optim.accumulation)"
     if policy.optim.policy_ema:
         return "the rate of an averaged policy changes from step to step (optim.policy_ema)"
-    if policy.observation.instruction or policy.backbone.kind != "transformer":
-        return "the number of different instructions in a batch, and a vlm's masks, are read by the processor"
+    if policy.backbone.kind != "transformer":
+        return "the masks of a vlm are read by the processor"
     return "compiled blocks have recordings of their own (backbone.compile)" if policy.backbone.compile else None
 
 
@@ -50,7 +51,7 @@ def captures(policy: PolicyConfig, device: torch.device, alone: bool) -> bool:
     why_not = why_not_captured(policy, alone) if device.type == "cuda" else "there is no GPU"
     if policy.optim.capture == "on" and why_not is not None:
         raise UsageError(f"The training step of '{policy.name}' cannot be recorded, since {why_not}: {REMEDY}.")
-    if policy.optim.capture == "off" or why_not is not None:
+    if policy.optim.capture in ("off", "compile") or why_not is not None:
         return False
     return policy.optim.capture == "on" or (torch.cuda.get_device_name(device), "single") in EVIDENCE
 
@@ -58,16 +59,26 @@ def captures(policy: PolicyConfig, device: torch.device, alone: bool) -> bool:
 class PlacedDraws:
     """The draws of a step in memory that stays where it is: a recording reads the numbers of the step that replays."""
 
-    def __init__(self, draws: PlannedDraws):
-        self.requests = list(draws.planned)
-        self.whole = None if draws.whole is None else torch.empty_like(draws.whole)
+    def __init__(self, requests: Sequence[Request], whole: Tensor | None):
+        """requests: (kind, stream, shape) of each draw in its order. whole: all of their numbers, for their type."""
+        self.requests = list(requests)
+        self.whole = None if whole is None else torch.empty_like(whole)
         self.served = self.at = 0
+
+    @classmethod
+    def of(cls, draws: PlannedDraws) -> PlacedDraws:
+        """For steps that draw what `draws` are planned for."""
+        return cls(draws.planned, draws.whole)
 
     def load(self, draws: PlannedDraws) -> None:
         """Put the numbers of a step in place, and leave the plan to the next one."""
         draws.plan.requests = list(self.requests)
+        self.put(draws.whole)
+
+    def put(self, whole: Tensor | None) -> None:
+        """Put numbers in place."""
         if self.whole is not None:
-            self.whole.copy_(draws.whole, non_blocking=True)
+            self.whole.copy_(whole, non_blocking=True)
 
     def restart(self) -> PlacedDraws:
         """From the first draw on."""
@@ -108,7 +119,7 @@ class Recording:
         if self.steps <= WARM_UP:
             return self._as_usual(window, draws)
         if self.replay is None:
-            self.places, self.draws = PackedWindow.of(window), PlacedDraws(draws)
+            self.places, self.draws = PackedWindow.of(window), PlacedDraws.of(draws)
         if not self.places.fits(window):
             raise RunError(f"A recorded step reads windows of one shape, and this one has another: {REMEDY}.")
         self.window = self.places.send(window, self.device, static=True)
@@ -136,7 +147,7 @@ def as_cuda_graph(body: Body) -> Callable[[], Metrics]:
         with torch.cuda.graph(graph):
             metrics = body()
     except RuntimeError as error:
-        raise RunError(f"The training step cannot be recorded ({str(error).splitlines()[0]}): {REMEDY}.") from error
+        raise RunError(f"Kernels cannot be recorded here ({str(error).splitlines()[0]}): {REMEDY}.") from error
 
     def replay() -> Metrics:
         graph.replay()

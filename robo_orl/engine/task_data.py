@@ -158,6 +158,11 @@ class TaskMixture:
     def __len__(self) -> int:
         return sum(len(task) for task in self.tasks)
 
+    @property
+    def sentences(self) -> int:
+        """Sentences of all tasks together."""
+        return sum(task.sentences for task in self.tasks)
+
     def batch(self, seed: int, step: int, rank: int, world: int, batch_size: int) -> PairedWindow:
         """As PairedWindows.batch: a function of (seed, step), and the ranks' batches are the batch of one rank."""
         check_divides(batch_size, world)

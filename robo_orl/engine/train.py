@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from robo_orl.agent.agent import check_agent, check_learns_from_data
 from robo_orl.base.errors import RunError
 from robo_orl.base.files import write_json
-from robo_orl.base.machine import crowding_advice
+from robo_orl.base.machine import cores, crowding_advice
 from robo_orl.base.text import notice
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import RunConfig
@@ -59,6 +59,7 @@ from robo_orl.engine.task_data import TaskMixture, make_windows, open_data
 from robo_orl.engine.tracker import start_tracker
 from robo_orl.engine.training_step import TrainingStep
 from robo_orl.engine.zero import release
+from robo_orl.models.backbones.embedding import expect_sentences
 
 
 class MemoryCheck(Protocol):
@@ -161,8 +162,8 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
     """The steps up to the last one, or up to `stop_at`, with a checkpoint at the end."""
     run, out, accelerator = training.run, training.out, training.accelerator
     training.memory_check.announce(progress)
-    if progress and accelerator.is_main_process and (advice := crowding_advice(torch.get_num_threads())):
-        notice(f"{advice}.")
+    if progress and accelerator.is_main_process:
+        _announce_threads(accelerator.device.type)
     last = max(training.step, min(stop_at or run.policy.optim.steps, run.policy.optim.steps))
     monitor = Monitor(accelerator, out, run.policy.optim.steps, training.step, run.policy.optim.batch_size, progress)
     watch = GradientWatch(training.agent)
@@ -193,6 +194,15 @@ def _train(training: Training, stop_at: int | None, progress: bool) -> TrainingS
         monitor.close()
         watch.close()
         release(training.model)
+
+
+def _announce_threads(device: str) -> None:
+    """The threads of a training on a CPU, and what would be faster on a busy machine."""
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        notice(f"threads: {threads} on {cores()} core(s); OMP_NUM_THREADS sets another number.")
+    if advice := crowding_advice(threads):
+        notice(f"{advice}.")
 
 
 def _train_step(training: Training, step: int, monitor: Monitor) -> dict[str, Tensor]:
@@ -232,6 +242,7 @@ def _start(
     windows = make_windows(run, opened)
     check = memory_check(run, spec, accelerator)
     agent = build_run_agent(run, spec)
+    expect_sentences(agent, windows.sentences)
     if run.init is not None and not stored:
         load_initial_weights(agent, Path(run.init), out if accelerator.is_main_process else None)
     state = restore_agent(stored[-1], agent, identity) if stored else CheckpointState(step=0)

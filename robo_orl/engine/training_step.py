@@ -20,6 +20,7 @@ from robo_orl.base.rng import DrawPlan, Draws, PlannedDraws
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import OptimConfig
 from robo_orl.engine.captured_step import WARM_UP, Recording, as_cuda_graph, captures, learning_rates_in_place
+from robo_orl.engine.compiled_step import CompiledPasses, by_inductor, compiles
 from robo_orl.engine.optimizer import set_learning_rate
 from robo_orl.engine.packed import to_device
 from robo_orl.engine.working_weights import WorkingWeights, wants_copies
@@ -118,7 +119,7 @@ class TrainingStep:
             with phase("forward"), self._autocast():
                 if self.working is not None:
                     weights.enter_context(self.working.in_place())
-                loss, metrics = self.model(window, draws)
+                loss, metrics = self.forward(window, draws)
                 if not self.computes_again:  # a pass that is computed again in the backward reads its weights there
                     weights.close()
             with phase("backward"):
@@ -128,7 +129,7 @@ class TrainingStep:
     def _draws(self, step: int, rank: int, world: int) -> Draws:
         """On a device of its own the numbers of a step travel together."""
         device = torch.device(self.accelerator.device)
-        if device.type == "cpu":
+        if device.type == "cpu" and not self.compiled:
             return Draws(self.seed, step, rank, world, device)
         return PlannedDraws(self.plan, self.seed, step, rank, world, device)
 
@@ -146,6 +147,16 @@ class TrainingStep:
 
     def _whole(self, window: PairedWindow, draws: Draws) -> dict[str, Tensor]:
         return self._updated(self._passes(window, draws, unmeasured), unmeasured)
+
+    @cached_property
+    def forward(self) -> Callable[[PairedWindow, Draws], tuple[Tensor, dict[str, Tensor]]]:
+        """The forward pass of a window: what accelerate wrapped around the agent, or the agent compiled."""
+        return CompiledPasses(self.agent, by_inductor) if self.compiled else self.model
+
+    @cached_property
+    def compiled(self) -> bool:
+        """Whether both passes are compiled whole (`optim.capture: compile`)."""
+        return compiles(self.agent.policy, self._alone)
 
     @cached_property
     def recording(self) -> Recording | None:
@@ -179,7 +190,8 @@ class TrainingStep:
 
     def _autocast(self) -> AbstractContextManager:
         """That of plain torch; accelerate's is inside `model`."""
-        return self.accelerator.autocast() if isinstance(self.accelerator, OneProcess) else nullcontext()
+        outside = isinstance(self.accelerator, OneProcess) or self.compiled
+        return self.accelerator.autocast() if outside else nullcontext()
 
 
 def share(accelerator: Accelerator | OneProcess, part: int, parts: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from robo_orl.data.hdf5_schema import IMAGE
 from robo_orl.engine.checkpoint import load_agent
 from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number
+from robo_orl.evaluate.recorded_acting import RecordedActing, records_acting
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.look_ahead import Proposals
@@ -88,13 +89,14 @@ class AgentPolicy:
         self.agent = agent.to(self.dtype).eval()
         self.action_dim: int | None = getattr(agent, "action_dim", None)
         self.execute, self.seed, self.instructions = execute, seed, instructions
+        self.act = RecordedActing(self.agent) if records_acting(agent, self.device) else self.agent.act
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, c, A) for B episodes. Raises RunError where an action is not finite."""
         observation = self.observation(queries)
         draws = EpisodeDraws(self.seed, queries, self.device, self.dtype)
         with torch.inference_mode():
-            chunks = self.agent.act(observation, draws)  # (B, h, A)
+            chunks = self.act(observation, draws)  # (B, h, A)
         return self.sent(chunks)
 
     def sent(self, chunks: Tensor) -> np.ndarray:

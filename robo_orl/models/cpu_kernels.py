@@ -45,9 +45,14 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * len(weight) >= WORTH_IT
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and not _for_another_device.get()
+        and not stands_for_a_gpu()
         and onednn_is_faster()
     )
+
+
+def stands_for_a_gpu() -> bool:
+    """True where CPU tensors stand for those of a GPU."""
+    return _for_another_device.get()
 
 
 @contextmanager

@@ -54,6 +54,8 @@ class Normaliser(nn.Module):
     def _scales(self) -> tuple[Tensor, Tensor]:
         """Means and standard deviations of all keys side by side, joined again when one of the buffers changed."""
         means, stds = ([getattr(self, f"{of}_{key}") for key in self.spec] for of in ("mean", "std"))
+        if torch.compiler.is_compiling():  # a graph knows no versions: it joins them by a kernel
+            return torch.cat(means), torch.cat(stds)
         buffers = [*means, *stds]
         versions = [0 if buffer.is_inference() else buffer._version for buffer in buffers]
         if self._packed is None or not self._packed.holds(buffers, versions):

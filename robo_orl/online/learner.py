@@ -120,7 +120,7 @@ class Learner:
 def check_trainable(policy: PolicyConfig) -> None:
     """UsageError where what is to learn online does not go together."""
     online, critic = policy.online, policy.critic
-    if policy.optim.capture == "on":
+    if policy.optim.capture in ("on", "compile"):
         raise UsageError("An update online trains now all networks, now the critic alone: set optim.capture to off.")
     own = critic is not None and critic.topology in ("separate", "separate_small")
     if online.trains != "all" and own:

@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from robo_orl.base.errors import UsageError
@@ -39,6 +40,7 @@ class CostCell:
     launched: bool = False
     pair: bool = False
     cards: tuple[str, ...] = ()
+    batch: int | None = None  # where it is one of the suite's further `batches`
 
     @property
     def size(self) -> str:
@@ -55,7 +57,8 @@ class CostCell:
         """Policy or group of policies, for a list of cells."""
         if self.cards:
             return f"{self.policies[-1].name}, largest"
-        return f"{self.policies[-1].name}, {self.engine}" if self.pair else "cost"
+        batch = f", {self.batch} observations" if self.batch else ""
+        return f"{self.policies[-1].name}, {self.engine}{batch}" if self.pair else f"cost{batch}"
 
     @cached_property
     def key(self) -> str:
@@ -86,7 +89,7 @@ class CostCell:
 
 
 def cost_cells(suite: SuiteConfig) -> list[CostCell]:
-    """The cost cells of a suite in its order: small sizes first, the base first; then what is predicted for cards."""
+    """The cost cells of a suite in order: small sizes first, the base first; further batches; predictions for cards."""
     cost = suite.cost
     if cost is None:
         return []
@@ -98,12 +101,17 @@ def cost_cells(suite: SuiteConfig) -> list[CostCell]:
             pair = launched or cost.turns == "pairs"
             groups = _pairs(policies) if pair else [policies]
             cells += [CostCell(task, group, policies[0], cost.steps, zero, launched, pair) for group in groups]
+    for batch, size in product(cost.batches, cost.sizes or [None]):
+        policies, pair = _policies(suite, size, batch), cost.turns == "pairs"
+        groups = _pairs(policies) if pair else [policies]
+        cells += [CostCell(task, group, policies[0], cost.steps, pair=pair, batch=batch) for group in groups]
     return cells + list(_predicted(suite, task))
 
 
-def _policies(suite: SuiteConfig, size: str | None) -> tuple[PolicyConfig, ...]:
+def _policies(suite: SuiteConfig, size: str | None, batch: int | None = None) -> tuple[PolicyConfig, ...]:
     tuned, where = tuned_of(suite), f"suite {suite.name}, cost"
-    layers = (suite.set, suite.cost.set)
+    of_batch = {"optim": {"batch_size": batch}} if batch else {}
+    layers = (suite.set, suite.cost.set, of_batch)
     policies = tuple(tuned_policy(tuned, choice, *layers, size=size, where=where)[0] for choice in suite.cost.policies)
     if policies[0].critic is not None:
         raise UsageError(f"{where}: the first policy is the base of every ratio: put plain behaviour cloning there.")

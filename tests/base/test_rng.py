@@ -1,14 +1,27 @@
 """Draws are a function of (seed, step, stream) alone, and N ranks together draw what one process would."""
 
+import pytest
 import torch
 
-from robo_orl.base.rng import Draws, derive_seed
+from robo_orl.base.rng import Draws, Stream, derive_seed
 
 
 def test_ranks_together_draw_what_one_process_draws():
     whole = Draws(seed=3, step=7).normal("policy", 6, 2)
     parts = [Draws(seed=3, step=7, rank=rank, world=3).normal("policy", 2, 2) for rank in range(3)]
     assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_a_part_of_a_draw_is_that_of_torch_and_so_is_what_is_drawn_next(kind):
+    make = torch.randn if kind == "normal" else torch.rand
+    for total in (1, 4, 16, 20, 48, 52, 80, 100, 1000):
+        for count in {total // n for n in (1, 2, 3, 4, 5, 25) if total % n == 0}:
+            for first in range(0, total, count):
+                stream, generator = Stream(9), torch.Generator().manual_seed(9)
+                for _ in range(2):
+                    whole = make(total, generator=generator)
+                    assert torch.equal(getattr(stream, kind)(first, count, total), whole[first : first + count])
 
 
 def test_streams_do_not_disturb_each_other():

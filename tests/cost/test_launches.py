@@ -1,5 +1,9 @@
 """Kernels of a step are counted without a GPU, and no change may add to them unseen."""
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +16,10 @@ from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.workload import workload_of
 from robo_orl.cost.synthetic_step import SyntheticStep, action_size, policy_spec
 from robo_orl.models.cpu_kernels import as_on_a_gpu
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+STORED = BENCHMARKS / "compiled_launches.json"
+sys.path.append(str(BENCHMARKS))
 
 TASK = load_task("chain2")
 # Kernels of the two passes, 64 observations in bf16. Lower them when a step has fewer; raise them with a reason.
@@ -81,3 +89,15 @@ def test_a_policy_with_cameras_and_an_instruction_is_counted():
     found = workload_of(seeing, TASK, Layout()).launches()
     assert found.parts["embedding"] > launches("bc", "tiny", precision="fp32").parts["embedding"]
     assert policy_spec(seeing, TASK)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_starts_no_more_kernels_than_its_ceiling():
+    """As the compiler fuses it for a GPU, in a process of its own; half of the eager step of before at size s (583)."""
+    import compiled_launches
+
+    found = compiled_launches.counted("bc+flow", "tiny")
+    assert found["passes"] <= 149 < found["eager"]
+    stored = {(row["size"], row["policy"]): row for row in json.loads(STORED.read_text())["rows"]}
+    assert stored["tiny", "bc+flow"]["eager"] == found["eager"]
+    assert stored["s", "bc+flow"]["passes"] <= 583 / 2

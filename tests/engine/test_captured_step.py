@@ -67,7 +67,7 @@ def test_draws_of_a_recording_are_those_of_the_step_and_refuse_another_one():
     placed = None
     for step in (1, 2):
         planned = PlannedDraws(plan, 3, step)
-        placed = placed or PlacedDraws(planned)
+        placed = placed or PlacedDraws.of(planned)
         placed.load(planned)
         assert torch.equal(placed.restart().normal("a", 2, 2), Draws(3, step).normal("a", 2, 2))
     with pytest.raises(RunError, match="set optim.capture to off"):
@@ -142,7 +142,6 @@ def test_a_replayed_step_has_all_phases_and_metrics_of_its_own(data, tmp_path, r
     [
         ({"optim": {"accumulation": 2}}, "accumulation"),
         ({"optim": {"policy_ema": 0.9}}, "policy_ema"),
-        ({"observation": {"instruction": True}}, "instructions"),
         ({"backbone": {"compile": True}}, "compile"),
     ],
 )

@@ -1,5 +1,7 @@
 """The native backbone on pictures, instructions and histories."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import toy_agents as toy
@@ -9,10 +11,18 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation
 from robo_orl.config import BackboneConfig, ObservationConfig
+from robo_orl.cost.launches import LaunchCounter
 from robo_orl.cost.synthetic_step import synthetic_window
 from robo_orl.models.backbones import check_backbone
-from robo_orl.models.backbones.embedding import MAX_BYTES, byte_tokens
+from robo_orl.models.backbones.embedding import (
+    MAX_BYTES,
+    InstructionTokens,
+    byte_tokens,
+    different_rows,
+    expect_sentences,
+)
 from robo_orl.models.backbones.transformer import Transformer, parameters_of
+from robo_orl.models.cpu_kernels import as_on_a_gpu
 
 CAMERAS = ["agentview", "robot0_eye_in_hand"]
 SEES = ObservationConfig(cameras=CAMERAS, image_size=32, instruction=True)
@@ -45,6 +55,27 @@ def test_tokens_and_parameters_are_as_counted(stem, history):
     tokens = model(observation(2, expected))
     assert tokens.shape == (2, history * (len(toy.SPEC) + 2 * 4) + 4, 128)
     assert sum(p.numel() for p in model.parameters()) == parameters_of(config, toy.SPEC, expected)
+
+
+@pytest.mark.parametrize("known", [None, 3, 8])
+def test_a_gpu_reads_each_sentence_once_without_waiting_for_their_number(known):
+    model = InstructionTokens(64)
+    ids, mask = byte_tokens(["lift the cube", "stack", "lift the can"])
+    rows = torch.tensor([1, 0, 1, 2, 0, 0])
+    expect_sentences(model, known)
+    results = []
+    for way in (nullcontext(), as_on_a_gpu()):
+        model.zero_grad()
+        with way, LaunchCounter() as count:
+            tokens = model(ids[rows], mask[rows])
+        tokens.square().sum().backward()
+        results.append((tokens.detach(), [p.grad.clone() for p in model.parameters()], count.synchronisations))
+    (usual, gradients, waits), (ours, own, none) = results
+    torch.testing.assert_close(ours, usual, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own, gradients, rtol=1e-3, atol=1e-4)
+    assert waits and not none
+    different, place = different_rows(ids[rows], known or len(rows))
+    assert torch.equal(different[place], ids[rows]) and len(different) == (known or len(rows))
 
 
 def test_84_pixels_are_nine_tokens_by_default():

@@ -166,6 +166,14 @@ def test_the_shipped_suites_measure_every_policy_on_every_engine(monkeypatch):
     assert {"cost", "cost_cpu", "cost_methods"} <= set(available("tasks/suites"))
 
 
+def test_further_batches_are_measured_in_one_process_beside_the_policies_own(monkeypatch):
+    monkeypatch.delenv("ROBO_ORL_PRESETS")
+    cells = cost_cells(load_suite("cost_batches"))
+    assert {(cell.batch, cell.base.optim.batch_size) for cell in cells} == {(None, 64), (1024, 1024), (4096, 4096)}
+    assert len(cells) == len({cell.key for cell in cells}) == len({(c.title, c.size) for c in cells}) == 3 * 5 * 4
+    assert not any(cell.launched for cell in cells)
+
+
 class Slow:
     """A runner whose jobs take a while."""
 

@@ -131,7 +131,7 @@ def unpredictable(policy: PolicyConfig) -> str | None:
     """The reason why a policy cannot be predicted, None where it can."""
     if policy.backbone.cache:
         return "its frozen features are read from a cache (backbone.cache), and synthetic windows have none"
-    return "compiled blocks choose by themselves what they keep" if policy.backbone.compile else None
+    return "what is compiled chooses by itself what it keeps" if policy.compiled else None
 
 
 def shapes_of_task(policy: PolicyConfig, task: TaskConfig) -> nn.Module:

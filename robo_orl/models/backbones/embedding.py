@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import BackboneConfig, ObservationConfig
+from robo_orl.models.cpu_kernels import stands_for_a_gpu
 from robo_orl.models.layers import Block, Readout, RMSNorm, linear, parameters_of_block
 
 INSTRUCTION_TOKENS = 4
@@ -161,11 +162,13 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, gai
 class InstructionTokens(nn.Module):
     """A sentence of bytes -> four tokens: one masked block over the bytes, then four readouts.
 
-    A batch holds few different sentences: each is read once, so that language costs next to nothing.
+    A batch holds few different sentences: each is read once, so that language costs next to nothing. `sentences` is the
+    number of those that training draws from, where it is known: a GPU then reads as many rows in every step.
     """
 
     def __init__(self, width: int):
         super().__init__()
+        self.sentences: int | None = None
         self.bytes = nn.Embedding(VOCABULARY, width)
         nn.init.normal_(self.bytes.weight, std=0.7)
         self.place = nn.Parameter(torch.randn(MAX_BYTES, width) * 0.7)
@@ -175,11 +178,18 @@ class InstructionTokens(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids (B, L) int64, mask (B, L) bool -> (B, 4, D)."""
-        different, row = torch.unique(torch.where(mask, ids, PADDING), dim=0, return_inverse=True)  # (U, L), (B,)
+        different, row = self._read_once(torch.where(mask, ids, PADDING))  # (U, L), (B,)
         keys = rearrange(different != PADDING, "U L -> U 1 1 L")
         x = self.bytes(different) + self.place[: ids.shape[1]]
         x, _ = self.block(x, mask=keys)
         return self.readout(self.norm(x), mask=keys)[row]
+
+    def _read_once(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """words (B, L) -> the rows to read (U, L) and, for each of the batch, its row among them (B,)."""
+        if words.device.type == "cpu" and not (torch.compiler.is_compiling() or stands_for_a_gpu()):
+            return torch.unique(words, dim=0, return_inverse=True)
+        known = self.sentences if self.training and self.sentences else len(words)
+        return different_rows(words, min(known, len(words)))
 
     @staticmethod
     def parameters_for(width: int) -> int:
@@ -190,6 +200,30 @@ class InstructionTokens(nn.Module):
             + width
             + Readout.parameters_for(width, width, INSTRUCTION_TOKENS)
         )
+
+
+def expect_sentences(agent: nn.Module, count: int) -> None:
+    """Tell an agent's backbones of how many sentences the batches of its training are made."""
+    for module in agent.modules():
+        if isinstance(module, InstructionTokens):
+            module.sentences = count
+
+
+MULTIPLIER = 6364136223846793005  # Knuth's, of MMIX: odd, so that no word is lost modulo 2^64
+
+
+def different_rows(words: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The different rows of words (B, L), no more than `most`, as (most, L), and where each row is among them (B,).
+
+    `torch.unique` without its wait for the count, which a processor that goes ahead of its device must not have. Rows
+    are compared by a polynomial modulo 2^64; places that are left over repeat the first row, and nothing reads them.
+    """
+    powers = torch.full_like(words[0], MULTIPLIER).cumprod(0)
+    key = (words * powers).sum(-1)  # (B,)
+    number = torch.arange(len(words), device=words.device)
+    first = torch.where(key[:, None] == key, number, len(words)).amin(1)  # (B,): the first row with the same words
+    place = (first == number).cumsum(0)[first] - 1
+    return words[:1].repeat(most, 1).index_put((place,), words), place
 
 
 def byte_tokens(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
