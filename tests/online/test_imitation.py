@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from toy_online import METHOD, go, killed, learned, start_of
+from toy_online import METHOD, go, killed, launched, learned, start_of
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import derive_seed
@@ -222,6 +222,16 @@ def test_a_checkpoint_holds_what_the_discriminator_has_learned(cloned, whole, tm
 def test_two_simulator_processes_change_no_reward(cloned, whole, tmp_path):
     go(start_of(cloned, tmp_path, method=DAC), tmp_path / "out", steps=200, workers=2)
     assert learned(tmp_path / "out") == learned(whole)
+
+
+@pytest.mark.slow
+def test_every_process_of_a_team_learns_the_same_rewards_as_one(cloned, tmp_path):
+    """Before anything that was learned acts, as in test_team.py."""
+    go(start_of(cloned, tmp_path, method=DAC), tmp_path / "one", steps=100)
+    done = launched(cloned, tmp_path, tmp_path / "two", steps=100, method=DAC)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = ((checkpoints(tmp_path / out)[-1] / IMITATION).read_bytes() for out in ("one", "two"))
+    assert one == two
 
 
 @pytest.mark.parametrize("place, count", [("update", 7), pytest.param("checkpoint", 1, marks=pytest.mark.slow)])
