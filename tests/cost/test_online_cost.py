@@ -12,14 +12,23 @@ from robo_orl.cost.profile import Request
 from robo_orl.cost.synthetic_step import SyntheticStep
 
 
-def request(method, **options):
-    (policy,), task = Request(policies=("bc+flow",), task="lift", size="tiny", online=method, **options).resolve()
+def request(method, size="tiny", **options):
+    (policy,), task = Request(policies=("bc+flow",), task="lift", size=size, online=method, **options).resolve()
     return policy, task
 
 
-@pytest.mark.parametrize("method", ["qc", "bc_continue", "rlpd"])
-def test_a_predicted_step_has_the_bytes_of_a_real_one(method):
-    policy, task = request(method, batch=32)
+@pytest.mark.parametrize(
+    "method, size",
+    [
+        ("qc", "tiny"),
+        ("bc_continue", "tiny"),
+        ("rlpd", "tiny"),
+        pytest.param("qc", "s", marks=pytest.mark.slow),
+        pytest.param("qc+separate", "s", marks=pytest.mark.slow),
+    ],
+)
+def test_a_predicted_step_has_the_bytes_of_a_real_one(method, size):
+    policy, task = request(method, batch=32, size=size)
     workload = workload_of(policy, task, Layout())
     step = SyntheticStep(policy, workload.spec, workload.action_dim, workload.gamma)
     trains_all = policy.online.trains == "all"
