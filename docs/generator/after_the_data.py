@@ -8,6 +8,7 @@ from typing import Any
 from numbers_of_benchmarks import benchmark
 from numbers_of_results import cells, folder, table, written
 
+from robo_orl.report.numbers import p_value
 from robo_orl.report.online import OnlineBoard, OnlineRow, online_boards
 from robo_orl.results.online_estimators import Change
 
@@ -50,7 +51,7 @@ def online_changes(suite: str) -> str:
 def _changes(row: OnlineRow, steps: list[int]) -> list:
     by_step = {change.step: change for change in row.changes}
     shown = [_points(by_step[step]) if step in by_step else "" for step in steps]
-    deepest = [f"{_signed(-d.depth)} at {d.step:,}; {_signed(-d.null_high)}; {d.p:.3f}" for d in row.deepest]
+    deepest = [f"{_signed(-d.depth)} at {d.step:,}; {_signed(-d.null_high)}; {p_value(d.p)}" for d in row.deepest]
     return [f"`{written(row.policy)}`", row.trainings, *shown, "<br>".join(deepest)]
 
 
@@ -140,7 +141,7 @@ def online_critics(suite: str) -> str:
 
 
 def _critic(row: OnlineRow, point: dict[str, Any]) -> list:
-    numbers = [f"{point[name]:+.3f}" if point[name] is not None else "" for name in ("bias", "mean_absolute")]
+    numbers = [f"{point['bias']:+.3f}".replace("-", "−"), f"{point['mean_absolute']:.3f}"]
     ranks = [f"{point[name]:.2f}" if point[name] is not None else "" for name in ("correlation", "outcome_auc")]
     return [f"`{written(row.policy)}`", f"{point['step']:,}", f"{point['decisions']:,}", *numbers, *ranks]
 
@@ -200,7 +201,7 @@ def _sentence(row: OnlineRow, below: list[Change]) -> str:
         return f"{name} is nowhere surely below its start"
     deepest = min(below, key=lambda change: change.difference)
     last = max(change.step for change in below)
-    until = f", and not after {last:,} steps" if last < row.changes[-1].step else ", to the end"
+    until = f", and at no point after {last:,}" if last < row.changes[-1].step else ", at the last point"
     return f"{name} is below its start by {_points(deepest).strip('*')} points at {deepest.step:,} steps{until}"
 
 

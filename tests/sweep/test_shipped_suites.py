@@ -21,7 +21,7 @@ CELLS = {
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
-    "online": (271, "596af227a70669ac"),
+    "online": (295, "1d6c629c2fd11d79"),
     "online_policy_gradient": (159, "b8fd9f82d4b37a29"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
