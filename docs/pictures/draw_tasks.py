@@ -22,7 +22,7 @@ from robo_orl.envs.task_env import TaskEnv
 from robo_orl.rollout.video import caption, overlaid
 
 REPORT = Path(__file__).resolve().parents[2] / "robo_orl" / "report"
-SIZE, FILM, EVERY, TRIES = 320, 256, 2, 5  # EVERY: decisions between two frames of a film
+SIZE, FILM, EVERY, TRIES = 256, 256, 2, 5  # EVERY: decisions between two frames of a film
 ENCODING = ["-crf", "31", "-movflags", "+faststart"]
 
 
@@ -30,7 +30,7 @@ def draw(env: TaskEnv, name: str) -> Path:
     """Write the picture of one task."""
     env.reset(eval_bank(env.task)[0])
     path = REPORT / "task_pictures" / f"{name}.jpg"
-    Image.fromarray(env.render("agentview", SIZE)).save(path, quality=82, optimize=True)
+    Image.fromarray(env.render("agentview", SIZE)).save(path, quality=60, optimize=True, progressive=True)
     return path
 
 

@@ -17,6 +17,7 @@ from robo_orl.report.leaderboard.methods import slug
 from robo_orl.report.leaderboard.rankings import Ranked, Ranking
 from robo_orl.report.published import PublishedNumber, published_for
 from robo_orl.report.vega import drawing
+from robo_orl.results.record import Record
 
 MEDIA = files("robo_orl.report")
 
@@ -37,7 +38,7 @@ class TaskPage:
     stages: list[str]
     starts: list[str]
     rankings: list[tuple[Ranked, Ranking]]
-    published: list[PublishedNumber]
+    published: dict[str, list[PublishedNumber]]
     picture: str | None
     film: str | None
 
@@ -111,7 +112,7 @@ def task_pages(made: Sequence[Ranked]) -> list[TaskPage]:
             name=shown, digest=digest, page=slug("task", shown, taken), description=description,
             instruction=instruction, horizon=board.horizon, control_hz=board.control_hz,
             seconds=board.horizon / board.control_hz, padding=board.padding, stages=board.stages,
-            starts=sorted(starts), rankings=rankings, published=published_for(records[0].task),
+            starts=sorted(starts), rankings=rankings, published=_published(records),
             picture=task_media(name, "task_pictures", "jpg"), film=task_media(name, "task_videos", "mp4"),
         ))  # fmt: skip
     return sorted(pages, key=lambda page: (page.horizon, page.name))
@@ -127,3 +128,14 @@ def _of_preset(name: str, digest: str) -> tuple[str, str]:
         if task.digest() == digest:
             return task.description, task.instruction or ""
     return "A task that is not defined in this version of robo_orl.", ""
+
+
+def _published(records: Sequence[Record]) -> dict[str, list[PublishedNumber]]:
+    """Source in words -> what it says on the scene of these records and on their kinds of data."""
+    regimes = {record.regime for record in records}
+    made: dict[str, list[PublishedNumber]] = {}
+    for number in published_for(records[0].task):
+        if number.regime in regimes:
+            words = f"{number.source}; {number.protocol}; {number.kind}: {number.kind_words}"
+            made.setdefault(words, []).append(number)
+    return made
