@@ -59,7 +59,8 @@ def cases() -> list:
 
     def add(name: str, loss: str = "", extraction: str = "", fold: str = "", tag: str = "", **changed) -> None:
         label = "-".join(filter(None, (name, extraction, loss, fold, tag)))
-        cases.append(pytest.param(name, loss, extraction, fold or FOLDS.get(loss, ""), changed, id=label))
+        marks = pytest.mark.slow if "subset" in OWN.get(name, {}) and loss != "mse" else ()
+        cases.append(pytest.param(name, loss, extraction, fold or FOLDS.get(loss, ""), changed, id=label, marks=marks))
 
     for name in FROM_DATA:
         objective = OBJECTIVES[name]

@@ -150,7 +150,10 @@ def cases() -> list:
         for key, values in SWITCHES.items():
             for value in (v for v in values if not says_already(name, key, v)):
                 label = value if isinstance(value, str | int | float) else "other"
-                rows.append(pytest.param(name, key, value, id=f"{name}-{key}-{label}"))
+                marks = (
+                    pytest.mark.slow if name in SUBSET and key != "critic.topology" else ()
+                )  # they have it from others
+                rows.append(pytest.param(name, key, value, id=f"{name}-{key}-{label}", marks=marks))
         for key, value in parameters(name).items():
             full = f"objective.params.{key}"
             rows.append(pytest.param(name, full, value, id=f"{name}-{full}"))

@@ -53,6 +53,7 @@ def test_what_it_backs_up_is_the_soft_value(soft):
     assert abs(expected - without) > 0.1
 
 
+@pytest.mark.slow
 def test_the_temperature_finds_the_entropy_that_is_asked_for():
     learner = before_a_bowl(policy("sac", first_kappa=KAPPA, target_entropy=-1.0), BEST, SLOPE)
     metrics = descended(learner, "actor", "temperature", steps=350)
@@ -77,8 +78,12 @@ def test_a_target_is_the_lowest_of_a_few_members_drawn_for_every_row():
 
 @pytest.mark.parametrize(
     ("base", "best", "alpha", "expected"),
-    [(0.2, 0.25, 0.1, 0.25), (0.2, 0.6, 0.1, 0.3), (-0.95, -1.5, 0.3, -1.0), (1.0, 0.9, 0.3, 0.9)],
-    ids=["within reach", "out of reach", "cut to the box", "back from a bound"],
+    [
+        pytest.param(0.2, 0.25, 0.1, 0.25, id="within reach", marks=pytest.mark.slow),
+        pytest.param(0.2, 0.6, 0.1, 0.3, id="out of reach"),
+        pytest.param(-0.95, -1.5, 0.3, -1.0, id="cut to the box", marks=pytest.mark.slow),
+        pytest.param(1.0, 0.9, 0.3, 0.9, id="back from a bound"),
+    ],
 )
 def test_a_residual_policy_goes_to_the_best_point_that_its_bound_allows(base, best, alpha, expected):
     learner = before_a_bowl(policy("residual", alpha=alpha), best, SLOPE, base)
@@ -89,6 +94,7 @@ def test_a_residual_policy_goes_to_the_best_point_that_its_bound_allows(base, be
     assert (chunk[:, C:] == base).all()  # what is not valued is not corrected
 
 
+@pytest.mark.slow
 def test_an_edit_policy_finds_the_soft_optimum_of_edits_and_the_best_of_all_is_carried_out():
     base, beta = 0.2, 0.5
     learner = before_a_bowl(policy("edit", beta=beta, first_kappa=KAPPA), BEST, SLOPE, base)
@@ -145,7 +151,9 @@ def test_the_base_alone_acts_where_a_selection_says_so():
         assert torch.equal(acted(learner, 5), acted(plain, 5)) and not torch.equal(own, acted(plain, 5))
 
 
-@pytest.mark.parametrize("head", ["l1", "gaussian", "gmm", "bins"])
+@pytest.mark.parametrize(
+    "head", ["l1", "bins", *(pytest.param(h, marks=pytest.mark.slow) for h in ("gaussian", "gmm"))]
+)
 def test_a_residual_policy_begins_as_the_policy_of_any_head(head):
     learner = toy.agent(toy.shipped("residual", action_head={"kind": head, "flow_steps": 10}))
     plain = toy.agent(toy.policy("bc", head))

@@ -112,7 +112,7 @@ def test_the_mixtures_have_fixed_points_of_their_own():
 )
 def test_q_chunking_comes_to_the_fixed_point_of_what_it_draws(mix, tmp_path):
     agent = agent_of("qc", mix, right=0.5, objective={"params": {"num_samples": 2}})
-    for q in learned(agent, tmp_path, 400)[0]:
+    for q in learned(agent, tmp_path, 250)[0]:
         np.testing.assert_allclose(q, best(mix), atol=0.03)
 
 
