@@ -361,6 +361,25 @@ def compiled_launches() -> str:
     return table([*columns, "x eager", "x cloning"], rows)
 
 
+def outside_kernels() -> str:
+    """The share of a small step outside of torch's operators."""
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.0f}"
+
+    rows = [
+        [
+            policy,
+            f"{row['step_ms']:.1f} ms",
+            row["operators"],
+            f"{percent(row['outside'])} % ({' to '.join(map(percent, row['outside_quartiles']))})",
+            f"{percent(row['outside_at_most'])} %",
+        ]
+        for policy, row in benchmark("outside_kernels")["rows"].items()
+    ]
+    return table(["policy", "step", "operators", "outside (quartiles)", "at most"], rows)
+
+
 COMPILED = ("triton", "products", "attention")
 
 
@@ -408,6 +427,6 @@ FUNCTIONS = {
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
         bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
-        gigabytes, compiled_launches, price_by_batch,
+        gigabytes, compiled_launches, outside_kernels, price_by_batch,
     )
 }  # fmt: skip
