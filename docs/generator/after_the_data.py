@@ -179,6 +179,17 @@ def online_memory() -> str:
     return table(header, rows)
 
 
+def online_memory_ratio(size: str) -> str:
+    """A separate critic beside a backbone that stays, at one size."""
+    rows = {row["method"]: row for row in benchmark("online_memory") if row["size"] == size}
+    whole = {name: row["peak"] + row["collecting"] + row["judging"] for name, row in rows.items()}
+    step = rows["qc+separate"]["peak"] / rows["qc"]["peak"]
+    return (
+        f"At {size} a critic with a backbone of its own holds {step:.1f} times the step of a backbone that stays, and "
+        f"{whole['qc+separate'] / whole['qc']:.1f} times with both copies that act."
+    )
+
+
 def _short(count: int) -> str:
     return f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}B"
 
@@ -215,5 +226,14 @@ def _percent(low: float, high: float) -> str:
 
 FUNCTIONS = {
     f.__name__: f
-    for f in (online_changes, online_times, online_account, online_critics, online_say, online_speed, online_memory)
+    for f in (
+        online_changes,
+        online_times,
+        online_account,
+        online_critics,
+        online_say,
+        online_speed,
+        online_memory,
+        online_memory_ratio,
+    )
 }
