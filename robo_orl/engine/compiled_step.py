@@ -71,6 +71,9 @@ class CompiledPasses:
         from torch._dynamo.exc import TorchDynamoException  # here: it takes a second to import
 
         try:
-            return self.graph(window, self.draws.restart())
+            loss, metrics = self.graph(window, self.draws.restart())
         except TorchDynamoException as error:
             raise RunError(f"The training step cannot be compiled ({str(error).splitlines()[0]}): {REMEDY}.") from error
+        if not loss.requires_grad:
+            raise RunError(f"The compiler of this torch gives the step's loss no gradient: {REMEDY}.")
+        return loss, metrics
