@@ -55,25 +55,34 @@ class CompiledPasses:
     compile: Compile
     steps: int = 0
     graph: Callable | None = None
+    names: list[str] = field(default_factory=list)
     draws: PlacedDraws | None = field(default=None, repr=False)
 
     def __call__(self, window: PairedWindow, draws: PlannedDraws) -> tuple[Tensor, dict[str, Tensor]]:
         """As the agent: the summed loss and the metrics."""
         self.steps += 1
         if self.steps == 1:
-            return self.agent(window, draws)
+            loss, metrics = self.agent(window, draws)
+            self.names = list(metrics)
+            return loss, metrics
         if self.graph is None:
-            self.graph, self.draws = self.compile(self.agent.forward), PlacedDraws.of(draws)
+            self.graph, self.draws = self.compile(self._stacked), PlacedDraws.of(draws)
         self.draws.load(draws)
         return self._through(window)
+
+    def _stacked(self, window: PairedWindow, draws: PlacedDraws) -> tuple[Tensor, Tensor]:
+        """The loss, and all metrics in a tensor of their own: a metric that is the loss itself, without gradient, is
+        the same output to the compiler, which takes the gradient from both."""
+        loss, metrics = self.agent(window, draws)
+        return loss, torch.stack([metrics[name] for name in self.names])
 
     def _through(self, window: PairedWindow) -> tuple[Tensor, dict[str, Tensor]]:
         from torch._dynamo.exc import TorchDynamoException  # here: it takes a second to import
 
         try:
-            loss, metrics = self.graph(window, self.draws.restart())
+            loss, metrics = self.graph(window, self.draws.restart())  # (), (metrics,)
         except TorchDynamoException as error:
             raise RunError(f"The training step cannot be compiled ({str(error).splitlines()[0]}): {REMEDY}.") from error
         if not loss.requires_grad:
             raise RunError(f"The compiler of this torch gives the step's loss no gradient: {REMEDY}.")
-        return loss, metrics
+        return loss, dict(zip(self.names, metrics.unbind(), strict=True))
