@@ -103,7 +103,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = N
 def _cell(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 # -------------------------------------------------------------------------------------------------------------- filters
