@@ -361,6 +361,19 @@ def compiled_launches() -> str:
     return table([*columns, "x eager", "x cloning"], rows)
 
 
+def compiled_steps() -> str:
+    """What compiling the whole step does on a CPU: its ratio to the step as it is, and what it changes."""
+    rows = []
+    for row in benchmark("capture")["training"]:
+        made = row["ways"]["compile"]
+        low, middle, high = made["ratio"]
+        rows.append([row["size"], row["policy"], f"{middle:.2f} [{low:.2f}, {high:.2f}]", f"{made['first_s']:.0f}",
+                     f"{made['loss_difference']:.1g}", f"{made['largest_weight_difference']:.1g}"])  # fmt: skip
+    return table(
+        ["size", "policy", "x eager, median [quartiles]", "s to compile", "loss differs by", "a weight by"], rows
+    )
+
+
 def outside_kernels() -> str:
     """The share of a small step outside of torch's operators."""
 
@@ -427,6 +440,6 @@ FUNCTIONS = {
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
         bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
-        gigabytes, compiled_launches, outside_kernels, price_by_batch,
+        gigabytes, compiled_launches, compiled_steps, outside_kernels, price_by_batch,
     )
 }  # fmt: skip
