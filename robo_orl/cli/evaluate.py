@@ -77,6 +77,7 @@ def evaluate(
     from robo_orl.evaluate.result import in_words
     from robo_orl.robomimic.run_folder import is_reference
 
+    check_starts(starts)
     asked = held_out is not None or held_out_filter is not None
     if asked or (value_error is None and not is_reference(run) and not _has_environment(run, task)):
         rollouts = settings or video or paraphrases or ranking or value_error or value_states or starts != "test"
@@ -95,12 +96,11 @@ def evaluate(
             raise UsageError(
                 "--ranking is of a critic of ours, and writes no file: leave --video, --out and the like out."
             )
-        common = {"workers": workers, "seed": seed, "loop": check_loop(loop), "starts": check_starts(starts)}
+        common = {"workers": workers, "seed": seed, "loop": check_loop(loop), "starts": starts}
         _rank(run, ranking, as_json, overrides=settings, task=task or None, **common)
         return
     common = {"workers": workers, "seed": seed, "loop": check_loop(loop), "video": video, "out": out}
     common |= {"progress": shows_progress(as_json)}
-    check_starts(starts)
     if is_reference(run):
         _check_reference_options(settings, paraphrases, starts)
         result = _evaluate_reference(run, episodes, task=task, trust_pickle=trust_pickle, **common)

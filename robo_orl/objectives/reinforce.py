@@ -1,5 +1,5 @@
-"""REINFORCE (Williams 1992) with a leave-one-out baseline (Kool, van Hoof and Welling 2019, "Buy 4 REINFORCE samples,
-get a baseline for free!"; Ahmadian et al. 2024, arXiv:2402.14740, RLOO): no critic.
+"""REINFORCE (Williams 1992, section 4) with a leave-one-out baseline (Kool, van Hoof and Welling 2019, "Buy 4
+REINFORCE samples, get a baseline for free!"; Ahmadian et al. 2024, arXiv:2402.14740, RLOO): no critic.
 
     L_pi = -E[ ( R_i - mean of R over the other episodes of its group ) log pi(a|s) ]
 

@@ -115,7 +115,7 @@ def alone(shared) -> Path:
 # ZeRO-1 and 2 lie between DDP and ZeRO-3, and each engine takes two cores for half a minute.
 @pytest.fixture(
     scope="module",
-    params=["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero1", "zero2")), "zero3"],
+    params=["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero1", "zero2", "zero3"))],
 )
 def job(request, shared, alone) -> Job:
     folder = shared / request.param

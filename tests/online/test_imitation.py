@@ -234,7 +234,8 @@ def test_every_process_of_a_team_learns_the_same_rewards_as_one(cloned, tmp_path
     assert one == two
 
 
-@pytest.mark.parametrize("place, count", [("update", 7), pytest.param("checkpoint", 1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place, count", [("update", 7), ("checkpoint", 1)])
 def test_a_killed_run_goes_on_with_the_rewards_that_it_had(cloned, whole, tmp_path, place, count):
     assert killed(cloned, tmp_path, tmp_path / "out", place, count, 200, DAC) == -signal.SIGKILL
     go(start_of(cloned, tmp_path, method=DAC), tmp_path / "out", steps=200)

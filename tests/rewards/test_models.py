@@ -44,6 +44,7 @@ def test_progress_reads_several_frames_of_a_frozen_model(tmp_path):
     assert found["auc"] > 0.9 and found["tau_distance"] > 0.7
 
 
+@pytest.mark.slow
 def test_a_classifier_reads_what_a_frozen_model_says_which_is_computed_once(tmp_path, monkeypatch):
     monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path / "cache"))
     found = judged(tmp_path, "classifier", {"steps": 100, "vlm": "debug", "history": 1})

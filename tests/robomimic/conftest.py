@@ -35,4 +35,4 @@ def trained(line, tmp_path):
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
     """Evaluations run on the scripted scene."""
-    monkeypatch.setattr("robo_orl.robomimic.evaluation.TaskEnvSpec", lambda task, loop: LineScene(tmp_path))
+    monkeypatch.setattr("robo_orl.robomimic.evaluation.TaskEnvSpec", lambda task, loop, keys=(): LineScene(tmp_path))
