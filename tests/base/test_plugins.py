@@ -132,7 +132,11 @@ except (RunError, UsageError) as error:
 """
 
 
-@pytest.mark.parametrize(("entries", "message"), BROKEN.items())
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    # A process each; quickly one that is taken, one that is not there, one that raises.
+    [pytest.param(*one, marks=[pytest.mark.slow] if n in (2, 4, 5) else []) for n, one in enumerate(BROKEN.items())],
+)
 def test_a_package_that_cannot_be_used_breaks_only_what_names_it(package, entries, message):
     listed = package(LIST, entries)
     assert listed.returncode == 0, listed.stderr

@@ -45,6 +45,7 @@ app.main()
     assert done.stdout.split() == ["passive", "0", "False"], done.stderr
 
 
+@pytest.mark.slow
 def test_the_weights_are_bit_equal():
     spinning = {key: value for key, value in os.environ.items() if key not in PASSIVE} | {"OMP_NUM_THREADS": "2"}
     environments = (spinning, spinning | PASSIVE)

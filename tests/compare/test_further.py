@@ -88,6 +88,7 @@ def test_a_side_plays_as_it_was_judged(sides, trained_runs, tmp_path, monkeypatc
     assert asked == [["selection.noise_scale=1.0"], ["selection.noise_scale=0.0"]]
 
 
+@pytest.mark.slow
 def test_the_same_policy_stays_undecided_to_the_end_of_its_budget(sides, tmp_path):
     decision = until_decided(*sides, Request(max_episodes=53, workers=1), tmp_path / "out", progress=False)
     assert (decision.decided, decision.pairs, decision.ties) == ("undecided", 53, 53) and decision.evidence == 1

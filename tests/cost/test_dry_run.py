@@ -78,6 +78,7 @@ def test_the_floor_of_a_predicted_step_is_its_flops_at_the_measured_ceiling(requ
     assert "a real step takes longer" in _step_here(here)
 
 
+@pytest.mark.slow
 def test_a_predicted_step_has_a_time_from_small_sizes_with_its_measured_error(request_for_m):
     """Steps of tiny, xs and s run here; m does not."""
     here = step_here(request_for_m, predicted(request_for_m))

@@ -221,6 +221,7 @@ def test_what_an_environment_keeps_outside_its_states_is_said_and_not_invented()
     ) and not not_restored(door)
 
 
+@pytest.mark.slow
 @simulated
 def test_pictures_are_drawn_from_states_and_model(generated, stripped):
     view = View(cameras=("agentview",), size=32)

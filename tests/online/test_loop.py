@@ -141,6 +141,7 @@ def test_data_that_lie_elsewhere_are_asked_for(cloned, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_updates_on_the_data_alone_do_not_depend_on_what_is_collected(cloned, tmp_path):
     """The control: at a fixed number of updates the weights are those of a run that collects something else."""
     weights = []

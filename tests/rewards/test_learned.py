@@ -50,6 +50,7 @@ def test_strides_are_longer_where_the_task_moves_on(tmp_path):
     assert found["tau_distance"] > 0.9, "whoever walks on gets further"
 
 
+@pytest.mark.slow
 def test_preferences_reward_the_window_in_which_more_is_done(tmp_path):
     params = {"window": 8, "seen": 2, "batch": 16, "history": 2, "gap": 2}
     found, arrays = judged(tmp_path, "preferences", labels=100, params=params)

@@ -25,6 +25,7 @@ from robo_orl.sweep.runners.choice import Machines
 GROUP = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["flow", "control", "critic"]}
 
 
+@pytest.mark.slow
 def test_a_suite_with_points_on_the_way_has_the_cells_of_one_without(presets, fakes, tmp_path):
     bench(presets(groups=[GROUP]), tmp_path / "without", progress=False)
     points = {"every": 4, "episodes": 10, "held_out": 3}

@@ -37,6 +37,7 @@ def test_every_policy_has_the_same_trials_and_the_best_is_chosen(presets, fakes,
     assert best["set"]["optim"]["lr"] == 0.003 and (best["k"], best["n"]) == (6, 6)
 
 
+@pytest.mark.slow
 def test_the_file_as_it_is_stays_where_nothing_beats_it(presets, fakes, tmp_path):
     found = tune(plan(presets(groups=[GROUP])), tmp_path / "out", workers=2, progress=False)
     assert all(chosen["trial"] == 0 and chosen["set"] == {} for chosen in found["policies"].values())
@@ -111,6 +112,7 @@ def test_an_interrupted_continuation_leaves_what_was_chosen(presets, fakes, tmp_
     assert (tmp_path / "out" / "tuned.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_an_error_that_can_be_retried(presets, fakes, tmp_path):
     suite = presets(groups=[GROUP])
     fakes(fail="critic_trial1")
@@ -144,6 +146,7 @@ def test_a_suite_uses_what_was_chosen_and_says_by_how_many_trials(presets, fakes
     assert "Trials: those that chose the settings" in (tmp_path / "results" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_cost_is_that_of_the_chosen_settings(presets, fakes, tmp_path):
     fakes(likes=0.003)
     found = tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", workers=2, progress=False)
