@@ -113,23 +113,31 @@ class Heartbeat(threading.Thread):
         self._on_loss, self._beat_s, self._limit_s = on_loss, beat_s, limit_s
         self._ended = threading.Event()
         self._sign = ""  # the last one of the watched rank
-        self._answered = True  # by the store
+        self._request, self._answered = (
+            0,
+            True,
+        )  # the number of the last exchange, and whether the store has answered it
         self._exchange = threading.Thread(target=self._exchange_signs, name="signs of life", daemon=True)
 
     def run(self) -> None:
         """Watch until the end of this process, of the watched one, or of the store, whose owner ends first at times."""
         self._exchange.start()
-        seen, missed = "", 0
+        seen, missed, request, unanswered = "", 0, 0, 0
         while self._sign != DONE and not self._ended.wait(self._beat_s):
             seen, missed = self._sign, missed + 1 if self._sign == seen else 0
+            pending = self._request == request and not self._answered
+            request, unanswered = self._request, unanswered + 1 if pending else 0
             if missed * self._beat_s >= self._limit_s:
-                self._on_loss(self._sentence(self._of_store() if seen and not self._answered else self._of_rank(seen)))
+                # One exchange is nearly always under way: the store is silent only where the same one stays.
+                silent = seen and unanswered > missed // 2
+                self._on_loss(self._sentence(self._of_store() if silent else self._of_rank(seen)))
                 return
 
     def _exchange_signs(self) -> None:
         count, me = 0, f"{os.getpid()} on {socket.gethostname()}"
         while not self._ended.is_set():
             count, self._answered = count + 1, False
+            self._request = count
             try:
                 self._signs.set(str(self._rank), f"{count} {me}")
                 if self._sign != DONE:
