@@ -667,8 +667,8 @@ FAULTS = {
         (
             (
                 "online/imitation/discriminator.py",
-                "risk(logits[:half], logits[half:])",
-                "risk(logits[half:], logits[:half])",
+                "cross_entropy(logits[:half], logits[half:])",
+                "cross_entropy(logits[half:], logits[:half])",
             ),
         ),
         (IMITATED,),

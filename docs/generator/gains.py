@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numbers_of_results import cells, folder, progress, table, written
-from trainings import number
+from trainings import declared, number
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import split_regime
-from robo_orl.results.endpoints import Endpoint, endpoints_of
+from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.gain_fits import GainCell, GainFit, gain_fit
-from robo_orl.results.store import read_manifest
 
 Place = tuple[int, float, str]  # demonstrations, parameters of the backbone, size
 
@@ -21,7 +20,7 @@ def gains(suite: str, task: str, regime: str, critic: str, control: str, endpoin
     """How far a suite is, a row per amount of data and size with both arms' trainings, and a sentence per endpoint."""
     if not folder(suite).is_dir():
         return f"None of its cells was run yet: `robo-orl bench --suite {suite}`."
-    chosen = [one for one in endpoints_of(read_manifest(folder(suite)).config) if one.name in endpoints]
+    chosen = [one for one in declared(suite) if one.name in endpoints]
     arms = {policy: _arm(suite, (task, regime, policy), chosen) for policy in (control, critic)}
     places = sorted(arms[control].keys() & arms[critic].keys())
     header = ["demonstrations", "size", *(f"{e.title}, `{written(p)}`" for e in chosen for p in (control, critic))]

@@ -6,8 +6,8 @@ from functools import cache
 
 from horizon import drawn, framed
 from markupsafe import Markup
-from numbers_of_results import cells, folder, table
-from trainings import number
+from numbers_of_results import cells, table
+from trainings import endpoint_of, number
 
 from robo_orl.config.regimes import without_reward
 from robo_orl.report.layers import (
@@ -24,9 +24,7 @@ from robo_orl.report.layers import (
     styled,
 )
 from robo_orl.report.vega import drawing
-from robo_orl.results.endpoints import Endpoint, endpoints_of
 from robo_orl.results.record import Count, DataRef
-from robo_orl.results.store import read_manifest
 from robo_orl.results.trainings import Estimate, design_effect, estimate
 
 Board = tuple[str, str, str]  # suite, task, regime
@@ -34,14 +32,13 @@ Board = tuple[str, str, str]  # suite, task, regime
 
 def reward_rows(suite: str, task: str, regime: str, policy: str) -> str:
     """A row per source: its annotation, and what the trainings with it solved."""
-    rows = []
+    rows, success = [], endpoint_of(suite, "success")
     for source, (data, values, made) in _sources((suite, task, regime), policy).items():
-        each = ", ".join(number(own, _success(suite)) for own in values)
+        each = ", ".join(number(own, success) for own in values)
         interval = f"[{100 * made.low:.0f}, {100 * made.high:.0f}] %"
         rows.append([f"`{source}`", _annotation(data), _seconds(data), f"{each} {interval}"])
-    return table(
-        ["source", "annotation", "seconds of annotation", f"{_success(suite).title} of {_episodes(suite)}"], rows
-    )
+    title = f"{success.title} of {_episodes(suite)}"
+    return table(["source", "annotation", "seconds of annotation", title], rows)
 
 
 def reward_quality(suite: str, task: str, regime: str, policy: str) -> str:
@@ -103,15 +100,11 @@ def _sources(board: Board, policy: str) -> dict[str, tuple[DataRef, list, Estima
         record, rows = cells(suite)[key]
         if (key[0], without_reward(key[1]), key[2]) == (task, regime, policy):
             _, own = found.setdefault(record.data.reward.name, (record.data, []))
-            own.append(_success(suite).values(rows, record.task.horizon))
+            own.append(endpoint_of(suite, "success").values(rows, record.task.horizon))
     effect = design_effect([values for _, values in found.values()])
     ordered = sorted(found.items(), key=lambda item: (_price(item[1][0]), item[0]))
     return {name: (data, values, estimate(values, effect if len(values) > 2 else None, True))
             for name, (data, values) in ordered}  # fmt: skip
-
-
-def _success(suite: str) -> Endpoint:
-    return next(one for one in endpoints_of(read_manifest(folder(suite)).config) if one.name == "success")
 
 
 def _episodes(suite: str) -> int:

@@ -18,7 +18,7 @@ def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpo
 
     Counts are successes; returns are means over the episodes. Policies that were not run have no row.
     """
-    chosen = [endpoint for endpoint in _endpoints(suite) if endpoint.name in endpoints]
+    chosen = [endpoint for endpoint in declared(suite) if endpoint.name in endpoints]
     rows = {policy: _values(suite, task, regime, policy, chosen) for policy in policies}
     rows = {policy: values for policy, values in rows.items() if values[0]}
     made = []
@@ -40,7 +40,7 @@ def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpo
 
 def each(suite: str, task: str, regime: str, policy: str, endpoint: str) -> str:
     """'48, 82 and 61': the counts of every training, or its mean returns."""
-    (chosen,) = [one for one in _endpoints(suite) if one.name == endpoint]
+    chosen = endpoint_of(suite, endpoint)
     (own,) = _values(suite, task, regime, policy, [chosen])
     words = [number(v, chosen) for v in own]
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
@@ -51,8 +51,15 @@ def number(values: np.ndarray, endpoint: Endpoint) -> str:
     return f"{values.sum():.0f}" if endpoint.is_binary else f"{values.mean():.3f}"
 
 
-def _endpoints(suite: str) -> list[Endpoint]:
+def declared(suite: str) -> list[Endpoint]:
+    """The endpoints by which a suite is judged."""
     return endpoints_of(read_manifest(folder(suite)).config)
+
+
+def endpoint_of(suite: str, name: str) -> Endpoint:
+    """One of them."""
+    (chosen,) = [one for one in declared(suite) if one.name == name]
+    return chosen
 
 
 def _values(suite: str, task: str, regime: str, policy: str, endpoints: Sequence[Endpoint]) -> list[list[np.ndarray]]:
@@ -68,7 +75,7 @@ def oracle_shares(
 
     The base and the oracle are those of the same seed; intervals are over the start states, which all three share.
     """
-    (chosen,) = [one for one in _endpoints(suite) if one.name == endpoint]
+    chosen = endpoint_of(suite, endpoint)
     rows = []
     for policy in policies:
         held = [key for key in sorted(cells(suite)) if key[:3] == (task, regime, policy)]

@@ -58,7 +58,7 @@ class Smodice(Source):
 
     def risk(self, demonstrations: Tensor, pool: Tensor) -> Tensor:
         """The cross entropy, from the logits of both."""
-        return F.softplus(-demonstrations).mean() + F.softplus(pool).mean()
+        return cross_entropy(demonstrations, pool)
 
     def _logits(self, material: Material, points: Points) -> np.ndarray:
         """(F,)."""
@@ -92,8 +92,7 @@ def fitted(source: Smodice, demonstrations: np.ndarray, pool: np.ndarray) -> nn.
     params, width = source.params, demonstrations.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("discriminator", source.config.seed))
-        layers = [nn.Linear(width, params.hidden), nn.Tanh(), nn.Linear(params.hidden, params.hidden), nn.Tanh()]
-        network = nn.Sequential(*layers, nn.Linear(params.hidden, 1))
+        network = point_network(width, params.hidden)
     optimiser = torch.optim.Adam(network.parameters(), params.lr)
     good, rest = torch.from_numpy(demonstrations).float(), torch.from_numpy(pool).float()
     half = params.batch // 2
@@ -108,6 +107,17 @@ def fitted(source: Smodice, demonstrations: np.ndarray, pool: np.ndarray) -> nn.
         loss.backward()
         optimiser.step()
     return network.eval()
+
+
+def point_network(width: int, hidden: int) -> nn.Sequential:
+    """Points (M, W) -> logits (M, 1), of two hidden layers."""
+    layers = [nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()]
+    return nn.Sequential(*layers, nn.Linear(hidden, 1))
+
+
+def cross_entropy(demonstrations: Tensor, pool: Tensor) -> Tensor:
+    """E[-log D] of demonstrations and E[-log(1 - D)] of the pool, from the logits of both."""
+    return F.softplus(-demonstrations).mean() + F.softplus(pool).mean()
 
 
 def steepness(network: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

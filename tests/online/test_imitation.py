@@ -14,11 +14,11 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import derive_seed
 from robo_orl.config import ImitationConfig, deep_merge
 from robo_orl.engine.checkpoint import checkpoints
-from robo_orl.online.imitation.discriminator import risk
 from robo_orl.online.imitation.points import PointScale, Side
 from robo_orl.online.imitation.registry import make_reward
 from robo_orl.online.imitation.reward import RewardedWindows
 from robo_orl.online.opening import IMITATION, open_imitation, open_windows
+from robo_orl.rewards.discriminator import cross_entropy
 
 SMALL = {"hidden": 32, "batch": 512, "lr": 0.01}
 DAC = deep_merge(METHOD, {"online": {"imitation": {"source": "dac", "params": {"hidden": 16, "batch": 32}}}})
@@ -58,7 +58,7 @@ def test_the_discriminator_finds_the_log_ratio_of_known_densities():
 def test_the_risk_is_least_at_the_log_ratio():
     logits = torch.log(torch.tensor(SHOWN).double() / torch.tensor(OWN)).requires_grad_()
     shown, own = (torch.arange(3).repeat_interleave(torch.tensor(counts)) for counts in (SHOWN, OWN))
-    (gradient,) = torch.autograd.grad(risk(logits[shown], logits[own]), logits)
+    (gradient,) = torch.autograd.grad(cross_entropy(logits[shown], logits[own]), logits)
     assert gradient.abs().max() < 1e-9
 
 

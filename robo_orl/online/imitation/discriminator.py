@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from robo_orl.base.rng import derive_seed
 from robo_orl.config import ImitationConfig, Strict
 from robo_orl.online.imitation.points import PointScale, Side
 from robo_orl.online.imitation.reward import ImitationReward
-from robo_orl.rewards.discriminator import steepness
+from robo_orl.rewards.discriminator import cross_entropy, point_network, steepness
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -39,11 +38,9 @@ class Discriminator(ImitationReward):
 
     def __init__(self, config: ImitationConfig, scale: PointScale, seed: int):
         super().__init__(config, scale, seed)
-        hidden = self.params.hidden
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "online discriminator"))
-            layers = [nn.Linear(scale.width, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()]
-            self.network = nn.Sequential(*layers, nn.Linear(hidden, 1))
+            self.network = point_network(scale.width, self.params.hidden)
         for number, parameter in enumerate(self.network.parameters()):
             for moment in MOMENTS:
                 self.register_buffer(f"{moment}_{number}", torch.zeros_like(parameter))
@@ -67,7 +64,7 @@ class Discriminator(ImitationReward):
         good = self.scale.points(shown.arrays, shown.draw(bits[:half]))
         own = self.scale.points(collected.arrays, collected.draw(bits[half : 2 * half]))
         logits = self.logits(torch.cat((good, own)))
-        loss = risk(logits[:half], logits[half:])
+        loss = cross_entropy(logits[:half], logits[half:])
         if self.params.penalty:
             share = torch.from_numpy(fractions(bits[2 * half :]))[:, None]
             loss = loss + self.params.penalty * steepness(self.logits, share * good + (1 - share) * own)
@@ -104,8 +101,3 @@ class Discriminator(ImitationReward):
 def fractions(bits: np.ndarray) -> np.ndarray:
     """(M,) float32 in [0, 1) by raw random bits (M,) uint64: their first 24."""
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-
-
-def risk(demonstrations: Tensor, collected: Tensor) -> Tensor:
-    """The cross entropy from the logits of both sides: E[-log D] of the one, E[-log(1 - D)] of the other."""
-    return F.softplus(-demonstrations).mean() + F.softplus(collected).mean()
