@@ -52,14 +52,15 @@ def test_rows_of_a_training_that_others_share_are_of_the_policy_whatever_the_run
     assert request(selection={"noise_scale": 0.5}) != request()
 
 
-def permuted_twin(tmp_path, config=CONFIG, **changes):
-    """Two cells with the same rows, whose data differ by the outcomes of their episodes: what verification says."""
+def other_outcomes(tmp_path, config=CONFIG, regime="mg+permuted", **changes):
+    """Two cells with the same rows, whose data differ by the outcomes or rewards of their episodes: what verification
+    says."""
     rows = example_rows(config=config)
     one = example_record(rows, config=config)
     other = example_record(
-        rows, config=config, cell=example_key(0, config, len(rows), "mg+permuted"), regime="mg+permuted",
-        data=one.data.model_copy(update={"sha256": sha256_of("permuted")}),
-        train=one.train.model_copy(update={"run": example_run(0, config, "mg+permuted")}),
+        rows, config=config, cell=example_key(0, config, len(rows), regime), regime=regime,
+        data=one.data.model_copy(update={"sha256": sha256_of(regime)}),
+        train=one.train.model_copy(update={"run": example_run(0, config, regime)}),
     )  # fmt: skip
     evaluation = other.evaluation.model_copy(update=changes)
     for record in (one, other.model_copy(update={"evaluation": evaluation})):
@@ -69,13 +70,14 @@ def permuted_twin(tmp_path, config=CONFIG, **changes):
     return [sentence for found in verify(tmp_path).faults.values() for sentence in found]
 
 
-def test_cloning_plays_the_same_episodes_whatever_the_outcomes_of_its_data(tmp_path):
-    assert permuted_twin(tmp_path) == []
+@pytest.mark.parametrize("regime", ["mg+permuted", "mg@stages_25", "mg+permuted@stages_25"])
+def test_cloning_plays_the_same_episodes_whatever_the_outcomes_and_rewards_of_its_data(tmp_path, regime):
+    assert other_outcomes(tmp_path, regime=regime) == []
 
 
 def test_rows_of_a_critic_or_of_other_weights_are_not_those_of_the_cell_with_other_outcomes(tmp_path):
-    assert any("request is the same" in said for said in permuted_twin(tmp_path / "critic", CRITIC))
-    assert any("request is" in said for said in permuted_twin(tmp_path / "weights", checkpoint_sha256="0" * 64))
+    assert any("request is the same" in said for said in other_outcomes(tmp_path / "critic", CRITIC))
+    assert any("request is" in said for said in other_outcomes(tmp_path / "weights", checkpoint_sha256="0" * 64))
 
 
 def test_a_consistent_record_has_no_fault(cell, tmp_path):

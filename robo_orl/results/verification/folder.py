@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from robo_orl.config import PolicyConfig, SuiteConfig
 from robo_orl.config.presets import stored_name
+from robo_orl.config.regimes import regime_parts
 from robo_orl.results.addresses import Policy
 from robo_orl.results.record import EpisodeRow, Manifest, PlannedCell, Record
 
@@ -207,7 +208,8 @@ def _independent(one: ReadCell, other: ReadCell) -> bool:
 
 def _reads_outcomes(one: ReadCell, other: ReadCell) -> bool:
     """False where what differs between two cells cannot have mattered: the same recording with other outcomes
-    (`mg+permuted`), the same weights, and no trained critic. Cloning is the same on both, to the last bit."""
+    (`mg+permuted`) or rewards (`mg@stages_25`), the same weights, and no trained critic. Cloning is the same on both,
+    to the last bit."""
     ours, theirs = _without_outcomes(one), _without_outcomes(other)
     return ours != theirs or None in ours or _has_trained_critic(one.policy) or _has_trained_critic(other.policy)
 
@@ -215,7 +217,7 @@ def _reads_outcomes(one: ReadCell, other: ReadCell) -> bool:
 def _without_outcomes(cell: ReadCell) -> tuple:
     """All that decides the weights of a run but the outcomes in its data, and the weights that came of it."""
     record, (task, _, _, seed, policy) = cell.record, _learner(cell)
-    recording = (record.regime.split("+")[0], record.data.episodes, record.data.frames)
+    recording = (regime_parts(record.regime)[0], record.data.episodes, record.data.frames)
     return task, seed, policy, *recording, record.evaluation.checkpoint_sha256
 
 
