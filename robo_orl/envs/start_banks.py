@@ -10,6 +10,7 @@ import numpy as np
 
 from robo_orl.base.errors import unknown
 from robo_orl.base.files import cache_folder
+from robo_orl.base.locks import file_lock
 from robo_orl.config import StartBankName, TaskConfig
 from robo_orl.config.presets import preset_folders
 from robo_orl.envs.making import make_env
@@ -39,16 +40,12 @@ def make_bank(task: TaskConfig, n: int, seed: int) -> StartBank:
 
 def eval_bank(task: TaskConfig) -> StartBank:
     """The evaluation start states of the task's scene: the shipped file, or one made once in the cache folder."""
-    name = f"{start_name(task)}.npz"
-    for folder in preset_folders("tasks/starts"):
-        if (folder / name).is_file():
-            return StartBank.load(folder / name)
-    return _made_once(task, cache_folder() / "starts" / name, make_eval_bank)
+    return _made_once(task, bank_file(task, "test"), make_eval_bank)
 
 
 def tuning_bank(task: TaskConfig) -> StartBank:
     """The start states that hyper-parameters are chosen on, which no result is reported from; made once."""
-    return _made_once(task, cache_folder() / "starts" / f"{start_name(task)}-tuning.npz", _make_tuning_bank)
+    return _made_once(task, bank_file(task, "tuning"), _make_tuning_bank)
 
 
 def further_bank(task: TaskConfig, number: int) -> StartBank:
@@ -56,10 +53,16 @@ def further_bank(task: TaskConfig, number: int) -> StartBank:
 
     They come in banks of a few, so that a comparison that is decided soon draws few.
     """
-    path = cache_folder() / "starts" / f"{start_name(task)}-further-{number}.npz"
     first = number * FURTHER_STATES
     seeds = [further_seed(task, first + index) for index in range(FURTHER_STATES)]
-    return _made_once(task, path, lambda task: _drawn(task, seeds))
+    return _made_once(task, bank_file(task, FURTHER[number]), lambda task: _drawn(task, seeds))
+
+
+def bank_file(task: TaskConfig, name: str) -> Path:
+    """Where a bank lies, or will lie once it is drawn: shipped with the task, or in the cache folder."""
+    own = f"{start_name(task)}.npz" if name == "test" else f"{start_name(task)}-{name}.npz"
+    shipped = [folder / own for folder in preset_folders("tasks/starts")] if name == "test" else []
+    return next((path for path in shipped if path.is_file()), cache_folder() / "starts" / own)
 
 
 BANKS: dict[StartBankName, Callable[[TaskConfig], StartBank]] = {"test": eval_bank, "tuning": tuning_bank}
@@ -82,7 +85,9 @@ def stored_bank(task: TaskConfig, name: str) -> StartBank:
 
 def _made_once(task: TaskConfig, path: Path, make: Callable[[TaskConfig], StartBank]) -> StartBank:
     if not path.is_file():
-        make(task).save(path)
+        with file_lock(path):  # simulators begin side by side: one draws, the others wait
+            if not path.is_file():
+                make(task).save(path)
     return StartBank.load(path)
 
 

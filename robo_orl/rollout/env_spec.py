@@ -114,6 +114,13 @@ class TaskEnvSpec:
 
         return stored_bank(self.task, self.bank)
 
+    def first_work(self) -> str:
+        """What the first simulator does before it can answer, which takes a minute; empty where nothing is to do."""
+        from robo_orl.envs.start_banks import bank_file
+
+        path = bank_file(self.task, self.bank)
+        return "" if path.is_file() else f"drawing the start states of {self.task.name}, once; they are kept as {path}."
+
 
 Frame = dict[str, np.ndarray]
 

@@ -15,7 +15,8 @@ from time import perf_counter
 import numpy as np
 
 from robo_orl.base.errors import UsageError
-from robo_orl.rollout.env_spec import Frame
+from robo_orl.base.text import notice
+from robo_orl.rollout.env_spec import Frame, TaskEnvSpec
 from robo_orl.rollout.pool import Item, Pool, SimulatorProcess
 from robo_orl.rollout.search import Search
 from robo_orl.rollout.simulator import (
@@ -121,6 +122,8 @@ class Rollouts:
         )
 
     def __enter__(self) -> Rollouts:
+        if isinstance(self.spec, TaskEnvSpec) and (work := self.spec.first_work()):
+            notice(work)
         self.pool.__enter__()
         return self
 

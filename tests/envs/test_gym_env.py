@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -17,9 +19,10 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import TaskConfig, View
 from robo_orl.config.presets import load_task
 from robo_orl.data.validate import examine
+from robo_orl.envs import start_banks
 from robo_orl.envs.gym_env import GymEnv
 from robo_orl.envs.making import make_env
-from robo_orl.envs.start_banks import eval_bank
+from robo_orl.envs.start_banks import draw_bank, eval_bank
 from robo_orl.envs.task_env import TaskEnv
 from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.simulator import Act, Begin, EpisodeServer
@@ -106,6 +109,23 @@ def test_start_states_are_seeds_and_pictures_are_those_of_the_observation(reach,
     assert env.render("agentview", 32).shape == (32, 32, 3)
     with pytest.raises(UsageError, match="gives no camera_image of 84 x 84 pixels .it has camera_image"):
         env.see(View(cameras=("camera",), size=84))
+
+
+def test_simulators_that_begin_together_draw_start_states_once_and_it_is_said_before(reach, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBO_ORL_CACHE", str(tmp_path))
+    drawn, spec = [], TaskEnvSpec(reach)
+
+    def slowly(env, seeds):
+        drawn.append(len(seeds))
+        time.sleep(0.2)
+        return draw_bank(env, seeds)
+
+    monkeypatch.setattr(start_banks, "draw_bank", slowly)
+    assert str(tmp_path) in spec.first_work() and TaskEnvSpec(load_task("lift")).first_work() == ""
+    with ThreadPoolExecutor(3) as pool:
+        banks = list(pool.map(lambda _: eval_bank(reach), range(3)))
+    assert drawn == [200] and len({bank.sha256 for bank in banks}) == 1
+    assert spec.first_work() == ""
 
 
 def test_an_evaluation_plays_it_in_a_simulators_process_with_pictures_and_a_video(reach, tmp_path, monkeypatch):
