@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from horizon import drawn, framed
 from markupsafe import Markup
-from numbers_of_results import cells, table
-from trainings import endpoint_of, number
+from numbers_of_results import cells, table, written
+from trainings import declared, endpoint_of, number
 
 from robo_orl.config.regimes import without_reward
 from robo_orl.report.layers import (
@@ -24,8 +25,9 @@ from robo_orl.report.layers import (
     styled,
 )
 from robo_orl.report.vega import drawing
+from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.record import Count, DataRef
-from robo_orl.results.trainings import Estimate, design_effect, estimate
+from robo_orl.results.trainings import DesignEffect, Estimate, design_effect, estimate
 
 Board = tuple[str, str, str]  # suite, task, regime
 
@@ -39,6 +41,45 @@ def reward_rows(suite: str, task: str, regime: str, policy: str) -> str:
         rows.append([f"`{source}`", _annotation(data), _seconds(data), f"{each} {interval}"])
     title = f"{success.title} of {_episodes(suite)}"
     return table(["source", "annotation", "seconds of annotation", title], rows)
+
+
+def reward_arms(suite: str, task: str, regime: str, policies: Sequence[str], endpoints: Sequence[str]) -> str:
+    """A row per source and policy in the order of the price, a column per endpoint: every training, and the interval.
+
+    The design effect is that of all rows of an endpoint.
+    """
+    chosen = [one for one in declared(suite) if one.name in endpoints]
+    rows = _arms((suite, task, regime), policies, chosen)
+    effects = [design_effect([values[index] for _, _, values in rows]) for index in range(len(chosen))]
+    made = []
+    for data, policy, values in rows:
+        name, price = (data.reward.name, _seconds(data)) if data.annotation.labels else ("none", "0")
+        entries = [_entry(own, one, effect) for own, one, effect in zip(values, chosen, effects, strict=True)]
+        made.append([f"`{name}`", price, f"`{written(policy)}`", *entries])
+    return table(["source", "seconds of annotation", "policy", *(one.title for one in chosen)], made)
+
+
+def _entry(own: list, endpoint: Endpoint, effect: DesignEffect | None) -> str:
+    made = estimate(own, effect if len(own) > 2 else None, endpoint.is_binary)
+    each = ", ".join(number(values, endpoint) for values in own)
+    if endpoint.is_binary:
+        return f"{each} [{100 * made.low:.0f}, {100 * made.high:.0f}] %"
+    return f"{each} [{max(made.low, 0):.3f}, {made.high:.3f}]"
+
+
+def _arms(board: Board, policies: Sequence[str], endpoints: Sequence[Endpoint]) -> list[tuple[DataRef, str, list]]:
+    """(data, policy, per endpoint the trainings) of every source that one of the policies learned from."""
+    suite, task, regime = board
+    found: dict[tuple[str, str], tuple[DataRef, list]] = {}
+    for key in sorted(cells(suite)):
+        record, rows = cells(suite)[key]
+        if (key[0], without_reward(key[1])) != (task, regime) or key[2] not in policies:
+            continue
+        _, values = found.setdefault((key[1], key[2]), (record.data, [[] for _ in endpoints]))
+        for own, endpoint in zip(values, endpoints, strict=True):
+            own.append(endpoint.values(rows, record.task.horizon))
+    ordered = sorted(found, key=lambda key: (_price(found[key][0]), key[0], policies.index(key[1])))
+    return [(found[key][0], key[1], found[key][1]) for key in ordered]
 
 
 def reward_quality(suite: str, task: str, regime: str, policy: str) -> str:
@@ -140,4 +181,4 @@ def _count(count: Count | None) -> str:
     return "" if count is None else f"{count.k} of {count.n}"
 
 
-FUNCTIONS = {f.__name__: f for f in (reward_rows, reward_quality, reward_successes, reward_figure)}
+FUNCTIONS = {f.__name__: f for f in (reward_rows, reward_arms, reward_quality, reward_successes, reward_figure)}

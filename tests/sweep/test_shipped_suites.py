@@ -12,7 +12,7 @@ CELLS = {
     "ablations": (144, "93ff4f6b64c8b7b6"),
     "budgets": (16, "1c4e4193ce9aa1f1"),
     "controls": (178, "1107dc6cef90d234"),
-    "data_and_size": (360, "5e8ffe17ef603f7d"),
+    "data_and_size": (480, "5f2ae61eeba56850"),
     "data_passes": (48, "5660ca0a798cd14a"),
     "horizon": (72, "fab0acf379ba1b1e"),
     "horizon_controls": (636, "44435cab7e50ff34"),
