@@ -50,15 +50,15 @@ def gains(suite: str, task: str, regime: str, critic: str, control: str, endpoin
     return f"{progress(suite)} were run.\n\n{table(header, rows)}\n\n{fits}"
 
 
-def gain_figure(suite: str, task: str, regime: str, critic: str, control: str, endpoint: str) -> str:
-    """Success by an endpoint against demonstrations, a panel per size, the critic and the control with 95 % bands.
+def gain_figure(suite: str, task: str, regime: str, critic: str, controls: Sequence[str], endpoint: str) -> str:
+    """Success by an endpoint against demonstrations, a panel per size, the critic and its controls with 95 % bands.
 
     Bands hold another training where places have three of them, else other episodes of the same one.
     """
     if not folder(suite).is_dir():
         return ""
     chosen = endpoint_of(suite, endpoint)
-    arms = {policy: _arm(suite, (task, regime, policy), [chosen]) for policy in (control, critic)}
+    arms = {policy: _arm(suite, (task, regime, policy), [chosen]) for policy in (*controls, critic)}
     effect = design_effect([own[0] for arm in arms.values() for own in arm.values()])
     sizes = sorted({(parameters, size) for arm in arms.values() for _, parameters, size in arm})
     return drawn([_panel(arms, critic, size, chosen, effect) for _, size in sizes])
@@ -76,11 +76,11 @@ def _panel(arms: dict, critic: str, size: str, endpoint: Endpoint, effect: Any) 
     across, up = log_span(amounts, 220, 1.15), rate_span(180)
     x = across.encoding("demonstrations", "demonstrations", values=amounts, grid=False, format="d")
     y = percent(up)
-    last = {policy: [row for row in rows if row["policy"] == policy][-1] for policy in arms}
+    last = {row["policy"]: row for row in rows}
     ends = [styled({"x": row["demonstrations"], "y": row["rate"], "name": written(policy)}, policy, look)
             for policy, row in last.items()]  # fmt: skip
     layers = [band(x, y), curve(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
-    picture = drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room([written(p) for p in arms]))),
+    picture = drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room([written(p) for p in last]))),
                       f"{endpoint.title}, size {size}. " + "; ".join(row["tip"] for row in rows))  # fmt: skip
     return framed(f"{endpoint.title}, size {size}, percent", picture)
 
@@ -105,23 +105,35 @@ def _words(trainings: list[np.ndarray], endpoint: Endpoint) -> str:
 
 
 def _fitted(arms: dict, critic: str, control: str, places: Sequence[Place], endpoint: int) -> str:
-    made = [
-        GainCell(p[0], p[1], *(tuple(float(v.mean()) for v in arms[arm][p][endpoint]) for arm in (critic, control)))
+    """The fit over all places; where one size has more trainings than another, what it says by itself too."""
+    made = {
+        p: GainCell(p[0], p[1], *(tuple(float(v.mean()) for v in arms[arm][p][endpoint]) for arm in (critic, control)))
         for p in places
-    ]
+    }
     try:
-        fit = gain_fit(made)
+        sentences = [_sentence(gain_fit(list(made.values())))]
     except UsageError as error:
         return str(error)
-    return _sentence(fit)
+    fewest = min(_trainings(cell) for cell in made.values())
+    for _, size in sorted({(parameters, size) for _, parameters, size in places}):
+        own = [cell for (_, _, of), cell in made.items() if of == size]
+        if min(map(_trainings, own)) > fewest:
+            sentences.append(f"At size {size} alone, {min(map(_trainings, own))} trainings: {_sentence(gain_fit(own))}")
+    return " ".join(sentences)
+
+
+def _trainings(cell: GainCell) -> int:
+    return min(len(cell.critic), len(cell.control))
 
 
 def _sentence(fit: GainFit) -> str:
-    return (
-        f"the gain is {fit.middle} in the middle, {fit.per_doubling_of_data} more for each doubling of the data,"
-        f" {fit.per_doubling_of_size} for each doubling of the size, and the one slope changes by {fit.interaction} for"
-        f" each doubling of the other axis; {fit.outcome.kind}: {fit.outcome.reason}."
-    )
+    slopes = f"{fit.per_doubling_of_data} more for each doubling of the data"
+    if fit.per_doubling_of_size:
+        slopes += (
+            f", {fit.per_doubling_of_size} for each doubling of the size, and the one slope changes by"
+            f" {fit.interaction} for each doubling of the other axis"
+        )
+    return f"the gain is {fit.middle} in the middle, {slopes}; {fit.outcome.kind}: {fit.outcome.reason}."
 
 
 FUNCTIONS = {f.__name__: f for f in (gains, gain_figure)}

@@ -38,10 +38,10 @@ def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpo
     return table(["policy", *(endpoint.title for endpoint in chosen)], made)
 
 
-def each(suite: str, task: str, regime: str, policy: str, endpoint: str) -> str:
-    """'48, 82 and 61': the counts of every training, or its mean returns."""
+def each(suite: str, task: str, regime: str, policy: str, endpoint: str, size: str | None = None) -> str:
+    """'48, 82 and 61': the counts of every training, or its mean returns; of one size where there are several."""
     chosen = endpoint_of(suite, endpoint)
-    (own,) = _values(suite, task, regime, policy, [chosen])
+    (own,) = _values(suite, task, regime, policy, [chosen], size)
     words = [number(v, chosen) for v in own]
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
@@ -62,9 +62,12 @@ def endpoint_of(suite: str, name: str) -> Endpoint:
     return chosen
 
 
-def _values(suite: str, task: str, regime: str, policy: str, endpoints: Sequence[Endpoint]) -> list[list[np.ndarray]]:
+def _values(
+    suite: str, task: str, regime: str, policy: str, endpoints: Sequence[Endpoint], size: str | None = None
+) -> list[list[np.ndarray]]:
     """Per endpoint, per training in the order of the seeds: the values of its episodes."""
-    held = [cells(suite)[key] for key in sorted(cells(suite)) if key[:3] == (task, regime, policy)]
+    keys = [key for key in sorted(cells(suite)) if key[:3] == (task, regime, policy) and size in (None, key[3])]
+    held = [cells(suite)[key] for key in keys]
     return [[endpoint.values(rows, record.task.horizon) for record, rows in held] for endpoint in endpoints]
 
 

@@ -3,7 +3,7 @@
     gain = a + b log2 N + c log2 P + d (log2 N) (log2 P),    N demonstrations, P parameters, both logarithms centred
 
 gain is the mean of the critic's trainings less that of the control's at the same N and P, of any number a training has:
-a success rate, a mean return.
+a success rate, a mean return. At one size there is no c and no d.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from scipy import stats
 from robo_orl.base.errors import UsageError
 from robo_orl.results.fits import FEWEST_SIZES, RESAMPLES, Interval, Outcome
 from robo_orl.results.intervals import Z95
-
-FEWEST_OTHERS = 2  # values of the other axis: an interaction is a difference of slopes
 
 
 @dataclass(frozen=True)
@@ -34,15 +32,15 @@ class GainCell:
 @dataclass(frozen=True)
 class GainFit:
     """Changes of the gain for each doubling, at the middle of the other axis; interaction: of one slope for each
-    doubling of the other axis. outcome: whether the gain changes with the data.
+    doubling of the other axis, both None at one size. outcome: whether the gain changes with the data.
 
     middle: the gain at the middle of both axes. trainings: fewest of a cell and an arm.
     """
 
     middle: Interval
     per_doubling_of_data: Interval
-    per_doubling_of_size: Interval
-    interaction: Interval
+    per_doubling_of_size: Interval | None
+    interaction: Interval | None
     cells: int
     trainings: int
     outcome: Outcome
@@ -54,11 +52,11 @@ def gain_fit(cells: Sequence[GainCell], resamples: int = RESAMPLES, seed: int = 
     They are widened for few trainings as those of `power_fit`. With one training a cell nothing varies: the intervals
     are those of the regression's residuals, and the outcome is 'cannot tell'.
 
-    Raises UsageError for fewer than four amounts of data or two sizes, and for cells that do not cross them.
+    Raises UsageError for fewer than four amounts of data, and for cells of several sizes that do not cross them.
     """
     design = _design(cells)
     gains = np.array([np.mean(cell.critic) - np.mean(cell.control) for cell in cells])
-    inverse = np.linalg.pinv(design)  # (4, cells)
+    inverse = np.linalg.pinv(design)  # (terms, cells)
     estimate, trainings = inverse @ gains, min(min(len(c.critic), len(c.control)) for c in cells)
     if trainings > 1:
         half = _spread(cells, inverse, resamples, seed)
@@ -67,29 +65,28 @@ def gain_fit(cells: Sequence[GainCell], resamples: int = RESAMPLES, seed: int = 
         variance = np.sum((gains - design @ estimate) ** 2) / free * (inverse**2).sum(1)
         half = stats.t.ppf(0.975, free) * np.sqrt(variance)[None].repeat(2, 0)
     parts = [Interval(float(v), float(v - low), float(v + high)) for v, low, high in zip(estimate, *half, strict=True)]
-    return GainFit(*parts, len(cells), trainings, _outcome(parts[1], trainings))
+    middle, of_data, of_size, both = [*parts, None, None][:4]
+    return GainFit(middle, of_data, of_size, both, len(cells), trainings, _outcome(of_data, trainings))
 
 
 def _design(cells: Sequence[GainCell]) -> np.ndarray:
-    """(cells, 4)."""
+    """(cells, 4), and (cells, 2) where all are of one size."""
     amounts, sizes = ({getattr(cell, axis) for cell in cells} for axis in ("demonstrations", "parameters"))
-    if len(amounts) < FEWEST_SIZES or len(sizes) < FEWEST_OTHERS:
-        raise UsageError(
-            f"A gain is fitted over {FEWEST_SIZES} amounts of data and {FEWEST_OTHERS} sizes or more, here"
-            f" {len(amounts)} and {len(sizes)}."
-        )
+    if len(amounts) < FEWEST_SIZES:
+        raise UsageError(f"A gain is fitted over {FEWEST_SIZES} amounts of data or more, here {len(amounts)}.")
     if min(*amounts, *sizes) <= 0 or not all(cell.critic and cell.control for cell in cells):
         raise UsageError("A fit needs positive amounts and sizes, and trainings of the critic and of its control.")
     data, size = (np.log2([getattr(cell, axis) for cell in cells]) for axis in ("demonstrations", "parameters"))
     data, size = data - data.mean(), size - size.mean()
-    design = np.stack((np.ones(len(cells)), data, size, data * size), 1)
-    if len(cells) <= 4 or np.linalg.matrix_rank(design) < 4:
+    terms = [np.ones(len(cells)), data] + ([size, data * size] if len(sizes) > 1 else [])
+    design = np.stack(terms, 1)
+    if len(cells) <= len(terms) or np.linalg.matrix_rank(design) < len(terms):
         raise UsageError("The cells do not cross data and size: run every amount of data at every size.")
     return design
 
 
 def _spread(cells: Sequence[GainCell], inverse: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(2, 4): how far the interval reaches below and above each estimate."""
+    """(2, terms): how far the interval reaches below and above each estimate."""
     rng = np.random.default_rng(seed)
     moved = np.stack([_drawn(c.critic, resamples, rng) - _drawn(c.control, resamples, rng) for c in cells], 1)
     low, high = np.percentile(moved @ inverse.T, [2.5, 97.5], axis=0)
