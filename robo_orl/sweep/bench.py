@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.base.text import notice
 from robo_orl.config import SuiteConfig
-from robo_orl.results.record import Manifest, PlannedCell
+from robo_orl.results.record import Manifest
 from robo_orl.results.store import (
     CELLS,
     RECORD,
@@ -23,7 +22,6 @@ from robo_orl.results.store import (
     read_record,
     write_manifest,
 )
-from robo_orl.results.verification.personal import without_paths
 from robo_orl.results.verify import faults
 from robo_orl.sweep.cells import Cell, check_policies, expand, load_suite
 from robo_orl.sweep.collect import (
@@ -39,7 +37,7 @@ from robo_orl.sweep.cost_cells import CostCell, cost_cells, why_not_here
 from robo_orl.sweep.failures import REMEDY, Failures
 from robo_orl.sweep.job import COSTS, EVALUATE, MAKES_DATA, ONLINE, TRAIN, Job, write_inputs
 from robo_orl.sweep.jobs import cost_job, jobs_of_cell, unique
-from robo_orl.sweep.live_view import Failure, LiveView, TableRow
+from robo_orl.sweep.live_view import Failure, LiveView
 from robo_orl.sweep.official import place, with_downloads
 from robo_orl.sweep.online_cells import rows_of_run
 from robo_orl.sweep.requirements import Requirements
@@ -48,33 +46,8 @@ from robo_orl.sweep.runners.choice import Machines, open_runner
 from robo_orl.sweep.runners.job_files import JobFiles
 from robo_orl.sweep.schedule import BLOCKED, FAILED, JobProgress, Runner, Schedule
 from robo_orl.sweep.set_aside import contradiction, set_aside
+from robo_orl.sweep.summary import BenchSummary, failures_of, manifest, view_rows
 from robo_orl.sweep.verified import VerifiedRecord, VerifiedRecords, stamp
-
-
-@dataclass(frozen=True)
-class BenchSummary:
-    """The state of a suite's folder after a bench.
-
-    computed: cells finished by this call. left_out: cost cells that this machine cannot measure, with the reasons.
-    unchanged: everything that a report rests on is as the call found it.
-    """
-
-    suite: str
-    version: int
-    folder: str
-    cells: int
-    done: int
-    computed: int
-    cost_cells: int
-    cost_done: int
-    left_out: list[str]
-    failed: list[Failure]
-    wall_s: float
-    unchanged: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The summary as `robo-orl bench --json` prints it."""
-        return asdict(self)
 
 
 def bench(
@@ -187,7 +160,11 @@ class Bench:
         failed: dict[str, Failure] = {}
         try:
             nodes = runner.nodes()
-            with LiveView(self._rows(), sum(n.cores for n in nodes), show=progress and bool(needed)) as view:
+            with LiveView(
+                view_rows(self.cells, self.jobs, self.costs, self.records),
+                sum(n.cores for n in nodes),
+                show=progress and bool(needed),
+            ) as view:
                 states = Schedule(
                     needed,
                     runner,
@@ -197,7 +174,7 @@ class Bench:
                     resources=Requirements(largest(nodes), per_gpu),
                     again=self.failures.add,
                 ).run()
-                failed = self._failures(states | given_up)
+                failed = failures_of(self.todo, self.jobs, states | given_up, self.refused, self.out / "logs")
                 view.print_failures(list(failed.values()))
         finally:  # interrupted, it still records the done cells
             self._read_records(self.todo.values())
@@ -343,69 +320,11 @@ class Bench:
             store_cell(self.suite, cell, jobs, results, self.out)
             self._read_records([cell])
 
-    def _rows(self) -> list[TableRow]:
-        cells = [
-            TableRow(
-                title=(cell.task.name, cell.regime, cell.policy.name, cell.size, str(cell.seed)),
-                jobs=tuple(job.key for job in self.jobs.get(cell.key, ())),
-                stored=self._score(cell),
-            )
-            for cell in self.cells
-        ]
-        costs = [
-            TableRow((cell.task.name, "", cell.title, cell.size, ""), (job.key,)) for job, cell in self.costs.items()
-        ]
-        return cells + costs
-
-    def _score(self, cell: Cell) -> str | None:
-        if cell.key not in self.records:
-            return None
-        record = self.records[cell.key]
-        return f"{record.k} of {record.n} episodes"
-
-    def _failures(self, states: dict[str, JobProgress]) -> dict[str, Failure]:
-        """The failures by cell key, and by job key for cost measurements: the first step of a cell that failed."""
-        broken = {key: state for key, state in states.items() if state.state in (FAILED, BLOCKED)}
-        failed = {}
-        for key, cell in self.todo.items():
-            first = next((broken[job.key] for job in self.jobs[key] if job.key in broken), None)
-            if first is not None:
-                failed[key] = self._failure(cell.name, first)
-            elif key in self.refused:
-                failed[key] = Failure(cell.name, EVALUATE, self.refused[key], str(self.out / "logs"))
-        for key, state in broken.items():
-            if state.job.kind == COSTS:
-                failed[key] = self._failure(key, state)
-        return failed
-
-    def _failure(self, name: str, state: JobProgress) -> Failure:
-        log = self.out / "logs" / f"{state.blocked_by or state.job.key}.log"
-        return Failure(cell=name, step=state.job.kind, reason=state.reason, log=str(log))
-
     def _write_manifest(self, failed: dict[str, Failure]) -> Manifest:
-        config = self.suite.model_dump(mode="json")
-        manifest = Manifest(
-            suite=suite_ref(self.suite),
-            description=self.suite.description,
-            config=without_paths(config, self.out, Path.cwd()),
-            cells=[self._planned(cell, failed.get(cell.key)) for cell in self.cells],
-            costs=[cell.key for cell in self.cost_cells],
-            wall_s=self.spent_before + time.monotonic() - self.began,
-        )
-        write_manifest(self.out, manifest)
-        return manifest
-
-    def _planned(self, cell: Cell, failure: Failure | None) -> PlannedCell:
-        return PlannedCell(
-            cell=cell.key,
-            task=cell.task.name,
-            regime=cell.regime,
-            policy=cell.policy.name,
-            size=cell.size,
-            seed=cell.seed,
-            state="failed" if failure else "done" if cell.key in self.records else "missing",
-            reason=without_paths(failure.reason, self.out, Path.cwd()) if failure else "",
-        )
+        seconds = self.spent_before + time.monotonic() - self.began
+        made = manifest(self.suite, self.cells, self.cost_cells, self.records, failed, self.out, seconds)
+        write_manifest(self.out, made)
+        return made
 
     def _summary(self, failed: dict[str, Failure]) -> BenchSummary:
         done = sum(cell.key in self.records for cell in self.cells)

@@ -17,7 +17,7 @@ from robo_orl.sweep import cost_cells as module
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import load_suite
 from robo_orl.sweep.cost_cells import cost_cells, engines
-from robo_orl.sweep.job import COSTS, TRAIN, Job, JobResult
+from robo_orl.sweep.job import COSTS, TRAIN, Job, JobResult, write_inputs
 from robo_orl.sweep.jobs import cost_job
 from robo_orl.sweep.resources import Node
 from robo_orl.sweep.schedule import DONE, WAITING, Schedule
@@ -271,7 +271,9 @@ def test_two_processes_measure_ddp_and_every_zero_stage(stage, presets, tmp_path
         pytest.importorskip("deepspeed")
     suite = load_suite(presets(groups=[], cost=COST | {"zero": [1, 2, 3], "policies": ["flow", ACTS]}))
     cell = next(c for c in cost_cells(suite) if c.policies[-1].name == "critic" and c.zero == stage)
-    done = subprocess.run(cost_job(cell, tmp_path).command, capture_output=True, text=True, timeout=500)
+    job = cost_job(cell, tmp_path)
+    write_inputs([job])
+    done = subprocess.run(job.command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
     measurement = json.loads(done.stdout.splitlines()[-1])
     base, row = measurement["rows"]
