@@ -1,7 +1,7 @@
 """The account of a run: online.jsonl, a row a round and a row a point, and its sum online.json.
 
 Steps and updates are counted from what was kept: after a kill nothing is in them twice. Seconds are those of the work
-that is kept.
+that is kept: a round that is done again, whose episodes are not played again, keeps the larger of both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Account:
     """The rows of a run.
 
     rounds: by number. points: by environment step. start: the run as it was, choosing as it did. warm_up: the critic's
-    error on what was collected in it, at the switch and after its own updates. keeps: whether rows are written.
+    error on what was collected in it, at the switch and after its own updates. keeps: whether rows are written. again:
+    rows of rounds that are done once more, after a kill.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Account:
     start: dict[str, Any] | None = None
     warm_up: dict[str, Any] | None = None
     keeps: bool = True
+    again: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add_round(
         self,
@@ -51,6 +53,7 @@ class Account:
 
         counts: of COUNTED, what else happened in it.
         """
+        before = self.again.pop(slot.number, {})
         row = {
             "kind": "round",
             "round": slot.number,
@@ -61,7 +64,7 @@ class Account:
             "updates": slot.after,
             "critic_only": slot.critic_only,
             "simulation_s": round(sum(episode.simulation_s for episode in of_round), 4),
-            **{name: round(value, 4) for name, value in seconds.items()},
+            **{name: max(round(value, 4), before.get(name, 0.0)) for name, value in seconds.items()},
             **counts,
             "metrics": metrics,
         }
@@ -98,8 +101,8 @@ class Account:
             self.start = row
         elif kind == "warm_up" and row["round"] < first:
             self.warm_up = row
-        elif kind == "round" and row["round"] < first:
-            self.rounds[row["round"]] = row
+        elif kind == "round":
+            (self.rounds if row["round"] < first else self.again)[row["round"]] = row
 
     def sums(self) -> dict[str, Any]:
         """What was consumed so far."""

@@ -17,7 +17,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.base.files import read_json, write_json
 from robo_orl.base.machine import cores
 from robo_orl.config import Loop, RunConfig
-from robo_orl.engine.checkpoint import CheckpointState, checkpoints, save_checkpoint
+from robo_orl.engine.checkpoint import CheckpointState, checkpoint_folder, checkpoints, save_checkpoint, save_weights
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.process_group import describe_lost_process
 from robo_orl.engine.run_folder import check_resumable, run_identity, run_lock
@@ -111,6 +111,8 @@ def finished(out: Path, run: RunConfig, steps: int) -> dict[str, Any] | None:
 def _learn(online: Online, interrupted: Callable[[], bool], evaluation: Path | None = None) -> None:
     """The slots up to the one that has nothing left to collect."""
     number, main = resume(online), online.team.main
+    if not online.learner.updates:
+        _save(online)  # the switch: a run that is killed before its first update goes on from its own weights
     if main and online.account.start is None:
         _judge_start(online, interrupted, evaluation)
     if main and 0 not in online.account.points:
@@ -248,15 +250,18 @@ def _warmed_up(online: Online, slot: Slot, before: dict[str, Any]) -> None:
 
 
 def _save(online: Online) -> None:
-    """A checkpoint, after what it has learned from is on the disk."""
-    if not online.learner.updates:
-        return
+    """A checkpoint, after what it has learned from is on the disk. Before the first update it is of the weights alone:
+    nothing else has learned anything."""
     learner, main = online.learner, online.team.main
-    if main:
+    if main and online.replay.episodes:
         online.replay.flush()
     state = CheckpointState(
         step=learner.updates, skipped=learner.skipped, spec=online.start.spec.digest(), run=online.identity
     )
+    if not learner.updates:
+        if not checkpoint_folder(online.out, 0).exists():
+            save_weights(checkpoint_folder(online.out, 0), learner.agent, state, write=main)
+        return
     beside = {} if online.imitation is None else {IMITATION: online.imitation.source}
     save_checkpoint(online.out, learner.agent, learner.optimizer, state, write=main, beside=beside)
 

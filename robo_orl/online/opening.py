@@ -251,7 +251,7 @@ def resume(online: Online) -> int:
         if place is not None:
             critic_only = sum(slot.critic_only for slot in slots[:place])
             online.learner.resume(folder, online.identity, critic_only)
-            if online.imitation is not None:
+            if online.imitation is not None and online.learner.updates:
                 restore_beside(folder, IMITATION, online.imitation.source)
             online.account = _account(online, place)
             online.progress.resumed(online.replay, online.learner.updates)

@@ -66,10 +66,7 @@ class Points:
     def write_evaluation(self, at: int) -> None:
         """Write OUT/eval from the episodes of the point `at`, whose weights the newest checkpoint holds, so that
         `robo-orl eval` plays none of them again."""
-        saved = checkpoints(self.out)
-        if not saved:
-            return
-        newest, info, policy = saved[-1], self.rollouts.info(), self.run.policy
+        newest, info, policy = checkpoints(self.out)[-1], self.rollouts.info(), self.run.policy
         plan = self._plan(policy, file_sha256(newest / AGENT), int(newest.name.rpartition("_")[2]))
         played = parse_rows(self.out / POINTS / f"step_{at:08d}" / EPISODES)
         rows = [row.model_copy(update={"request": plan.digest(info)}) for row in played]

@@ -91,6 +91,8 @@ class Schedule:
             critic_only = due if warm else 0
             warm = collected < self.config.warm_up.steps
             slots.append(Slot(number, collected, warm, before, critic_only, due - critic_only))
+            if number == whole:  # a round that is cut short by a kill has no whole groups yet
+                break
             of_round = self.round_of(number, episodes)
             collected, before, due = collected + sum(e.length for e in of_round), before + due, rounds.updates(of_round)
         return slots

@@ -66,7 +66,7 @@ def learned(out: Path) -> dict[str, object]:
     return {
         "checkpoint": newest.name,
         "weights": (newest / AGENT).read_bytes(),
-        "moments": (newest / OPTIMIZER).read_bytes(),
+        "moments": (newest / OPTIMIZER).read_bytes() if (newest / OPTIMIZER).exists() else b"",
         "imitation": (newest / IMITATION).read_bytes() if (newest / IMITATION).exists() else b"",
         "arrays": {name: np.load(out / f"replay/{name}.npy").tobytes() for name in ARRAYS},
         "episodes": [{key: value for key, value in line.items() if key not in timed} for line in lines],
@@ -77,7 +77,7 @@ def learned(out: Path) -> dict[str, object]:
 
 # ------------------------------------------------------------------------------------- a process that kills itself
 
-PLACES = ("rows", "line", "update", "checkpoint", "point")
+PLACES = ("rows", "line", "update", "first", "checkpoint", "start", "round", "point")
 
 
 def killed(
@@ -124,7 +124,10 @@ def _die_at(place: str, count: int) -> None:
         "rows": (Replay, "_write"),
         "line": (Replay, "add"),
         "update": (Learner, "update"),
+        "first": (loop, "save_weights"),
         "checkpoint": (loop, "save_checkpoint"),
+        "start": (loop.Account, "add_start"),
+        "round": (loop.Account, "add_round"),
         "point": (loop.Account, "add_point"),
     }
     after(*owners[place])
