@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from time import perf_counter
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.base.types import Observation, PairedWindow
+from robo_orl.base.rng import Draws
+from robo_orl.base.types import DecisionWindow, Observation, PairedWindow
 from robo_orl.config import ObservationConfig, PolicyConfig, TaskConfig
 from robo_orl.engine.distributed import choose_tf32, keep_freed_memory
 from robo_orl.engine.optimizer import make_optimizer
@@ -24,6 +25,7 @@ from robo_orl.engine.training_step import OneProcess, Phase, TrainingStep, unmea
 from robo_orl.envs.any_scene import is_any
 from robo_orl.envs.registry import SCENES, action_size, observation_sizes
 from robo_orl.models.action_heads.flow import AnyExpert, time_turns
+from robo_orl.objectives.step import Step
 
 __all__ = ["action_size", "policy_spec", "synthetic_window", "task_spec"]
 
@@ -128,6 +130,27 @@ def frozen_online(agent: nn.Module) -> nn.Module:
     return agent
 
 
+@torch.no_grad()
+def decisions(agent: nn.Module, window: PairedWindow, seed: int) -> DecisionWindow:
+    """The two halves of a window as decisions of a round, with what an on-policy objective keeps of each."""
+    swapped = replace(
+        window,
+        obs=window.next_obs,
+        next_obs=window.obs,
+        actions=window.next_actions,
+        next_actions=window.actions,
+        action_mask=window.next_action_mask,
+        next_action_mask=window.action_mask,
+    )
+    halves = [agent.objective.keep(Step(agent, half, Draws(seed, 0))) for half in (window, swapped)]
+    kept = {name: torch.cat([half[name] for half in halves]) for name in halves[0]}
+    credit = {name: torch.cat((window.return_to_go, window.next_return_to_go)) for name in ("advantage", "target")}
+    if not agent.objective.heads:
+        del credit["target"]
+    parts = {field.name: getattr(window, field.name) for field in fields(PairedWindow)}
+    return DecisionWindow(**parts, kept=kept | credit)
+
+
 class SyntheticStep:
     """A freshly initialised agent with its optimiser and one window, ready to step any number of times."""
 
@@ -155,6 +178,8 @@ class SyntheticStep:
         self._compute_constants()
         if goes_online(policy) == "cached":
             self.window = self._with_tokens(self.window)
+        if self.agent.objective.on_policy:
+            self.window = decisions(self.agent, self.window, seed)
 
     def _compute_constants(self) -> None:
         """What the first step computes for all others, so that every step measured is like the later ones: the joined

@@ -77,9 +77,12 @@ def show_prediction(prediction: Prediction, here: StepHere) -> None:
 def online_line(online: OnlineMemory) -> str:
     """What learning online holds beside the step, in one line."""
     tokens = f"; cached tokens {human_bytes(online.token_bytes_per_frame)} a frame of data and replay"
+    kept = human_bytes(online.kept_bytes_per_decision)
+    of_round = f"; of a round {kept} a decision, and {human_bytes(online.keeping)} while they are computed"
     return (
         f"Online beside the step: a copy that collects {human_bytes(online.collecting)}, one that is judged at a point "
         f"{human_bytes(online.judging)}{tokens if online.token_bytes_per_frame else ''}"
+        f"{of_round if online.keeping else ''}"
     )
 
 

@@ -31,6 +31,7 @@ from robo_orl.objectives.parts import ActingPolicy, Losses, Modules, Parts
 from robo_orl.objectives.step import Step
 
 Kept = dict[str, Tensor]
+KEPT_AT_ONCE = 256  # decisions of a pass that computes what is kept
 
 
 class OnPolicyParams(Strict):

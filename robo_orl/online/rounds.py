@@ -21,12 +21,12 @@ from robo_orl.data.windows import PairedWindows, check_divides
 from robo_orl.evaluate.policy import EpisodeDraws
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.credit import Outcomes
-from robo_orl.objectives.on_policy import OnPolicy
+from robo_orl.objectives.on_policy import KEPT_AT_ONCE, OnPolicy
 from robo_orl.objectives.step import Step
 from robo_orl.online.replay import CollectedEpisode
 from robo_orl.rollout.episodes import PolicyQuery
 
-BATCH = 256  # decisions at once, before the first update
+SHARES = 4  # processes for which a minibatch is filled up alike
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Round:
     ) -> dict[str, Tensor]:
         """name -> (M, ...): what the objective keeps, and the credit of each decision."""
         device, objective, parts, rewards = next(agent.parameters()).device, agent.objective, [], []
-        for begin in range(0, len(self), BATCH):
-            end = begin + BATCH
+        for begin in range(0, len(self), KEPT_AT_ONCE):
+            end = begin + KEPT_AT_ONCE
             window = self.windows.gather(self.frames[begin:end])
             draws = EpisodeDraws(seed, queries[begin:end], device, torch.float32)
             parts.append(objective.keep(Step(agent, window.to(device), draws)))
@@ -142,7 +142,8 @@ class Round:
         """The decisions of update `step`: a function of (seed, step), and the ranks' batches are the batch of one rank.
 
         A pass takes every decision once, in minibatches of equal size; where one does not divide into the halves of
-        the processes' windows, it is filled up with the first decisions of its pass.
+        SHARES processes' windows, it is filled up with the first decisions of its pass, so that one, two and four
+        processes learn from the same ones.
         """
         check_divides(batch_size, world)
         count = self.plan.minibatches(len(self))
@@ -150,7 +151,7 @@ class Round:
         bits = np.random.Philox(key=derive_seed(seed, self.first, epoch, "round")).random_raw(len(self))
         order = np.argsort(bits, kind="stable")
         chosen = order[len(order) * number // count : len(order) * (number + 1) // count]
-        missing = -len(chosen) % (2 * world)
+        missing = -len(chosen) % math.lcm(2 * world, 2 * SHARES)
         halves = np.concatenate((chosen, np.resize(order, missing))).reshape(2, world, -1)[:, rank]
         return self._window(*halves)
 

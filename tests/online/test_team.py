@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import toy_run
 from safetensors.torch import load_file
 from toy_online import go, launched, start_of
 
@@ -48,3 +49,53 @@ def test_zero_is_refused_before_anything_is_written(cloned, tmp_path, monkeypatc
     with pytest.raises(UsageError, match="runs without ZeRO"):
         go(start_of(cloned, tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+ROUNDS = {
+    "description": "A method on rounds of its own, on a line.",
+    "n_step": "execute",
+    "optim": {"schedule": "constant", "lr": 1e-3, "warmup_steps": 0, "batch_size": 32},
+    "online": {
+        "collection": {"episodes": 8, "group": 4, "selection": {"acting": "sample"}},
+        "replay": {"mix": "online"},
+        "epochs": 3,
+        "evaluation": {"points": [0], "every": 200, "episodes": 2},
+    },
+}
+CRITIC = {"critic": {"topology": "shared_detached", "target": "none"}}
+OWN = {
+    "ppo": CRITIC | {"objective": {"name": "ppo", "params": {"target_kl": 0.5}}},
+    "grpo": {"objective": {"name": "grpo"}},
+    "fpo": CRITIC | {"objective": {"name": "fpo"}, "online": ROUNDS["online"] | {"collection": {"episodes": 8}}},
+}
+
+
+@pytest.fixture(scope="module")
+def gaussian(tmp_path_factory):
+    """A run whose groups end differently."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("gaussian")
+        patch.setenv("ROBO_ORL_CACHE", str(folder / "cache"))
+        head = {"kind": "gaussian", "flow_steps": 10, "min_std": 0.5}
+        yield toy_run.trained(folder, {"name": "tiny_gaussian", "action_head": head}, checkpoint_every=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_two_processes_learn_from_a_round_what_one_learns(cloned, gaussian, tmp_path, name):
+    """From the first round, which the start itself acted: its updates are those of one process to rounding."""
+    run, method = cloned if name == "fpo" else gaussian, ROUNDS | OWN[name]
+    account = go(start_of(run, tmp_path, method=method), tmp_path / "one", steps=40)
+    done = launched(run, tmp_path, tmp_path / "two", steps=40, method=method)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = tmp_path / "one", tmp_path / "two"
+    summary = json.loads((two / "online.json").read_text())
+    same = ("env_steps", "episodes", "updates", "skipped", "discarded_groups")
+    assert summary["processes"] == 2 and account["updates"] > 3
+    assert {key: summary[key] for key in same} == {key: account[key] for key in same}
+    assert rounds_of(one) == rounds_of(two)
+    ours, theirs = (load_file(checkpoints(out)[-1] / OPTIMIZER) for out in (one, two))
+    compared = {key: tensor for key, tensor in ours.items() if tensor.abs().max() > 1e-7 and "exp_avg" in key}
+    assert len(compared) > 12
+    worst = max(((tensor - theirs[key]).abs().max() / tensor.abs().max()).item() for key, tensor in compared.items())
+    assert worst <= 1e-3

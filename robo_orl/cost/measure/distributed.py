@@ -37,7 +37,7 @@ from robo_orl.cost.measure.device import forget, this_device
 from robo_orl.cost.measure.one_process import describe
 from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts, StepCost, beside
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.synthetic_step import action_size, policy_spec, synthetic_window
+from robo_orl.cost.synthetic_step import action_size, decisions, policy_spec, synthetic_window
 from robo_orl.cost.tensor_memory import TensorBytes, storage_bytes, tensors_alive
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.optimizer import make_optimizer
@@ -156,6 +156,8 @@ class DistributedStep:
         chunk, discount = policy.action_head.chunk, gamma**policy.n
         window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
         self.window = window.to(self.accelerator.device)
+        if agent.objective.on_policy:
+            self.window = decisions(agent, self.window, seed)
 
     def run(self) -> None:
         """One step."""
