@@ -22,7 +22,7 @@ CELLS = {
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
-    "online": (295, "1d6c629c2fd11d79"),
+    "online": (352, "1f66d63698a47593"),
     "online_policy_gradient": (159, "b8fd9f82d4b37a29"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
@@ -53,6 +53,47 @@ def test_the_demo_acts_by_one_training_of_the_flow_policy_in_several_ways():
     assert len(set(runs.values())) == 8
     assert all(runs[task, "bc_flow_zero_noise"] == runs[task, "bc_flow"] for task in ("chain1", "chain2_one_reward"))
     assert runs["chain2_one_reward", "bc_flow_best_of_n_untrained"] == runs["chain2_one_reward", "bc_flow"]
+
+
+@pytest.mark.parametrize("suite", ["online", "online_policy_gradient"])
+def test_every_start_can_go_on_by_the_methods_that_a_suite_gives_it(suite):
+    from robo_orl.agent.agent import check_agent
+    from robo_orl.online.learner import check_trainable
+
+    policies = {cell.policy.digest(): cell.policy for cell in expand(load_suite(suite)) if cell.online is not None}
+    assert len(policies) > 15
+    for policy in policies.values():
+        check_agent(policy)
+        check_trainable(policy)
+
+
+def test_starts_are_crossed_with_methods():
+    """Cloning with three heads, recap, iql and qc go on by the same methods, and by qc where they sample."""
+    crossed = {}
+    for cell in expand(load_suite("online")):
+        if cell.online is not None and cell.online.steps == 20_000 and (cell.task.name, cell.regime) == ("lift", "mg"):
+            crossed.setdefault(cell.online.start.name, set()).add((cell.online.method, cell.seed))
+    common = {(method, seed) for method in ("bc_continue", "iql", "rlpd", "residual") for seed in range(3)}
+    sampled = common | {("qc", seed) for seed in range(3)}
+    assert crossed["bc"] == common
+    for start in ("bc_gaussian", "bc_flow", "recap", "iql", "qc"):
+        assert crossed[start] >= sampled, start
+
+
+def test_collecting_is_asked_about_on_a_start_that_lacks_data():
+    """As many updates with and without the episodes, from ten demonstrations; the second group of the suite."""
+    cells = [cell for cell in expand(load_suite("online")) if cell.regime == "mg+10demos"]
+    assert {(cell.online.method, cell.seed) for cell in cells if cell.online} == {
+        (method, seed) for method in ("qc", "qc_data", "rlpd") for seed in range(3)
+    }
+    assert all(cell.data.episodes == 10 for cell in cells)
+    assert all(cell.online.steps == 10_000 for cell in cells if cell.online)
+    (qc,), (control,) = (
+        {cell.policy.digest(): cell.policy for cell in cells if cell.online and cell.online.method == name}.values()
+        for name in ("qc", "qc_data")
+    )
+    named = ("name", "description", "online.replay.mix")
+    assert _changed(qc.model_dump(), control.model_dump()) <= set(named)
 
 
 def test_the_others_train_nothing():
