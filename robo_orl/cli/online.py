@@ -38,6 +38,10 @@ def online(
         Path | None,
         typer.Option(help="A folder of `robo-orl eval` of RUN, whose episodes are not played again; default: its own."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="The task to go on in, of a run that learned several; the others are judged at every point."),
+    ] = None,
     settings: Sets = [],
     as_json: Json = False,
 ) -> None:
@@ -46,7 +50,7 @@ def online(
     from robo_orl.online.start import resolve_start
 
     whole = None if policy is None else load_policy(policy)
-    start = resolve_start(run, method, seed, data, tuple(settings), whole)
+    start = resolve_start(run, method, seed, data, tuple(settings), whole, task)
     account = go_online(start, out, steps, workers, check_loop(loop), shows_progress(as_json), evaluation=evaluation)
     show(account, as_json, _tell)
 
@@ -61,6 +65,7 @@ def _tell(account: dict[str, Any]) -> None:
         **({"success of the run itself": _score(account["start"])} if account.get("start") else {}),
         "success at the switch": _score(first),
         f"success at {last['at']:,} steps": f"{_score(last)}; lost {last['lost']}, won {last['won']}",
+        **_of_others(last),
         "environment steps": f"{account['env_steps']:,} in {account['episodes']:,} episodes, "
         f"{account['warm_up_steps']:,} of them warm-up",
         "updates": f"{account['updates']:,}, {account['critic_only_updates']:,} of them of the critic alone",
@@ -71,6 +76,14 @@ def _tell(account: dict[str, Any]) -> None:
         "memory": f"{account['peak_memory_bytes'] / 1e9:.2f} GB at its peak, simulators excluded",
     }
     key_values(lines)
+
+
+def _of_others(point: dict[str, Any]) -> dict[str, str]:
+    """The other tasks of the start at a point; nothing where there is none."""
+    return {
+        f"{name}, not gone on in": f"{_score(one)}; lost {one['lost']}, won {one['won']} of the start's"
+        for name, one in point.get("others", {}).items()
+    }
 
 
 def _left_out(account: dict[str, Any]) -> dict[str, str]:

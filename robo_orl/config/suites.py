@@ -145,9 +145,9 @@ class GridConfig(Strict):
         return method.row if self.env_steps is None else f"{method.row}_{self.env_steps / 1000:g}k"
 
     @model_validator(mode="after")
-    def _goes_online_with_one_task(self) -> GridConfig:
-        if self.online and (self.together or self.rewards or self.launch):
-            raise ValueError("online is for groups without together, rewards and launch: the simulator gives rewards")
+    def _goes_online_in_the_simulator(self) -> GridConfig:
+        if self.online and (self.rewards or self.launch):
+            raise ValueError("online is for groups without rewards and launch: the simulator gives rewards")
         return self
 
     def data_names(self) -> dict[str, tuple[str, RewardChoice | None]]:

@@ -72,11 +72,15 @@ class Account:
         self._append(row)
 
     def add_point(self, point: dict[str, Any]) -> dict[str, Any]:
-        """The row of a point: with what was lost and won since the switch, and the account up to it."""
+        """The row of a point: with what was lost and won since the switch, and in other tasks since the start, and the
+        account up to it."""
         first = self.points.get(0, point)
         row = point | lost_and_won(point, first) | {"account": self.sums()}
         if self.start is not None:
             row["of_start"] = lost_and_won(point, self.start)
+        if "others" in point and self.start is not None:
+            before = self.start["others"]
+            row["others"] = {name: one | lost_and_won(one, before[name]) for name, one in point["others"].items()}
         self.points[point["at"]] = row
         self._append(row)
         return row

@@ -7,12 +7,15 @@ of simulator processes nor a kill changes a weight or a collected action (schedu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
+from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import read_json, write_json
 from robo_orl.base.machine import cores
@@ -26,6 +29,7 @@ from robo_orl.online.account import SUMMARY, Account
 from robo_orl.online.calibration import errors_on
 from robo_orl.online.learner import check_trainable
 from robo_orl.online.opening import IMITATION, Online, open_imitation, open_online, open_windows, resume
+from robo_orl.online.points import OtherTask
 from robo_orl.online.schedule import Slot
 from robo_orl.online.start import Start
 from robo_orl.online.team import open_team
@@ -45,33 +49,40 @@ def go_online(
     progress: bool = True,
     env_spec: EnvSpec | None = None,
     evaluation: Path | None = None,
+    other_specs: Mapping[str, EnvSpec] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Collect `steps` environment steps and learn from them in the folder `out`; returns the account (online.json).
 
     A killed or interrupted call goes on where it stopped, and one with more `steps` goes on with a finished run.
     workers: simulator processes, default one per core. env_spec: another simulator than the task's. evaluation: a
     folder of `robo-orl eval` of the run that is gone on with, default its own: its episodes are not played again.
+    other_specs: by the name of one of the run's other tasks, another simulator than that task's.
 
     Raises:
         UsageError: `out` holds another run, the data are others now, or the run's parts do not go online.
         RunError: learning diverged, a simulator died three times at one episode, or the disk is full.
     """
     run, out = start.run, Path(out)
+    check_agent(run.policy)  # before anything is written
     check_trainable(run.policy)
     check_resumable(out, run, start.spec)
     if (summary := finished(out, run, steps)) is not None:
         return summary
     team, data, imitation = open_team(run, out), open_windows(start), open_imitation(start)
     reads = {"history": run.policy.observation.history, "keys": tuple(start.spec.obs)}
-    spec = env_spec or TaskEnvSpec(run.task, loop, **reads)
-    rollouts = _rollouts(spec, workers or cores()) if team.main else None
+    spec, workers = env_spec or TaskEnvSpec(run.task, loop, **reads), workers or cores()
+    rollouts = _rollouts(spec, workers) if team.main else None
+    others = [
+        OtherTask(task, partial(_rollouts, other_specs.get(task.name) or TaskEnvSpec(task, loop, **reads), workers))
+        for task in start.others
+    ]
     with ExitStack() as stack:
         stack.enter_context(run_lock(out, team.main))
         stack.enter_context(one_thread())
         stack.enter_context(describe_lost_process(lambda: checkpoints(out)))
         stack.enter_context(rollouts or nullcontext())
         stack.enter_context(describe_interruption(lambda: checkpoints(out)))
-        online = open_online(start, out, steps, team, rollouts, data, imitation, progress)
+        online = open_online(start, out, steps, team, rollouts, data, imitation, progress, others)
         with deferred_interruption() as interruption, online.progress:
             _learn(online, lambda: interruption.requested, evaluation)
         return _summary(online)
@@ -272,7 +283,7 @@ def _curve(account: Account) -> list[dict[str, Any]]:
 
 def _shown(row: dict[str, Any] | None) -> dict[str, Any] | None:
     """What the summary has of a point: counts and not episodes."""
-    names = ("at", "env_steps", "updates", "success", "lost", "won", "of_start", "calibration")
+    names = ("at", "env_steps", "updates", "success", "lost", "won", "of_start", "others", "calibration")
     return None if row is None else {name: row[name] for name in names if name in row}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -30,7 +30,7 @@ from robo_orl.online.imitation.points import Side, demonstrations_of, scale_of, 
 from robo_orl.online.imitation.registry import make_reward
 from robo_orl.online.imitation.reward import Imitation, RewardedWindows
 from robo_orl.online.learner import Learner
-from robo_orl.online.points import Points
+from robo_orl.online.points import OtherTask, Points
 from robo_orl.online.progress import OnlineProgress
 from robo_orl.online.replay import Replay, open_replay, stored_replay
 from robo_orl.online.rounds import Round, RoundPlan
@@ -79,10 +79,12 @@ def open_online(
     data: PairedWindows | None,
     imitation: Imitation | None,
     progress: bool,
+    others: Sequence[OtherTask] = (),
 ) -> Online:
     """Agent, optimiser, replay and account as far as they are; the folder is begun where there is none.
 
-    rollouts: of the first process of a team, which writes the folder; the others read what it has written.
+    rollouts: of the first process of a team, which writes the folder; the others read what it has written. others:
+    tasks that are judged beside its own.
     """
     run = start.run
     if rollouts is not None:
@@ -97,7 +99,7 @@ def open_online(
     if rollouts is not None:
         actor = CollectingPolicy(agent, run.policy, run.seed, instructions)
         collection = Collection(rollouts, actor, replay, run)
-        points = Points(rollouts, run, out, instructions)
+        points = Points(rollouts, run, out, instructions, others)
     return Online(
         start=start,
         out=out,
@@ -164,7 +166,8 @@ def _open_arrays(start: Start) -> list[EpisodeArrays]:
             "from collected episodes alone with --set policy.online.replay.mix=online."
         )
     opened = open_data(run)
-    changed = first_difference(make_spec(run, opened).identity(), start.spec.identity())
+    same = opened[0].sha256 == start.trained_on
+    changed = None if same else first_difference(make_spec(run, opened).identity(), start.spec.identity())
     if changed:
         raise UsageError(
             f"{path} is not what {run.init} was trained on ({changed} differs): give that file with --data."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from robo_orl.base.errors import UsageError
 from robo_orl.base.files import file_sha256, write_text
-from robo_orl.config import PolicyConfig, RunConfig
+from robo_orl.config import PolicyConfig, RunConfig, TaskConfig
 from robo_orl.engine.checkpoint import AGENT, checkpoints, load_agent
+from robo_orl.evaluate.policy import instruction_of
 from robo_orl.evaluate.result import Speed
 from robo_orl.evaluate.scores import EPISODES, EvaluationPlan, FinishedRows, row_of, write_scores
 from robo_orl.online.calibration import KeptValues, ValuedPolicy, calibration
@@ -30,11 +31,29 @@ POINTS, VALUES = "points", "values.jsonl"
 Told = Callable[[int, int], None]
 
 
-class Points:
-    """Judges weights. Each point has a folder with its episodes, from which an interrupted one goes on."""
+@dataclass(frozen=True)
+class OtherTask:
+    """Another task that a start learned, which goes on in one of them. rollouts: opens its simulators."""
 
-    def __init__(self, rollouts: Rollouts, run: RunConfig, out: Path, instructions: tuple[Tensor, Tensor] | None):
-        self.rollouts, self.run, self.out, self.instructions = rollouts, run, out, instructions
+    task: TaskConfig
+    rollouts: Callable[[], Rollouts]
+
+
+class Points:
+    """Judges weights. Each point has a folder with its episodes, from which an interrupted one goes on.
+
+    others: tasks that are judged beside the run's own, whose simulators stand while they are.
+    """
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        run: RunConfig,
+        out: Path,
+        instructions: tuple[Tensor, Tensor] | None,
+        others: Sequence[OtherTask] = (),
+    ):
+        self.rollouts, self.run, self.out, self.instructions, self.others = rollouts, run, out, instructions, others
         self.episodes = run.policy.online.evaluation.episodes
 
     def judge(self, agent: nn.Module, at: int, steps: int, updates: int, told: Told) -> dict[str, Any]:
@@ -73,35 +92,70 @@ class Points:
         speed = Speed.of(self.rollouts, 0, len(rows), 1.0, 0.0)
         write_scores(plan, info, rows, self.out / "eval", replace(speed, wall_s=sum(r.wall_s for r in rows)), "float64")
 
-    def _plan(self, policy: PolicyConfig, weights: str, step: int) -> EvaluationPlan:
-        sentences = (self.run.task.instruction,) if policy.observation.instruction else ()
-        return EvaluationPlan(policy, self.run.task, weights, step, SEED, sentences)
+    def _plan(self, policy: PolicyConfig, weights: str, step: int, task: TaskConfig | None = None) -> EvaluationPlan:
+        task = task or self.run.task
+        sentences = (task.instruction,) if policy.observation.instruction else ()
+        return EvaluationPlan(policy, task, weights, step, SEED, sentences)
 
     def _judged(
         self, agent: nn.Module, plan: EvaluationPlan, name: str, told: Told, played: Path | None = None
     ) -> dict[str, Any]:
-        """Scores, solved starts and calibration of an agent. played: rows that need not be played again."""
+        """Scores, solved starts and calibration of an agent, and what it does in the other tasks. played: rows that
+        need not be played again."""
         began, policy, folder = perf_counter(), plan.policy, self.out / POINTS / name
+        others = self._in_others(agent, plan, folder, told)
         actor = ValuedPolicy(agent, policy.action_head.execute, SEED, instructions=self.instructions)
-        actor.agent.select_by(policy.selection)
-        info, kept = self.rollouts.info(), KeptValues(folder / VALUES)
-        self.rollouts.policy, self.rollouts.gamma = actor, plan.gamma
+        kept = KeptValues(folder / VALUES)
+        done = self._play(actor, plan, folder, self.rollouts, told, played, kept)
+        by_imitation = policy.online is not None and policy.online.imitation is not None
+        values = {} if by_imitation else kept.values  # such a critic values other rewards than the rows'
+        execute, gamma = policy.action_head.execute, policy.gamma.value(self.run.task.horizon)
+        measured = {"calibration": calibration(values, done, self.run.task, gamma, execute)}
+        return self._scores(done, began) | measured | ({"others": others} if others else {})
+
+    def _in_others(self, agent: nn.Module, plan: EvaluationPlan, folder: Path, told: Told) -> dict[str, Any]:
+        """By the name of each other task success and solved starts."""
+        found = {}
+        for other in self.others:
+            own = self._plan(plan.policy, plan.checkpoint_sha256, plan.step, other.task)
+            tokens = instruction_of(self.run, other.task)
+            actor = ValuedPolicy(agent, plan.policy.action_head.execute, SEED, instructions=tokens)
+            into = folder / "others" / other.task.name
+            with other.rollouts() as rollouts:
+                rows = self._play(actor, own, into, rollouts, told, into / EPISODES)
+            score = summarise(rows, other.task.stages)["success_once"].model_dump(mode="json")
+            found[other.task.name] = {"success": score, "solved": [row.start for row in rows if row.success_once]}
+        return found
+
+    def _play(
+        self,
+        actor: ValuedPolicy,
+        plan: EvaluationPlan,
+        folder: Path,
+        rollouts: Rollouts,
+        told: Told,
+        played: Path | None = None,
+        kept: KeptValues | None = None,
+    ) -> list[EpisodeRow]:
+        """The rows of a plan's episodes, in order; those of `played` and of an interrupted point are not played
+        again. kept: takes what the critic says in each episode."""
+        actor.agent.select_by(plan.policy.selection)
+        info = rollouts.info()
+        rollouts.policy, rollouts.gamma = actor, plan.gamma
         rows = FinishedRows(folder / "finished.jsonl", plan.digest(info))
         for row in FinishedRows.of(played, plan.digest(info)) if played is not None else ():
             if row.episode < self.episodes and row.episode not in rows:
                 rows.add(row)
-        for finished in self.rollouts.run([i for i in range(self.episodes) if i not in rows]):
-            kept.add(finished.episode, actor.values.pop(finished.episode, []))
+        for finished in rollouts.run([i for i in range(self.episodes) if i not in rows]):
+            values = actor.values.pop(finished.episode, [])
+            if kept is not None:
+                kept.add(finished.episode, values)
             rows.add(row_of(finished, plan, info))
             told(sum(rows[i].success_once for i in range(self.episodes) if i in rows), len(rows))
         done = [rows[i] for i in range(self.episodes)]
         write_text(folder / EPISODES, rows_text(done))
         (folder / "finished.jsonl").unlink()
-        by_imitation = policy.online is not None and policy.online.imitation is not None
-        values = {} if by_imitation else kept.values  # such a critic values other rewards than the rows'
-        execute, gamma = policy.action_head.execute, policy.gamma.value(self.run.task.horizon)
-        measured = {"calibration": calibration(values, done, self.run.task, gamma, execute)}
-        return self._scores(done, began) | measured
+        return done
 
     def _scores(self, rows: Sequence[EpisodeRow], began: float) -> dict[str, Any]:
         scores = summarise(rows, self.run.task.stages)

@@ -9,22 +9,29 @@ from typing import Any
 from torch import nn
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig, apply_overrides, deep_merge, parse
+from robo_orl.base.files import read_json
+from robo_orl.config import OnlineConfig, PolicyConfig, RunConfig, TaskConfig, apply_overrides, deep_merge, parse
 from robo_orl.config.methods import METHODS, with_method
 from robo_orl.config.presets import available, stored_name
 from robo_orl.engine.checkpoint import checkpoints
 from robo_orl.engine.run_folder import Spec, build_run_agent, read_run, read_spec
 from robo_orl.engine.starting_point import load_initial_weights
+from robo_orl.engine.task_data import task_number
 from robo_orl.objectives import OBJECTIVES, normalised
 
 
 @dataclass(frozen=True)
 class Start:
-    """A run that goes on: its configuration with the method's policy, its spec, and the name of the method."""
+    """A run that goes on in one task: its configuration with the method's policy, its spec, and the method's name.
+
+    others: the other tasks that the run learned. trained_on: sha256 of the data of its task, None where nothing says.
+    """
 
     run: RunConfig
     spec: Spec
     method: str
+    others: tuple[TaskConfig, ...] = ()
+    trained_on: str | None = None
 
 
 def resolve_start(
@@ -34,18 +41,20 @@ def resolve_start(
     data: Path | None = None,
     settings: tuple[str, ...] = (),
     policy: PolicyConfig | None = None,
+    task: str | None = None,
 ) -> Start:
     """The run in `folder` as it goes on to learn by `method`, a name of policies/online or a path, with variants.
 
     method: None for what the run's own policy says under `online`. data: where its data lie now. settings: as --set.
-    policy: the whole policy that goes on, where it is known, e.g. to a suite; there is no method then.
+    policy: the whole policy that goes on, where it is known, e.g. to a suite; there is no method then. task: that in
+    which it goes on, of a run that learned several; the others are judged at every point, for what is forgotten.
 
     Raises UsageError where there is no such run or method, and where the run cannot go online.
     """
     before, spec = read_run(folder), read_spec(folder)
     if not checkpoints(folder):
         raise UsageError(f"{folder} has no checkpoint yet; train it first.")
-    _check_run(before, folder)
+    number = _place_of(before, folder, task)
     values = before.policy.model_dump(mode="json") if policy is None else policy.model_dump(mode="json")
     if method is not None and policy is not None:
         raise UsageError("--policy is the whole policy that goes on: leave --method out.")
@@ -62,9 +71,15 @@ def resolve_start(
         )
     values = apply_overrides({"policy": values}, list(settings))["policy"]
     policy = normalised(parse(PolicyConfig, values, f"method '{method}' on {folder}"))
-    source = before.tasks[0].model_copy(update={"data": str(data)} if data is not None else {})
+    source = before.tasks[number].model_copy(update={"data": str(data)} if data is not None else {})
     update = {"policy": policy, "tasks": [source], "seed": seed, "init": str(folder.resolve()), "extended_at": []}
-    return Start(before.model_copy(update=update), spec, stored_name(method) if method else "own")
+    return Start(
+        run=before.model_copy(update=update),
+        spec=_spec_of(before, spec, number),
+        method=stored_name(method) if method else "own",
+        others=tuple(other.task for other in before.tasks if other is not before.tasks[number]),
+        trained_on=_trained_on(folder, number),
+    )
 
 
 def went_online(start: PolicyConfig, method: str, row: str, changes: dict[str, Any], where: str) -> PolicyConfig:
@@ -74,11 +89,27 @@ def went_online(start: PolicyConfig, method: str, row: str, changes: dict[str, A
     return normalised(parse(PolicyConfig, values | {"name": name}, f"{where}, policy {name}"))
 
 
-def _check_run(run: RunConfig, folder: Path) -> None:
-    """UsageError where episodes of a run cannot be collected."""
-    if len(run.tasks) > 1:
-        raise UsageError(f"{folder} is a run on several tasks; learning online is for runs on one.")
-    if not run.task.has_environment:
+def _spec_of(run: RunConfig, spec: Spec, number: int) -> Spec:
+    """The spec of one task of a run: its discount and its sentences, beside the scales of all."""
+    if len(run.tasks) == 1:
+        return spec
+    gamma = run.policy.gamma.value(run.tasks[number].task.horizon)
+    own = {"sentences": spec.sentences[number : number + 1]} if spec.sentences else {}
+    return spec.model_copy(update={"gamma": gamma, **own})
+
+
+def _trained_on(folder: Path, number: int) -> str | None:
+    path = folder / "data.json"
+    return read_json(path)["files"][number].get("sha256") if path.exists() else None
+
+
+def _place_of(run: RunConfig, folder: Path, task: str | None) -> int:
+    """The place of the task in a run. UsageError where episodes of it cannot be collected."""
+    if len(run.tasks) > 1 and task is None:
+        names = ", ".join(source.task.name for source in run.tasks)
+        raise UsageError(f"{folder} learned several tasks: name the one to go on in with --task, one of {names}.")
+    number = task_number(run, task)
+    if any(not source.task.has_environment for source in run.tasks):
         raise UsageError(f"The task of {folder} has no environment (env: none) in which episodes could be collected.")
     if run.policy.observation.cameras:
         raise UsageError(
@@ -86,6 +117,7 @@ def _check_run(run: RunConfig, folder: Path) -> None:
         )
     if OBJECTIVES[run.policy.objective.name].competent_only:
         raise UsageError(f"{folder} learned from an oracle's labels, which collected episodes do not have.")
+    return number
 
 
 def initial_agent(start: Start, out: Path | None) -> nn.Module:

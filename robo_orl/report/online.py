@@ -50,6 +50,7 @@ class OnlineRow:
     """One method from one start. changes: at every named step; deepest: of each training, with its null.
 
     share: of the published budget of the method's namesake, None where there is none. critic: calibrations by step.
+    others: by task the changes in those that the start learned beside this one, where it learned several.
     """
 
     policy: str
@@ -70,6 +71,7 @@ class OnlineRow:
     account: dict[str, float]
     published: str
     share: float | None
+    others: dict[str, list[Change]]
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def _board(key: Key, rows: dict[str, list[Record]]) -> OnlineBoard:
     effect = design_effect([[curve.solved[-1] for curve in own] for own in curves.values()])
     starts = {record.online.start.run: Curve.of(record.online).start for own in rows.values() for record in own}
     of_others = [one for one in published_online() if one["task"] == task]
+    elsewhere = _changes_elsewhere(rows)
     return OnlineBoard(
         task=task,
         regime=regime,
@@ -111,7 +114,7 @@ def _board(key: Key, rows: dict[str, list[Record]]) -> OnlineBoard:
         start=start,
         start_score=_score(list(starts.values()), effect),
         over_trainings=effect is not None,
-        rows=[_row(policy, own, curves[policy], effect, of_others) for policy, own in rows.items()],
+        rows=[_row(policy, own, curves[policy], effect, of_others, elsewhere[policy]) for policy, own in rows.items()],
         curves=[_series(policy, curves[policy]) for policy in rows] + [_staying(start, list(curves.values()))],
         published=of_others,
     )
@@ -121,13 +124,36 @@ def _score(starts: list, effect: DesignEffect | None) -> Estimate:
     return estimate([start.astype(float) for start in starts], effect, binary=True)
 
 
+def _changes_elsewhere(rows: dict[str, list[Record]]) -> dict[str, dict[str, list[Change]]]:
+    """By policy and task the changes from the start in its other tasks; no task where it learned one."""
+    found: dict[str, dict[str, list[Change]]] = {policy: {} for policy in rows}
+    tasks = sorted({task for own in rows.values() for record in own for task in record.online.start.judged.others})
+    for task in tasks:
+        curves = {policy: [Curve.in_other(record.online, task) for record in own] for policy, own in rows.items()}
+        effect = design_effect([[curve.solved[-1] for curve in own] for own in curves.values()])
+        for policy, own in curves.items():
+            found[policy][task] = _changes(own, effect)
+    return found
+
+
+def _changes(curves: list[Curve], effect: DesignEffect | None) -> list[Change]:
+    """At every named step."""
+    named = sorted({int(step) for curve in curves for step in curve.steps})
+    return [change for step in named if (change := change_at(curves, step, effect)) is not None]
+
+
 def _row(
-    policy: str, records: list[Record], curves: list[Curve], effect: DesignEffect | None, of_others: list[dict]
+    policy: str,
+    records: list[Record],
+    curves: list[Curve],
+    effect: DesignEffect | None,
+    of_others: list[dict],
+    elsewhere: dict[str, list[Change]],
 ) -> OnlineRow:
     online = [record.online for record in records]
     method, steps = online[0].method, max(one.env_steps for one in online)
     named = sorted({int(step) for curve in curves for step in curve.steps})
-    changes = [change for step in named if (change := change_at(curves, step, effect)) is not None]
+    changes = _changes(curves, effect)
     gains = [time for curve in curves if (time := gain(curve)) is not None]
     namesake = next((one for one in of_others if one["ours"] and method.split("_")[0] == one["ours"]), None)
     return OnlineRow(
@@ -149,6 +175,7 @@ def _row(
         account=_account([one.account for one in online]),
         published=namesake["method"] if namesake else "",
         share=steps / namesake["budget"] if namesake else None,
+        others=elsewhere,
     )
 
 

@@ -51,10 +51,13 @@ def run_key(data: str | Sequence[tuple[str, float]], policy: Policy, seed: int, 
     return sha256_of(request)
 
 
-def online_key(start: str, policy: PolicyConfig, steps: int, seed: int, objective_version: int = 1) -> str:
+def online_key(
+    start: str, policy: PolicyConfig, steps: int, seed: int, objective_version: int = 1, task_digest: str | None = None
+) -> str:
     """The address of a run that went on to learn in its task. start: the address of the run that it began with.
 
-    The policy's selection is part of it: it decides what is collected.
+    The policy's selection is part of it: it decides what is collected. task_digest: of the task that it goes on in,
+    where the start learned several.
     """
     request = {
         "version": STEP_VERSIONS["online"],
@@ -65,6 +68,8 @@ def online_key(start: str, policy: PolicyConfig, steps: int, seed: int, objectiv
     }
     if objective_version != 1:
         request["objective"] = objective_version
+    if task_digest is not None:
+        request["task"] = task_digest
     return sha256_of(request)
 
 

@@ -35,6 +35,13 @@ class Curve:
         steps = np.array([point.at for point in record.points])
         return cls(steps, np.stack([_bits(p.solved) for p in record.points]), _bits(record.start.judged.solved))
 
+    @classmethod
+    def in_other(cls, record: OnlineRecord, task: str) -> Curve:
+        """That of a record in another task that its start learned, from that task's start states."""
+        steps = np.array([point.at for point in record.points])
+        solved = np.stack([_bits(point.others[task].solved) for point in record.points])
+        return cls(steps, solved, _bits(record.start.judged.others[task].solved))
+
     def until(self, step: int) -> Curve:
         """Its points up to a step."""
         kept = self.steps <= step

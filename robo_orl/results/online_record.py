@@ -35,6 +35,13 @@ class Calibration(Stored):
     )
 
 
+class OtherTask(Stored):
+    """A policy in another task that its start learned, from that task's start states of results."""
+
+    success: Score
+    solved: str = Field(pattern="^[01]+$", description="by start state: 1 where it was solved")
+
+
 class Judged(Stored):
     """A policy from the start states of results."""
 
@@ -44,6 +51,7 @@ class Judged(Stored):
     discounted_return: float
     calibration: Calibration | None = Field(None, description="None without a trained critic")
     seconds: float = Field(ge=0)
+    others: dict[str, OtherTask] = Field({}, description="by name the other tasks of a start that learned several")
 
 
 class OnlinePoint(Judged):

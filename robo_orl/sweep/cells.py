@@ -118,9 +118,8 @@ class Cell:
     def run_key(self) -> str:
         """Address of the trained run, of the one that goes on to learn where there is one."""
         if self.online is not None:
-            return online_key(
-                self.trained.run_key, self.policy, self.online.steps, self.seed, self._objective_version()
-            )
+            start, task = self.trained.run_key, self.task.digest() if self.together else None
+            return online_key(start, self.policy, self.online.steps, self.seed, self._objective_version(), task)
         data: str | list[tuple[str, float]] = self.data_key
         if self.together:
             data = [(own.data_key, share.weight) for own, share in zip(self.sources, self.together, strict=True)]

@@ -63,7 +63,9 @@ def _online_jobs(cell: Cell, out: Path, value_error: bool, curve: CurveRequest |
     """The jobs of the run that learning begins with, its evaluation the last of them, and the learning."""
     before = jobs_of_cell(cell.trained, out, False, curve)
     start, judged = (next(job for job in before if job.kind == kind) for kind in (TRAIN, EVALUATE))
-    data = next(job for job in before if job.key == start.needs[0])
+    place = [source.task for source in cell.sources].index(cell.task)
+    data = next(job for job in before if job.key == start.needs[place])
+    task = {"task": cell.task.name} if cell.together else {}
     policy, folder, request = _policy_file(cell, out), out / "runs" / cell.run_name, cell.evaluation
     points = cell.policy.online.evaluation
     learn = Job(
@@ -71,7 +73,7 @@ def _online_jobs(cell: Cell, out: Path, value_error: bool, curve: CurveRequest |
         key=f"online-{cell.run_name}",
         command=_command(
             "online", str(start.output), policy=policy.path, data=data.output, out=folder, steps=cell.online.steps,
-            seed=cell.seed, loop=request.loop, evaluation=judged.output,
+            seed=cell.seed, loop=request.loop, evaluation=judged.output, **task,
         ),
         needs=(data.key, start.key, judged.key),
         work=cell.online.steps + len(points.until(cell.online.steps)) * points.episodes * cell.task.horizon,

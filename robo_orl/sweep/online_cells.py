@@ -41,10 +41,14 @@ def online_record(cell: Cell, result: dict[str, Any]) -> OnlineRecord:
 
 
 def _judged(row: dict[str, Any]) -> dict[str, Any]:
-    solved = set(row["solved"])
-    bits = "".join("1" if start in solved else "0" for start in range(row["success"]["n"]))
     same = {name: row[name] for name in ("success", "stages", "discounted_return", "calibration", "seconds")}
-    return same | {"solved": bits}
+    others = {name: {"success": one["success"], "solved": _bits(one)} for name, one in row.get("others", {}).items()}
+    return same | {"solved": _bits(row), "others": others}
+
+
+def _bits(row: dict[str, Any]) -> str:
+    solved = set(row["solved"])
+    return "".join("1" if start in solved else "0" for start in range(row["success"]["n"]))
 
 
 def _only(schema: type, values: dict[str, Any]) -> Any:

@@ -193,10 +193,11 @@ def test_a_killed_run_goes_on_and_collects_nothing_twice(runs, whole, tmp_path, 
 
 
 def refused(runs, name, *settings):
-    from robo_orl.agent.agent import check_agent
-
+    """The sentence, before a folder is begun."""
+    out = runs[name].parent / "refused"
     with pytest.raises(UsageError) as error:
-        check_agent(start_of(runs, name, *settings).run.policy)
+        go(start_of(runs, name, *settings), out)
+    assert not out.exists()
     return str(error.value)
 
 

@@ -17,6 +17,7 @@ for folder in ("rollout", "data", "evaluate", "models", "objectives"):
 from scripted_scene import LineScene  # noqa: E402
 
 from robo_orl.engine.checkpoint import AGENT, OPTIMIZER, checkpoints  # noqa: E402
+from robo_orl.evaluate.scores import FinishedRows  # noqa: E402
 from robo_orl.online import loop  # noqa: E402
 from robo_orl.online.learner import Learner  # noqa: E402
 from robo_orl.online.opening import IMITATION  # noqa: E402
@@ -40,19 +41,24 @@ METHOD = {
 }
 
 
-def start_of(run: Path, folder: Path, *settings: str, method: dict | None = None):
+def start_of(run: Path, folder: Path, *settings: str, method: dict | None = None, task: str | None = None):
     """The start of a run on METHOD, or on another method."""
     file = folder / "line_qc.yaml"
     file.write_text(yaml.safe_dump(method or METHOD))
-    return resolve_start(run, str(file), 3, settings=("policy.online.evaluation.every=200", *settings))
+    return resolve_start(run, str(file), 3, settings=("policy.online.evaluation.every=200", *settings), task=task)
 
 
-def go(start, out: Path, steps: int = 400, workers: int = 1, evaluation: Path | None = None, **scene) -> dict:
+def go(
+    start, out: Path, steps: int = 400, workers: int = 1, evaluation: Path | None = None, other_specs=None, **scene
+) -> dict:
     """Learn online in the scripted scene."""
     marks = out.parent / f"{out.name}-marks"
     marks.mkdir(exist_ok=True)
     spec = LineScene(marks, **scene)
-    return loop.go_online(start, out, steps, workers, progress=False, env_spec=spec, evaluation=evaluation)
+    others = other_specs or {task.name: LineScene(marks, task=task) for task in start.others}
+    return loop.go_online(
+        start, out, steps, workers, progress=False, env_spec=spec, evaluation=evaluation, other_specs=others
+    )
 
 
 def learned(out: Path) -> dict[str, object]:
@@ -77,15 +83,22 @@ def learned(out: Path) -> dict[str, object]:
 
 # ------------------------------------------------------------------------------------- a process that kills itself
 
-PLACES = ("rows", "line", "update", "first", "checkpoint", "start", "round", "point")
+PLACES = ("rows", "line", "update", "first", "checkpoint", "start", "round", "point", "told")
 
 
 def killed(
-    run: Path, folder: Path, out: Path, place: str, count: int, steps: int = 400, method: dict | None = None
+    run: Path,
+    folder: Path,
+    out: Path,
+    place: str,
+    count: int,
+    steps: int = 400,
+    method: dict | None = None,
+    task: str | None = None,
 ) -> int:
     """Run in a process of its own that ends by SIGKILL at the count-th time it comes to `place`; its return code."""
     command = [sys.executable, __file__, str(run), str(folder), str(out), place, str(count), str(steps)]
-    command.append(json.dumps(method or METHOD))
+    command += [json.dumps(method or METHOD), *([task] if task else [])]
     return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=280).returncode
 
 
@@ -129,6 +142,7 @@ def _die_at(place: str, count: int) -> None:
         "start": (loop.Account, "add_start"),
         "round": (loop.Account, "add_round"),
         "point": (loop.Account, "add_point"),
+        "told": (FinishedRows, "add"),
     }
     after(*owners[place])
 
@@ -137,4 +151,5 @@ if __name__ == "__main__":
     run, folder, out = map(Path, sys.argv[1:4])
     if sys.argv[4] in PLACES:
         _die_at(sys.argv[4], int(sys.argv[5]))
-    go(start_of(run, folder, method=json.loads(sys.argv[7])), out, int(sys.argv[6]))
+    task = sys.argv[8] if len(sys.argv) > 8 else None
+    go(start_of(run, folder, method=json.loads(sys.argv[7]), task=task), out, int(sys.argv[6]))

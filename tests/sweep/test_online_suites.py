@@ -78,7 +78,34 @@ def test_a_budget_of_a_group_is_another_row_and_another_address(presets, method)
     assert cells[1].run_key != cells[2].run_key and cells[1].trained.run_key == cells[0].run_key
 
 
-def test_a_group_of_several_tasks_or_sources_of_rewards_does_not_go_online(presets, method):
+def test_a_start_that_learned_several_tasks_goes_on_in_each_and_its_others_are_in_the_record(
+    presets, fakes, method, tmp_path
+):
+    several = {"tasks": ["toy", "toy_long"], "together": {"toy": 1, "toy_long": 2}}
+    several["set"] = {"observation": {"instruction": True}}
+    suite = presets(groups=[GROUP | several | {"online": [method]}], env_steps=100)
+    cells = [cell for cell in expand(load_suite(suite)) if cell.online is not None]
+    assert len({cell.trained.run_key for cell in cells}) == 1 and len({cell.run_key for cell in cells}) == 2
+    for cell in cells:
+        job = next(job for job in jobs_of_cell(cell, tmp_path, False) if job.kind == "online")
+        asked = dict(zip(job.command, job.command[1:], strict=False))
+        assert asked["--task"] == cell.task.name and f"/{cell.task.name}-mg" in asked["--data"]
+    assert bench(suite, tmp_path / "out", progress=False).failed == []
+    assert verify(tmp_path / "out").faults == {}
+    records = [record for record, _ in read_cells(tmp_path / "out") if record.online is not None]
+    assert {record.online.start.judged.others["another"].solved for record in records} == {"101010"}
+    for board in online_boards(records):
+        changes = board.rows[0].others["another"]
+        assert [(c.step, c.lost, c.won, c.solved_before) for c in changes] == [(s, 2, 0, 3) for s in (0, 50, 100)]
+    path = next((tmp_path / "out/cells").glob("*flow_method*/record.json"))
+    stored = json.loads(path.read_text())
+    stored["online"]["points"][1]["others"]["another"]["solved"] = "111110"
+    path.write_text(Record.model_validate(stored).model_dump_json())
+    (faults,) = verify(tmp_path / "out").faults.values()
+    assert "online point 50 in another is 1 of 6, its starts say 5 of 6" in " ".join(faults)
+
+
+def test_a_group_of_sources_of_rewards_does_not_go_online(presets, method):
     with pytest.raises(UsageError, match="the simulator gives rewards"):
         load_suite(presets(groups=[GROUP | {"online": [method], "rewards": ["stages"]}]))
 

@@ -118,8 +118,9 @@ def _run_keys(
     start = PolicyConfig.model_validate(online.start.config)
     begun = [run_key(learned, start, record.seed, version) for version in versions]
     if online.start.run in begun:
+        judged = record.task.digest if record.together else None
         yield from (
-            online_key(online.start.run, policy, online.env_steps, record.seed, version) for version in versions
+            online_key(online.start.run, policy, online.env_steps, record.seed, version, judged) for version in versions
         )
 
 

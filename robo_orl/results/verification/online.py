@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robo_orl.config import PolicyConfig
 from robo_orl.results.addresses import Policy
 from robo_orl.results.intervals import wilson
-from robo_orl.results.online_record import Judged, OnlineRecord
+from robo_orl.results.online_record import Judged, OnlineRecord, OtherTask
 from robo_orl.results.record import EpisodeRow, Record
 
 
@@ -28,10 +28,14 @@ def online_faults(record: Record, policy: Policy) -> list[str]:
         issues.append("online.start has a calibration and no critic.")
     for name, judged in (("start", online.start.judged), *((f"point {p.at}", p) for p in online.points)):
         issues += _judged_faults(name, judged, grid.episodes)
+        for task, other in judged.others.items():
+            issues += _judged_faults(f"{name} in {task}", other, grid.episodes)
+    if any(point.others.keys() != online.start.judged.others.keys() for point in online.points):
+        issues.append("online.points and online.start are not of the same other tasks.")
     return issues + _order_faults(online)
 
 
-def _judged_faults(name: str, judged: Judged, episodes: int) -> list[str]:
+def _judged_faults(name: str, judged: Judged | OtherTask, episodes: int) -> list[str]:
     score, k = judged.success, judged.solved.count("1")
     if (score.k, score.n) != (k, len(judged.solved)) or score.n != episodes:
         return [f"online {name} is {score.k} of {score.n}, its starts say {k} of {len(judged.solved)}."]
