@@ -1,6 +1,7 @@
 """A policy on the real simulator goes online by the command line, is evaluated, and its episodes are exported."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,15 @@ def test_collected_episodes_are_a_data_file_that_trains(lift):
         assert bool(dones[-1]) == bool(rewards[-1]) == bool(first.attrs["success"])
     small = ["--set", "policy.optim.batch_size=8", "--tracker", "none", "--json"]
     run("train", "--policy", "bc", "--task", "lift", "--data", exported, "--out", lift / "again", "--steps", 2, *small)
+
+
+def test_a_whole_run_is_timed_and_its_shares_are_all_of_it(lift, tmp_path):
+    sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+    from online_speed import whole_run
+
+    found = whole_run(lift / "bc", "qc", 200, 2, tmp_path / "timed")
+    assert sum(found["shares"].values()) == pytest.approx(1) and min(found["shares"].values()) >= 0
+    assert found["env_steps"] >= 200 and found["updates"] > 0 and found["points"] == 2
+    assert (found["updates_a_chunk"], found["trains"]) == (2, "cached")
+    with pytest.raises(SystemExit, match="is there already"):
+        whole_run(lift / "bc", "qc", 200, 2, tmp_path / "timed")
