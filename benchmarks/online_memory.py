@@ -1,7 +1,7 @@
 """What learning online holds and takes by prediction: the update of every method, by size and layout of the critic.
 
     python benchmarks/online_memory.py --sizes tiny 1b 7b --out benchmarks/online_memory.json
-    python benchmarks/online_memory.py --check --sizes tiny xs s --out benchmarks/online_memory_check.json
+    python benchmarks/online_memory.py --check --sizes tiny --out benchmarks/online_memory_check.json
 
 The second one steps each method here and compares peaks: bytes of tensors, and nothing that depends on the clock.
 """
@@ -102,23 +102,32 @@ def checked(base: str, method: str, size: str) -> dict:
 
 
 def main() -> None:
-    """Print a row for every size and method."""
+    """A row for every size and method; those that --out has already are not computed again."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", default=["tiny", "1b", "7b"])
+    parser.add_argument("--methods", nargs="+", help="these alone")
     parser.add_argument("--check", action="store_true", help="step each method here, and compare")
     parser.add_argument("--out", type=Path, help="where the rows go as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for size in arguments.sizes:
-        for base, methods in METHODS.items():
-            for method in methods:
-                rows.append((checked if arguments.check else predicted)(base, method, size))
-                print(json.dumps(rows[-1]), file=sys.stderr)
-                if arguments.out:
-                    arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    order = [(size, base, name) for size in arguments.sizes for base, names in METHODS.items() for name in names]
+    stored = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else []
+    rows = {(row["size"], row["base"], row["method"]): row for row in stored}
+    for size, base, method in order:
+        wanted = arguments.methods is None or method in arguments.methods
+        if not wanted or (size, base, method) in rows:
+            continue
+        rows[size, base, method] = (checked if arguments.check else predicted)(base, method, size)
+        print(json.dumps(rows[size, base, method]), file=sys.stderr)
+        if arguments.out:
+            arguments.out.write_text(_as_text(rows, order))
     if not arguments.out:
-        print(json.dumps(rows, indent=1))
+        print(_as_text(rows, order))
+
+
+def _as_text(rows: dict[tuple, dict], order: list[tuple]) -> str:
+    place = {key: number for number, key in enumerate(order)}
+    return json.dumps([rows[key] for key in sorted(rows, key=lambda key: place.get(key, -1))], indent=1) + "\n"
 
 
 if __name__ == "__main__":

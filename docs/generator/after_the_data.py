@@ -159,34 +159,59 @@ def online_speed() -> str:
 
 
 def online_memory() -> str:
-    """Predicted memory by size and layout, from benchmarks/online_memory.json."""
-    header = [
-        "size",
-        "method",
-        "parameters",
-        "learn",
-        "step, GB",
-        "a copy that acts, GB",
-        "at a point, GB",
-        "TFLOP a step",
-    ]
-    rows = []
+    """Predicted memory and time of every method by size, from benchmarks/online_memory.json."""
+    header = ["method", "laid on", "learn at 1b"]
+    header += [f"step at {size}, GB" for size in ("tiny", "1b", "7b")]
+    header += [f"with copies at {size}, GB" for size in ("1b", "7b")]
+    header += ["TFLOP an update at 1b", "ms an update at 1b", "TFLOP a chunk at 1b"]
+    return table(header, [_method(*key, rows) for key, rows in _by_method().items()])
+
+
+def _method(base: str, method: str, rows: dict[str, dict[str, Any]]) -> list:
+    """A method's row. Sizes that were not computed are empty."""
+    peaks = [f"{rows[size]['peak'] / 1e9:.3g}" if size in rows else "" for size in ("tiny", "1b", "7b")]
+    copies = [f"{_with_copies(rows[size]) / 1e9:.3g}" if size in rows else "" for size in ("1b", "7b")]
+    one, update = rows["1b"], rows["1b"]["flops"] / 1e12
+    time = [f"{update:.2g}", f"{1000 * one['step_s']:.0f}", f"{one['updates'] * update:.2g}"]
+    return [f"`{method}`", f"`{base}`", _short(one["trained"]), *peaks, *copies, *time]
+
+
+def _by_method() -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """(base, method) -> size -> row."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in benchmark("online_memory"):
-        held = [row["peak"], row["collecting"], row["peak"] + row["collecting"] + row["judging"]]
-        counts = [_short(row["params"]), _short(row["trained"])]
-        sizes = [f"{value / 1e9:.3g}" for value in held]
-        rows.append([row["size"], f"`{row['method']}`", *counts, *sizes, f"{row['flops'] / 1e12:.2g}"])
-    return table(header, rows)
+        found.setdefault((row["base"], row["method"]), {})[row["size"]] = row
+    return found
+
+
+def _with_copies(row: dict[str, Any]) -> int:
+    return row["peak"] + row["collecting"] + row["judging"]
 
 
 def online_memory_ratio(size: str) -> str:
-    """A separate critic beside a backbone that stays, at one size."""
+    """A separate critic beside a shared one and none, at one size, off-policy and on-policy."""
     rows = {row["method"]: row for row in benchmark("online_memory") if row["size"] == size}
-    whole = {name: row["peak"] + row["collecting"] + row["judging"] for name, row in rows.items()}
-    step = rows["qc+separate"]["peak"] / rows["qc"]["peak"]
+
+    def times(one: str, other: str) -> str:
+        step, copies = rows[one]["peak"] / rows[other]["peak"], _with_copies(rows[one]) / _with_copies(rows[other])
+        return f"{step:.1f} times the step, and {copies:.1f} times with both copies that act"
+
     return (
-        f"At {size} a critic with a backbone of its own holds {step:.1f} times the step of a backbone that stays, and "
-        f"{whole['qc+separate'] / whole['qc']:.1f} times with both copies that act."
+        f"At {size} a critic with a backbone of its own holds, against a backbone that stays (`qc`), "
+        f"{times('qc+separate', 'qc')}; against one that policy and critic train (`qc+whole`) "
+        f"{times('qc+separate', 'qc+whole')}. Against `grpo`, which needs no critic, `ppo` with a separate one holds "
+        f"{times('ppo+separate', 'grpo')}; with one on the policy's backbone {times('ppo', 'grpo')}."
+    )
+
+
+def online_memory_check() -> str:
+    """How far predictions are from steps made here, from benchmarks/online_memory_check.json."""
+    rows = benchmark("online_memory_check")
+    worst = max(rows, key=lambda row: abs(row["error"]))
+    sizes = ", ".join(dict.fromkeys(row["size"] for row in rows))
+    return (
+        f"Checked against {len(rows)} steps that were made ({sizes}): the largest difference of a peak is "
+        f"{abs(100 * worst['error']):.2g} % (`{worst['method']}` at {worst['size']})."
     )
 
 
@@ -234,6 +259,7 @@ FUNCTIONS = {
         online_say,
         online_speed,
         online_memory,
+        online_memory_check,
         online_memory_ratio,
     )
 }
