@@ -53,7 +53,7 @@ def reward_arms(suite: str, task: str, regime: str, policies: Sequence[str], end
     effects = [design_effect([values[index] for _, _, values in rows]) for index in range(len(chosen))]
     made = []
     for data, policy, values in rows:
-        name, price = (data.reward.name, _seconds(data)) if data.annotation.labels else ("none", "0")
+        name, price = "none" if data.reward.source == "constant" else data.reward.name, _seconds(data)
         entries = [_entry(own, one, effect) for own, one, effect in zip(values, chosen, effects, strict=True)]
         made.append([f"`{name}`", price, f"`{written(policy)}`", *entries])
     return table(["source", "seconds of annotation", "policy", *(one.title for one in chosen)], made)

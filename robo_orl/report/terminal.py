@@ -57,9 +57,9 @@ def _board(board: dict[str, Any]) -> Table:
             *(_or_dash(row["trials"], plain) for _ in trials),
         )
     clocks = " (~ by its own cell's clock)" if any(row["cost_source"] == "cells" for row in board["rows"]) else ""
-    relative = f"time, memory: relative to {board['control']}{clocks}"
+    relative = f"; time, memory: relative to {board['control']}{clocks}" if board["control"] else ""
     tuned = f"; trials: of its tuning, {board['tuning']}" if trials else ""
-    made.caption = Text(f"◆ trained critic; length: median of successes; {relative}{tuned}")
+    made.caption = Text(f"◆ trained critic; length: median of successes{relative}{tuned}")
     return made
 
 

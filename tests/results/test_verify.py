@@ -20,7 +20,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
 from robo_orl.config import PolicyConfig, sha256_of
 from robo_orl.results.addresses import evaluation_request
-from robo_orl.results.record import Manifest, OwnPolicyValues, PlannedCell, SuiteRef, ValueErrorPart
+from robo_orl.results.record import Annotation, Manifest, OwnPolicyValues, PlannedCell, SuiteRef, ValueErrorPart
 from robo_orl.results.store import folder_cell, rows_text, write_cell, write_manifest
 from robo_orl.results.verify import faults, verify
 
@@ -78,6 +78,18 @@ def test_cloning_plays_the_same_episodes_whatever_the_outcomes_and_rewards_of_it
 def test_rows_of_a_critic_or_of_other_weights_are_not_those_of_the_cell_with_other_outcomes(tmp_path):
     assert any("request is the same" in said for said in other_outcomes(tmp_path / "critic", CRITIC))
     assert any("request is" in said for said in other_outcomes(tmp_path / "weights", checkpoint_sha256="0" * 64))
+
+
+@pytest.mark.parametrize("assumed", [250.0, 50.0])
+def test_the_same_rewards_took_the_same_labels_and_seconds_in_every_record(tmp_path, assumed):
+    for seed, seconds in ((0, 250.0), (1, assumed)):
+        rows = example_rows(seed=seed)
+        record = example_record(rows, seed=seed)
+        annotation = Annotation(kind="success", labels=25, seconds_assumed=seconds)
+        record = record.model_copy(update={"data": record.data.model_copy(update={"annotation": annotation})})
+        write_cell(tmp_path / "cells" / f"chain2-mg-bc-tiny-s{seed}-{record.cell[:10]}", record, rows)
+    said = [sentence for found in verify(tmp_path).faults.values() for sentence in found]
+    assert any("data.annotation or data.quality of the same data differs" in one for one in said) == (assumed != 250.0)
 
 
 def test_a_consistent_record_has_no_fault(cell, tmp_path):

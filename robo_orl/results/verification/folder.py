@@ -161,11 +161,13 @@ def _differing(cells: Sequence[ReadCell]) -> Iterator[tuple[str, str]]:
         record = cell.record
         data, task = record.data, record.task.digest
         data_set = ("data", task, record.regime, data.seed, data.episodes)
+        source = ("source", data.sha256, data.annotation is None)  # older records hold none
         training = ("train", record.train.run, record.train.wall_s)  # made anew it takes another time
         facts = {
             training: (record.train, "train of the same run"),
             ("run's data", *training, task): (data, "data of the same run"),
             ("file", data.sha256): ((data.episodes, data.frames, data.success), "data of the same sha256"),
+            source: ((data.annotation, data.quality), "data.annotation or data.quality of the same data"),
             data_set: ((data.frames, data.success), "data.frames or data.success of the same data set"),
             ("parameters", task, record.policy.digest): (
                 record.train.parameters,
