@@ -6,7 +6,6 @@ frames serves the policy and a shared critic; critics of their own, and full_ema
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
@@ -59,6 +58,7 @@ class Step:
     def __init__(self, agent: Learner, window: PairedWindow, draws: Draws):
         self.agent, self.window, self.draws = agent, window, draws
         self.pairs = len(window)
+        self._valid: Tensor | None = None
         normaliser = agent.normaliser
         raw = augmented(Observation.cat(window.obs, window.next_obs), agent.policy.observation, draws)
         self.obs = normaliser.observation(raw)
@@ -74,11 +74,13 @@ class Step:
         """(B,) -> (2B,): a number of an episode, for both frames of its pair."""
         return repeat(per_pair, "B -> (frames B)", frames=2)
 
-    @cached_property
+    @property
     def valid(self) -> Tensor:
         """(2B,) float: frames whose valued chunk ends in the episode or in its true terminal, not in a timeout."""
-        inside = self.window.next_action_mask[:, : self.agent.valued_actions].all(-1)
-        return torch.cat((self.window.td_valid, inside | self.window.success)).float()
+        if self._valid is None:  # no cached_property: before Python 3.12 it has a lock, which torch's compiler refuses
+            inside = self.window.next_action_mask[:, : self.agent.valued_actions].all(-1)
+            self._valid = torch.cat((self.window.td_valid, inside | self.window.success)).float()
+        return self._valid
 
     @property
     def returns(self) -> Tensor:
