@@ -181,7 +181,8 @@ class ExpertBlock(nn.Module):
 
     def forward(self, y: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, N, W) -> (B, N, W)."""
-        q = unit_scale(split_heads(self.query(self.attention_norm(y)), self.heads))
+        of_heads = self.query(self.attention_norm(y)).unflatten(-1, (self.heads, -1))  # (B, N, H, d)
+        q = unit_scale(of_heads).transpose(1, 2)  # after the norm: its result stays in the order that `out` reads
         y = y + self.out(attend_normalised(q, k, v))
         return y + self.mlp(self.mlp_norm(y))
 
