@@ -36,6 +36,7 @@ KINDS = {
     "triton": r"\btriton_\w+\.run\(",
     "products": r"\bextern_kernels\.\w+\(",
     "attention": r"\bbuf\d+ = torch\.ops\.aten\.",
+    "sampler": r"= torch\.ops\.robo_orl\.flow_samples\.",
 }
 H100 = SimpleNamespace(
     name="NVIDIA H100",
@@ -161,6 +162,8 @@ def count(policy: str, size: str) -> dict[str, Any]:
     parts = config, policy_spec(config, task), 7, config.gamma.value(task.horizon)
     with as_on_a_gpu(), fake_step(*parts) as step:
         eager = count_launches(step)
+    whole = config.model_copy(update={"optim": optim.model_copy(update={"capture": "compile"})})
+    parts = whole, *parts[1:]
     passes: list[Counter[str]] = []
 
     def compiler(graph: fx.GraphModule, inputs: list[Any]) -> Callable:

@@ -19,9 +19,12 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from robo_orl.config import PolicyConfig
 from robo_orl.models.action_heads.flow import Expert
+from robo_orl.models.action_heads.flow_sampler import aligned, in_a_row, shared_memory
 from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens
-from robo_orl.models.critics import StackedLinear
+from robo_orl.models.critic_pair import CriticPair
+from robo_orl.models.critics import Critic
 from robo_orl.models.layers import Linear, Readout, RMSNorm
+from robo_orl.models.stacked import StackedLinear
 
 WORKING = torch.bfloat16
 GROUP = 2**25  # numbers in a group: 64 MB in bf16
@@ -42,6 +45,7 @@ class Place:
     module: nn.Module
     name: str
     weights: tuple[Tensor, ...]
+    row: bool = False  # as one row of numbers, in which each begins at a place that a kernel reads fast
 
     @property
     def numbers(self) -> int:
@@ -51,11 +55,17 @@ class Place:
     def allocate(self) -> Tensor:
         """An empty copy."""
         first = self.weights[0]
+        if self.row:
+            total = sum(aligned(weight.numel()) for weight in self.weights)
+            return torch.empty(total, dtype=WORKING, device=first.device)
         shape = first.shape if len(self.weights) == 1 else (sum(map(len, self.weights)), *first.shape[1:])
         return torch.empty(shape, dtype=WORKING, device=first.device)
 
     def pieces(self, copy: Tensor) -> Sequence[Tensor]:
         """The parts of a copy, or of its gradient, that belong to each of the weights."""
+        if self.row:
+            parts = in_a_row(copy, [weight.numel() for weight in self.weights])
+            return [part.view(weight.shape) for part, weight in zip(parts, self.weights, strict=True)]
         return (copy,) if len(self.weights) == 1 else copy.split([len(weight) for weight in self.weights])
 
 
@@ -94,9 +104,11 @@ class WorkingWeights:
         target = agent.target.critic if agent.target is not None and not agent.target.full else None
         slow = [module for module in (target, agent.slow_head) if module is not None]
         self.copied = [place for module in slow for place in _places(module, native=True)]
+        self.copied += _together(agent)
         learning = (agent.backbone, agent.action_head, agent.critic, agent.critic_backbone, *agent.extra.values())
         native = agent.policy.backbone.kind == "transformer"
-        places = [place for module in learning if module is not None for place in _places(module, native)]
+        joint = agent.objective.values_together and in_fewer_calls(agent.policy)
+        places = [place for module in learning if module is not None for place in _places(module, native, joint)]
         self.groups = _grouped([p for p in places if all(weight.requires_grad for weight in p.weights)])
 
     @contextmanager
@@ -116,7 +128,8 @@ class WorkingWeights:
     def _slow(self) -> list[Tensor]:
         copies = [place.allocate() for place in self.copied]
         if copies:
-            torch._foreach_copy_(copies, [place.weights[0] for place in self.copied])
+            pieces = [piece for place, copy in zip(self.copied, copies, strict=True) for piece in place.pieces(copy)]
+            torch._foreach_copy_(pieces, [weight.detach() for place in self.copied for weight in place.weights])
         return copies
 
 
@@ -125,10 +138,49 @@ def wants_copies(policy: PolicyConfig) -> bool:
     return policy.optim.precision == "bf16" and not policy.backbone.compile
 
 
-def _places(root: nn.Module, native: bool) -> Iterator[Place]:
-    """native: gains of norms too, whose inputs are in bf16 in networks that are all ours."""
+def in_fewer_calls(policy: PolicyConfig) -> bool:
+    """True where a step takes what is the same within rounding in fewer kernels: it is compiled whole or recorded."""
+    return policy.optim.capture in ("on", "compile")
+
+
+def _together(agent: nn.Module) -> Iterator[Place]:
+    """Copies without gradient, for calls that read many weights at once: the candidates' sampler, and both critics."""
+    if not in_fewer_calls(agent.policy) or not agent.objective.ranks_candidates:
+        return
+    if agent.target is not None and not agent.target.full:
+        yield from _pair(agent.target.pair, agent.critic, agent.target.critic)
+    expert = getattr(agent.action_head, "expert", None)
+    if isinstance(expert, Expert) and expert.layout.fits(shared_memory(next(expert.parameters()).device)):
+        weights = dict(expert.named_parameters())
+        yield Place(expert, "in_a_row", tuple(weights[name] for name in expert.layout.names), row=True)
+
+
+def _pair(pair: CriticPair, online: Critic, slow: Critic) -> Iterator[Place]:
+    both = (online, slow)
+    yield Place(pair, "key_value", tuple(critic.readout.key_value.weight for critic in both))
+    yield Place(pair, "queries", tuple(critic.readout.queries for critic in both))
+    yield Place(pair, "out", tuple(critic.readout.out.weight for critic in both))
+    for name in ("feature_in", "action_in", "hidden", "out"):
+        layers = [getattr(critic.q_heads, name) for critic in both]
+        yield Place(pair, f"{name}_weight", tuple(layer.weight for layer in layers))
+        yield Place(pair, f"{name}_bias", tuple(layer.bias for layer in layers))
+
+
+def _joint(critic: Critic) -> Iterator[Place]:
+    for name in ("feature_in", "hidden", "out"):
+        layers = [getattr(heads, name) for heads in (critic.q_heads, critic.v_head)]
+        yield Place(critic.joint, f"{name}_weight", tuple(layer.weight for layer in layers))
+        yield Place(critic.joint, f"{name}_bias", tuple(layer.bias for layer in layers))
+
+
+def _places(root: nn.Module, native: bool, joint: bool = False) -> Iterator[Place]:
+    """native: gains of norms too, whose inputs are in bf16 in networks that are all ours. joint: those of Q and V."""
     outside = {id(inner) for module in root.modules() if isinstance(module, WIDE) for inner in module.modules()}
     packed: set[int] = set()
+    if joint and isinstance(root, Critic):
+        for place in _joint(root):
+            packed |= {id(weight) for weight in place.weights}
+            yield place
     for module in root.modules():
         if isinstance(module, Expert) and next(module.parameters(), None) is not None:
             weights = tuple(block.key_value.weight for block in module.blocks)

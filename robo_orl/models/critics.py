@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from robo_orl.config import CriticConfig
 from robo_orl.models.layers import Readout, half_width, wide
+from robo_orl.models.stacked import JointHeads, Layers, StackedLinear, values_of
 
 SIGMA = 0.75  # standard deviations of the Gaussian in bin widths, the paper's choice
 MARGIN = 3  # bins beyond each end of the range: without them a target at the end would be pulled inwards
@@ -124,6 +125,7 @@ class Critic(nn.Module):
         self.readout = Readout(token_width, width, self.members + ("v" in heads))
         self.q_heads = Heads(self.members, width, action_numbers, outputs) if "q" in heads else None
         self.v_head = Heads(1, width, 0, outputs) if "v" in heads else None
+        self.joint = JointHeads()
 
     def q(self, features: Tensor, actions: Tensor) -> Estimate:
         """features (B, R, C) of the readout; actions (B, c, A) -> (E, B), or (B, N, c, A) -> (E, B, N)."""
@@ -133,7 +135,14 @@ class Critic(nn.Module):
 
     def v(self, features: Tensor) -> Estimate:
         """features (B, R, C) of the readout -> (1, B)."""
-        return Estimate(self.v_head(features[:, self.members :]).squeeze(2), self.support)
+        layers = self.joint.last(1) if self.joint.ready else self.v_head.layers
+        return Estimate(values_of(layers, features[:, self.members :]).squeeze(2), self.support)
+
+    def v_and_q(self, features: Tensor, actions: Tensor) -> tuple[Estimate, Estimate]:
+        """V (1, B) and Q (E, B) of actions (B, c, A) by the weights of `joint`, one product a layer for both."""
+        rows = rearrange(actions, "B c A -> B 1 (c A)")
+        raw = values_of(self.joint.layers(self.q_heads.action_in), features, rows).squeeze(2)  # (E + 1, B, K)
+        return Estimate(raw[self.members :], self.support), Estimate(raw[: self.members], self.support)
 
 
 def _support(config: CriticConfig) -> HLGauss | Logistic | None:
@@ -155,35 +164,11 @@ class Heads(nn.Module):
         self.hidden = StackedLinear(members, hidden, hidden)
         self.out = StackedLinear(members, hidden, outputs)
 
+    @property
+    def layers(self) -> Layers:
+        """The layers of all members."""
+        return Layers(self.feature_in, self.action_in, self.hidden, self.out)
+
     def forward(self, features: Tensor, actions: Tensor | None = None) -> Tensor:
         """features (B, E, C), one readout per member; actions (B, N, c*A) or None -> (E, B, N, K), N = 1 without."""
-        batch = len(features)
-        x = self.feature_in(rearrange(features, "B E C -> E B C"))
-        x = rearrange(x, "E B C -> E B 1 C")  # once for all candidates
-        if actions is not None:
-            rows = repeat(actions.to(x.dtype), "B N a -> E (B N) a", E=len(x))
-            x = x + rearrange(self.action_in(rows), "E (B N) C -> E B N C", B=batch)
-        x = self.hidden(rearrange(F.silu(_normalise(x)), "E B N C -> E (B N) C"))
-        return rearrange(self.out(F.silu(_normalise(x))), "E (B N) K -> E B N K", B=batch)
-
-
-class StackedLinear(nn.Module):
-    """E linear maps as one batched product."""
-
-    def __init__(self, members: int, inputs: int, outputs: int, fan_in: int | None = None):
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
-        nn.init.trunc_normal_(self.weight, std=(fan_in or inputs) ** -0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(E, M, inputs) -> (E, M, outputs)."""
-        return torch.baddbmm(self.bias.to(x.dtype), x, self.weight.to(x.dtype))
-
-
-def _normalise(x: Tensor) -> Tensor:
-    """LayerNorm in the type of x, computed in float32 inside; CUDA's autocast would add a cast before and after it."""
-    if not torch.is_autocast_enabled(x.device.type):
-        return F.layer_norm(x, x.shape[-1:])
-    with torch.autocast(x.device.type, enabled=False):
-        return F.layer_norm(x, x.shape[-1:])
+        return values_of(self.layers, features, actions)

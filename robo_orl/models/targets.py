@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robo_orl.base.errors import RunError
 from robo_orl.base.types import Observation
 from robo_orl.config import CriticConfig
+from robo_orl.models.critic_pair import CriticPair
 from robo_orl.models.layers import wide
 
 Gather = Callable[[list[nn.Parameter]], AbstractContextManager]
@@ -100,6 +101,7 @@ class Target(nn.Module):
         copy = frozen_copy if self.full else buffer_copy
         self.critic = copy(critic)
         self.critic.v_head = None  # objectives bootstrap through Q's copy; V stays online
+        self.pair = CriticPair()
         self.backbone = copy(backbone) if self.full else None
         self._shards: list[ShardAverage] | None = None
         self._buffers_held = 0 if self.full else numbers(self._averaged(critic))

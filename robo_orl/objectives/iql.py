@@ -28,7 +28,7 @@ class IQL(Objective):
 
     as_given = frozenset({"expectile"})
     heads = ("q", "v")
-    bootstraps = True
+    bootstraps = values_together = True
     extractions = ("awr", "ddpg_bc", "best_of_n", "advantage_condition", "distil")
     routes = {"value": "critic", "critic": "critic"}
     # robomimic's beta, 1; the paper's 3 and 10 are for returns in the hundreds: 1000 at returns up to 1
@@ -44,7 +44,7 @@ class IQL(Objective):
     def losses(self, step: Step) -> Losses:
         """The values learn from the transitions t -> t+n, the policy from both frames of a pair."""
         window, valid = step.window, step.window.td_valid.float()
-        v, q = step.v("now"), step.q("now")
+        v, q = step.v_and_q("now")
         q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
         v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0).detach()  # (B,)
 

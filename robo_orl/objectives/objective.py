@@ -40,6 +40,8 @@ class Objective:
     bootstraps: ClassVar[bool] = False  # whether its targets use a slow copy of the critic
     critic_frames: ClassVar[Literal["now", "both"]] = "now"  # frames of the pair whose values it trains
     samples: ClassVar[bool] = False  # whether it draws actions from the policy: needs a stochastic action head
+    ranks_candidates: ClassVar[bool] = False  # whether its target is `Step.best_value` of such actions
+    values_together: ClassVar[bool] = False  # whether it reads V and Q of the same frames, by `Step.v_and_q`
     trains_base: ClassVar[bool] = True  # whether backbone and action head learn; else they stay as the run has them
     slow_policy: ClassVar[bool] = False  # whether it needs a slow copy of the action head
     extractions: ClassVar[tuple[str, ...]] = ()  # ways of extracting the policy, its authors' first; () = its own

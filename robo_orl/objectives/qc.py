@@ -27,7 +27,7 @@ class QChunking(Objective):
     spelled_out = frozenset({"num_samples"})
     heads = ("q",)
     bootstraps = True
-    samples = True
+    samples = ranks_candidates = True
     extractions = ("best_of_n", "ddpg_bc", "distil")
     routes = {"critic": "critic"}
     # 32 is the authors' N; in the backup it would double the step
@@ -47,6 +47,4 @@ class QChunking(Objective):
     def best_value(self, step: Step) -> Tensor:
         """Qbar(s_{t+n}, a*) (B,): chosen by the online critic, valued by the target."""
         chunks = step.sample_next(self.params.num_samples, self.params.flow_steps)  # (B, N, c, A)
-        best = step.aggregate(step.q("next", chunks).value).argmax(-1)  # (B,)
-        best_chunk = chunks[torch.arange(step.pairs, device=best.device), best]  # (B, c, A)
-        return step.aggregate(step.q_target("next", best_chunk).value)
+        return step.best_value("next", chunks)

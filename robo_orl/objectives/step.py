@@ -68,7 +68,7 @@ class Step:
         self.tokens = agent.head_tokens(policy_tokens)  # (2B, S, D)
         self.trained: tuple[Frames, ...] = ("now", "both") if agent.objective.critic_frames == "now" else ("both",)
         if agent.objective.heads:
-            self.critic_tokens, self.features = self._read_both(policy_tokens)
+            self._read_both(policy_tokens)
 
     def both(self, per_pair: Tensor) -> Tensor:
         """(B,) -> (2B,): a number of an episode, for both frames of its pair."""
@@ -176,12 +176,19 @@ class Step:
     def q(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
         """Q of `actions` (default: the data's chunks); with gradient on frames that the objective trains."""
         with self._gradient(frames):
-            return self.agent.critic.q(self.part(self.features, frames), self._chunk(frames, actions))
+            return self.agent.critic.q(self.features(frames), self._chunk(frames, actions))
 
     def v(self, frames: Frames) -> Estimate:
         """V, with gradient on frames that the objective trains."""
         with self._gradient(frames):
-            return self.agent.critic.v(self.part(self.features, frames))
+            return self.agent.critic.v(self.features(frames))
+
+    def v_and_q(self, frames: Frames) -> tuple[Estimate, Estimate]:
+        """V, and Q of the data's chunks: by one product a layer where an engine keeps their weights together."""
+        if not self.agent.critic.joint.ready:
+            return self.v(frames), self.q(frames)
+        with self._gradient(frames):
+            return self.agent.critic.v_and_q(self.features(frames), self._chunk(frames, None))
 
     def climb(self, frames: Frames, actions: Tensor, member: int | None = None) -> Tensor:
         """(B,): the height of `actions` (B, c, A) on the critic, whose gradient reaches the actions and nothing else.
@@ -191,7 +198,7 @@ class Step:
         dQ/da is taken at a leaf and joined to the actions by hand: exact under every ZeRO stage, where switching
         the critic's parameters off is not, and the critic's graph is gone before the backward.
         """
-        features = self.part(self.features, frames).detach()
+        features = self.features(frames).detach()
         return self.climb_on(self.agent.critic, features, actions, member)
 
     def climb_on(self, critic: Critic, features: Tensor, actions: Tensor, member: int | None = None) -> Tensor:
@@ -226,6 +233,21 @@ class Step:
         features = self.agent.target.features(self.obs.map(lambda t: self.part(t, frames)), tokens)
         return self.agent.target.critic.q(features, self._chunk(frames, actions))
 
+    @torch.no_grad()
+    def best_value(self, frames: Literal["now", "next"], candidates: Tensor) -> Tensor:
+        """(B,): the slow copy's value of the candidate (B, N, c, A) that the online critic ranks first, no gradient.
+
+        Where an engine keeps the weights of both together they value all candidates at once, which is fewer kernels.
+        """
+        target = self.agent.target
+        if target.pair.ready:
+            online, slow = target.pair.q(self.agent.critic, self.part(self.critic_tokens, frames), candidates)
+            best = self.aggregate(online.value).argmax(-1, keepdim=True)  # (B, 1)
+            return self.aggregate(slow.value).gather(1, best).squeeze(1)
+        best = self.aggregate(self.q(frames, candidates).value).argmax(-1)  # (B,)
+        chunks = candidates[torch.arange(self.pairs, device=best.device), best]  # (B, c, A)
+        return self.aggregate(self.q_target(frames, chunks).value)
+
     def aggregate(self, values: Tensor) -> Tensor:
         """(E, ...) -> (...): the ensemble's mean or minimum."""
         return self.agent.aggregate(values)
@@ -243,22 +265,36 @@ class Step:
             return actions
         return self.part(self.actions, frames)[:, : self.agent.valued_actions]
 
-    def _read_both(self, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic's tokens (2B, S, D) and its readout (2B, R, C) of both frames.
+    def features(self, frames: Frames) -> Tensor:
+        """The critic's readout (B, R, C) at `frames`; that of s_{t+n} alone is made when it is wanted first."""
+        if "both" in self._features:
+            return self.part(self._features["both"], frames)
+        if frames != "now" and "next" not in self._features:
+            with torch.no_grad():
+                self._features["next"] = self.agent.critic.readout(self.part(self.critic_tokens, "next"))
+        if frames == "both":
+            return torch.cat((self._features["now"], self._features["next"]))
+        return self._features[frames]
 
-        Where the objective trains values at s_t only, the second half is computed without a graph: a target is never
+    def _read_both(self, policy_tokens: Tensor) -> None:
+        """The critic's tokens (2B, S, D), and its readout (B, R, C) of the frames whose values the objective trains.
+
+        Where it trains values at s_t only, the second half is computed without a graph: a target is never
         differentiated, and its activations are not kept.
         """
+        readout = self.agent.critic.readout
         if self.agent.objective.critic_frames == "both":
-            return self._read("both", policy_tokens)
-        now = self._read("now", policy_tokens[: self.pairs])
+            self.critic_tokens = self._tokens_of("both", policy_tokens)
+            self._features = {"both": readout(self.critic_tokens)}
+            return
+        now = self._tokens_of("now", policy_tokens[: self.pairs])
+        self._features = {"now": readout(now)}
         with torch.no_grad():
-            later = self._read("next", policy_tokens[self.pairs :].detach())
-        return torch.cat((now[0], later[0])), torch.cat((now[1], later[1]))
+            later = self._tokens_of("next", policy_tokens[self.pairs :].detach())
+        self.critic_tokens = torch.cat((now, later))
 
-    def _read(self, frames: Frames, policy_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.agent.critic_tokens(self.obs.map(lambda t: self.part(t, frames)), policy_tokens)
-        return tokens, self.agent.critic.readout(tokens)
+    def _tokens_of(self, frames: Frames, policy_tokens: Tensor) -> Tensor:
+        return self.agent.critic_tokens(self.obs.map(lambda t: self.part(t, frames)), policy_tokens)
 
 
 def mean_over_processes(value: Tensor) -> Tensor:

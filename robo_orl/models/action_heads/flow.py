@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
+from robo_orl.models.action_heads.flow_sampler import TURNS, Layout, flow_samples
 from robo_orl.models.layers import (
     RMSNorm,
     SelfAttention,
@@ -32,8 +33,6 @@ from robo_orl.models.layers import (
     unit_scale,
     wide,
 )
-
-TIME_FREQUENCIES = 16
 
 
 class FlowHead(ActionHead):
@@ -70,6 +69,9 @@ class FlowHead(ActionHead):
         velocity: 1 is none, above 1 exaggerates it (Ho and Salimans 2022, arXiv:2207.12598, equation 6).
         """
         steps = steps or self.steps
+        if guide is None and self.expert.in_a_row is not None and not torch.is_grad_enabled():
+            x = self.expert.in_one_call(rearrange(noise, "B N h A -> B N (h A)"), tokens, steps)
+            return rearrange(x, "B N (h A) -> B N h A", h=self.shape[0])
         memory = self.expert.memory(tokens)
         plain, weight = (self.expert.memory(guide[0]), guide[1]) if guide else (None, 1.0)
         x = rearrange(noise, "B N h A -> B N (h A)")
@@ -105,6 +107,7 @@ class AnyExpert(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.turns: Tensor | None = None  # of the time features, on the device that they were last computed on
+        self.in_a_row: Tensor | None = None  # all weights, where an engine keeps them so for one call of the sampler
 
     def forward(self, x: Tensor, t: Tensor, memory: Memory) -> Tensor:
         """x (B, N, h*A), t (B, N) in [0, 1) -> predicted clean chunk (B, N, h*A)."""
@@ -138,7 +141,7 @@ class Expert(AnyExpert):
         super().__init__()
         width = half_width(token_width)
         self.chunk_in = linear(numbers, width)
-        self.time_in = linear(2 * TIME_FREQUENCIES, width, bias=True)
+        self.time_in = linear(2 * TURNS, width, bias=True)
         self.blocks = nn.ModuleList(ExpertBlock(token_width, width) for _ in range(max(2, depth // 4)))
         self.norm = RMSNorm(width)
         self.out = linear(width, numbers, bias=True, scale=0.1)
@@ -149,11 +152,29 @@ class Expert(AnyExpert):
         tokens = last_layer(tokens)
         if self.key_values is None:
             return [block.memory(tokens) for block in self.blocks]
+        keys, values = self._keys_and_values(tokens)
+        pairs = zip(keys.unbind(2), values.unbind(2), strict=True)
+        return [(k.transpose(1, 2), v.transpose(1, 2)) for k, v in pairs]
+
+    def _keys_and_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Both of all n blocks by one product, (B, S, n, H, d)."""
         heads = self.blocks[0].heads
         both = F.linear(tokens, self.key_values).unflatten(-1, (len(self.blocks), 2, heads, -1))  # (B, S, n, 2, H, d)
         keys, values = both.unbind(3)
-        pairs = zip(unit_scale(keys).unbind(2), values.unbind(2), strict=True)
-        return [(k.transpose(1, 2), v.transpose(1, 2)) for k, v in pairs]
+        return unit_scale(keys), values
+
+    @property
+    def layout(self) -> Layout:
+        """The order of the weights in `in_a_row`."""
+        numbers, block = self.chunk_in.in_features, self.blocks[0]
+        width, hidden = self.chunk_in.out_features, block.mlp.down.in_features
+        return Layout(numbers, width, block.heads, hidden, len(self.blocks))
+
+    def in_one_call(self, noise: Tensor, tokens: Tensor, steps: int) -> Tensor:
+        """noise (B, N, h*A) -> chunks (B, N, h*A) after all Euler steps, without gradient."""
+        keys, values = self._keys_and_values(last_layer(tokens))
+        turns = time_turns(noise.device) if self.turns is None else self.turns
+        return flow_samples(noise, keys, values, self.in_a_row, turns, self.layout.hidden, steps)
 
     def at(self, x: Tensor, time: Tensor, memory: Memory) -> Tensor:
         """x (B, N, h*A), its `time` (B, N, W) or (1, 1, W) -> predicted clean chunk (B, N, h*A)."""
@@ -189,7 +210,7 @@ class ExpertBlock(nn.Module):
 
 def time_turns(device: torch.device) -> Tensor:
     """(F,) radians of 1/2 to 2^5 turns, evenly in the logarithm."""
-    return torch.logspace(-1, 5, TIME_FREQUENCIES, base=2.0, device=device) * (2 * torch.pi)
+    return torch.logspace(-1, 5, TURNS, base=2.0, device=device) * (2 * torch.pi)
 
 
 def time_features(t: Tensor, turns: Tensor) -> Tensor:
@@ -228,7 +249,7 @@ class LayeredExpert(AnyExpert):
         width = half_width(token_width)
         self.shape = (chunk, action_dim)
         self.action_in = linear(action_dim, width)
-        self.time_in = linear(2 * TIME_FREQUENCIES, width, bias=True)
+        self.time_in = linear(2 * TURNS, width, bias=True)
         self.place = nn.Parameter(torch.randn(chunk, width) * 0.5)
         self.blocks = nn.ModuleList(LayeredBlock(token_width, width) for _ in range(blocks))
         self.norm = RMSNorm(width)

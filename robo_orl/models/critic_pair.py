@@ -1,0 +1,62 @@
+"""A critic and its slow copy in one batched product a layer: what ranks candidates, and what values the best one.
+
+B batch, S tokens, D token width, C critic width, E members, R readouts, N candidates, H heads, d head dim.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from robo_orl.models.critics import Critic, Estimate
+from robo_orl.models.layers import attend_normalised, last_layer, unit_scale
+from robo_orl.models.stacked import Layers, Stacked, values_of
+
+
+class CriticPair(nn.Module):
+    """A critic and its slow copy as one: copies of both's weights, the online one's first, while an engine has put them
+    here. Readouts are heads of one attention, members those of one ensemble. Holds nothing of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key_value: Tensor | None = None  # (2 * 2C, D)
+        self.queries: Tensor | None = None  # (2R, C)
+        self.out: Tensor | None = None  # (2C, C)
+        self.feature_in_weight: Tensor | None = None
+        self.feature_in_bias: Tensor | None = None
+        self.action_in_weight: Tensor | None = None
+        self.action_in_bias: Tensor | None = None
+        self.hidden_weight: Tensor | None = None
+        self.hidden_bias: Tensor | None = None
+        self.out_weight: Tensor | None = None
+        self.out_bias: Tensor | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are weights here now."""
+        return self.key_value is not None
+
+    def q(self, critic: Critic, tokens: Tensor, actions: Tensor) -> tuple[Estimate, Estimate]:
+        """tokens (B, S, D), actions (B, N, c, A) -> Q (E, B, N) of the online `critic` and of its slow copy."""
+        features = self._read(last_layer(tokens), critic.readout.heads, critic.members)  # (B, 2E, C)
+        layers = Layers(
+            Stacked(self.feature_in_weight, self.feature_in_bias),
+            Stacked(self.action_in_weight, self.action_in_bias),
+            Stacked(self.hidden_weight, self.hidden_bias),
+            Stacked(self.out_weight, self.out_bias),
+        )
+        raw = values_of(layers, features, rearrange(actions, "B N c A -> B N (c A)"))
+        online, slow = raw.chunk(2)
+        return Estimate(online, critic.support), Estimate(slow, critic.support)
+
+    def _read(self, tokens: Tensor, heads: int, members: int) -> Tensor:
+        """(B, S, D) -> (B, 2E, C): the readouts of Q's members, those of the online critic first."""
+        both = F.linear(tokens, self.key_value).unflatten(-1, (2, 2, heads, -1))  # (B, S, 2, kv, H, d)
+        k, v = both.unbind(3)  # (B, S, 2, H, d)
+        q = self.queries.unflatten(0, (2, -1))[:, : members].unflatten(-1, (heads, -1))  # (2, E, H, d)
+        q = repeat(unit_scale(q), "two E H d -> B (two H) E d", B=len(tokens))
+        k, v = (rearrange(part, "B S two H d -> B (two H) S d") for part in (unit_scale(k), v))
+        read = rearrange(attend_normalised(q, k, v), "B E (two C) -> two (B E) C", two=2)
+        out = self.out.unflatten(0, (2, -1))  # (2, C, C)
+        return rearrange(read @ out.transpose(1, 2), "two (B E) C -> B (two E) C", B=len(tokens))
