@@ -55,7 +55,7 @@ class CriticPair(nn.Module):
         both = F.linear(tokens, self.key_value).unflatten(-1, (2, 2, heads, -1))  # (B, S, 2, kv, H, d)
         k, v = both.unbind(3)  # (B, S, 2, H, d)
         q = self.queries.unflatten(0, (2, -1))[:, : members].unflatten(-1, (heads, -1))  # (2, E, H, d)
-        q = repeat(unit_scale(q), "two E H d -> B (two H) E d", B=len(tokens))
+        q = repeat(unit_scale(q), "two E H d -> B E (two H) d", B=len(tokens)).transpose(1, 2)
         k, v = (rearrange(part, "B S two H d -> B (two H) S d") for part in (unit_scale(k), v))
         read = rearrange(attend_normalised(q, k, v), "B E (two C) -> two (B E) C", two=2)
         out = self.out.unflatten(0, (2, -1))  # (2, C, C)

@@ -244,8 +244,9 @@ class Readout(nn.Module):
         """tokens (B, S, D), mask (B, 1, 1, S) bool, False where a token is padding -> (B, R, width)."""
         tokens = last_layer(tokens)
         k, v = (split_heads(part, self.heads) for part in self.key_value(tokens).chunk(2, dim=-1))
-        q = repeat(self.queries.to(k.dtype), "R (H d) -> B H R d", B=len(tokens), H=self.heads)
-        return self.out(attend(q, k, v, mask))
+        q = repeat(self.queries.to(k.dtype), "R (H d) -> B R H d", B=len(tokens), H=self.heads)
+        q = unit_scale(q).transpose(1, 2)  # after the norm: what is read stays in the order that `out` reads
+        return self.out(attend_normalised(q, unit_scale(k), v, mask))
 
     @staticmethod
     def parameters_for(token_width: int, width: int, readouts: int) -> int:

@@ -229,7 +229,7 @@ class Step:
     @torch.no_grad()
     def q_target(self, frames: Frames, actions: Tensor | None = None) -> Estimate:
         """Q of the slow copy, without gradient."""
-        tokens = self.part(self.critic_tokens, frames).detach()
+        tokens = self._critic_tokens_at(frames).detach()
         features = self.agent.target.features(self.obs.map(lambda t: self.part(t, frames)), tokens)
         return self.agent.target.critic.q(features, self._chunk(frames, actions))
 
@@ -241,7 +241,7 @@ class Step:
         """
         target = self.agent.target
         if target.pair.ready:
-            online, slow = target.pair.q(self.agent.critic, self.part(self.critic_tokens, frames), candidates)
+            online, slow = target.pair.q(self.agent.critic, self._critic_tokens_at(frames).detach(), candidates)
             best = self.aggregate(online.value).argmax(-1, keepdim=True)  # (B, 1)
             return self.aggregate(slow.value).gather(1, best).squeeze(1)
         best = self.aggregate(self.q(frames, candidates).value).argmax(-1)  # (B,)
@@ -271,27 +271,38 @@ class Step:
             return self.part(self._features["both"], frames)
         if frames != "now" and "next" not in self._features:
             with torch.no_grad():
-                self._features["next"] = self.agent.critic.readout(self.part(self.critic_tokens, "next"))
+                self._features["next"] = self.agent.critic.readout(self._critic_tokens_at("next"))
         if frames == "both":
             return torch.cat((self._features["now"], self._features["next"]))
         return self._features[frames]
 
+    @property
+    def critic_tokens(self) -> Tensor:
+        """The tokens (2B, S, D) that the critic reads."""
+        return self._critic_tokens_at("both")
+
+    def _critic_tokens_at(self, frames: Frames) -> Tensor:
+        if "both" in self._critic_tokens:
+            return self.part(self._critic_tokens["both"], frames)
+        if frames == "both":
+            return torch.cat((self._critic_tokens["now"], self._critic_tokens["next"]))
+        return self._critic_tokens[frames]
+
     def _read_both(self, policy_tokens: Tensor) -> None:
-        """The critic's tokens (2B, S, D), and its readout (B, R, C) of the frames whose values the objective trains.
+        """The critic's tokens, and its readout (B, R, C) of the frames whose values the objective trains.
 
         Where it trains values at s_t only, the second half is computed without a graph: a target is never
         differentiated, and its activations are not kept.
         """
         readout = self.agent.critic.readout
         if self.agent.objective.critic_frames == "both":
-            self.critic_tokens = self._tokens_of("both", policy_tokens)
-            self._features = {"both": readout(self.critic_tokens)}
+            self._critic_tokens = {"both": self._tokens_of("both", policy_tokens)}
+            self._features = {"both": readout(self._critic_tokens["both"])}
             return
-        now = self._tokens_of("now", policy_tokens[: self.pairs])
-        self._features = {"now": readout(now)}
+        self._critic_tokens = {"now": self._tokens_of("now", policy_tokens[: self.pairs])}
+        self._features = {"now": readout(self._critic_tokens["now"])}
         with torch.no_grad():
-            later = self._tokens_of("next", policy_tokens[self.pairs :].detach())
-        self.critic_tokens = torch.cat((now, later))
+            self._critic_tokens["next"] = self._tokens_of("next", policy_tokens[self.pairs :].detach())
 
     def _tokens_of(self, frames: Frames, policy_tokens: Tensor) -> Tensor:
         return self.agent.critic_tokens(self.obs.map(lambda t: self.part(t, frames)), policy_tokens)
