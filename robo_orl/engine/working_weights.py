@@ -145,23 +145,28 @@ def in_fewer_calls(policy: PolicyConfig) -> bool:
 
 def _together(agent: nn.Module) -> Iterator[Place]:
     """Copies without gradient, for calls that read many weights at once: the candidates' sampler, and both critics."""
-    if not in_fewer_calls(agent.policy) or not agent.objective.ranks_candidates:
+    if not in_fewer_calls(agent.policy):
         return
-    if agent.target is not None and not agent.target.full:
-        yield from _pair(agent.target.pair, agent.critic, agent.target.critic)
+    ranks, valued = agent.objective.ranks_candidates, agent.objective.values_together
+    if (ranks or valued) and not agent.target.full:
+        yield from _pair(agent.target.pair, agent.critic, agent.target.critic, valued)
+    if not ranks:
+        return
     expert = getattr(agent.action_head, "expert", None)
     if isinstance(expert, Expert) and expert.layout.fits(shared_memory(next(expert.parameters()).device)):
         weights = dict(expert.named_parameters())
         yield Place(expert, "in_a_row", tuple(weights[name] for name in expert.layout.names), row=True)
 
 
-def _pair(pair: CriticPair, online: Critic, slow: Critic) -> Iterator[Place]:
+def _pair(pair: CriticPair, online: Critic, slow: Critic, valued: bool) -> Iterator[Place]:
+    """valued: Q's heads of the slow copy and V's of the online critic; else Q's of either."""
     both = (online, slow)
+    heads = (slow.q_heads, online.v_head) if valued else (online.q_heads, slow.q_heads)
     yield Place(pair, "key_value", tuple(critic.readout.key_value.weight for critic in both))
     yield Place(pair, "queries", tuple(critic.readout.queries for critic in both))
     yield Place(pair, "out", tuple(critic.readout.out.weight for critic in both))
     for name in ("feature_in", "action_in", "hidden", "out"):
-        layers = [getattr(critic.q_heads, name) for critic in both]
+        layers = [layer for head in heads if (layer := getattr(head, name)) is not None]
         yield Place(pair, f"{name}_weight", tuple(layer.weight for layer in layers))
         yield Place(pair, f"{name}_bias", tuple(layer.bias for layer in layers))
 

@@ -5,6 +5,7 @@ B batch, S tokens, D token width, C critic width, E members, R readouts, N candi
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
@@ -39,24 +40,34 @@ class CriticPair(nn.Module):
 
     def q(self, critic: Critic, tokens: Tensor, actions: Tensor) -> tuple[Estimate, Estimate]:
         """tokens (B, S, D), actions (B, N, c, A) -> Q (E, B, N) of the online `critic` and of its slow copy."""
-        features = self._read(last_layer(tokens), critic.readout.heads, critic.members)  # (B, 2E, C)
-        layers = Layers(
+        readouts = self._read(last_layer(tokens), critic.readout.heads)[:, :, : critic.members]  # (2, B, E, C)
+        features = rearrange(readouts, "two B E C -> B (two E) C")
+        raw = values_of(self._layers(), features, rearrange(actions, "B N c A -> B N (c A)"))
+        online, slow = raw.chunk(2)
+        return Estimate(online, critic.support), Estimate(slow, critic.support)
+
+    def slow_q_and_v(self, critic: Critic, tokens: Tensor, actions: Tensor) -> tuple[Estimate, Estimate]:
+        """tokens (B, S, D), actions (B, c, A) -> Q (E, B) of the slow copy, V (1, B) of the online `critic`."""
+        online, slow = self._read(last_layer(tokens), critic.readout.heads)  # (B, R, C) each
+        features = torch.cat((slow[:, : critic.members], online[:, critic.members :]), 1)
+        raw = values_of(self._layers(), features, rearrange(actions, "B c A -> B 1 (c A)")).squeeze(2)
+        return Estimate(raw[: critic.members], critic.support), Estimate(raw[critic.members :], critic.support)
+
+    def _layers(self) -> Layers:
+        return Layers(
             Stacked(self.feature_in_weight, self.feature_in_bias),
             Stacked(self.action_in_weight, self.action_in_bias),
             Stacked(self.hidden_weight, self.hidden_bias),
             Stacked(self.out_weight, self.out_bias),
         )
-        raw = values_of(layers, features, rearrange(actions, "B N c A -> B N (c A)"))
-        online, slow = raw.chunk(2)
-        return Estimate(online, critic.support), Estimate(slow, critic.support)
 
-    def _read(self, tokens: Tensor, heads: int, members: int) -> Tensor:
-        """(B, S, D) -> (B, 2E, C): the readouts of Q's members, those of the online critic first."""
+    def _read(self, tokens: Tensor, heads: int) -> Tensor:
+        """(B, S, D) -> (2, B, R, C): the readouts of the online critic, and those of its slow copy."""
         both = F.linear(tokens, self.key_value).unflatten(-1, (2, 2, heads, -1))  # (B, S, 2, kv, H, d)
         k, v = both.unbind(3)  # (B, S, 2, H, d)
-        q = self.queries.unflatten(0, (2, -1))[:, : members].unflatten(-1, (heads, -1))  # (2, E, H, d)
-        q = repeat(unit_scale(q), "two E H d -> B E (two H) d", B=len(tokens)).transpose(1, 2)
+        q = self.queries.unflatten(0, (2, -1)).unflatten(-1, (heads, -1))  # (2, R, H, d)
+        q = repeat(unit_scale(q), "two R H d -> B R (two H) d", B=len(tokens)).transpose(1, 2)
         k, v = (rearrange(part, "B S two H d -> B (two H) S d") for part in (unit_scale(k), v))
-        read = rearrange(attend_normalised(q, k, v), "B E (two C) -> two (B E) C", two=2)
+        read = rearrange(attend_normalised(q, k, v), "B R (two C) -> two (B R) C", two=2)
         out = self.out.unflatten(0, (2, -1))  # (2, C, C)
-        return rearrange(read @ out.transpose(1, 2), "two (B E) C -> B (two E) C", B=len(tokens))
+        return rearrange(read @ out.transpose(1, 2), "two (B R) C -> two B R C", B=len(tokens))

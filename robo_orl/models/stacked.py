@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+
 class StackedLinear(nn.Module):
     """E linear maps as one batched product."""
 

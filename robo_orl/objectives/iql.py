@@ -45,8 +45,9 @@ class IQL(Objective):
         """The values learn from the transitions t -> t+n, the policy from both frames of a pair."""
         window, valid = step.window, step.window.td_valid.float()
         v, q = step.v_and_q("now")
-        q_bar = step.aggregate(step.q_target("both").value)  # (2B,)
-        v_now, v_next = v.value.squeeze(0).detach(), step.v("next").value.squeeze(0).detach()  # (B,)
+        slow, v_next = step.slow_q_and_next_v()
+        q_bar = step.aggregate(slow)  # (2B,)
+        v_now = v.value.squeeze(0).detach()  # (B,)
 
         value = (valid * expectile_loss(v, q_bar[: step.pairs], self.params.expectile).squeeze(0)).mean()
 

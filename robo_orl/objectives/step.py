@@ -31,6 +31,7 @@ class Trains(Protocol):
 
     heads: tuple[str, ...]
     critic_frames: Literal["now", "both"]
+    ranks_candidates: bool
 
 
 class Learner(Protocol):
@@ -66,6 +67,9 @@ class Step:
         self.mask = torch.cat((window.action_mask, window.next_action_mask))  # (2B, h)
         policy_tokens = agent.policy_tokens(self.obs)
         self.tokens = agent.head_tokens(policy_tokens)  # (2B, S, D)
+        # What a flow reads of the tokens, once for its loss and for the candidates, where one call samples them.
+        once = agent.objective.ranks_candidates and agent.action_head.samples_in_one_call
+        self._read_by_head = agent.action_head.read(self.tokens) if once else None
         self.trained: tuple[Frames, ...] = ("now", "both") if agent.objective.critic_frames == "now" else ("both",)
         if agent.objective.heads:
             self._read_both(policy_tokens)
@@ -114,10 +118,12 @@ class Step:
 
         tokens: what the head reads of these frames instead of the backbone's own tokens.
         """
+        own = tokens is None and frames == "both" and self._read_by_head is not None
+        read = {"read": self._read_by_head} if own else {}
         tokens = self.part(self.tokens, frames) if tokens is None else tokens
         streams = POLICY_STREAMS if frames == "both" else (POLICY_STREAMS[frames == "next"],)
         actions, mask = self.part(self.actions, frames), self.part(self.mask, frames)
-        return self.agent.action_head.loss(tokens, actions, mask, self.draws, streams)
+        return self.agent.action_head.loss(tokens, actions, mask, self.draws, streams, **read)
 
     def policy_loss_of(self, chunks: Tensor) -> Tensor:
         """chunks (2B, N, h, A) -> (2B, N): the action head's loss of other chunks than the data's."""
@@ -146,7 +152,10 @@ class Step:
         head, tokens = self._acting_head(frames, slow)
         critic = self.agent.policy.critic
         steps = (critic and critic.target_flow_steps) or steps
-        return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps)
+        if self._read_by_head is None or slow:
+            return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps)
+        read = tuple(self.part(both, frames).detach() for both in self._read_by_head)
+        return head.sample(tokens, num_samples, self.draws, SAMPLE_STREAMS[frames], steps, read=read)
 
     @torch.no_grad()
     def base_chunks(self) -> Tensor:
@@ -232,6 +241,16 @@ class Step:
         tokens = self._critic_tokens_at(frames).detach()
         features = self.agent.target.features(self.obs.map(lambda t: self.part(t, frames)), tokens)
         return self.agent.target.critic.q(features, self._chunk(frames, actions))
+
+    def slow_q_and_next_v(self) -> tuple[Tensor, Tensor]:
+        """Qbar (E, 2B) of the data's chunks at both frames, and V (B,) at s_{t+n}, both without gradient."""
+        target = self.agent.target
+        if not target.pair.ready:
+            return self.q_target("both").value, self.v("next").value.squeeze(0).detach()
+        with torch.no_grad():
+            tokens = self._critic_tokens_at("both").detach()
+            q, v = target.pair.slow_q_and_v(self.agent.critic, tokens, self._chunk("both", None))
+            return q.value, v.value.squeeze(0)[self.pairs :]
 
     @torch.no_grad()
     def best_value(self, frames: Literal["now", "next"], candidates: Tensor) -> Tensor:

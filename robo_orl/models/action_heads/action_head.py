@@ -23,6 +23,7 @@ class ActionHead(nn.Module):
     options: the fields of ActionHeadConfig that this head reads and others do not.
     reads_queries: whether it reads the backbone's action queries, its last tokens, one per step of the chunk.
     reads_layers: whether it reads tokens (B, L, S, D) of several layers of the backbone, where there are.
+    samples_in_one_call: whether its `read` serves its loss and its samples now.
     """
 
     stochastic: ClassVar[bool] = True
@@ -34,6 +35,7 @@ class ActionHead(nn.Module):
     options: ClassVar[frozenset[str]] = frozenset()
     reads_queries: ClassVar[bool] = False
     reads_layers: ClassVar[bool] = False
+    samples_in_one_call: bool = False
 
     def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
         """tokens (B, S, D), actions (B, h, A), mask (B, h) -> (B,): per number, over the valid steps of each frame.

@@ -34,6 +34,9 @@ from robo_orl.models.layers import (
     wide,
 )
 
+Memory = list[tuple[Tensor, Tensor]]  # keys and values of every block
+Read = tuple[Tensor, Tensor]  # the same of all blocks together
+
 
 class FlowHead(ActionHead):
     """x_t = (1-t) x0 + t x1 with x0 normal; loss |x1_hat(x_t, t, tokens) - x1|^2; Euler steps from noise to chunk."""
@@ -46,19 +49,52 @@ class FlowHead(ActionHead):
         self.steps = config.flow_steps
         self.expert = Expert(token_width, depth, config.chunk * action_dim)
 
-    def loss(self, tokens: Tensor, actions: Tensor, mask: Tensor, draws: Draws, streams: Sequence[str]) -> Tensor:
-        """Mean squared error of the clean chunk over the valid steps, (B,)."""
+    @property
+    def samples_in_one_call(self) -> bool:
+        """Whether the weights for one call of the sampler are here now."""
+        return self.expert.in_a_row is not None
+
+    def read(self, tokens: Tensor) -> Read:
+        """Keys and values of the tokens for every block, (B, S, n, H, d), for `loss` and for `sample` in one call."""
+        return self.expert.keys_and_values(last_layer(tokens))
+
+    def loss(
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        mask: Tensor,
+        draws: Draws,
+        streams: Sequence[str],
+        read: Read | None = None,
+    ) -> Tensor:
+        """Mean squared error of the clean chunk over the valid steps, (B,). read: of these tokens, if it is there."""
         part = len(actions) // len(streams)
         noise = torch.cat([draws.normal(stream, part, *self.shape) for stream in streams])
         t = torch.cat([draws.uniform(stream, part) for stream in streams])[:, None, None]
         x_t = (1 - t) * noise + t * actions if bit_by_bit(noise) else noise.lerp(actions, t)
-        clean = self.expert(rearrange(x_t, "B h A -> B 1 (h A)"), t.squeeze(-1), self.expert.memory(tokens))
+        memory = self.expert.memory(tokens) if read is None else per_block(*read)
+        clean = self.expert(rearrange(x_t, "B h A -> B 1 (h A)"), t.squeeze(-1), memory)
         clean = rearrange(clean, "B 1 (h A) -> B h A", h=self.shape[0])
         return masked_mean((wide(clean) - actions).square(), mask)
 
-    def sample(self, tokens: Tensor, num_samples: int, draws: Draws, stream: str, steps: int | None = None) -> Tensor:
-        """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens."""
-        return self.integrate(tokens, draws.normal(stream, len(tokens), num_samples, *self.shape), steps).clamp(-1, 1)
+    def sample(
+        self,
+        tokens: Tensor,
+        num_samples: int,
+        draws: Draws,
+        stream: str,
+        steps: int | None = None,
+        read: Read | None = None,
+    ) -> Tensor:
+        """Chunks (B, N, h, A) in [-1, 1] after `steps` Euler steps (default: flow_steps); one reading of the tokens.
+
+        read: of these tokens, for one call that samples without gradient.
+        """
+        noise = draws.normal(stream, len(tokens), num_samples, *self.shape)
+        if read is None:
+            return self.integrate(tokens, noise, steps).clamp(-1, 1)
+        x = self.expert.in_one_call(rearrange(noise, "B N h A -> B N (h A)"), read, steps or self.steps)
+        return rearrange(x, "B N (h A) -> B N h A", h=self.shape[0]).clamp(-1, 1)
 
     def integrate(
         self, tokens: Tensor, noise: Tensor, steps: int | None = None, guide: tuple[Tensor, float] | None = None
@@ -69,9 +105,6 @@ class FlowHead(ActionHead):
         velocity: 1 is none, above 1 exaggerates it (Ho and Salimans 2022, arXiv:2207.12598, equation 6).
         """
         steps = steps or self.steps
-        if guide is None and self.expert.in_a_row is not None and not torch.is_grad_enabled():
-            x = self.expert.in_one_call(rearrange(noise, "B N h A -> B N (h A)"), tokens, steps)
-            return rearrange(x, "B N (h A) -> B N h A", h=self.shape[0])
         memory = self.expert.memory(tokens)
         plain, weight = (self.expert.memory(guide[0]), guide[1]) if guide else (None, 1.0)
         x = rearrange(noise, "B N h A -> B N (h A)")
@@ -96,7 +129,10 @@ def bit_by_bit(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
-Memory = list[tuple[Tensor, Tensor]]
+def per_block(keys: Tensor, values: Tensor) -> Memory:
+    """(B, S, n, H, d) of all blocks -> (B, H, S, d) of each."""
+    pairs = zip(keys.unbind(2), values.unbind(2), strict=True)
+    return [(k.transpose(1, 2), v.transpose(1, 2)) for k, v in pairs]
 
 
 class AnyExpert(nn.Module):
@@ -152,11 +188,9 @@ class Expert(AnyExpert):
         tokens = last_layer(tokens)
         if self.key_values is None:
             return [block.memory(tokens) for block in self.blocks]
-        keys, values = self._keys_and_values(tokens)
-        pairs = zip(keys.unbind(2), values.unbind(2), strict=True)
-        return [(k.transpose(1, 2), v.transpose(1, 2)) for k, v in pairs]
+        return per_block(*self.keys_and_values(tokens))
 
-    def _keys_and_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, tokens: Tensor) -> Read:
         """Both of all n blocks by one product, (B, S, n, H, d)."""
         heads = self.blocks[0].heads
         both = F.linear(tokens, self.key_values).unflatten(-1, (len(self.blocks), 2, heads, -1))  # (B, S, n, 2, H, d)
@@ -170,9 +204,9 @@ class Expert(AnyExpert):
         width, hidden = self.chunk_in.out_features, block.mlp.down.in_features
         return Layout(numbers, width, block.heads, hidden, len(self.blocks))
 
-    def in_one_call(self, noise: Tensor, tokens: Tensor, steps: int) -> Tensor:
+    def in_one_call(self, noise: Tensor, read: Read, steps: int) -> Tensor:
         """noise (B, N, h*A) -> chunks (B, N, h*A) after all Euler steps, without gradient."""
-        keys, values = self._keys_and_values(last_layer(tokens))
+        keys, values = read
         turns = time_turns(noise.device) if self.turns is None else self.turns
         return flow_samples(noise, keys, values, self.in_a_row, turns, self.layout.hidden, steps)
 

@@ -17,9 +17,7 @@ from robo_orl.models.layers import EPS
 ROWS = 16  # the fewest that a matrix unit takes
 
 
-def run(
-    noise: Tensor, keys: Tensor, values: Tensor, weights: Tensor, turns: Tensor, hidden: int, steps: int
-) -> Tensor:
+def run(noise: Tensor, keys: Tensor, values: Tensor, weights: Tensor, turns: Tensor, hidden: int, steps: int) -> Tensor:
     """As `flow_samples`."""
     batch, samples, numbers = noise.shape
     tokens, blocks, heads, dim = keys.shape[1:]
@@ -83,7 +81,7 @@ def _flow(  # noqa: ANN202
     M_PAD: tl.constexpr, W_PAD: tl.constexpr, ROWS: tl.constexpr, HIDDEN: tl.constexpr, TURNS: tl.constexpr,  # noqa: N803
     KIND: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    """The chunks (rows, M) of `noise` (rows, M), a row per sample; the samples of an observation one after the other."""
+    """Chunks (rows, M) of `noise` (rows, M), a row per sample; the samples of an observation one after the other."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     there = row < rows
     batch = (row // samples).to(tl.int64)
@@ -100,7 +98,9 @@ def _flow(  # noqa: ANN202
         time = tl.sum(tl.load(at_time, mask=inner, other=0.0).to(tl.float32) * sine[None, :], 1)
         time += tl.sum(tl.load(at_time + TURNS, mask=inner, other=0.0).to(tl.float32) * cosine[None, :], 1)
         time += tl.load(weights + time_bias + column, mask=column < W, other=0.0).to(tl.float32)
-        into = tl.load(weights + column[None, :] * M + number[:, None], mask=of_width & (number < M)[:, None], other=0.0)
+        into = tl.load(
+            weights + column[None, :] * M + number[:, None], mask=of_width & (number < M)[:, None], other=0.0
+        )
         y = _rounded(_rounded(_dot(_rounded(x), into, KIND)) + _rounded(time)[None, :])  # (ROWS, W)
         for block in range(blocks):
             own = weights + first_block + block * block_size

@@ -1,7 +1,7 @@
 """The whole sampler of a small flow expert as one operator: one kernel on a GPU (flow_kernel.py).
 
-Step by step an Euler step is two dozen launches, whose arithmetic does not fill a card. It serves the candidates that a
-critic ranks in training, from a copy of the expert's weights in one row that the step makes (engine/working_weights.py).
+Step by step an Euler step is two dozen launches, whose arithmetic does not fill a card. It serves candidates that a
+critic ranks in training, from a copy of the weights in one row that the step makes (engine/working_weights.py).
 
 B batch, N samples, S tokens, n blocks, H heads, d head dim, W expert width, F hidden width, M numbers of a chunk (h A).
 """
