@@ -162,7 +162,8 @@ def _pair(pair: CriticPair, online: Critic, slow: Critic, valued: bool) -> Itera
     """valued: Q's heads of the slow copy and V's of the online critic; else Q's of either."""
     both = (online, slow)
     heads = (slow.q_heads, online.v_head) if valued else (online.q_heads, slow.q_heads)
-    yield Place(pair, "key_value", tuple(critic.readout.key_value.weight for critic in both))
+    halves = [critic.readout.key_value.weight.chunk(2) for critic in both]
+    yield Place(pair, "key_value", tuple(half[i] for i in (0, 1) for half in halves))
     yield Place(pair, "queries", tuple(critic.readout.queries for critic in both))
     yield Place(pair, "out", tuple(critic.readout.out.weight for critic in both))
     for name in ("feature_in", "action_in", "hidden", "out"):

@@ -21,7 +21,7 @@ class CriticPair(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.key_value: Tensor | None = None  # (2 * 2C, D)
+        self.key_value: Tensor | None = None  # (2 * 2C, D): the keys of either, then the values
         self.queries: Tensor | None = None  # (2R, C)
         self.out: Tensor | None = None  # (2C, C)
         self.feature_in_weight: Tensor | None = None
@@ -63,11 +63,10 @@ class CriticPair(nn.Module):
 
     def _read(self, tokens: Tensor, heads: int) -> Tensor:
         """(B, S, D) -> (2, B, R, C): the readouts of the online critic, and those of its slow copy."""
-        both = F.linear(tokens, self.key_value).unflatten(-1, (2, 2, heads, -1))  # (B, S, 2, kv, H, d)
-        k, v = both.unbind(3)  # (B, S, 2, H, d)
+        both = F.linear(tokens, self.key_value).unflatten(-1, (2, 2 * heads, -1))  # (B, S, kv, 2H, d)
+        k, v = (part.transpose(1, 2) for part in both.unbind(2))  # (B, 2H, S, d)
         q = self.queries.unflatten(0, (2, -1)).unflatten(-1, (heads, -1))  # (2, R, H, d)
-        q = repeat(unit_scale(q), "two R H d -> B R (two H) d", B=len(tokens)).transpose(1, 2)
-        k, v = (rearrange(part, "B S two H d -> B (two H) S d") for part in (unit_scale(k), v))
-        read = rearrange(attend_normalised(q, k, v), "B R (two C) -> two (B R) C", two=2)
+        q = unit_scale(repeat(q, "two R H d -> B R (two H) d", B=len(tokens))).transpose(1, 2)
+        read = rearrange(attend_normalised(q, unit_scale(k), v), "B R (two C) -> two (B R) C", two=2)
         out = self.out.unflatten(0, (2, -1))  # (2, C, C)
         return rearrange(read @ out.transpose(1, 2), "two (B R) C -> two B R C", B=len(tokens))
