@@ -1,11 +1,12 @@
 """A training step as it is, recorded as a CUDA graph (`optim.capture: on`) and compiled whole (`compile`), in turns.
 
-    python benchmarks/capture.py [--policies bc+flow,qc,iql] [--sizes tiny] [--rounds 25] [--acting]
+    python benchmarks/capture.py [--policies bc+flow,qc,iql] [--sizes tiny] [--rounds 25] [--acting] [--prices]
 
 Every way trains an agent of its own from the same seed on the same windows and draws, so that losses and weights can be
 compared at the end. Ratios are to the first way within a round; processor time on a CPU, whose ways are `off` and
 `compile`, time on a GPU. `first_s` is the slowest of the steps before the rounds: it compiles or records.
 --acting: best of N on one observation and on 50, as it is and recorded, on a GPU.
+--prices: the policies take turns as well, one way after the other: the step of each over that of the first.
 """
 
 from __future__ import annotations
@@ -78,6 +79,24 @@ def training(policy: str, size: str, args: argparse.Namespace) -> dict[str, Any]
     return {"policy": policy, "size": size, "steps": WARM_UP + 3 + args.rounds, "ways": rows}
 
 
+def prices(size: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """By way: milliseconds of the steps of all policies, in turns, and their ratios to the first policy's."""
+    rows, names = [], args.policies.split(",")
+    for way in ("off", "on", "compile") if GPU else ("off",):
+        steps = {name: step_of(name, size, way, args) for name in names}
+        for step in steps.values():
+            for _ in range(WARM_UP + 2):
+                step.run()
+        rounds = [{name: seconds(step.run) for name, step in steps.items()} for _ in range(args.rounds)]
+        for name in names:
+            ratio = quartiles([row[name] / row[names[0]] for row in rounds])
+            step_ms = quartiles([1e3 * row[name] for row in rounds])
+            rows.append({"size": size, "way": way, "policy": name, "step_ms": step_ms, "over_first": ratio})
+        del steps
+        torch.cuda.empty_cache()
+    return rows
+
+
 def acting(policy: str, size: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Acts as they are and recorded, on one observation and on fifty."""
     step, rows = step_of(policy, size, "off", args), []
@@ -106,18 +125,21 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--acting", action="store_true")
+    parser.add_argument("--prices", action="store_true")
     parser.add_argument("--out", type=Path, default=HERE / "benchmarks" / "capture.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if GPU else "CPU, one thread"
     about = {"device": device, "batch": args.batch, "precision": args.precision, "rounds": args.rounds}
-    found: dict[str, list] = {"training": [], "acting": []}
+    found: dict[str, list] = {"training": [], "acting": [], "prices": []}
     for size in args.sizes.split(","):
-        for policy in args.policies.split(","):
+        found["prices"] += prices(size, args) if args.prices else []
+        for policy in [] if args.prices else args.policies.split(","):
             found["training"].append(training(policy, size, args))
             print(json.dumps(found["training"][-1]), flush=True)
             found["acting"] += acting(policy, size, args) if args.acting and GPU else []
             args.out.write_text(json.dumps(about | found, indent=1) + "\n")
+        args.out.write_text(json.dumps(about | found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,16 +5,20 @@
 For each task of the suite `quick`, episodes of its data are recorded in one process, and episodes of a small policy
 evaluated by the demo's own pool, with each loop in turn. Seconds per episode, times the demo's numbers of episodes,
 tell how long the demo simulates with either loop; recording is divided by the number of cores. The rest of the demo
-(installing, training, measuring cost) does not depend on the loop.
+(installing, training, measuring cost) does not depend on the loop; what its measurements of cost take is told in
+seconds of a processor. Rows already in the result are kept.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,6 +37,9 @@ from robo_orl.evaluate.success import SLOTS
 from robo_orl.rollout.env_spec import TaskEnvSpec
 from robo_orl.rollout.episodes import Rollouts
 from robo_orl.sweep.cells import Cell, expand, load_suite
+from robo_orl.sweep.cost_cells import cost_cells
+from robo_orl.sweep.job import write_inputs
+from robo_orl.sweep.jobs import cost_job
 
 LOOPS = ("stock", "exact")
 
@@ -53,7 +60,10 @@ def main() -> None:
         seconds = {"recorded": recording_s(task, options.episodes)}
         seconds["evaluated"] = evaluating_s(task, run, options.episodes, options.rounds)
         ledger.keep(name, {f"s_per_episode_{what}": values for what, values in seconds.items()})
-    ledger.keep("demo", demo(cells, ledger.rows))
+    for _ in ledger.missing(["costs"]):
+        ledger.keep("costs", {"processor_s": costing_s()})
+    for _ in ledger.missing(["demo"]):
+        ledger.keep("demo", demo(cells, ledger.rows))
 
 
 def recording_s(task: TaskConfig, episodes: int) -> dict[str, float]:
@@ -69,6 +79,20 @@ def recording_s(task: TaskConfig, episodes: int) -> dict[str, float]:
     for env in envs.values():
         env.close()
     return {loop: round(statistics.median(values), 3) for loop, values in seconds.items()}
+
+
+def costing_s() -> dict[str, float]:
+    """Cost cell of the demo -> seconds of a processor that its measurement takes."""
+    suite, found = load_suite("quick"), {}
+    with TemporaryDirectory() as folder:
+        for cell in shown(cost_cells(suite), "costs", 2):
+            job = cost_job(cell, Path(folder))
+            write_inputs([job])
+            before = getrusage(RUSAGE_CHILDREN)
+            subprocess.run(job.command, check=True, stdout=subprocess.DEVNULL)
+            after = getrusage(RUSAGE_CHILDREN)
+            found[cell.key] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+    return found
 
 
 def evaluating_s(task: TaskConfig, run: Path, episodes: int, rounds: int) -> dict[str, float]:

@@ -66,14 +66,15 @@ def passes(launches: dict) -> dict:
     return {key: launches[key] for key in ("passes", "casts")}
 
 
-def row(before: Path, policy: str, size: str) -> dict:
-    """One policy at one size."""
+def row(before: Path | None, policy: str, size: str, kept: dict) -> dict:
+    """One policy at one size. kept: its row of earlier, for what is before where no tree of it is given."""
     now = counted(HERE, policy, size, False)
+    casts = {"norms_in_bf16": False, "as_cuda_casts": True}
+    then = {key: passes(counted(before, policy, size, cast)) if before else kept[key] for key, cast in casts.items()}
     return {
         "policy": policy,
         "size": size,
-        "norms_in_bf16": passes(counted(before, policy, size, False)),
-        "as_cuda_casts": passes(counted(before, policy, size, True)),
+        **then,
         "now": now,
         "one_call": now["passes"] - max(0, now["parts"]["samples"] - 1),
     }
@@ -84,15 +85,17 @@ def main() -> None:
         print(json.dumps(count(sys.argv[2], sys.argv[3], sys.argv[4] == "1")))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, required=True, help="a tree of before the change")
+    parser.add_argument("--before", type=Path, help="a tree of before; without it those counts stay")
     parser.add_argument("--sizes", default="s,m,l,1b")
     parser.add_argument("--policies", default="bc+flow,qc,iql")
     parser.add_argument("--out", type=Path, default=HERE / "benchmarks" / "launches.json")
     args = parser.parse_args()
+    stored = {} if args.before else {(r["size"], r["policy"]): r for r in json.loads(args.out.read_text())["rows"]}
+    before = args.before and args.before.resolve()
     rows = []
     for size in args.sizes.split(","):
         for policy in args.policies.split(","):
-            rows.append(row(args.before.resolve(), policy, size))
+            rows.append(row(before, policy, size, stored.get((size, policy), {})))
             print(size, policy, *(rows[-1][k]["passes"] for k in ("norms_in_bf16", "as_cuda_casts", "now")), flush=True)
     about = {"batch": BATCH, "task": TASK, "precision": "bf16", "command": "python benchmarks/launches.py"}
     args.out.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")

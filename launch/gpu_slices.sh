@@ -35,9 +35,13 @@ suite() {
 once capture_s 500 "$python" benchmarks/capture.py --sizes s --batch 64 --precision bf16 --acting
 once capture_l 500 "$python" benchmarks/capture.py --sizes l --batch 64 --precision bf16 --acting
 once capture_1b 530 "$python" benchmarks/capture.py --sizes 1b --batch 64 --precision bf16 --policies bc+flow,qc
+once prices_s 400 "$python" benchmarks/capture.py --sizes s --batch 64 --precision bf16 --prices
+once prices_m 500 "$python" benchmarks/capture.py --sizes m --batch 64 --precision bf16 --prices
+once prices_1b 530 "$python" benchmarks/capture.py --sizes 1b --batch 64 --precision bf16 --policies bc+flow,qc --prices
 once best_of_n 500 "$python" benchmarks/best_of_n.py
 once evidence 530 "$python" benchmarks/evidence.py
 suite cost
 suite cost_batches
+suite cost_utilisation
 suite cost_methods
 echo "nothing is left"

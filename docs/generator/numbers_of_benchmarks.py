@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numbers_of_results import cost_row, table, written
+from numbers_of_results import cells, cost_row, folder, table, written
 
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.cards import CARDS
 from robo_orl.cost.predict.communication import LINKS, StepTime, step_time
 from robo_orl.results.intervals import wilson
+from robo_orl.results.store import read_manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -419,6 +420,24 @@ def modelled_step(suite: str, size: str, policy: str, batch: int, counted: dict,
     return step_time(flops, {}, Layout(), CARDS[device].bf16, LINKS["NVLink 4 in a node"], device, launches)
 
 
+def demo_shares() -> str:
+    """What the demo's time on all cores goes to: its records, and the benchmark of its parts."""
+    rows, run = benchmark("demo_loops")["rows"], [record for record, _ in cells("quick").values()]
+    whole = read_manifest(folder("quick")).wall_s * run[0].hardware.cores
+    data = {(r.task.name, r.regime): (r.task.name.split("_")[0], r.data.episodes) for r in run}
+    parts = {
+        "data": sum(rows[task]["s_per_episode_recorded"]["exact"] * episodes for task, episodes in data.values()),
+        "training": sum({r.train.run: r.train.wall_s for r in run}.values()),
+        "evaluation": sum(r.evaluation.wall_s for r in run),
+        "costs": sum(rows["costs"]["processor_s"].values()),
+    }
+    parts["starts of processes, and a core that waits"] = whole - sum(parts.values())
+    return table(
+        ["part", "seconds of a core", "share"],
+        [[name, f"{seconds:.0f}", f"{100 * seconds / whole:.0f} %"] for name, seconds in parts.items()],
+    )
+
+
 def target_flow_steps() -> str:
     """The target of a trained `qc` with fewer Euler steps, beside that of the most."""
     found = benchmark("target_flow_steps")
@@ -440,6 +459,6 @@ FUNCTIONS = {
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
         bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
-        gigabytes, compiled_launches, compiled_steps, outside_kernels, price_by_batch,
+        gigabytes, compiled_launches, compiled_steps, demo_shares, outside_kernels, price_by_batch,
     )
 }  # fmt: skip

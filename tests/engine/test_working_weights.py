@@ -116,3 +116,20 @@ def test_a_step_on_another_device_plans_its_draws():
     step.accelerator.device = torch.device("meta")
     assert isinstance(step._draws(0, 0, 1), PlannedDraws)
     assert isinstance(step, TrainingStep)
+
+
+@pytest.mark.parametrize("name", ["qc", "qc+separate", "iql"])
+def test_what_is_read_by_one_product_in_a_compiled_or_recorded_step_gives_the_same(name, monkeypatch):
+    """Both critics, or Q and V together: the ensemble's products are those of each member, so that rounding is all."""
+    together, apart = made(name, optim={"capture": "compile"}), made(name)
+    monkeypatch.setattr(together.training_step, "compiled", False, raising=False)
+    pair, calls = together.agent.target.pair, []
+    used = "slow_q_and_v" if name == "iql" else "q"
+    own_call = getattr(pair, used)
+    monkeypatch.setattr(pair, used, lambda *args: calls.append(used) or own_call(*args))
+    (loss, own), (expected, others) = gradients(together), gradients(apart)
+    assert len(calls) == 1 and not pair.ready and not together.agent.critic.joint.ready
+    torch.testing.assert_close(loss, expected, rtol=1e-3, atol=0)
+    assert own.keys() == others.keys()
+    for key, gradient in own.items():
+        torch.testing.assert_close(gradient, others[key], rtol=0.05, atol=0.02 * float(others[key].abs().max()))

@@ -24,15 +24,34 @@ def run(noise: Tensor, keys: Tensor, values: Tensor, weights: Tensor, turns: Ten
     noise, chunks = noise.contiguous(), torch.empty(noise.shape, dtype=noise.dtype, device=noise.device)
     layout = Layout(numbers, heads * dim, heads, hidden, blocks)
     rows = batch * samples
+    kind = tl.float32 if triton.knobs.runtime.interpret else tl.bfloat16
     _flow[(triton.cdiv(rows, ROWS),)](
         noise, keys, values, weights, turns, chunks,
         rows, samples, tokens, steps, blocks, *keys.stride()[:3], *values.stride()[:3], EPS, *places(layout),
-        M=numbers, W=layout.width, H=heads, D=dim, F=hidden,
-        M_PAD=_padded(numbers), W_PAD=_padded(layout.width), ROWS=ROWS, HIDDEN=HIDDEN, TURNS=TURNS,
-        num_warps=4 if layout.width <= 128 else 8, num_stages=1,
-        KIND=tl.float32 if triton.knobs.runtime.interpret else tl.bfloat16,
+        **constants(layout), KIND=kind, num_warps=warps(layout.width), num_stages=1,
     )  # fmt: skip
     return chunks
+
+
+def constants(layout: Layout) -> dict[str, int]:
+    """What the kernel is compiled for."""
+    return {
+        "M": layout.numbers,
+        "W": layout.width,
+        "H": layout.heads,
+        "D": layout.width // layout.heads,
+        "F": layout.hidden,
+        "M_PAD": _padded(layout.numbers),
+        "W_PAD": _padded(layout.width),
+        "ROWS": ROWS,
+        "HIDDEN": HIDDEN,
+        "TURNS": TURNS,
+    }
+
+
+def warps(width: int) -> int:
+    """Warps of a program: as many as keep its activations in registers."""
+    return 4 if width <= 128 else 8
 
 
 def places(layout: Layout) -> list[int]:
