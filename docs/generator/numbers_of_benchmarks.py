@@ -351,14 +351,14 @@ def compiled_launches() -> str:
             row["policy"],
             f"{before[row['size'], row['policy']]:,}" if (row["size"], row["policy"]) in before else "",
             f"{row['eager']:,}",
-            f"{row['passes']:,}",
+            f"{row['passes']:,}" + (" *" if "from" in row else ""),
             *(sum(row[one].get(kind, 0) for one in ("forward", "backward")) for kind in COMPILED),
             f"{row['passes'] / row['eager']:.2f}",
-            f"{row['passes'] / base[row['size']]:.2f}",
+            f"{row['passes'] / base[row['size']]:.3f}",
         ]
         for row in found
     ]
-    columns = ["size", "policy", "before", "eager", "compiled", "of them Triton", "products", "attention"]
+    columns = ["size", "policy", "before", "eager", "compiled", "of them Triton", "products", "attention", "sampler"]
     return table([*columns, "x eager", "x cloning"], rows)
 
 
@@ -394,7 +394,7 @@ def outside_kernels() -> str:
     return table(["policy", "step", "operators", "outside (quartiles)", "at most"], rows)
 
 
-COMPILED = ("triton", "products", "attention")
+COMPILED = ("triton", "products", "attention", "sampler")
 
 
 def price_by_batch(suite: str, sizes: Sequence[str], batches: Sequence[int], device: str = "h100-80gb") -> str:
@@ -418,6 +418,11 @@ def modelled_step(suite: str, size: str, policy: str, batch: int, counted: dict,
     flops = cost_row(suite, size, policy).flops_per_sample * batch
     launches = counted[size, policy.replace("bc_flow", "bc+flow")]
     return step_time(flops, {}, Layout(), CARDS[device].bf16, LINKS["NVLink 4 in a node"], device, launches)
+
+
+def demo_minutes() -> str:
+    """'8.0': how long the demo took."""
+    return f"{read_manifest(folder('quick')).wall_s / 60:.1f}"
 
 
 def demo_shares() -> str:
@@ -459,6 +464,6 @@ FUNCTIONS = {
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
         bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
-        gigabytes, compiled_launches, compiled_steps, demo_shares, outside_kernels, price_by_batch,
+        gigabytes, compiled_launches, compiled_steps, demo_minutes, demo_shares, outside_kernels, price_by_batch,
     )
 }  # fmt: skip
