@@ -40,7 +40,7 @@ FAULTS = {
         (
             ("models/critics.py", "target = target.detach().expand", "target = target.expand"),
             ("objectives/step.py", "torch.is_grad_enabled() and frames in self.trained", "torch.is_grad_enabled()"),
-            ("objectives/iql.py", 'step.v("next").value.squeeze(0).detach()', 'step.v("next").value.squeeze(0)'),
+            ("objectives/step.py", 'self.v("next").value.squeeze(0).detach()', 'self.v("next").value.squeeze(0)'),
         ),
         (ORACLES, "tests/objectives/test_iql.py"),
         "iql or expectile",
@@ -93,7 +93,7 @@ FAULTS = {
             (
                 "objectives/step.py",
                 "return height.detach() + (path - path.detach())",
-                "q = self.agent.critic.q(self.part(self.features, frames), actions).height\n"
+                "q = self.agent.critic.q(self.features(frames), actions).height\n"
                 "        return self.aggregate(q) if member is None else q[member]",
             ),
         ),
@@ -110,9 +110,9 @@ FAULTS = {
         "The worst of N samples is backed up instead of the best",
         (
             (
-                "objectives/qc.py",
-                'step.aggregate(step.q("next", chunks).value).argmax(-1)',
-                'step.aggregate(step.q("next", chunks).value).argmin(-1)',
+                "objectives/step.py",
+                "self.aggregate(self.q(frames, candidates).value).argmax(-1)",
+                "self.aggregate(self.q(frames, candidates).value).argmin(-1)",
             ),
         ),
         (ORACLES, "tests/objectives/test_qc.py"),

@@ -19,7 +19,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from robo_orl.config import PolicyConfig
 from robo_orl.models.action_heads.flow import Expert
-from robo_orl.models.action_heads.flow_sampler import aligned, in_a_row, shared_memory
+from robo_orl.models.action_heads.flow_layout import aligned, in_a_row
+from robo_orl.models.action_heads.flow_sampler import shared_memory
 from robo_orl.models.backbones.embedding import ImageTokens, InstructionTokens
 from robo_orl.models.critic_pair import CriticPair
 from robo_orl.models.critics import Critic

@@ -16,6 +16,7 @@ from robo_orl.base.rng import Draws
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import PolicyConfig
 from robo_orl.models.augmentation import augmented
+from robo_orl.models.critic_pair import CriticPair
 from robo_orl.models.critics import Critic, Estimate
 from robo_orl.models.layers import wide
 from robo_orl.models.normaliser import Normaliser
@@ -192,9 +193,20 @@ class Step:
         with self._gradient(frames):
             return self.agent.critic.v(self.features(frames))
 
+    @property
+    def joint(self) -> bool:
+        """Whether an engine keeps the weights of V and Q together now."""
+        return self.agent.critic.joint.ready
+
+    @property
+    def pair(self) -> CriticPair | None:
+        """The online critic and its slow copy as one, while an engine keeps their weights together."""
+        target = self.agent.target
+        return target.pair if target is not None and target.pair.ready else None
+
     def v_and_q(self, frames: Frames) -> tuple[Estimate, Estimate]:
         """V, and Q of the data's chunks: by one product a layer where an engine keeps their weights together."""
-        if not self.agent.critic.joint.ready:
+        if not self.joint:
             return self.v(frames), self.q(frames)
         with self._gradient(frames):
             return self.agent.critic.v_and_q(self.features(frames), self._chunk(frames, None))
@@ -244,12 +256,11 @@ class Step:
 
     def slow_q_and_next_v(self) -> tuple[Tensor, Tensor]:
         """Qbar (E, 2B) of the data's chunks at both frames, and V (B,) at s_{t+n}, both without gradient."""
-        target = self.agent.target
-        if not target.pair.ready:
+        if self.pair is None:
             return self.q_target("both").value, self.v("next").value.squeeze(0).detach()
         with torch.no_grad():
             tokens = self._critic_tokens_at("both").detach()
-            q, v = target.pair.slow_q_and_v(self.agent.critic, tokens, self._chunk("both", None))
+            q, v = self.pair.slow_q_and_v(self.agent.critic, tokens, self._chunk("both", None))
             return q.value, v.value.squeeze(0)[self.pairs :]
 
     @torch.no_grad()
@@ -258,9 +269,8 @@ class Step:
 
         Where an engine keeps the weights of both together they value all candidates at once, which is fewer kernels.
         """
-        target = self.agent.target
-        if target.pair.ready:
-            online, slow = target.pair.q(self.agent.critic, self._critic_tokens_at(frames).detach(), candidates)
+        if self.pair is not None:
+            online, slow = self.pair.q(self.agent.critic, self._critic_tokens_at(frames).detach(), candidates)
             best = self.aggregate(online.value).argmax(-1, keepdim=True)  # (B, 1)
             return self.aggregate(slow.value).gather(1, best).squeeze(1)
         best = self.aggregate(self.q(frames, candidates).value).argmax(-1)  # (B,)

@@ -13,7 +13,7 @@ import torch
 
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.flow import FlowHead
-from robo_orl.models.action_heads.flow_sampler import in_a_row
+from robo_orl.models.action_heads.flow_layout import in_a_row
 
 
 def differences(width: int, depth: int, pairs: int, samples: int, tokens: int, steps: int) -> dict[str, float]:

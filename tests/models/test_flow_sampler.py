@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from robo_orl.models.action_heads.flow_sampler import SHARED, SHARED_OF_H100, Layout, in_a_row, offsets
+from robo_orl.models.action_heads.flow_layout import SHARED, Layout, in_a_row, offsets
+from robo_orl.models.action_heads.flow_sampler import SHARED_OF_H100
 
 triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 # width and depth of the backbone, pairs, samples, tokens, steps: whole heads only, and rows that fill no program

@@ -23,7 +23,9 @@ class PaperStep:
     """B = 8 pairs; the window is the toys', with a timeout and a terminal in it."""
 
     # The package's own: numpy computes what they make, like everything else.
-    td, advantage = Step.td, Step.advantage
+    td, advantage, best_value = Step.td, Step.advantage, Step.best_value
+    v_and_q, slow_q_and_next_v = Step.v_and_q, Step.slow_q_and_next_v
+    joint, pair = False, None
 
     def __init__(self, aggregate: str = "mean", valued_actions: int = CHUNK, seed: int = 0):
         g = np.random.default_rng(seed)

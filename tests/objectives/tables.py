@@ -60,7 +60,9 @@ class Window:
 class TableStep:
     """Rows are transitions; `repeat` of a row stands for its probability, through the loss of `weighted` rows."""
 
-    td = Step.td
+    td, best_value = Step.td, Step.best_value
+    v_and_q, slow_q_and_next_v = Step.v_and_q, Step.slow_q_and_next_v
+    joint, pair = False, None
 
     def __init__(self, chain: Chain, q: nn.Parameter, v: nn.Parameter, copies: int = 400):
         """q: (E, S, 2), v: (S,). Every transition appears in proportion to its probability."""

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from robo_orl.base.rng import Draws
 from robo_orl.config import ActionHeadConfig
 from robo_orl.models.action_heads.action_head import ActionHead, masked_mean
-from robo_orl.models.action_heads.flow_sampler import TURNS, Layout, flow_samples
+from robo_orl.models.action_heads.flow_layout import TURNS, Layout
+from robo_orl.models.action_heads.flow_sampler import flow_samples
 from robo_orl.models.layers import (
     RMSNorm,
     SelfAttention,

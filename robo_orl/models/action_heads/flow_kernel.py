@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from robo_orl.models.action_heads.flow_sampler import HIDDEN, TURNS, Layout, aligned, offsets
+from robo_orl.models.action_heads.flow_layout import HIDDEN, TURNS, Layout, aligned, offsets
 from robo_orl.models.layers import EPS
 
 ROWS = 16  # the fewest that a matrix unit takes
