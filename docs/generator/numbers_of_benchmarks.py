@@ -68,6 +68,18 @@ def rollout_loop() -> str:
     )
 
 
+def evaluation_shares() -> str:
+    """Microseconds per decision and shares of the parts of an evaluation, by robomimic's loop and by ours."""
+    rows = [
+        [task, "ours" if side == "ours" else "robomimic's",
+         *(f"{part['us']:,.0f} ({100 * part['share']:.0f} %)" for part in row[side].values()), row["decisions"]]
+        for task, row in benchmark("evaluation_shares")["rows"].items()
+        for side in ("robomimic", "ours")
+    ]  # fmt: skip
+    parts = next(iter(benchmark("evaluation_shares")["rows"].values()))["ours"]
+    return table(["task", "loop", *(f"{part}, µs" for part in parts), "decisions"], rows)
+
+
 def closed_loop() -> str:
     """Episodes of a trained policy under `exact` and `stock`."""
     rows = [
@@ -464,6 +476,7 @@ FUNCTIONS = {
         benchmark, stepper, experts, rollout_loop, closed_loop, decision_time, fast_loop, claim, critic_cost,
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
         bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
-        gigabytes, compiled_launches, compiled_steps, demo_minutes, demo_shares, outside_kernels, price_by_batch,
+        gigabytes, compiled_launches, compiled_steps, demo_minutes, demo_shares, evaluation_shares, outside_kernels,
+        price_by_batch,
     )
 }  # fmt: skip
