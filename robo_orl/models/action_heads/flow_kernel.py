@@ -22,6 +22,7 @@ def run(noise: Tensor, keys: Tensor, values: Tensor, weights: Tensor, turns: Ten
     batch, samples, numbers = noise.shape
     tokens, blocks, heads, dim = keys.shape[1:]
     noise, chunks = noise.contiguous(), torch.empty(noise.shape, dtype=noise.dtype, device=noise.device)
+    keys, values = (x if x.stride()[3:] == (dim, 1) else x.contiguous() for x in (keys, values))  # a compiler's choice
     layout = Layout(numbers, heads * dim, heads, hidden, blocks)
     rows = batch * samples
     kind = tl.float32 if triton.knobs.runtime.interpret else tl.bfloat16
