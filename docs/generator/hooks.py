@@ -6,6 +6,7 @@ the functions. Nothing generated is in git.
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,9 @@ import trainings  # noqa: E402
 
 from robo_orl.report.leaderboard.site import gather, render  # noqa: E402
 from robo_orl.results.store import results_folders  # noqa: E402
+
+LIST_BY_ACCIDENT = re.compile(r"^[ ]+\d+[.)] .*$", re.MULTILINE)
+"""A number that a page's function put at the beginning of a line within a paragraph, and a full stop."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -61,9 +65,14 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     if "{{" not in markdown and "{%" not in markdown:
         return markdown
     try:
-        return environment().from_string(markdown).render()
+        text = environment().from_string(markdown).render()
     except Exception as error:
         raise RuntimeError(f"{page.file.src_uri}: {error}") from error
+    if broken := LIST_BY_ACCIDENT.search(text):
+        raise RuntimeError(
+            f"{page.file.src_uri}: a number begins the line {broken[0].strip()!r}: Markdown makes a list of it"
+        )
+    return text
 
 
 def environment() -> jinja2.Environment:

@@ -40,6 +40,17 @@ def test_no_page_leaves_a_template_or_an_empty_table(site):
         assert "<tbody>\n</tbody>" not in text, page
 
 
+def test_a_number_at_the_beginning_of_a_line_which_markdown_takes_for_a_list_ends_the_build():
+    page = "SimpleNamespace(file=SimpleNamespace(src_uri='results/a.md'))"
+    call = f"hooks.on_page_markdown('- has\\n  {{{{ 3 }}}}. More', {page})"
+    code = f"from types import SimpleNamespace\nimport hooks\n{call}"
+    path = os.pathsep.join((str(GENERATOR), str(ROOT)))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode and "results/a.md: a number begins the line '3. More'" in done.stderr
+
+
 def test_opening_a_page_sends_no_request_to_another_machine(site):
     loaded = re.compile(r'<(?:script|img|link|iframe|source)\b[^>]*?(?:src|href)="(https?:)?//')
     for page in site.rglob("*.html"):
