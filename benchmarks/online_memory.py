@@ -1,7 +1,7 @@
 """What learning online holds and takes by prediction: the update of every method, by size and layout of the critic.
 
     python benchmarks/online_memory.py --sizes tiny 1b 7b --out benchmarks/online_memory.json
-    python benchmarks/online_memory.py --check --sizes tiny --out benchmarks/online_memory_check.json
+    python benchmarks/online_memory.py --check --sizes tiny s --out benchmarks/online_memory_check.json
 
 The second one steps each method here and compares peaks: bytes of tensors, and nothing that depends on the clock.
 """

@@ -92,5 +92,6 @@ def test_every_start_collects_and_learns_by_the_methods_that_all_can_take(starts
 @pytest.mark.parametrize("kind", [kind for kind in HEADS if kind != "l1"])
 def test_every_start_that_samples_collects_and_learns_by_q_chunking(starts, tmp_path, kind):
     method = deep_merge(METHOD, {"online": {"warm_up": {"steps": 0, "critic_updates": 2}}})
+    method |= {"objective": {"name": "qc", "params": {"num_samples": 2}}}  # a Gaussian head integrates no flow
     account = go(start_of(starts[kind], tmp_path, method=method), tmp_path / "out", steps=120)
     assert account["critic_only_updates"] == 2 and account["updates"] > 2
