@@ -97,6 +97,8 @@ def main() -> None:
         for policy in args.policies.split(","):
             rows.append(row(before, policy, size, stored.get((size, policy), {})))
             print(size, policy, *(rows[-1][k]["passes"] for k in ("norms_in_bf16", "as_cuda_casts", "now")), flush=True)
+    counted_now = {(row["size"], row["policy"]): row for row in rows}
+    rows = list((stored | counted_now).values())  # in the order of before
     about = {"batch": BATCH, "task": TASK, "precision": "bf16", "command": "python benchmarks/launches.py"}
     args.out.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
 
