@@ -175,7 +175,7 @@ def test_a_run_of_fewer_steps_goes_on_as_if_it_had_been_longer(runs, whole, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OWN if name != "grpo"])  # on this line its groups end alike
-@pytest.mark.parametrize("place, count", [("update", 9), ("line", 7), ("rows", 30), ("checkpoint", 2), ("point", 2)])
+@pytest.mark.parametrize("place, count", [("update", 3), ("line", 7), ("rows", 30), ("checkpoint", 2), ("point", 2)])
 def test_a_killed_run_goes_on_and_collects_nothing_twice(runs, whole, tmp_path, name, place, count):
     uninterrupted = tmp_path / "uninterrupted"
     policy = start_of(runs, name).run.policy.model_dump(mode="json")
