@@ -23,6 +23,7 @@ from robo_orl.config import PolicyConfig, deep_merge
 from robo_orl.data.windows import PairedWindows
 from robo_orl.models.action_heads import ActionHead
 from robo_orl.models.critics import Estimate, HLGauss, Logistic
+from robo_orl.models.stacked import JointHeads
 from robo_orl.models.targets import Target
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.objectives.step import Step
@@ -100,7 +101,7 @@ class TableCritic(nn.Module):
     def __init__(self, states: int, cells: int, heads: tuple[str, ...], members: int, support: Any, outputs: int):
         super().__init__()
         self.states, self.support = states, support
-        self.readout, self.v_head = nn.Identity(), None
+        self.readout, self.v_head, self.joint = nn.Identity(), None, JointHeads()
         self.q_table = nn.Parameter(torch.zeros(members, states, cells, outputs)) if "q" in heads else None
         self.v_table = nn.Parameter(torch.zeros(1, states, outputs)) if "v" in heads else None
 
