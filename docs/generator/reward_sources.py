@@ -8,7 +8,7 @@ from functools import cache
 from horizon import drawn, framed
 from markupsafe import Markup
 from numbers_of_results import cells, table, written
-from trainings import declared, endpoint_of, number
+from trainings import declared, endpoint_of, entry, number
 
 from robo_orl.config.regimes import without_reward
 from robo_orl.report.layers import (
@@ -27,7 +27,7 @@ from robo_orl.report.layers import (
 from robo_orl.report.vega import drawing
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.record import Count, DataRef
-from robo_orl.results.trainings import DesignEffect, Estimate, design_effect, estimate
+from robo_orl.results.trainings import Estimate, design_effect, estimate
 
 Board = tuple[str, str, str]  # suite, task, regime
 
@@ -54,17 +54,9 @@ def reward_arms(suite: str, task: str, regime: str, policies: Sequence[str], end
     made = []
     for data, policy, values in rows:
         name, price = "none" if data.reward.source == "constant" else data.reward.name, _seconds(data)
-        entries = [_entry(own, one, effect) for own, one, effect in zip(values, chosen, effects, strict=True)]
+        entries = [entry(own, one, effect) for own, one, effect in zip(values, chosen, effects, strict=True)]
         made.append([f"`{name}`", price, f"`{written(policy)}`", *entries])
     return table(["source", "seconds of annotation", "policy", *(one.title for one in chosen)], made)
-
-
-def _entry(own: list, endpoint: Endpoint, effect: DesignEffect | None) -> str:
-    made = estimate(own, effect if len(own) > 2 else None, endpoint.is_binary)
-    each = ", ".join(number(values, endpoint) for values in own)
-    if endpoint.is_binary:
-        return f"{each} [{100 * made.low:.0f}, {100 * made.high:.0f}] %"
-    return f"{each} [{max(made.low, 0):.3f}, {made.high:.3f}]"
 
 
 def _arms(board: Board, policies: Sequence[str], endpoints: Sequence[Endpoint]) -> list[tuple[DataRef, str, list]]:
@@ -135,17 +127,10 @@ def _sources(board: Board, policy: str) -> dict[str, tuple[DataRef, list, Estima
 
     In the order of the price. The design effect is that of all sources: they share the objective and the start states.
     """
-    suite, task, regime = board
-    found: dict[str, tuple[DataRef, list]] = {}
-    for key in sorted(cells(suite)):
-        record, rows = cells(suite)[key]
-        if (key[0], without_reward(key[1]), key[2]) == (task, regime, policy):
-            _, own = found.setdefault(record.data.reward.name, (record.data, []))
-            own.append(endpoint_of(suite, "success").values(rows, record.task.horizon))
-    effect = design_effect([values for _, values in found.values()])
-    ordered = sorted(found.items(), key=lambda item: (_price(item[1][0]), item[0]))
-    return {name: (data, values, estimate(values, effect if len(values) > 2 else None, True))
-            for name, (data, values) in ordered}  # fmt: skip
+    rows = _arms(board, [policy], [endpoint_of(board[0], "success")])
+    effect = design_effect([values for _, _, (values,) in rows])
+    return {data.reward.name: (data, values, estimate(values, effect if len(values) > 2 else None, True))
+            for data, _, (values,) in rows}  # fmt: skip
 
 
 def _episodes(suite: str) -> int:

@@ -10,7 +10,7 @@ from numbers_of_results import cells, folder, table, written
 from robo_orl.report.ceilings import gain_share
 from robo_orl.results.endpoints import Endpoint, endpoints_of
 from robo_orl.results.store import read_manifest
-from robo_orl.results.trainings import design_effect, estimate
+from robo_orl.results.trainings import DesignEffect, design_effect, estimate
 
 
 def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpoints: Sequence[str]) -> str:
@@ -24,18 +24,19 @@ def trainings(suite: str, task: str, regime: str, policies: Sequence[str], endpo
     made = []
     effects = [design_effect([values[index] for values in rows.values()]) for index in range(len(chosen))]
     for policy, values in rows.items():
-        cells_of_row = []
-        for endpoint, own, effect in zip(chosen, values, effects, strict=True):
-            counts = endpoint.is_binary
-            each = ", ".join(number(v, endpoint) for v in own)
-            made_of = estimate(own, effect if len(own) > 2 else None, counts)
-            share = (
-                f"[{100 * made_of.low:.0f}, {100 * made_of.high:.0f}] %" if counts
-                else f"[{max(made_of.low, 0):.3f}, {made_of.high:.3f}]"
-            )  # fmt: skip
-            cells_of_row.append(f"{each} {share}")
-        made.append([f"`{written(policy)}`", *cells_of_row])
+        entries = [entry(own, one, effect) for one, own, effect in zip(chosen, values, effects, strict=True)]
+        made.append([f"`{written(policy)}`", *entries])
     return table(["policy", *(endpoint.title for endpoint in chosen)], made)
+
+
+def entry(own: Sequence[np.ndarray], endpoint: Endpoint, effect: DesignEffect | None) -> str:
+    """'48, 82, 61 [45, 78] %': the number of every training, and the mean's interval, over trainings where there are
+    three. effect: of all rows that this one stands beside."""
+    made = estimate(own, effect if len(own) > 2 else None, endpoint.is_binary)
+    numbers = ", ".join(number(values, endpoint) for values in own)
+    if endpoint.is_binary:
+        return f"{numbers} [{100 * made.low:.0f}, {100 * made.high:.0f}] %"
+    return f"{numbers} [{max(made.low, 0):.3f}, {made.high:.3f}]"
 
 
 def each(suite: str, task: str, regime: str, policy: str, endpoint: str, size: str | None = None) -> str:

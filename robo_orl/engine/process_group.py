@@ -113,10 +113,8 @@ class Heartbeat(threading.Thread):
         self._on_loss, self._beat_s, self._limit_s = on_loss, beat_s, limit_s
         self._ended = threading.Event()
         self._sign = ""  # the last one of the watched rank
-        self._request, self._answered = (
-            0,
-            True,
-        )  # the number of the last exchange, and whether the store has answered it
+        self._request = 0  # the number of the last exchange
+        self._answered = True  # by the store
         self._exchange = threading.Thread(target=self._exchange_signs, name="signs of life", daemon=True)
 
     def run(self) -> None:
