@@ -8,14 +8,14 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
 from robo_orl.models.critics import Critic, Estimate
 from robo_orl.models.layers import attend_normalised, last_layer, unit_scale
-from robo_orl.models.stacked import Layers, Stacked, values_of
+from robo_orl.models.stacked import JointHeads, Stacked, values_of
 
 
-class CriticPair(nn.Module):
+class CriticPair(JointHeads):
     """A critic and its slow copy as one: copies of both's weights, the online one's first, while an engine has put them
     here. Readouts are heads of one attention, members those of one ensemble. Holds nothing of its own."""
 
@@ -24,25 +24,14 @@ class CriticPair(nn.Module):
         self.key_value: Tensor | None = None  # (2 * 2C, D): the keys of either, then the values
         self.queries: Tensor | None = None  # (2R, C)
         self.out: Tensor | None = None  # (2C, C)
-        self.feature_in_weight: Tensor | None = None
-        self.feature_in_bias: Tensor | None = None
         self.action_in_weight: Tensor | None = None
         self.action_in_bias: Tensor | None = None
-        self.hidden_weight: Tensor | None = None
-        self.hidden_bias: Tensor | None = None
-        self.out_weight: Tensor | None = None
-        self.out_bias: Tensor | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there are weights here now."""
-        return self.key_value is not None
 
     def q(self, critic: Critic, tokens: Tensor, actions: Tensor) -> tuple[Estimate, Estimate]:
         """tokens (B, S, D), actions (B, N, c, A) -> Q (E, B, N) of the online `critic` and of its slow copy."""
         readouts = self._read(last_layer(tokens), critic.readout.heads)[:, :, : critic.members]  # (2, B, E, C)
         features = rearrange(readouts, "two B E C -> B (two E) C")
-        raw = values_of(self._layers(), features, rearrange(actions, "B N c A -> B N (c A)"))
+        raw = self._values(features, rearrange(actions, "B N c A -> B N (c A)"))
         online, slow = raw.chunk(2)
         return Estimate(online, critic.support), Estimate(slow, critic.support)
 
@@ -50,16 +39,11 @@ class CriticPair(nn.Module):
         """tokens (B, S, D), actions (B, c, A) -> Q (E, B) of the slow copy, V (1, B) of the online `critic`."""
         online, slow = self._read(last_layer(tokens), critic.readout.heads)  # (B, R, C) each
         features = torch.cat((slow[:, : critic.members], online[:, critic.members :]), 1)
-        raw = values_of(self._layers(), features, rearrange(actions, "B c A -> B 1 (c A)")).squeeze(2)
+        raw = self._values(features, rearrange(actions, "B c A -> B 1 (c A)")).squeeze(2)
         return Estimate(raw[: critic.members], critic.support), Estimate(raw[critic.members :], critic.support)
 
-    def _layers(self) -> Layers:
-        return Layers(
-            Stacked(self.feature_in_weight, self.feature_in_bias),
-            Stacked(self.action_in_weight, self.action_in_bias),
-            Stacked(self.hidden_weight, self.hidden_bias),
-            Stacked(self.out_weight, self.out_bias),
-        )
+    def _values(self, features: Tensor, actions: Tensor) -> Tensor:
+        return values_of(self.layers(Stacked(self.action_in_weight, self.action_in_bias)), features, actions)
 
     def _read(self, tokens: Tensor, heads: int) -> Tensor:
         """(B, S, D) -> (2, B, R, C): the readouts of the online critic, and those of its slow copy."""
