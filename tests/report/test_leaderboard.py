@@ -6,18 +6,21 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace as Box
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.cli.app import app
+from robo_orl.config import PolicyConfig
 from robo_orl.config.presets import available
 from robo_orl.envs.demonstrators.regimes import REGIMES as RECORDED
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.report.leaderboard import site as leaderboard
 from robo_orl.report.leaderboard.divisions import divisions
-from robo_orl.report.leaderboard.methods import descriptions
+from robo_orl.report.leaderboard.methods import configurations, descriptions
 from robo_orl.report.leaderboard.plots import curves, figures, learning
 from robo_orl.report.leaderboard.rankings import ranked
 from robo_orl.report.leaderboard.site import gather, render
@@ -296,6 +299,25 @@ def test_the_page_of_a_method_says_what_it_is_what_it_costs_and_how_to_make_it_a
     assert "robo-orl bench --suite synthetic --out runs/synthetic" in page
     assert "a backbone of its own" in page and "2.97×" in page  # 2.7 x 1.1, measured in turns
     assert "Compared with" in page and "p Holm" in page and "Configuration" in page
+
+
+def test_the_configuration_stands_as_a_policy_file(quick):
+    made, files = quick
+    page = next(page for page in made.methods if page.name == "qc_separate")
+    whole = page.configurations[0][1]
+    assert PolicyConfig.model_validate(yaml.safe_load(whole)).name == "qc_separate"
+    assert "&#34;" not in files["policy-qc_separate.html"].partition('id="configuration"')[2].partition("</pre>")[0]
+
+
+def test_other_words_are_no_other_configuration():
+    def placed(suite, **config):
+        config = {"name": "qc", "description": suite, **config}
+        standing = Box(size="tiny", records=[Box(policy=Box(config=config))])
+        return Box(division=Box(name=suite)), None, standing
+
+    whole, other = configurations([placed("a", lr=1), placed("b", lr=1), placed("c", lr=2)])
+    assert whole == ("a, tiny · b, tiny", "{name: qc, description: a, lr: 1}\n")
+    assert other == ("c, tiny", "lr: 2 (first: 1)")
 
 
 def test_what_a_training_did_on_the_way_is_drawn_where_records_hold_it(quick, quick_results, tmp_path):

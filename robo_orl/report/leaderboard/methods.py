@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import yaml
+
 from robo_orl.base.text import printable
 from robo_orl.config import PolicyConfig
 from robo_orl.report.compare import Comparison
@@ -97,7 +99,7 @@ def descriptions(configs: Mapping[str, dict[str, Any]]) -> dict[str, str]:
         made[base] = text
         for name in variants:
             settings = [f"{key} {value}" for key, value, _ in _differences(configs[base], configs[name])
-                        if key not in ("name", "description")]  # fmt: skip
+                        if key != "name"]  # fmt: skip
             more = f" and {len(settings) - NAMED} more" if len(settings) > NAMED else ""
             made[name] = f"As {base}, but {', '.join(settings[:NAMED])}{more}." if settings and text else text
     return made
@@ -164,7 +166,7 @@ def _method(
         own={"step_s": median(seconds), "memory_bytes": median(memory) if memory else None},
         commands=[f"robo-orl bench --suite {_word(suite)} --out runs/{_word(suite)}" for suite in suites],
         made_with=", ".join(code),
-        configurations=_configurations(places),
+        configurations=configurations(places),
         videos=videos_of(name, [(d.division.folders, k.board.task) for d, k, _ in places]),
         learns=any(point.success is not None for r in records if r.curve for point in r.curve.points),
     )
@@ -186,19 +188,18 @@ def _word(name: str) -> str:
     return shlex.quote(printable(name))
 
 
-def _configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
-    """The distinct configurations, each with the divisions and sizes that have it: the first whole, of the others what
-    differs from it."""
+def configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
+    """The distinct configurations, each with the divisions and sizes that have it: the first whole, as a policy file
+    has it, of the others what differs from it."""
     where: dict[str, list[str]] = {}
     configs: dict[str, dict[str, Any]] = {}
     for division, _, standing in places:
         config = standing.records[0].policy.config
-        key = json.dumps(config, sort_keys=True)
-        configs[key] = config
+        key = json.dumps({**config, "description": ""}, sort_keys=True)  # other words are no other policy
+        configs.setdefault(key, config)
         where.setdefault(key, []).append(f"{division.division.name}, {standing.size}")
     first, *others = configs.values()
-    text = json.dumps(first, indent=1, ensure_ascii=False)
-    whole = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    whole = yaml.safe_dump(first, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
     texts = [whole, *(_difference(first, other) for other in others)]
     return [(" · ".join(dict.fromkeys(own)), text) for own, text in zip(where.values(), texts, strict=True)]
 
@@ -212,9 +213,9 @@ def _difference(first: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(setting, its value in `other`, in `first`) of those that both have and that differ."""
+    """(setting, its value in `other`, in `first`) of those that both have and that differ; its words are no setting."""
     a, b = dict(_settings(_whole(first))), dict(_settings(_whole(other)))
-    return [(name, b[name], a[name]) for name in sorted(a.keys() & b.keys()) if a[name] != b[name]]
+    return [(name, b[name], a[name]) for name in sorted((a.keys() & b.keys()) - {"description"}) if a[name] != b[name]]
 
 
 def _whole(config: dict[str, Any]) -> dict[str, Any]:
