@@ -182,8 +182,15 @@ class TableRow:
 
 
 def _success(jobs: Sequence[JobProgress]) -> str:
-    scores = [p.result["success_once"] for p in jobs if p.job.kind == EVALUATE and p.result]
-    return f"{scores[0]['k']} of {scores[0]['n']} episodes" if scores else ""
+    """The score of a cell: of its last point where it learned online, and not of the start that it went on with."""
+    of = {p.job.kind: p.result for p in jobs if p.result}
+    if ONLINE in of:
+        score = of[ONLINE]["points"][-1]["success"]
+    elif EVALUATE in of:
+        score = of[EVALUATE]["success_once"]
+    else:
+        return ""
+    return f"{score['k']} of {score['n']} episodes"
 
 
 @dataclass

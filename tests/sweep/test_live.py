@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from robo_orl.sweep.job import COSTS, DATA, EVALUATE, TRAIN, Job
+from robo_orl.sweep.job import COSTS, DATA, EVALUATE, ONLINE, TRAIN, Job
 from robo_orl.sweep.live_view import LiveView, TableRow, clock, progress_of, seconds_left, visible
 from robo_orl.sweep.schedule import DONE, FAILED, RUNNING, WAITING, JobProgress
 
@@ -71,6 +71,14 @@ ROWS = [
     TableRow(("chain2", "mg", "qc", "tiny", "0"), ("fine",)),
     TableRow(("chain4", "mg", "qc", "tiny", "0"), (), stored="9 of 9 episodes"),
 ]
+
+
+def test_a_cell_that_learned_online_has_the_score_of_its_end_and_not_of_its_start():
+    start = JobProgress(job(EVALUATE, "a", key="start"), DONE, result={"success_once": {"k": 4, "n": 5}})
+    points = [{"at": 0, "success": {"k": 4, "n": 5}}, {"at": 1000, "success": {"k": 1, "n": 5}}]
+    online = JobProgress(job(ONLINE, "b", key="online"), DONE, result={"points": points})
+    row = TableRow(("lift", "mg", "bc_ppo", "tiny", "0"), ("start", "online"))
+    assert row.now({"start": start, "online": online})[2] == "1 of 5 episodes"
 
 
 def test_lines_elsewhere_tell_every_change_once():
