@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
+from horizon import drawn, framed
 from numbers_of_benchmarks import benchmark
 from numbers_of_results import cells, folder, table, written
 
+from robo_orl.report.layers import SHAPES, Look
 from robo_orl.report.numbers import p_value
-from robo_orl.report.online import OnlineBoard, OnlineRow, online_boards
+from robo_orl.report.online import OnlineBoard, OnlineRow, online_boards, online_figures
 from robo_orl.results.online_estimators import Change
 
 NOTHING = "None of these cells was run yet: `robo-orl bench --suite {suite} --blocks 1`."
@@ -35,6 +38,28 @@ def _sections(suite: str, rows: Any) -> str:
 def _start(board: OnlineBoard) -> str:
     score = board.start_score
     return f"which solves {score.mean * score.n:.0f} of {score.n} {_percent(score.low, score.high)} %"
+
+
+def online_curves(suite: str, published: bool = False) -> str:
+    """Success against environment steps with bands, the first steps after the switch and to the end, of every board;
+    with `published` only the figures beside published curves."""
+    figures = []
+    for board in boards(suite):
+        for title, picture in online_figures(asdict(board), _look(board)):
+            if title.startswith("beside published") == published:
+                figures.append(framed(f"{board.task} {board.regime}, from {board.start}: {title}", picture))
+    return drawn(figures) if figures else ""
+
+
+def _look(board: OnlineBoard) -> Look:
+    """Shapes in the order of the rows; a row with a critic is filled."""
+    critics = {row.policy for row in board.rows if row.critic}
+    names = [
+        board.start,
+        *(row.policy for row in board.rows),
+        *(f"published: {one['method']}" for one in board.published),
+    ]
+    return {name: (list(SHAPES)[at % len(SHAPES)], name in critics) for at, name in enumerate(names)}
 
 
 def online_changes(suite: str) -> str:
@@ -252,6 +277,7 @@ def _percent(low: float, high: float) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
+        online_curves,
         online_changes,
         online_times,
         online_account,

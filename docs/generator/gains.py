@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from horizon import drawn, framed
-from markupsafe import Markup
+from horizon import drawn
 from numbers_of_results import cells, folder, progress, table, written
+from panels import rate_panel
 from trainings import declared, endpoint_of, number
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import split_regime
-from robo_orl.report.layers import (
-    band,
-    curve,
-    figure,
-    label_room,
-    log_span,
-    names_at_the_edge,
-    percent,
-    points,
-    rate_span,
-    styled,
-)
-from robo_orl.report.vega import drawing
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.gain_fits import GainCell, GainFit, gain_fit
-from robo_orl.results.trainings import design_effect, estimate
+from robo_orl.results.trainings import design_effect
 
 Place = tuple[int, float, str]  # demonstrations, parameters of the backbone, size
 
@@ -61,28 +47,16 @@ def gain_figure(suite: str, task: str, regime: str, critic: str, controls: Seque
     arms = {policy: _arm(suite, (task, regime, policy), [chosen]) for policy in (*controls, critic)}
     effect = design_effect([own[0] for arm in arms.values() for own in arm.values()])
     sizes = sorted({(parameters, size) for arm in arms.values() for _, parameters, size in arm})
-    return drawn([_panel(arms, critic, size, chosen, effect) for _, size in sizes])
-
-
-def _panel(arms: dict, critic: str, size: str, endpoint: Endpoint, effect: Any) -> Markup:
     look = {policy: ("circle", policy == critic) for policy in arms}
-    rows = [
-        styled({"demonstrations": n, "rate": made.mean, "low": made.low, "high": made.high, "tip":
-                f"{written(policy)}, {n} demonstrations: {100 * made.mean:.0f} %"}, policy, look)
-        for policy, arm in arms.items() for (n, _, of), (own,) in sorted(arm.items()) if of == size
-        for made in [estimate(own, effect if len(own) > 2 else None, endpoint.is_binary)]
-    ]  # fmt: skip
-    amounts = sorted({row["demonstrations"] for row in rows})
-    across, up = log_span(amounts, 220, 1.15), rate_span(180)
-    x = across.encoding("demonstrations", "demonstrations", values=amounts, grid=False, format="d")
-    y = percent(up)
-    last = {row["policy"]: row for row in rows}
-    ends = [styled({"x": row["demonstrations"], "y": row["rate"], "name": written(policy)}, policy, look)
-            for policy, row in last.items()]  # fmt: skip
-    layers = [band(x, y), curve(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
-    picture = drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room([written(p) for p in last]))),
-                      f"{endpoint.title}, size {size}. " + "; ".join(row["tip"] for row in rows))  # fmt: skip
-    return framed(f"{endpoint.title}, size {size}, percent", picture)
+    return drawn(
+        [
+            rate_panel(
+                {p: {n: own[0] for (n, _, of), own in arm.items() if of == size} for p, arm in arms.items()},
+                look, "demonstrations", chosen, effect, f"{chosen.title}, size {size}, percent",
+            )
+            for _, size in sizes
+        ]
+    )  # fmt: skip
 
 
 def _arm(suite: str, row: tuple[str, str, str], endpoints: Sequence[Endpoint]) -> dict[Place, list[list[np.ndarray]]]:

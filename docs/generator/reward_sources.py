@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from horizon import drawn, framed
 from markupsafe import Markup
 from numbers_of_results import cells, table, written
+from panels import rate_panel
 from trainings import declared, endpoint_of, entry, number
 
 from robo_orl.config.regimes import without_reward
@@ -27,9 +28,10 @@ from robo_orl.report.layers import (
 from robo_orl.report.vega import drawing
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.record import Count, DataRef
-from robo_orl.results.trainings import Estimate, design_effect, estimate
+from robo_orl.results.trainings import DesignEffect, Estimate, design_effect, estimate
 
 Board = tuple[str, str, str]  # suite, task, regime
+KINDS = {"success": "success bits", "progress": "stage marks"}  # sources whose labels stand on an axis
 
 
 def reward_rows(suite: str, task: str, regime: str, policy: str) -> str:
@@ -121,6 +123,63 @@ def reward_figure(suite: str, task: str, regime: str, policy: str) -> str:
     return drawn([framed(f"{task} {regime}, {policy}: success, percent", Markup(picture))])
 
 
+def reward_curves(suite: str, task: str, regime: str, policies: Sequence[str], endpoint: str) -> str:
+    """A rate against labels, a panel per source, a line per policy; dashed, cloning of everything, which needs none.
+
+    Labels are success bits, or episodes with stage marks.
+    """
+    board, chosen = (suite, task, regime), endpoint_of(suite, endpoint)
+    effect = _effect(board, policies, chosen)
+    level = ("bc", next(own for _, policy, (own,) in _arms(board, ["bc"], [chosen])))
+    panels = []
+    for source, arms in _labelled(board, policies, chosen).items():
+        look = {policy: ("circle", with_critic) for policy, with_critic in _kinds(board, arms).items()}
+        caption = f"{chosen.title}, {KINDS[source]}, percent"
+        panels.append(rate_panel(arms, look, "labels", chosen, effect, caption, level))
+    return drawn(panels)
+
+
+def reward_prices(suite: str, task: str, regime: str, policies: Sequence[str], endpoint: str) -> str:
+    """The same rates against seconds of annotation, a panel per policy with a line per source."""
+    board, chosen = (suite, task, regime), endpoint_of(suite, endpoint)
+    effect, sources = _effect(board, policies, chosen), _labelled(board, policies, chosen)
+    seconds = {
+        (data.reward.source, data.annotation.labels): _price(data) for data, _, _ in _arms(board, policies, [chosen])
+    }
+    panels = []
+    for policy, with_critic in _kinds(board, policies).items():
+        arms = {
+            KINDS[source]: {seconds[source, labels]: own for labels, own in arms[policy].items()}
+            for source, arms in sources.items()
+        }
+        look = dict(zip(arms, (("circle", with_critic), ("square", with_critic)), strict=True))
+        panels.append(
+            rate_panel(
+                arms, look, "seconds of annotation", chosen, effect, f"{chosen.title}, {written(policy)}, percent"
+            )
+        )
+    return drawn(panels)
+
+
+def _labelled(board: Board, policies: Sequence[str], endpoint: Endpoint) -> dict[str, dict[str, dict[int, list]]]:
+    """source -> policy -> labels -> the trainings, of the sources whose labels are counted on an axis."""
+    found: dict[str, dict[str, dict[int, list]]] = {source: {} for source in KINDS}
+    for data, policy, (own,) in _arms(board, policies, [endpoint]):
+        if data.reward.source in KINDS:
+            found[data.reward.source].setdefault(policy, {})[data.annotation.labels] = own
+    return {source: arms for source, arms in found.items() if arms}
+
+
+def _effect(board: Board, policies: Sequence[str], endpoint: Endpoint) -> DesignEffect | None:
+    return design_effect([own for _, _, (own,) in _arms(board, policies, [endpoint])])
+
+
+def _kinds(board: Board, policies: Iterable[str]) -> dict[str, bool]:
+    """policy -> whether a trained critic has a say."""
+    held = {key[2]: record for key, (record, _) in cells(board[0]).items()}
+    return {policy: held[policy].policy.config["critic"] is not None for policy in policies}
+
+
 @cache
 def _sources(board: Board, policy: str) -> dict[str, tuple[DataRef, list, Estimate]]:
     """Per source of the board: its data, the values of every training, and their mean with the interval.
@@ -166,4 +225,7 @@ def _count(count: Count | None) -> str:
     return "" if count is None else f"{count.k} of {count.n}"
 
 
-FUNCTIONS = {f.__name__: f for f in (reward_rows, reward_arms, reward_quality, reward_successes, reward_figure)}
+FUNCTIONS = {
+    f.__name__: f
+    for f in (reward_rows, reward_arms, reward_quality, reward_successes, reward_figure, reward_curves, reward_prices)
+}

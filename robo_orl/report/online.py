@@ -13,7 +13,6 @@ from markupsafe import Markup
 from robo_orl.report.layers import Look
 from robo_orl.report.learning import curves_figure
 from robo_orl.report.published import published_online
-from robo_orl.results.intervals import wilson
 from robo_orl.results.online_estimators import (
     FIRST_STEPS,
     Change,
@@ -115,7 +114,8 @@ def _board(key: Key, rows: dict[str, list[Record]]) -> OnlineBoard:
         start_score=_score(list(starts.values()), effect),
         over_trainings=effect is not None,
         rows=[_row(policy, own, curves[policy], effect, of_others, elsewhere[policy]) for policy, own in rows.items()],
-        curves=[_series(policy, curves[policy]) for policy in rows] + [_staying(start, list(curves.values()))],
+        curves=[_series(policy, curves[policy], effect) for policy in rows]
+        + [_staying(start, list(curves.values()), effect)],
         published=of_others,
     )
 
@@ -214,23 +214,23 @@ def _account(accounts: list[OnlineAccount]) -> dict[str, float]:
 # --------------------------------------------------------------------------------------------------------------- curves
 
 
-def _series(policy: str, curves: list[Curve]) -> dict[str, Any]:
+def _series(policy: str, curves: list[Curve], effect: DesignEffect | None) -> dict[str, Any]:
     named = sorted({int(step) for curve in curves for step in curve.steps})
-    return {"policy": policy, "points": [_counted(step, [c.at(step) for c in curves]) for step in named]}
+    return {"policy": policy, "points": [_counted(step, [c.at(step) for c in curves], effect) for step in named]}
 
 
-def _staying(start: str, rows: list[list[Curve]]) -> dict[str, Any]:
+def _staying(start: str, rows: list[list[Curve]], effect: DesignEffect | None) -> dict[str, Any]:
     """The start as a line: what staying with it gives."""
     last = max(int(curve.steps[-1]) for curves in rows for curve in curves)
-    of_one = max(rows, key=len)
-    return {"policy": start, "points": [_counted(step, [curve.start for curve in of_one]) for step in (0, last)]}
+    of_one = [curve.start for curve in max(rows, key=len)]
+    return {"policy": start, "points": [_counted(step, of_one, effect) for step in (0, last)]}
 
 
-def _counted(step: int, solved: list) -> dict[str, Any]:
+def _counted(step: int, solved: list, effect: DesignEffect | None) -> dict[str, Any]:
     known = [one for one in solved if one is not None]
-    k, n = int(sum(one.sum() for one in known)), sum(len(one) for one in known)
-    low, high = wilson(k, n)
-    return {"step": step, "value": k / n, "k": k, "n": n, "low": low, "high": high, "trainings": len(known)}
+    score, k = _score(known, effect), int(sum(one.sum() for one in known))
+    made = {"low": score.low, "high": score.high, "trainings": score.trainings}
+    return {"step": step, "value": score.mean, "k": k, "n": score.n, **made}
 
 
 def online_figures(board: dict[str, Any], look: Look) -> list[tuple[str, Markup]]:
