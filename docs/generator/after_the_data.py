@@ -62,6 +62,28 @@ def _look(board: OnlineBoard) -> Look:
     return {name: (list(SHAPES)[at % len(SHAPES)], name in critics) for at, name in enumerate(names)}
 
 
+def _methods(suite: str, method: str) -> list[OnlineRow]:
+    return [row for board in boards(suite) for row in board.rows if row.method == method]
+
+
+def online_solved(suite: str, method: str) -> str:
+    """'83, 146 and 180': the start states that a method has solved at every point, of all trainings."""
+    names = {row.policy for row in _methods(suite, method)}
+    lines = [[p["k"] for p in one["points"]] for b in boards(suite) for one in b.curves if one["policy"] in names]
+    return "; ".join(f"{', '.join(map(str, line[:-1]))} and {line[-1]}" for line in lines)
+
+
+def online_steps(suite: str) -> str:
+    """'0, 1,000 and 5,000': the steps of the points of a suite's first row."""
+    *first, last = [f"{change.step:,}" for change in boards(suite)[0].rows[0].changes]
+    return f"{'; '.join(first)} and {last}"
+
+
+def online_updates(suite: str, method: str) -> str:
+    """The updates that a method made, the mean over trainings."""
+    return ", ".join(f"{row.account['updates'] - row.account['skipped']:.0f}" for row in _methods(suite, method))
+
+
 def online_changes(suite: str) -> str:
     """Success less that of the start at each named step, paired, with its interval; then the deepest point and null."""
 
@@ -278,6 +300,9 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         online_curves,
+        online_solved,
+        online_steps,
+        online_updates,
         online_changes,
         online_times,
         online_account,
