@@ -63,13 +63,18 @@ class EvaluationPlan:
 
     def render_difference(self, info: SimulatorInfo) -> str | None:
         """The difference between the pictures shown and those learned from; None where there is none."""
-        if info.render is None:
-            return None
-        if self.render is None:
-            return "its data do not say which renderer made them"
-        from robo_orl.envs.rendering.renderer import difference
+        return render_difference(self.render, info)
 
-        return difference(info.render, self.render)
+
+def render_difference(render: dict[str, Any] | None, info: SimulatorInfo) -> str | None:
+    """The difference between the pictures of a simulator and those that `render` is the fingerprint of, in words."""
+    if info.render is None:
+        return None
+    if render is None:
+        return "its data do not say which renderer made them"
+    from robo_orl.envs.rendering.renderer import difference
+
+    return difference(info.render, render)
 
 
 def row_of(finished: FinishedEpisode, plan: EvaluationPlan, info: SimulatorInfo) -> EpisodeRow:

@@ -37,7 +37,14 @@ from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import task_number
 from robo_orl.evaluate.policy import AgentPolicy, SearchedPolicy
 from robo_orl.evaluate.result import EvaluationResult, Speed
-from robo_orl.evaluate.scores import EvaluationPlan, FinishedRows, read_current, row_of, write_scores
+from robo_orl.evaluate.scores import (
+    EvaluationPlan,
+    FinishedRows,
+    read_current,
+    render_difference,
+    row_of,
+    write_scores,
+)
 from robo_orl.models.backbones import BACKBONES
 from robo_orl.rollout.env_spec import EnvSpec, TaskEnvSpec
 from robo_orl.rollout.episodes import FinishedEpisode, Policy, Rollouts
@@ -194,7 +201,7 @@ def roll_out(
         info = rollouts.info()
         check_observations(observations, info, plan.task.name)
         check_actions(policy, info, plan.task.name)
-        _warn_of_other_pictures(plan, info)
+        warn_of_other_pictures(plan.render, info)
         stack.enter_context(folder_lock(out, "evaluating"))  # after the checks: what is refused leaves no folder
         rows = FinishedRows(out / "finished.jsonl", plan.digest(info))
         missing = [i for i in range(episodes) if i not in rows or i in videos]
@@ -273,9 +280,9 @@ def check_actions(policy: Policy, info: SimulatorInfo, task: str) -> None:
         )
 
 
-def _warn_of_other_pictures(plan: EvaluationPlan, info: SimulatorInfo) -> None:
-    """Write on stderr where the policy learned from pictures of another renderer."""
-    difference = plan.render_difference(info)
+def warn_of_other_pictures(render: dict[str, Any] | None, info: SimulatorInfo) -> None:
+    """Write on stderr where the policy learned from pictures of another renderer than the simulator's."""
+    difference = render_difference(render, info)
     if difference:
         notice(f"the policy learned from other pictures than it is shown: {difference}.")
 

@@ -1,12 +1,14 @@
 """The episodes that a run collected, as a robomimic HDF5 file.
 
-A replay holds what learning needs. What a data file has beyond that (states, scenes, starts) comes from playing every
-episode once more from its start, action for action; an observation that differs from the replay's ends the export.
+A replay holds what learning needs, pictures included. What a data file has beyond that (states, scenes, starts) comes
+from playing every episode once more from its start, action for action; an observation that differs from the replay's
+ends the export.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from robo_orl.data import hdf5_schema as layout
 from robo_orl.data.hdf5 import write_file
 from robo_orl.data.info import WrittenFile, describe
 from robo_orl.engine.run_folder import read_run
-from robo_orl.online.replay import stored_replay
+from robo_orl.online.replay import Replay, stored_replay
 from robo_orl.rollout.pool import work_through
 from robo_orl.rollout.process import Work
 
@@ -65,10 +67,22 @@ def export_replay(run_dir: Path, out: Path, workers: int | None = None) -> Writt
         next_obs=False,
         versions=layout.versions(),
         source={"file": f"{run_dir.name}/replay", "sha256": file_sha256(folder / "episodes.jsonl")},
+        view=replay.request.view,
+        render=replay.request.render,
     )
     env_args = played[0][1]
-    write_file(out, made, env_args, (played[number][0] for number in range(len(items))))
+    write_file(out, made, env_args, _with_pictures(replay, (played[item.number][0] for item in items)))
     return WrittenFile(describe(out))
+
+
+def _with_pictures(replay: Replay, episodes: Iterable[Episode]) -> Iterator[Episode]:
+    """The episodes, in order, with what the policy saw: read from the disk one after the other."""
+    first = 0
+    for episode in episodes:
+        last = first + len(episode)
+        keys = [camera + layout.IMAGE for camera in replay.request.cameras]
+        yield replace(episode, images={key: replay.rows(key, first, last) for key in keys})
+        first = last
 
 
 def _name(item: Played) -> str:

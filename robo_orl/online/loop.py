@@ -24,7 +24,7 @@ from robo_orl.engine.checkpoint import CheckpointState, checkpoint_folder, check
 from robo_orl.engine.interruption import deferred_interruption, describe_interruption
 from robo_orl.engine.process_group import describe_lost_process
 from robo_orl.engine.run_folder import check_resumable, run_identity, run_lock
-from robo_orl.evaluate.success import SLOTS, one_thread
+from robo_orl.evaluate.success import SLOTS, one_thread, view_of
 from robo_orl.online.account import SUMMARY, Account
 from robo_orl.online.calibration import errors_on
 from robo_orl.online.learner import check_trainable
@@ -70,12 +70,13 @@ def go_online(
         return summary
     team, data, imitation = open_team(run, out), open_windows(start), open_imitation(start)
     reads = {"history": run.policy.observation.history, "keys": tuple(start.spec.obs)}
-    spec, workers = env_spec or TaskEnvSpec(run.task, loop, **reads), workers or cores()
+    spec = env_spec or TaskEnvSpec(run.task, loop, view_of(run.policy, start.render), **reads)
+    workers = workers or cores()
     rollouts = _rollouts(spec, workers) if team.main else None
-    others = [
-        OtherTask(task, partial(_rollouts, other_specs.get(task.name) or TaskEnvSpec(task, loop, **reads), workers))
-        for task in start.others
-    ]
+    others = []
+    for task, render in zip(start.others, start.other_renders, strict=True):
+        own = other_specs.get(task.name) or TaskEnvSpec(task, loop, view_of(run.policy, render), **reads)
+        others.append(OtherTask(task, partial(_rollouts, own, workers), render))
     with ExitStack() as stack:
         stack.enter_context(run_lock(out, team.main))
         stack.enter_context(one_thread())

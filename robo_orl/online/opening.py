@@ -20,7 +20,7 @@ from robo_orl.engine.checkpoint import checkpoints, read_state, remove_partial, 
 from robo_orl.engine.run_folder import first_difference, make_spec, run_identity, write_run
 from robo_orl.engine.task_data import make_windows, open_data
 from robo_orl.evaluate.policy import instruction_of
-from robo_orl.evaluate.success import check_observations
+from robo_orl.evaluate.success import check_observations, warn_of_other_pictures
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.online.account import ROWS, Account, open_account
 from robo_orl.online.collection import CollectingPolicy, Collection, acting_seed
@@ -32,7 +32,8 @@ from robo_orl.online.imitation.reward import Imitation, RewardedWindows
 from robo_orl.online.learner import Learner
 from robo_orl.online.points import OtherTask, Points
 from robo_orl.online.progress import OnlineProgress
-from robo_orl.online.replay import Replay, open_replay, stored_replay
+from robo_orl.online.replay import Replay, open_replay, read_episodes, stored_replay
+from robo_orl.online.replay_request import check_room, request_of
 from robo_orl.online.rounds import Round, RoundPlan
 from robo_orl.online.schedule import Schedule
 from robo_orl.online.start import Start, initial_agent
@@ -88,7 +89,7 @@ def open_online(
     """
     run = start.run
     if rollouts is not None:
-        _begin(start, out, rollouts, data)
+        _begin(start, out, steps, rollouts, data)
     team.wait()
     replay = stored_replay(out / "replay")
     agent = initial_agent(start, out if team.main else None)
@@ -99,7 +100,7 @@ def open_online(
     if rollouts is not None:
         actor = CollectingPolicy(agent, run.policy, run.seed, instructions)
         collection = Collection(rollouts, actor, replay, run)
-        points = Points(rollouts, run, out, instructions, others)
+        points = Points(rollouts, run, out, instructions, others, start.render)
     return Online(
         start=start,
         out=out,
@@ -122,11 +123,14 @@ def open_online(
     )
 
 
-def _begin(start: Start, out: Path, rollouts: Rollouts, data: PairedWindows | None) -> None:
+def _begin(start: Start, out: Path, steps: int, rollouts: Rollouts, data: PairedWindows | None) -> None:
     """Write the folder where there is none, and leave of an interrupted run's what is whole."""
-    run, info = start.run, rollouts.info()
+    run, info, folder = start.run, rollouts.info(), out / "replay"
     check_observations(start.spec.obs, info, run.task.name)
-    open_replay(out / "replay", run_identity(out, run), info)
+    warn_of_other_pictures(start.render, info)
+    request = request_of(run_identity(out, run), info, rollouts.spec.view)
+    check_room(folder, request, steps, sum(episode.length for episode in read_episodes(folder)))
+    open_replay(folder, request)
     write_run(out, run, start.spec)
     if data is not None:
         write_json(out / "data.json", {"files": [data.arrays.summary()]})

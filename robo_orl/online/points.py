@@ -33,16 +33,21 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class OtherTask:
-    """Another task that a start learned, which goes on in one of them. rollouts: opens its simulators."""
+    """Another task that a start learned, which goes on in one of them.
+
+    rollouts: opens its simulators. render: what made the pictures of its data.
+    """
 
     task: TaskConfig
     rollouts: Callable[[], Rollouts]
+    render: dict[str, Any] | None = None
 
 
 class Points:
     """Judges weights. Each point has a folder with its episodes, from which an interrupted one goes on.
 
-    others: tasks that are judged beside the run's own, whose simulators stand while they are.
+    others: tasks that are judged beside the run's own, whose simulators stand while they are. render: what made the
+    pictures of the run's data.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class Points:
         out: Path,
         instructions: tuple[Tensor, Tensor] | None,
         others: Sequence[OtherTask] = (),
+        render: dict[str, Any] | None = None,
     ):
+        self.render = render
         self.rollouts, self.run, self.out, self.instructions, self.others = rollouts, run, out, instructions, others
         self.episodes = run.policy.online.evaluation.episodes
 
@@ -92,10 +99,10 @@ class Points:
         speed = Speed.of(self.rollouts, 0, len(rows), 1.0, 0.0)
         write_scores(plan, info, rows, self.out / "eval", replace(speed, wall_s=sum(r.wall_s for r in rows)), "float64")
 
-    def _plan(self, policy: PolicyConfig, weights: str, step: int, task: TaskConfig | None = None) -> EvaluationPlan:
-        task = task or self.run.task
+    def _plan(self, policy: PolicyConfig, weights: str, step: int, other: OtherTask | None = None) -> EvaluationPlan:
+        task, render = (self.run.task, self.render) if other is None else (other.task, other.render)
         sentences = (task.instruction,) if policy.observation.instruction else ()
-        return EvaluationPlan(policy, task, weights, step, SEED, sentences)
+        return EvaluationPlan(policy, task, weights, step, SEED, sentences, render)
 
     def _judged(
         self, agent: nn.Module, plan: EvaluationPlan, name: str, told: Told, played: Path | None = None
@@ -117,7 +124,7 @@ class Points:
         """By the name of each other task success and solved starts."""
         found = {}
         for other in self.others:
-            own = self._plan(plan.policy, plan.checkpoint_sha256, plan.step, other.task)
+            own = self._plan(plan.policy, plan.checkpoint_sha256, plan.step, other)
             tokens = instruction_of(self.run, other.task)
             actor = ValuedPolicy(agent, plan.policy.action_head.execute, SEED, instructions=tokens)
             into = folder / "others" / other.task.name

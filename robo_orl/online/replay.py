@@ -2,7 +2,8 @@
 
 REPLAY/request.json     whose episodes these are
 REPLAY/episodes.jsonl   one line an episode: its length, outcome and cost, and a hash of its rows
-REPLAY/NAME.npy         observations (F, W), actions (F, A), rewards (F,), stages (F, S); all that np.load needs
+REPLAY/NAME.npy         observations (F, W), actions (F, A), rewards (F,), stages (F, S), and of each camera that the
+                        policy sees <camera>_image (F, H, W, 3) uint8; all that np.load needs
 
 An episode's rows are written first and its line last: what a kill cut short has no line, and is written over. Rows that
 a power cut lost do not have their line's hash; the episode and those after it are then collected again. W holds every
@@ -22,15 +23,16 @@ import numpy as np
 from numpy.lib import format as npy
 from pydantic import ValidationError
 
-from robo_orl.base.errors import RunError, UsageError
+from robo_orl.base.errors import RunError
 from robo_orl.base.files import flush, read_json, write_json, write_text
 from robo_orl.base.os_errors import describe_os_errors
 from robo_orl.config import Strict, TaskConfig
 from robo_orl.data.arrays import EpisodeArrays
+from robo_orl.data.hdf5_schema import IMAGE
+from robo_orl.online.replay_request import ReplayRequest, check_request
 from robo_orl.rollout.episodes import FinishedEpisode
-from robo_orl.rollout.simulator import SimulatorInfo, Trajectory
+from robo_orl.rollout.simulator import Trajectory
 
-ARRAYS = ("observations", "actions", "rewards", "stages")
 HEADER = 128  # bytes: the magic, the version and a header that numpy pads so that its first axis may grow
 
 
@@ -52,16 +54,6 @@ class CollectedEpisode(Strict):
     rows: str
 
 
-class ReplayRequest(Strict):
-    """What the episodes of a replay are of. run: the identity of the run that collects them."""
-
-    run: str
-    spec: dict[str, int]
-    action_dim: int
-    stages: list[str]
-    loop: str
-
-
 @dataclass
 class Replay:
     """The episodes of a run, in the order of their numbers; `add` takes the next one."""
@@ -74,17 +66,6 @@ class Replay:
     def frames(self) -> int:
         """F, the environment steps collected."""
         return sum(episode.length for episode in self.episodes)
-
-    @property
-    def widths(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """Per array the type and shape of a row."""
-        request = self.request
-        return {
-            "observations": (np.dtype(np.float32), (sum(request.spec.values()),)),
-            "actions": (np.dtype(np.float32), (request.action_dim,)),
-            "rewards": (np.dtype(np.float32), ()),
-            "stages": (np.dtype(np.uint8), (len(request.stages),)),
-        }
 
     def add(self, finished: FinishedEpisode, start_seed: int) -> None:
         """Append the next episode. Raises RunError where the disk is full; the replay is then as before."""
@@ -116,13 +97,13 @@ class Replay:
 
     def flush(self) -> None:
         """Force what was appended to the disk."""
-        for name in ARRAYS:
+        for name in self.request.widths:
             flush(self.folder / f"{name}.npy")
         flush(self.folder / "episodes.jsonl")
 
     def rows(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
         """The rows first .. last-1 of an array, memory-mapped and read-only."""
-        dtype, width = self.widths[name]
+        dtype, width = self.request.widths[name]
         shape = (self.frames, *width)
         if not np.prod(shape):
             return np.zeros(shape, dtype)[first:last]
@@ -130,7 +111,8 @@ class Replay:
         return np.asarray(whole)[first:last]
 
     def arrays(self, keys: Sequence[str], task: TaskConfig, episodes: int, first: int = 0) -> EpisodeArrays:
-        """The episodes first .. episodes-1 as training reads them, with the mask `success`; keys: the vectors kept."""
+        """The episodes first .. episodes-1 as training reads them, with the mask `success`; keys: the vectors kept.
+        Pictures stay on the disk, memory-mapped."""
         some, spec = self.episodes[first:episodes], self.request.spec
         starts = np.concatenate(([0], np.cumsum([e.length for e in some]))).astype(np.int64)
         begin, success = sum(e.length for e in self.episodes[:first]), np.array([e.success for e in some], bool)
@@ -156,6 +138,8 @@ class Replay:
             task=task,
             regime="online",
             loop=self.request.loop,
+            images={camera: self.rows(camera + IMAGE, begin, frames) for camera in self.request.cameras},
+            render=self.request.render,
         )
 
     def _rows(self, trajectory: Trajectory) -> dict[str, np.ndarray]:
@@ -165,11 +149,12 @@ class Replay:
             "actions": trajectory.actions,
             "rewards": trajectory.rewards,
             "stages": trajectory.stages,
+            **{camera + IMAGE: trajectory.pictures[camera + IMAGE] for camera in self.request.cameras},
         }
 
     def _write(self, name: str, first: int, values: np.ndarray) -> None:
         """Write rows from `first` on through the file and not through a map: a full disk is then an error to catch."""
-        dtype, width = self.widths[name]
+        dtype, width = self.request.widths[name]
         values = np.ascontiguousarray(values, dtype)
         path = self.folder / f"{name}.npy"
         with describe_os_errors(path), path.open("r+b" if path.exists() else "w+b") as file:
@@ -182,7 +167,8 @@ class Replay:
 
     def _is_whole(self, number: int, first: int) -> bool:
         episode = self.episodes[number]
-        return _hash({name: self.rows(name, first, first + episode.length) for name in ARRAYS}) == episode.rows
+        rows = {name: self.rows(name, first, first + episode.length) for name in self.request.widths}
+        return _hash(rows) == episode.rows
 
 
 def _described(dtype: np.dtype, shape: tuple[int, ...]) -> dict:
@@ -191,27 +177,27 @@ def _described(dtype: np.dtype, shape: tuple[int, ...]) -> dict:
 
 def _hash(rows: dict[str, np.ndarray]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name in ARRAYS:
-        digest.update(np.ascontiguousarray(rows[name]).tobytes())
+    for values in rows.values():
+        digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
-def open_replay(folder: Path, run: str, info: SimulatorInfo) -> Replay:
+def open_replay(folder: Path, request: ReplayRequest) -> Replay:
     """The replay in `folder`, with every episode that is whole; a new one where there is none.
 
-    run: the identity of the run. Raises UsageError for the replay of another run or of another simulator.
+    Raises UsageError for the replay of another run or of another simulator.
     """
-    request = ReplayRequest(run=run, spec=info.spec, action_dim=info.action_dim, stages=info.stages, loop=info.loop)
     with describe_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    _check_request(folder, request)
-    write_json(folder / "request.json", request.model_dump(mode="json"))
+    check_request(folder, request)
+    write_json(folder / "request.json", request.model_dump(mode="json", exclude_none=True))
     replay = Replay(folder, request, read_episodes(folder))
-    sizes = [_bytes_of(folder / f"{name}.npy") for name in ARRAYS]
+    widths = request.widths
+    sizes = [_bytes_of(folder / f"{name}.npy") for name in widths]
     whole, first = 0, 0
     for number, episode in enumerate(list(replay.episodes)):
         end = first + episode.length
-        needed = [HEADER + end * d.itemsize * int(np.prod(w)) for d, w in replay.widths.values()]
+        needed = [HEADER + end * d.itemsize * int(np.prod(w)) for d, w in widths.values()]
         if any(size < need for size, need in zip(sizes, needed, strict=True)):
             break
         known = Replay(folder, request, replay.episodes[: number + 1])
@@ -227,21 +213,6 @@ def stored_replay(folder: Path) -> Replay:
     """The replay in a folder, to read from."""
     request = ReplayRequest.model_validate(read_json(folder / "request.json"))
     return Replay(folder, request, read_episodes(folder))
-
-
-def _check_request(folder: Path, request: ReplayRequest) -> None:
-    path = folder / "request.json"
-    if not path.exists():
-        return
-    stored, ours = read_json(path, "remove the folder of the replay to collect anew"), request.model_dump(mode="json")
-    if stored.get("run") != ours["run"]:
-        raise UsageError(f"{folder} holds the replay of another run; choose another --out, or remove that folder.")
-    other = next((key for key in ours if stored.get(key) != ours[key]), None)
-    if other is not None:
-        raise UsageError(
-            f"{folder} was collected in another simulator (its {other} differs from this machine's): go on where it "
-            "was begun, or choose another --out."
-        )
 
 
 def read_episodes(folder: Path) -> list[CollectedEpisode]:

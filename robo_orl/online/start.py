@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -19,19 +19,28 @@ from robo_orl.engine.starting_point import load_initial_weights
 from robo_orl.engine.task_data import task_number
 from robo_orl.objectives import OBJECTIVES, normalised
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Start:
     """A run that goes on in one task: its configuration with the method's policy, its spec, and the method's name.
 
-    others: the other tasks that the run learned. trained_on: sha256 of the data of its task, None where nothing says.
+    others, other_renders: the other tasks that the run learned, and what made the pictures of their data. trained_on:
+    sha256 of the data of its task, None where nothing says.
     """
 
     run: RunConfig
     spec: Spec
     method: str
     others: tuple[TaskConfig, ...] = ()
+    other_renders: tuple[dict[str, Any] | None, ...] = ()
     trained_on: str | None = None
+
+    @property
+    def render(self) -> dict[str, Any] | None:
+        """The renderer of the pictures of its task's data; None where they do not say, and where it sees none."""
+        return self.spec.render[0] if self.spec.render else None
 
 
 def resolve_start(
@@ -77,7 +86,8 @@ def resolve_start(
         run=before.model_copy(update=update),
         spec=_spec_of(before, spec, number),
         method=stored_name(method) if method else "own",
-        others=tuple(other.task for other in before.tasks if other is not before.tasks[number]),
+        others=_without(number, [other.task for other in before.tasks]),
+        other_renders=_without(number, spec.render or [None] * len(before.tasks)),
         trained_on=_trained_on(folder, number),
     )
 
@@ -90,12 +100,17 @@ def went_online(start: PolicyConfig, method: str, row: str, changes: dict[str, A
 
 
 def _spec_of(run: RunConfig, spec: Spec, number: int) -> Spec:
-    """The spec of one task of a run: its discount and its sentences, beside the scales of all."""
+    """The spec of one task of a run: its discount, sentences and renderer, beside the scales of all."""
     if len(run.tasks) == 1:
         return spec
     gamma = run.policy.gamma.value(run.tasks[number].task.horizon)
     own = {"sentences": spec.sentences[number : number + 1]} if spec.sentences else {}
+    own |= {"render": spec.render[number : number + 1]} if spec.render else {}
     return spec.model_copy(update={"gamma": gamma, **own})
+
+
+def _without(number: int, of_tasks: list[T]) -> tuple[T, ...]:
+    return (*of_tasks[:number], *of_tasks[number + 1 :])
 
 
 def _trained_on(folder: Path, number: int) -> str | None:
@@ -111,10 +126,6 @@ def _place_of(run: RunConfig, folder: Path, task: str | None) -> int:
     number = task_number(run, task)
     if any(not source.task.has_environment for source in run.tasks):
         raise UsageError(f"The task of {folder} has no environment (env: none) in which episodes could be collected.")
-    if run.policy.observation.cameras:
-        raise UsageError(
-            f"The policy of {folder} sees pictures, and a replay holds vectors alone: use one without cameras."
-        )
     if OBJECTIVES[run.policy.objective.name].competent_only:
         raise UsageError(f"{folder} learned from an oracle's labels, which collected episodes do not have.")
     return number

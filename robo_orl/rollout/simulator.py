@@ -84,6 +84,7 @@ class Trajectory:
 
     obs: per key (T, D) float32, seen before each action. actions: (T, A) float32. rewards: (T,) float32. stages: (T, S)
     uint8, completed after each action. terminated: it ended in a terminal, and not because the time was over.
+    pictures: per "<camera>_image" (T, H, W, 3) uint8, seen before each action, where the policy sees some.
     """
 
     obs: dict[str, np.ndarray]
@@ -91,6 +92,7 @@ class Trajectory:
     rewards: np.ndarray
     stages: np.ndarray
     terminated: bool
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,46 +128,52 @@ class Rollout:
     success_once: bool = False
     stage_steps: list[int | None] = field(default_factory=list)
     trace: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
-    kept: list[tuple[Frame, np.ndarray, TimeStep]] | None = None
+    kept: list[tuple[Frame, Frame, np.ndarray, TimeStep]] | None = None
 
     def __post_init__(self) -> None:
         self.frames = Frames(self.history)
         self.now: Frame = {}
+        self.pictures: Frame = {}
 
     def advance(self, actions: np.ndarray) -> tuple[Frame, Outcome | None]:
         """Step through `actions` (c, A); the frames that the policy decides on next, and the outcome of an episode that
         ended.
 
-        Pictures are taken of the frames that the policy will see, and of no others.
+        Pictures are taken of the frames that the policy will see, and of no others; where the episode is kept, of every
+        frame that it has acted on: any of them may be drawn.
         """
+        every = self.kept is not None and self.view is not None
         for left, action in zip(range(len(actions) - 1, -1, -1), actions, strict=True):
             step = self.environment.step(action)
             if self.kept is not None:
-                self.kept.append((self.now, action, step))
+                self.kept.append((self.now, self.pictures, action, step))
             self.now = step.obs
             self._count(action, step)
             if self._over(step):
                 return step.obs, self._outcome(bool(step.stages[-1]))
-            if left < self.history:
+            if every or left < self.history:
                 self.observe(step.obs)
         return self.frames.stacked(), None
 
     def observe(self, obs: Frame) -> None:
         """Keep this instant as the newest frame, with the pictures that the policy sees of it."""
-        self.now = obs
-        self.frames.add(self.seen(obs))
+        self.now, seen = obs, self.seen(obs)
+        self.frames.add(seen)
+        if self.kept is not None:  # copies: an environment of a user's own may draw into the same array again
+            self.pictures = {key: value.copy() for key, value in seen.items() if key not in obs}
 
     def trajectory(self) -> Trajectory | None:
         """What was kept of an episode that ended; None where nothing was to be kept."""
         if self.kept is None:
             return None
-        seen, actions, steps = zip(*self.kept, strict=True)
+        seen, pictures, actions, steps = zip(*self.kept, strict=True)
         return Trajectory(
             obs={key: np.stack([obs[key] for obs in seen]).astype(np.float32) for key in seen[0]},
             actions=np.stack(actions).astype(np.float32),
             rewards=np.array([step.reward for step in steps], np.float32),
             stages=np.stack([step.stages for step in steps]).astype(np.uint8),
             terminated=bool(steps[-1].terminated) and self.lasts is None,
+            pictures={key: np.stack([of_frame[key] for of_frame in pictures]) for key in pictures[0]},
         )
 
     def _over(self, step: TimeStep) -> bool:

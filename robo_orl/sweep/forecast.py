@@ -235,8 +235,9 @@ def _played(
 
 
 def _disk_bytes(jobs: list[Job]) -> int:
-    """Bytes that jobs leave on the disk, roughly: recorded frames, and two checkpoints of each run."""
+    """Bytes that jobs leave on the disk, roughly: recorded and collected frames, and two checkpoints of each run."""
     recorded = sum(int(job.work) * (FRAME_BYTES + job.picture_bytes) for job in jobs if job.kind == DATA)
+    recorded += sum(job.total * (FRAME_BYTES + job.picture_bytes) for job in jobs if job.kind == ONLINE)
     runs: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.kind == TRAIN and isinstance(job.policy, PolicyConfig):

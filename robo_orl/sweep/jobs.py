@@ -67,7 +67,7 @@ def _online_jobs(cell: Cell, out: Path, value_error: bool, curve: CurveRequest |
     data = next(job for job in before if job.key == start.needs[place])
     task = {"task": cell.task.name} if cell.together else {}
     policy, folder, request = _policy_file(cell, out), out / "runs" / cell.run_name, cell.evaluation
-    points = cell.policy.online.evaluation
+    points, seen = cell.policy.online.evaluation, cell.policy.observation
     learn = Job(
         kind=ONLINE,
         key=f"online-{cell.run_name}",
@@ -82,6 +82,7 @@ def _online_jobs(cell: Cell, out: Path, value_error: bool, curve: CurveRequest |
         policy=cell.policy,
         task=cell.task,
         inputs=(policy,),
+        picture_bytes=3 * len(seen.cameras) * seen.image_size**2,
     )  # fmt: skip
     values = value_error and cell.has_trained_critic
     return [*before, learn, *([_value_job(cell, out, data, learn, value_states)] if values else [])]

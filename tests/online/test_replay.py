@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from robo_orl.base.errors import UsageError
-from robo_orl.online.replay import ARRAYS, open_replay
+from robo_orl.online.replay import open_replay
+from robo_orl.online.replay_request import request_of
 from robo_orl.rollout.episodes import FinishedEpisode
 from robo_orl.rollout.simulator import Outcome, SimulatorInfo, Trajectory
 
 INFO = SimulatorInfo(40, "b" * 64, {"arm": 2, "cube": 3}, 1, ["half", "goal"], "exact")
+REQUEST = request_of("me", INFO)
 
 
 def finished(number, length=5, success=True):
@@ -30,7 +32,7 @@ def finished(number, length=5, success=True):
 
 
 def filled(folder, count=3):
-    replay = open_replay(folder, "me", INFO)
+    replay = open_replay(folder, REQUEST)
     for number in range(count):
         replay.add(finished(number, 5 + number, success=number != 1), start_seed=number)
     return replay
@@ -46,10 +48,10 @@ def test_rows_lie_end_to_end_and_numpy_reads_them(tmp_path):
 
 def test_what_was_added_is_there_when_it_is_opened_again(tmp_path):
     before = filled(tmp_path)
-    after = open_replay(tmp_path, "me", INFO)
+    after = open_replay(tmp_path, REQUEST)
     assert after.episodes == before.episodes and after.frames == 18
     after.add(finished(3), start_seed=3)
-    assert open_replay(tmp_path, "me", INFO).frames == 23
+    assert open_replay(tmp_path, REQUEST).frames == 23
 
 
 def test_training_reads_the_vectors_it_wants_in_its_own_order(tmp_path):
@@ -65,37 +67,37 @@ def test_a_line_that_a_kill_cut_short_is_no_episode(tmp_path):
     filled(tmp_path)
     lines = (tmp_path / "episodes.jsonl").read_text()
     (tmp_path / "episodes.jsonl").write_text(lines[:-20])
-    assert len(open_replay(tmp_path, "me", INFO).episodes) == 2
+    assert len(open_replay(tmp_path, REQUEST).episodes) == 2
     assert (tmp_path / "episodes.jsonl").read_text() == "".join(lines.splitlines(keepends=True)[:2])
 
 
 def test_rows_without_a_line_are_written_over(tmp_path):
     replay = filled(tmp_path)
     replay._write("observations", replay.frames, np.full((4, 5), np.nan, np.float32))
-    again = open_replay(tmp_path, "me", INFO)
+    again = open_replay(tmp_path, REQUEST)
     again.add(finished(3), start_seed=3)
     assert not np.isnan(again.rows("observations")).any()
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", REQUEST.widths)
 def test_an_episode_whose_rows_were_lost_is_dropped_with_those_after_it(tmp_path, name):
     filled(tmp_path)
     with (tmp_path / f"{name}.npy").open("r+b") as file:
         file.seek(-9, 2)  # within the last episode
         file.write(b"\xa5")
-    assert len(open_replay(tmp_path, "me", INFO).episodes) == 2
+    assert len(open_replay(tmp_path, REQUEST).episodes) == 2
     with (tmp_path / f"{name}.npy").open("r+b") as file:
         file.truncate(140)
-    assert len(open_replay(tmp_path, "me", INFO).episodes) < 2
+    assert len(open_replay(tmp_path, REQUEST).episodes) < 2
 
 
 def test_the_replay_of_another_run_or_simulator_is_refused(tmp_path):
     filled(tmp_path)
     with pytest.raises(UsageError, match="another run"):
-        open_replay(tmp_path, "you", INFO)
+        open_replay(tmp_path, request_of("you", INFO))
     other = SimulatorInfo(**(vars(INFO) | {"loop": "fast"}))
     with pytest.raises(UsageError, match="its loop differs"):
-        open_replay(tmp_path, "me", other)
+        open_replay(tmp_path, request_of("me", other))
     assert json.loads((tmp_path / "request.json").read_text())["loop"] == "exact"
 
 
@@ -105,7 +107,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_replay_as_it_was(tmp_path):
         import resource, signal, sys
         sys.path[:0] = {sys.path!r}
         from pathlib import Path
-        from test_replay import INFO, filled, finished
+        from test_replay import filled, finished
         from robo_orl.base.errors import RunError
         replay = filled(Path({str(tmp_path)!r}))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -118,4 +120,4 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_replay_as_it_was(tmp_path):
     assert resource.RLIMIT_FSIZE
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert str(tmp_path) in done.stdout and len(done.stdout.splitlines()) == 1, done.stderr
-    assert len(open_replay(tmp_path, "me", INFO).episodes) == 3
+    assert len(open_replay(tmp_path, REQUEST).episodes) == 3

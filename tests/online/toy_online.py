@@ -15,13 +15,14 @@ import yaml
 for folder in ("rollout", "data", "evaluate", "models", "objectives"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 from scripted_scene import LineScene  # noqa: E402
+from seen_line import SeenLineScene  # noqa: E402
 
 from robo_orl.engine.checkpoint import AGENT, OPTIMIZER, checkpoints  # noqa: E402
 from robo_orl.evaluate.scores import FinishedRows  # noqa: E402
 from robo_orl.online import loop  # noqa: E402
 from robo_orl.online.learner import Learner  # noqa: E402
 from robo_orl.online.opening import IMITATION  # noqa: E402
-from robo_orl.online.replay import ARRAYS, Replay  # noqa: E402
+from robo_orl.online.replay import Replay  # noqa: E402
 from robo_orl.online.start import resolve_start  # noqa: E402
 
 METHOD = {
@@ -54,8 +55,9 @@ def go(
     """Learn online in the scripted scene."""
     marks = out.parent / f"{out.name}-marks"
     marks.mkdir(exist_ok=True)
-    spec = LineScene(marks, **scene)
-    others = other_specs or {task.name: LineScene(marks, task=task) for task in start.others}
+    kind = SeenLineScene if start.run.policy.observation.cameras else LineScene
+    spec = kind(marks, **scene)
+    others = other_specs or {task.name: kind(marks, task=task) for task in start.others}
     return loop.go_online(
         start, out, steps, workers, progress=False, env_spec=spec, evaluation=evaluation, other_specs=others
     )
@@ -74,7 +76,7 @@ def learned(out: Path) -> dict[str, object]:
         "weights": (newest / AGENT).read_bytes(),
         "moments": (newest / OPTIMIZER).read_bytes() if (newest / OPTIMIZER).exists() else b"",
         "imitation": (newest / IMITATION).read_bytes() if (newest / IMITATION).exists() else b"",
-        "arrays": {name: np.load(out / f"replay/{name}.npy").tobytes() for name in ARRAYS},
+        "arrays": {file.stem: np.load(file).tobytes() for file in sorted((out / "replay").glob("*.npy"))},
         "episodes": [{key: value for key, value in line.items() if key not in timed} for line in lines],
         "points": points,
         "rounds": rounds,

@@ -29,6 +29,11 @@ def check_imitation(policy: PolicyConfig) -> None:
         return
     if config.source not in SOURCES:
         raise unknown("source of online.imitation", config.source, SOURCES)
+    if policy.observation.cameras:
+        raise UsageError(
+            "online.imitation compares the vectors of an observation, and this policy sees pictures, which say where "
+            "things are: choose a method that learns from the task's rewards, such as qc."
+        )
     name, objective = policy.objective.name, OBJECTIVES[policy.objective.name]
     if not objective.bootstraps or objective.cut_short or name in READ_RETURNS:
         raise UsageError(
