@@ -34,10 +34,10 @@ Board = tuple[str, str, str]  # suite, task, regime
 KINDS = {"success": "success bits", "progress": "stage marks"}  # sources whose labels stand on an axis
 
 
-def reward_rows(suite: str, task: str, regime: str, policy: str) -> str:
-    """A row per source: its annotation, and what the trainings with it solved."""
+def reward_rows(suite: str, task: str, regime: str, policy: str, sources: Sequence[str] = ()) -> str:
+    """A row per source, of those named where some are: its annotation, and what the trainings with it solved."""
     rows, success = [], endpoint_of(suite, "success")
-    for source, (data, values, made) in _sources((suite, task, regime), policy).items():
+    for source, (data, values, made) in _named((suite, task, regime), policy, sources).items():
         each = ", ".join(number(own, success) for own in values)
         interval = f"[{100 * made.low:.0f}, {100 * made.high:.0f}] %"
         rows.append([f"`{source}`", _annotation(data), _seconds(data), f"{each} {interval}"])
@@ -76,10 +76,10 @@ def _arms(board: Board, policies: Sequence[str], endpoints: Sequence[Endpoint]) 
     return [(found[key][0], key[1], found[key][1]) for key in ordered]
 
 
-def reward_quality(suite: str, task: str, regime: str, policy: str) -> str:
-    """A row per source: its quality on held-out episodes."""
+def reward_quality(suite: str, task: str, regime: str, policy: str, sources: Sequence[str] = ()) -> str:
+    """A row per source, of those named where some are: its quality on held-out episodes."""
     rows = []
-    for source, (data, _, _) in _sources((suite, task, regime), policy).items():
+    for source, (data, _, _) in _named((suite, task, regime), policy, sources).items():
         q = data.quality
         if q is None:
             rows.append([f"`{source}`", *["all labelled"] * 6])
@@ -97,9 +97,10 @@ def reward_successes(suite: str, task: str, regime: str, policy: str, source: st
     return int(sum(own.sum() for own in values))
 
 
-def reward_figure(suite: str, task: str, regime: str, policy: str) -> str:
-    """Success against seconds of annotation, a line per kind of source; those without annotation are dashed lines."""
-    held = _sources((suite, task, regime), policy)
+def reward_figure(suite: str, task: str, regime: str, policy: str, sources: Sequence[str] = ()) -> str:
+    """Success against seconds of annotation, a line per kind of source, of those named where some are; those without
+    annotation are dashed lines."""
+    held = _named((suite, task, regime), policy, sources)
     paid = {name: row for name, row in held.items() if _price(row[0])}
     look = dict.fromkeys(held, ("circle", False))
     across, up = log_span([_price(data) for data, _, _ in paid.values()], 300, 1.5), rate_span(220)
@@ -190,6 +191,11 @@ def _sources(board: Board, policy: str) -> dict[str, tuple[DataRef, list, Estima
     effect = design_effect([values for _, _, (values,) in rows])
     return {data.reward.name: (data, values, estimate(values, effect if len(values) > 2 else None, True))
             for data, _, (values,) in rows}  # fmt: skip
+
+
+def _named(board: Board, policy: str, sources: Sequence[str]) -> dict[str, tuple[DataRef, list, Estimate]]:
+    """Those of the sources that are named; all where none is."""
+    return {name: row for name, row in _sources(board, policy).items() if not sources or name in sources}
 
 
 def _episodes(suite: str) -> int:

@@ -27,7 +27,7 @@ CELLS = {
     "online_policy_gradient": (159, "b8fd9f82d4b37a29"),
     "parity": (119, "a12a423b749c67f3"),
     "quick": (11, "7c1cd64c8168087d"),
-    "rewards": (684, "5639e05c87420b5d"),
+    "rewards": (684, "fd61778ea70624ed"),
     "robomimic": (240, "a3b6d93107621f83"),
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
