@@ -26,6 +26,7 @@ def _check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionH
     check_action_head(policy.action_head, head, policy.selection if objective.values_actions else SelectionConfig())
     check_flow_steps(policy, objective, head)
     check_vlm(policy, head)
+    check_cached_tokens(policy)
     if (objective.samples or objective.extraction.samples) and not head.stochastic:
         raise UsageError(
             f"Objective {_with_extraction(policy, objective.samples)} samples actions, and the action head "
@@ -44,6 +45,15 @@ def _check_policy(policy: PolicyConfig, objective: Objective, head: type[ActionH
         check_values(policy, objective)
     elif policy.optim.critic_lr is not None:
         raise UsageError(f"Objective '{policy.objective.name}' trains no critic: remove optim.critic_lr.")
+
+
+def check_cached_tokens(policy: PolicyConfig) -> None:
+    """UsageError where a policy that sees pictures is to keep the tokens of every frame while it learns online."""
+    if policy.observation.cameras and policy.online is not None and policy.online.trains == "cached":
+        raise UsageError(
+            "online.trains 'cached' keeps the tokens of every frame in memory, and a policy that sees pictures has too "
+            "many of them: set online.trains to head."
+        )
 
 
 def check_critic_section(policy: PolicyConfig, objective: Objective) -> None:

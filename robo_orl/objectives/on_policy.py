@@ -133,6 +133,11 @@ class OnPolicy(Objective):
         self.check_collection(name, policy, head, online)
         if online.replay.mix != "online":
             raise UsageError(f"Objective '{name}' learns from its own rounds alone: set online.replay.mix to online.")
+        if policy.observation.cameras and (policy.observation.shift or policy.observation.jitter):
+            raise UsageError(
+                f"Objective '{name}' compares how likely an action was with how likely it is now, and augmentation "
+                "shows it another picture each time: set observation.shift and observation.jitter to 0."
+            )
         if online.imitation is not None:
             raise UsageError(f"Objective '{name}' learns from the task's own rewards: remove online.imitation.")
         if online.replay.outcomes != "all":

@@ -13,7 +13,8 @@ BATCH = 256  # frames at once
 
 
 class FrozenTokens:
-    """The tokens (F, S, D) of the frames of windows that grow: those of frames that were there are kept.
+    """The tokens (N, F, S, D) of the frames of windows that grow, for each of their N sentences: those of frames that
+    were there are kept.
 
     Frames are encoded in batches whose bounds are multiples of BATCH and of episodes' starts, so that a frame's tokens
     do not depend on how often this was called.
@@ -29,22 +30,24 @@ class FrozenTokens:
         starts = windows.arrays.starts
         for first, last in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             for begin in range(max(first, self._frames), last, BATCH):
-                self._keep(begin, self._encoded(windows, np.arange(begin, min(begin + BATCH, last))))
-        return FeatureWindows(windows, self._tokens[None, : self._frames], torch.float32)
+                at = np.arange(begin, min(begin + BATCH, last))
+                self._keep(begin, np.stack([self._encoded(windows, at, n) for n in range(windows.sentences)]))
+        return FeatureWindows(windows, self._tokens[:, : self._frames], torch.float32)
 
     @torch.no_grad()
-    def _encoded(self, windows: PairedWindows, at: np.ndarray) -> np.ndarray:
-        """(M, S, D) of the frames `at` (M,)."""
+    def _encoded(self, windows: PairedWindows, at: np.ndarray, sentence: int) -> np.ndarray:
+        """(M, S, D) of the frames `at` (M,), told the one sentence."""
         even = np.concatenate((at, at[-1:])) if len(at) % 2 else at  # halves of pairs share a sentence
-        obs = windows._observation(windows._seen(even), np.zeros(len(even) // 2, np.int64)).to(self.device)
+        obs = windows._observation(windows._seen(even), np.full(len(even) // 2, sentence)).to(self.device)
         return self.agent.backbone(self.agent.normaliser.observation(obs))[: len(at)].float().cpu().numpy()
 
     def _keep(self, first: int, tokens: np.ndarray) -> None:
-        end = first + len(tokens)
-        if self._tokens is None or end > len(self._tokens):
-            grown = np.empty((max(end, 2 * self._frames, 4096), *tokens.shape[1:]), np.float32)
+        sentences, frames, *width = tokens.shape
+        end = first + frames
+        if self._tokens is None or end > self._tokens.shape[1]:
+            grown = np.empty((sentences, max(end, 2 * self._frames, 4096), *width), np.float32)
             if self._tokens is not None:
-                grown[: self._frames] = self._tokens[: self._frames]
+                grown[:, : self._frames] = self._tokens[:, : self._frames]
             self._tokens = grown
-        self._tokens[first:end] = tokens
+        self._tokens[:, first:end] = tokens
         self._frames = end

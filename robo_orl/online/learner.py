@@ -133,7 +133,6 @@ def check_trainable(policy: PolicyConfig) -> None:
             f"online.trains 'cached' keeps the tokens of the native backbone, and this one is "
             f"'{policy.backbone.kind}': set online.trains to head."
         )
-    _check_pictures(policy)
     if online.warm_up.critic_updates and critic is None:
         raise UsageError("online.warm_up.critic_updates train a critic, and this policy has none: set them to 0.")
     check_imitation(policy)
@@ -146,20 +145,3 @@ def check_trainable(policy: PolicyConfig) -> None:
         raise UsageError("online.reset critic: this policy has no critic: set it to none.")
     if policy.optim.schedule != "constant":
         raise UsageError("Learning online has no last step that a cosine could end at: set optim.schedule to constant.")
-
-
-def _check_pictures(policy: PolicyConfig) -> None:
-    """UsageError where what is kept of a frame, or of a decision, would be of other pictures than an update sees."""
-    seen, kind = policy.observation, OBJECTIVES[policy.objective.name]
-    if not seen.cameras:
-        return
-    if policy.online.trains == "cached":
-        raise UsageError(
-            "online.trains 'cached' keeps the tokens of every frame in memory, and a policy that sees pictures has too "
-            "many of them: set online.trains to head."
-        )
-    if kind.on_policy and (seen.shift or seen.jitter):
-        raise UsageError(
-            f"Objective '{policy.objective.name}' compares how likely an action was with how likely it is now, and "
-            "augmentation shows it another picture each time: set observation.shift and observation.jitter to 0."
-        )

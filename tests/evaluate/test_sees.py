@@ -24,10 +24,10 @@ class SeenLine(Line):
         return {"agentview_image": np.full((view.size, view.size, 3), self.taken, np.uint8)}
 
 
-def begun(history, view=VIEW):
+def begun(history, view=VIEW, kept=None):
     env = SeenLine(LineScene(Path("/nowhere")))
     obs = env.reset(0)
-    rollout = Rollout(env, 1.0, view, history, stage_steps=[None, None])
+    rollout = Rollout(env, 1.0, view, history, stage_steps=[None, None], kept=kept)
     rollout.observe(obs)
     return env, rollout
 
@@ -63,6 +63,21 @@ def test_an_episode_is_the_same_with_and_without_a_look():
             _, outcome = rollout.advance(np.full((4, 1), 0.9))
         traces.append(outcome.fingerprint)
     assert traces[0] == traces[1]
+
+
+def test_of_an_episode_that_is_kept_every_frame_is_seen_and_the_policy_sees_no_other():
+    """The last instant, on which nobody acts, has no picture."""
+    (env, kept), (_, plain) = begun(2, kept=[]), begun(2)
+    outcome = None
+    while outcome is None:
+        seen, outcome = kept.advance(np.full((4, 1), 0.9))
+        alike, _ = plain.advance(np.full((4, 1), 0.9))
+        assert outcome is not None or shown(seen) == shown(alike)
+    trajectory = kept.trajectory()
+    taken = trajectory.pictures["agentview_image"]
+    assert taken.shape == (outcome.length, 16, 16, 3) and taken[:, 0, 0, 0].tolist() == list(range(outcome.length))
+    assert env.pictures == outcome.length == len(trajectory.actions)
+    assert begun(1, view=None, kept=[])[1].pictures == {}
 
 
 class Listener(torch.nn.Module):

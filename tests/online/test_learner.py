@@ -1,12 +1,17 @@
 """The agent that learns online: what moves in which phase, and that cached tokens are what the backbone says."""
 
+import numpy as np
 import pytest
+import synthetic
 import torch
+import toy_run
+from scripted_scene import TASK
 from toy_online import METHOD, start_of
 
 from robo_orl.base.errors import UsageError
-from robo_orl.config import deep_merge
+from robo_orl.config import PolicyConfig, RunConfig, deep_merge
 from robo_orl.engine.checkpoint import CheckpointState, load_agent, save_checkpoint
+from robo_orl.engine.train import train
 from robo_orl.online.experience import Experience
 from robo_orl.online.features import FrozenTokens
 from robo_orl.online.learner import Learner
@@ -50,6 +55,19 @@ def test_cached_tokens_give_the_update_that_the_frozen_backbone_gives(cloned, tm
         states.append(learner.agent.state_dict())
     for name, tensor in states[0].items():
         torch.testing.assert_close(states[1][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_cached_tokens_are_those_of_the_sentence_that_a_pair_is_told(tmp_path):
+    """A task whose instruction has paraphrases, which training draws from."""
+    task = TASK.model_copy(update={"instruction": "lift the red cube"})
+    data = synthetic.write(tmp_path / "told.hdf5", [toy_run.episode(i) for i in range(6)], task=task)
+    policy = PolicyConfig.model_validate(deep_merge(toy_run.FLOW, {"observation": {"instruction": True}}))
+    train(RunConfig(policy=policy, task=task, data=str(data), tracker="none"), tmp_path / "run", progress=False)
+    learner, plain = learner_of(tmp_path / "run", tmp_path)
+    assert plain.sentences == 3 and len(np.unique(plain.draw_sentences(0, 0, 32))) == 3
+    kept = FrozenTokens(learner.agent, learner.device)(plain).batch(0, 0, 0, 1, 64).obs.features
+    backbone, normaliser = learner.agent.backbone, learner.agent.normaliser
+    torch.testing.assert_close(kept, backbone(normaliser.observation(plain.batch(0, 0, 0, 1, 64).obs)))
 
 
 @pytest.mark.parametrize("critic_only", [2, 3])

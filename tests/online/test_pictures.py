@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import seen_line
 from seen_line import CAMERAS, RENDER, SIZE, pictures
-from toy_online import METHOD, go, killed, learned, start_of
+from test_team import worst_moment
+from toy_online import METHOD, go, killed, launched, learned, start_of
 
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import deep_merge
@@ -177,6 +178,16 @@ def test_the_other_tasks_of_a_start_are_seen_in_their_own_look(tmp_path):
     assert all(row["others"]["far"]["success"]["n"] == 3 for row in rows if row["kind"] in ("start", "point"))
     scores = json.loads((tmp_path / "out/eval/eval.json").read_text())
     assert scores["render"]["reference_sha256"] == RENDER["reference_sha256"] and scores["render_difference"] is None
+
+
+@pytest.mark.slow
+def test_two_learning_processes_read_the_pictures_that_the_first_one_collects(seeing, tmp_path):
+    """They make the update that one process makes, to rounding."""
+    start = start_of(seeing, tmp_path, method=SEEN)
+    go(start, tmp_path / "one", 100)
+    done = launched(seeing, tmp_path, tmp_path / "two", 100, SEEN)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert worst_moment(tmp_path / "one", tmp_path / "two") <= 1e-4
 
 
 # --------------------------------------------------------------------------------------------- rounds of its own, VLAs
