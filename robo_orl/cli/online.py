@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from robo_orl.cli.options import Json, Loop, Seed, Sets, Workers, check_loop, show, shows_progress
+from robo_orl.engine.launch import process_rank
 
 HELP = """Let a trained run go on to learn in its task: it collects episodes and learns from them.
 
@@ -52,7 +53,8 @@ def online(
     whole = None if policy is None else load_policy(policy)
     start = resolve_start(run, method, seed, data, tuple(settings), whole, task)
     account = go_online(start, out, steps, workers, check_loop(loop), shows_progress(as_json), evaluation=evaluation)
-    show(account, as_json, _tell)
+    if process_rank() == 0:
+        show(account, as_json, _tell)
 
 
 def _tell(account: dict[str, Any]) -> None:

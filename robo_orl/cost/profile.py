@@ -57,8 +57,6 @@ class Request:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.batch is not None and (self.batch < 2 or self.batch % 2):
             raise UsageError(f"--batch counts observations, two a pair: even, and not {self.batch}.")
-        if self.online is not None and self.zero:
-            raise UsageError("Learning online keeps whole weights in every process: leave out --zero, or --online.")
         optim = {"batch_size": self.batch, "accumulation": self.accumulation, "precision": self.precision}
         backbone = {"size": self.size, "checkpointing": self.checkpointing or None}
         options = {

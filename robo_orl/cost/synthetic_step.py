@@ -131,6 +131,17 @@ def frozen_online(agent: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
+def as_read(agent: nn.Module, window: PairedWindow, seed: int) -> PairedWindow:
+    """A window as updates of the agent's policy read it: with the tokens of a frozen backbone where it goes online on
+    cached ones, as decisions of a round where its objective is on-policy."""
+    if goes_online(agent.policy) == "cached":
+        seen = {name: getattr(window, name) for name in ("obs", "next_obs")}
+        tokens = {n: agent.backbone(agent.normaliser.observation(obs)) for n, obs in seen.items()}
+        window = replace(window, **{name: replace(obs, features=tokens[name]) for name, obs in seen.items()})
+    return decisions(agent, window, seed) if agent.objective.on_policy else window
+
+
+@torch.no_grad()
 def decisions(agent: nn.Module, window: PairedWindow, seed: int) -> DecisionWindow:
     """The two halves of a window as decisions of a round, with what an on-policy objective keeps of each."""
     swapped = replace(
@@ -176,10 +187,7 @@ class SyntheticStep:
         window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
         self.window = window.to(self.device)
         self._compute_constants()
-        if goes_online(policy) == "cached":
-            self.window = self._with_tokens(self.window)
-        if self.agent.objective.on_policy:
-            self.window = decisions(self.agent, self.window, seed)
+        self.window = as_read(self.agent, self.window, seed)
 
     def _compute_constants(self) -> None:
         """What the first step computes for all others, so that every step measured is like the later ones: the joined
@@ -195,13 +203,6 @@ class SyntheticStep:
         with self.device:  # a billion random numbers take a CPU longer than what is measured
             agent = build_agent(self.policy, self.spec, self.action_dim, self.gamma, None, self.seed)
         return frozen_online(agent.to(self.device))
-
-    @torch.no_grad()
-    def _with_tokens(self, window: PairedWindow) -> PairedWindow:
-        """The window with the tokens of a frozen backbone in it, as online.trains `cached` reads them."""
-        normalised = self.agent.normaliser.observation
-        seen = {name: getattr(window, name) for name in ("obs", "next_obs")}
-        return replace(window, **{n: replace(o, features=self.agent.backbone(normalised(o))) for n, o in seen.items()})
 
     def run(self, phase: Phase = unmeasured) -> Tensor:
         """One step, with the one window for every part of the batch; returns the loss."""

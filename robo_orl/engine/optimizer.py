@@ -7,7 +7,7 @@ under another ZeRO stage.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -93,6 +93,21 @@ def set_moments(agent: nn.Module, optimizer: torch.optim.Optimizer, moments: dic
             _write(parameter, moment, moments[f"{name}.{moment}"])
 
 
+def set_step_count(optimizer: torch.optim.Optimizer, step: int, counted: Callable[[str], bool]) -> None:
+    """Let AdamW count `step` steps of the groups whose name is `counted`, where it has made any."""
+    inner = _unwrap(optimizer)
+    flats, groups = _flat_partitions(inner), optimizer.param_groups
+    if flats is None:
+        parts = [(group["name"], p) for group in groups for p in group["params"]]
+    else:  # ZeRO-3 may divide a group into several flat shards
+        group_of = getattr(inner, "sub_group_to_group_id", range(len(flats)))
+        parts = [(groups[group_of[i]]["name"], flat) for i, flat in enumerate(flats)]
+    states = getattr(inner, "optimizer", inner).state
+    for name, part in parts:
+        if counted(name) and part in states:
+            states[part]["step"].fill_(step)
+
+
 def _count(step: int, parameter: Tensor) -> Tensor:
     """AdamW's count of a tensor's steps, beside the tensor in its fused form."""
     return torch.tensor(float(step), device=parameter.device)
@@ -158,7 +173,7 @@ def _write(parameter: nn.Parameter, moment: str, whole: Tensor) -> None:
 
 
 class GradientWatch:
-    """Checks that every trainable parameter takes part in every backward.
+    """Checks that every parameter that is trained takes part in every backward, those that requires_grad says then.
 
     Under ZeRO-3 a trainable parameter that gets no gradient in a step is moved by the previous step's gradient once
     more, silently; under ZeRO-1 and 2 its momentum continues, in plain torch it is skipped. A loss that leaves a
@@ -166,23 +181,19 @@ class GradientWatch:
     """
 
     def __init__(self, agent: nn.Module):
-        self._names = [name for name, p in agent.named_parameters() if p.requires_grad]
-        self._missing = set(self._names)
-        parameters = [p for p in agent.parameters() if p.requires_grad]
-        self._hooks = [
-            p.register_hook(partial(self._reached, name)) for name, p in zip(self._names, parameters, strict=True)
-        ]
+        self._parameters, self._reached = _trainable(agent), set()
+        self._hooks = [p.register_hook(partial(self._reach, name)) for name, p in self._parameters]
 
-    def _reached(self, name: str, gradient: Tensor) -> None:
-        self._missing.discard(name)
+    def _reach(self, name: str, gradient: Tensor) -> None:
+        self._reached.add(name)
 
     def check(self, step: int) -> None:
         """RunError where the backward since the last check left a trainable parameter out."""
-        missing, self._missing = self._missing, set(self._names)
+        missing = [name for name, p in self._parameters if p.requires_grad and name not in self._reached]
+        self._reached.clear()
         if missing:
-            first = next(name for name in self._names if name in missing)
             raise RunError(
-                f"{len(missing)} trainable parameters got no gradient at step {step}, {first} among them; engines "
+                f"{len(missing)} trainable parameters got no gradient at step {step}, {missing[0]} among them; engines "
                 "treat that differently (ZeRO-3 repeats the last one), so the objective must add 0.0 * its sum."
             )
 

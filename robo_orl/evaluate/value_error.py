@@ -164,6 +164,7 @@ def compared(agent: nn.Module, windows: PairedWindows, frames: int) -> tuple[np.
 
 
 def _batch(agent: nn.Module, window: PairedWindow) -> tuple[np.ndarray, ...]:
+    window = window.to(next(agent.parameters()).device)
     value = agent.value(window.obs, window.actions)
     length = window.frame + window.steps_to_go
     columns: tuple[Tensor, ...] = (value.double(), window.return_to_go.double(), window.frame / length, window.episode)

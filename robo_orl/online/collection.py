@@ -21,8 +21,16 @@ from robo_orl.rollout.episodes import FinishedEpisode, Fresh, PolicyQuery, Rollo
 class CollectingPolicy(AgentPolicy):
     """A copy of the agent that acts with the weights it was given last, and adds noise to what is carried out."""
 
-    def __init__(self, agent: nn.Module, policy: PolicyConfig, seed: int, instructions: tuple[Tensor, Tensor] | None):
-        super().__init__(deepcopy(agent), policy.action_head.execute, acting_seed(seed), None, instructions)
+    def __init__(
+        self,
+        agent: nn.Module,
+        policy: PolicyConfig,
+        seed: int,
+        instructions: tuple[Tensor, Tensor] | None,
+        device: torch.device | str,
+    ):
+        own = deepcopy(agent).to(device)
+        super().__init__(own, policy.action_head.execute, acting_seed(seed), None, instructions)
         online = policy.online or OnlineConfig()
         self.later = online.collection.selection or policy.selection
         self.first = online.warm_up.selection or self.later
@@ -32,9 +40,8 @@ class CollectingPolicy(AgentPolicy):
         if self.agent.objective.on_policy:
             self.agent.objective.collects = True
 
-    def take(self, agent: nn.Module, warm_up: bool) -> None:
-        """Act with the weights that `agent` has now, as in the warm-up or as after it."""
-        self.agent.load_state_dict(agent.state_dict())
+    def choose(self, warm_up: bool) -> None:
+        """Choose among samples as in the warm-up, or as after it."""
         self.agent.select_by(self.first if warm_up else self.later)
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from robo_orl.agent.agent import build_agent
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.base.rng import derive_seed
 from robo_orl.config import PolicyConfig, RunConfig
-from robo_orl.engine.checkpoint import restore_agent, restore_optimizer
-from robo_orl.engine.optimizer import make_optimizer
+from robo_orl.engine.checkpoint import restore_agent, restore_optimizer, whole_weights
+from robo_orl.engine.optimizer import GradientWatch, make_optimizer, set_step_count
 from robo_orl.engine.training_step import TrainingStep
+from robo_orl.engine.zero import release
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.online.experience import Experience
 from robo_orl.online.imitation.registry import check_imitation
@@ -35,7 +38,9 @@ class Learner:
     updates: int = 0
     critic_updates: int = 0
     skipped: int = 0
-    optimizer: torch.optim.AdamW = field(init=False)
+    _step: TrainingStep | None = None
+    _watch: GradientWatch | None = None
+    _rates: dict[str, float] = field(default_factory=dict)
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _summed: int = 0
 
@@ -44,18 +49,34 @@ class Learner:
         check_trainable(policy)
         if policy.online.trains != "all":
             self.agent.backbone.requires_grad_(False)
-        self.agent.to(self.team.device).train()
-        self.optimizer = make_optimizer(self.agent, policy.optim)
-        self._step = TrainingStep(
-            self.team,
-            self.agent,
-            self.agent,
-            self.optimizer,
-            policy.optim,
-            derive_seed(self.run.seed, "online"),
-            records=False,
-        )
+        self.agent.train()
         self._groups = self.agent.parameter_groups()
+
+    def begin(self) -> None:
+        """Be ready to learn from the weights that the agent has, once: under DeepSpeed a collective, which divides
+        them among the processes."""
+        if self._step is not None:
+            return
+        team, optim, seed = self.team, self.run.policy.optim, derive_seed(self.run.seed, "online")
+        optimizer = make_optimizer(self.agent, optim)
+        self._rates = {group["name"]: group["base_lr"] for group in optimizer.param_groups}
+        model, optimizer = team.prepare(self.run, self.agent, optimizer)
+        through = team.accelerator or team
+        self._step = TrainingStep(through, self.agent, model, optimizer, optim, seed, records=False)
+        # ZeRO-3 repeats the last gradient of a parameter that gets none, plain torch leaves it out.
+        self._watch = GradientWatch(self.agent) if team.accelerator is not None else None
+
+    def end(self) -> None:
+        """Take the hooks of the engine off."""
+        if self._watch is not None:
+            self._watch.close()
+            release(self._step.model)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW, or what the engine made of it."""
+        self.begin()
+        return self._step.optimizer
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +85,7 @@ class Learner:
 
     def update(self, experience: Experience | Round, critic_only: bool) -> bool:
         """Make the next update on a batch of `experience`; True where it is the last one that its round allows."""
+        self.begin()
         self._choose(critic_only)
 
         def read(rank: int, world: int):
@@ -72,6 +94,10 @@ class Learner:
 
         metrics = experience.learn(self._step.seed, self.updates)
         metrics |= self._step.run(self.updates, read)
+        if self._watch is not None:
+            self._watch.check(self.updates + 1)
+            if critic_only:  # which comes first of all: the shards of the others stepped with gradients of zero
+                set_step_count(self.optimizer, 0, _of_policy)
         self.updates += 1
         self.critic_updates += critic_only
         self._summed += 1
@@ -100,21 +126,45 @@ class Learner:
     def resume(self, folder: Path, identity: str, critic_updates: int) -> None:
         """Go on from a checkpoint, which `critic_updates` updates of the critic alone are part of."""
         state = restore_agent(folder, self.agent, identity)
+        self.begin()
         self.updates, self.skipped, self.critic_updates = state.step, state.skipped, critic_updates
         self._choose(bool(critic_updates) and critic_updates == self.updates)
         made = self.updates - self.skipped
         if self.updates:
             restore_optimizer(folder, self.agent, self.optimizer, made)
-        for name, parameters in self._groups.items():
-            for parameter in parameters if not name.startswith("critic") else ():
-                if parameter in self.optimizer.state:  # AdamW counts a tensor's own steps
-                    self.optimizer.state[parameter]["step"].fill_(made - critic_updates)
+        set_step_count(self.optimizer, made - critic_updates, _of_policy)  # AdamW counts a tensor's own steps
+
+    def give(self, agent: nn.Module | None) -> None:
+        """Put the weights of now, whole, into another agent of the first process; all call it, the others with None."""
+        own = {} if agent is None else agent.state_dict()
+        with torch.no_grad():
+            for name, tensor in whole_weights(self.agent):
+                if agent is not None:
+                    own[name].copy_(tensor)
+
+    def copy(self) -> nn.Module | None:
+        """A copy of the agent as it is now, whole, in the first process; None in the others, which call it too."""
+        agent, copy = self.agent, None
+        if self.team.main and self.team.accelerator is None:
+            return deepcopy(agent)
+        if self.team.main:
+            copy = build_agent(agent.policy, agent.spec, agent.action_dim, agent.gamma, None, agent.seed)
+            copy.to(self.device)
+        self.give(copy)
+        return copy
 
     def _choose(self, critic_only: bool) -> None:
-        """Have the critic alone learn, or everything."""
+        """Have the critic alone learn, or everything. ZeRO steps a shard without gradient too: at a rate of 0."""
         for name, parameters in self._groups.items():
             for parameter in parameters:
-                parameter.requires_grad_(not critic_only or name.startswith("critic"))
+                parameter.requires_grad_(not critic_only or not _of_policy(name))
+        for group in self.optimizer.param_groups:
+            group["base_lr"] = 0.0 if critic_only and _of_policy(group["name"]) else self._rates[group["name"]]
+
+
+def _of_policy(group: str) -> bool:
+    """True for a group of parameters that is not the critic's."""
+    return not group.startswith("critic")
 
 
 def check_trainable(policy: PolicyConfig) -> None:

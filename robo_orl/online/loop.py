@@ -84,6 +84,7 @@ def go_online(
         stack.enter_context(rollouts or nullcontext())
         stack.enter_context(describe_interruption(lambda: checkpoints(out)))
         online = open_online(start, out, steps, team, rollouts, data, imitation, progress, others)
+        stack.callback(online.learner.end)
         with deferred_interruption() as interruption, online.progress:
             _learn(online, lambda: interruption.requested, evaluation)
         return _summary(online)
@@ -122,12 +123,12 @@ def finished(out: Path, run: RunConfig, steps: int) -> dict[str, Any] | None:
 
 def _learn(online: Online, interrupted: Callable[[], bool], evaluation: Path | None = None) -> None:
     """The slots up to the one that has nothing left to collect."""
-    number, main = resume(online), online.team.main
+    number, main, agreed = resume(online), online.team.main, online.team.agreed
     if not online.learner.updates:
         _save(online)  # the switch: a run that is killed before its first update goes on from its own weights
     if main and online.account.start is None:
         _judge_start(online, interrupted, evaluation)
-    if main and 0 not in online.account.points:
+    if agreed(0 not in online.account.points):
         _judge(online, 0, 0, interrupted)
     while True:
         online.team.wait()
@@ -136,11 +137,12 @@ def _learn(online: Online, interrupted: Callable[[], bool], evaluation: Path | N
         slot = online.schedule.slots(online.replay.episodes)[number]
         last = slot.collected >= online.steps
         _work(online, slot, collects=not last, interrupted=interrupted)
-        for at in online.start.run.policy.online.evaluation.until(online.steps):
-            if main and at <= slot.collected and at not in online.account.points:
-                _judge(online, at, slot.collected, interrupted)
+        points = online.start.run.policy.online.evaluation.until(online.steps)
+        due = [at for at in points if at <= slot.collected and at not in online.account.points]
+        for at in agreed(due):
+            _judge(online, at, slot.collected, interrupted)
         every = online.start.run.checkpoint_every
-        if last or online.replay.frames >= online.steps or slot.after // every > slot.before // every:
+        if agreed(last or online.replay.frames >= online.steps or slot.after // every > slot.before // every):
             _save(online)  # the one before the last slot is where a run of more steps goes on
         if last and main:
             online.points.write_evaluation(max(online.account.points))
@@ -155,13 +157,13 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
     Where the method is on-policy the updates come first, and the simulators wait for them.
     """
     began, collection, learner, rounds = perf_counter(), online.collection, online.learner, online.schedule.rounds
-    collects &= collection is not None
     acting_before, skipped_before = collection.policy_s if collection else 0.0, learner.skipped
     if collects and rounds is None:
         _begin(online, slot)
     learning = _learn_due(online, slot, interrupted)
     if collects and rounds is not None:
         _begin(online, slot)
+    collects &= collection is not None
     while collects and not collection.done:
         collection.turn(wait_s=0.2)
         if interrupted():
@@ -175,10 +177,11 @@ def _work(online: Online, slot: Slot, collects: bool, interrupted: Callable[[], 
 
 def _begin(online: Online, slot: Slot) -> None:
     """Begin the round of a slot, with the weights that are now."""
-    size = online.start.run.policy.online.collection.episodes
-    if slot.number * size + size > len(online.replay.episodes):
-        online.collection.policy.take(online.learner.agent, slot.warm_up)
-    online.collection.begin(slot.number * size, size)
+    size, collection = online.start.run.policy.online.collection.episodes, online.collection
+    online.learner.give(collection.policy.agent if collection else None)
+    if collection:
+        collection.policy.choose(slot.warm_up)
+        collection.begin(slot.number * size, size)
 
 
 def _learn_due(online: Online, slot: Slot, interrupted: Callable[[], bool]) -> float:
@@ -186,7 +189,7 @@ def _learn_due(online: Online, slot: Slot, interrupted: Callable[[], bool]) -> f
     due, learning, since = slot.after - slot.before, 0.0, perf_counter()
     size = online.start.run.policy.online.collection.episodes
     experience = online.experience(slot.number * size) if due else None
-    before = _errors_after_warm_up(online, slot)
+    before = _errors(online, slot) if _ends_warm_up(online, slot) else None
     for update in range(due):
         if before is not None and update == slot.critic_only:
             _warmed_up(online, slot, before)
@@ -211,9 +214,11 @@ def _learn_due(online: Online, slot: Slot, interrupted: Callable[[], bool]) -> f
 
 def _judge(online: Online, at: int, collected: int, interrupted: Callable[[], bool]) -> None:
     """Measure success of the weights as they are; episodes that are done outlive an interruption."""
-    learner = online.learner
+    copy = online.learner.copy()
+    if copy is None:
+        return
     with _judging(online, f"success at {at:,} steps", interrupted) as told:
-        point = online.points.judge(learner.agent, at, collected, learner.updates, told)
+        point = online.points.judge(copy, at, collected, online.learner.updates, told)
     online.progress.judged(online.account.add_point(point))
 
 
@@ -241,23 +246,25 @@ def _judging(online: Online, words: str, interrupted: Callable[[], bool]) -> Ite
 # --------------------------------------------------------------------------------------------------------- the warm-up
 
 
-def _errors_after_warm_up(online: Online, slot: Slot) -> dict[str, Any] | None:
-    """The critic's error on what the warm-up collected, in the slot that begins to learn from it; elsewhere None, and
-    where it values rewards by imitation and not the task's, or learns during the warm-up."""
-    warm_up, learner = online.start.run.policy.online.warm_up, online.learner
-    if online.imitation is not None or online.schedule.rounds is not None:
-        return None
+def _ends_warm_up(online: Online, slot: Slot) -> bool:
+    """Whether a slot begins to learn from what the warm-up collected, on which its critic is judged: not one that
+    values rewards by imitation and not the task's, or learns during the warm-up."""
+    warm_up, critic = online.start.run.policy.online.warm_up, online.learner.agent.critic
+    if online.imitation is not None or online.schedule.rounds is not None or critic is None:
+        return False
     begins = warm_up.steps and not slot.warm_up and not slot.before and online.account.warm_up is None
-    begins = begins and online.team.main
-    collected = online.of_warm_up(slot.collected) if begins and learner.agent.critic is not None else None
-    return None if collected is None else errors_on(learner.agent, collected)
+    return online.team.agreed(bool(begins) and online.of_warm_up(slot.collected) is not None)
+
+
+def _errors(online: Online, slot: Slot) -> dict[str, Any]:
+    """The critic's error of now on what the warm-up collected, in the first process."""
+    copy = online.learner.copy()
+    return {} if copy is None else errors_on(copy, online.of_warm_up(slot.collected))
 
 
 def _warmed_up(online: Online, slot: Slot, before: dict[str, Any]) -> None:
     """The same error once the critic alone has learned; that of before where it had no updates of its own."""
-    after = before
-    if slot.critic_only:
-        after = errors_on(online.learner.agent, online.of_warm_up(slot.collected))
+    after = _errors(online, slot) if slot.critic_only else before
     online.account.add_warm_up(slot, before, after)
 
 

@@ -98,7 +98,7 @@ def open_online(
     plan = RoundPlan.of(run.policy)
     collection = points = None
     if rollouts is not None:
-        actor = CollectingPolicy(agent, run.policy, run.seed, instructions)
+        actor = CollectingPolicy(agent, run.policy, run.seed, instructions, team.device)
         collection = Collection(rollouts, actor, replay, run)
         points = Points(rollouts, run, out, instructions, others, start.render)
     return Online(
@@ -135,6 +135,7 @@ def _begin(start: Start, out: Path, steps: int, rollouts: Rollouts, data: Paired
     if data is not None:
         write_json(out / "data.json", {"files": [data.arrays.summary()]})
     remove_partial(out)
+    (out / "engine.json").unlink(missing_ok=True)  # of a call before, which DeepSpeed made
 
 
 def open_windows(start: Start) -> PairedWindows | None:
@@ -200,13 +201,13 @@ def _experiences(
     """What updates draw from once so many episodes are collected."""
     run, keys = start.run, list(start.spec.obs)
     cached = run.policy.online.trains == "cached"
-    tokens = FrozenTokens(learner.agent, learner.device) if cached else None
-    of_data = FrozenTokens(learner.agent, learner.device)(data) if cached and data is not None else data
+    tokens, tokens_of_data = (FrozenTokens(learner.agent, learner.device) for _ in range(2))
 
     def experience(episodes: int) -> Experience | None:
         collected = collected_windows(run, replay, keys, episodes)
-        if tokens is not None and collected is not None:
+        if cached and collected is not None:
             collected = tokens(collected)
+        of_data = tokens_of_data(data) if cached and data is not None else data
         if imitation is None:
             return Experience(of_data, collected, run.policy.online.replay.mix)
         own = replace(imitation, collected=_collected_side(run, replay, keys, episodes, imitation))
@@ -265,6 +266,7 @@ def resume(online: Online) -> int:
             return place
     if stored:
         notice(f"no checkpoint fits the {len(online.replay.episodes)} episodes that are kept: learning from them anew.")
+    online.learner.begin()
     online.account = _account(online, 0)
     return 0
 

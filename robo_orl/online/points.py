@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -64,13 +63,13 @@ class Points:
         self.episodes = run.policy.online.evaluation.episodes
 
     def judge(self, agent: nn.Module, at: int, steps: int, updates: int, told: Told) -> dict[str, Any]:
-        """The point `at` of an agent that has learned from `steps` environment steps by `updates` updates.
+        """The point `at` of a copy of an agent that has learned from `steps` environment steps by `updates` updates.
 
         told: called with the number of successes and of episodes so far.
         """
         plan = self._plan(self.run.policy, weights_sha256(agent), updates)
         point = {"kind": "point", "at": at, "env_steps": steps, "updates": updates}
-        return point | self._judged(deepcopy(agent), plan, f"step_{at:08d}", told)
+        return point | self._judged(agent, plan, f"step_{at:08d}", told)
 
     def judge_start(self, evaluation: Path | None, device: torch.device, told: Told) -> dict[str, Any]:
         """The run that learning begins with, choosing as it does itself. evaluation: a folder of `robo-orl eval` that

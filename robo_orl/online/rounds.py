@@ -119,7 +119,7 @@ class Round:
         self, agent: nn.Module, episodes: Sequence[CollectedEpisode], queries: list[PolicyQuery], seed: int
     ) -> dict[str, Tensor]:
         """name -> (M, ...): what the objective keeps, and the credit of each decision."""
-        device, objective, parts, rewards = next(agent.parameters()).device, agent.objective, [], []
+        device, objective, parts, rewards = next(agent.buffers()).device, agent.objective, [], []
         for begin in range(0, len(self), KEPT_AT_ONCE):
             end = begin + KEPT_AT_ONCE
             window = self.windows.gather(self.frames[begin:end])

@@ -3,6 +3,7 @@
 Under `accelerate launch` every process draws its share of each batch and of the random numbers, as in offline training
 (engine/training_step.py). Gradients are averaged here once per update, in one buffer, and not by DDP: which networks
 learn changes from one update to the next, and DDP waits for the gradients of all that learned when it was wrapped.
+Under DeepSpeed the engine of offline training does it, and a step calls accelerate in the place of the team.
 """
 
 from __future__ import annotations
@@ -11,26 +12,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 
-from robo_orl.base.errors import UsageError
+from robo_orl.base.files import write_json
 from robo_orl.config import RunConfig
-from robo_orl.engine.distributed import open_accelerator
+from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.launch import read_launch
 from robo_orl.engine.training_step import OneProcess
 
+T = TypeVar("T")
 PATIENCE = timedelta(days=7)  # the others wait while the first one collects and judges
 
 
 @dataclass
 class Team(OneProcess):
-    """This process among all: what OneProcess is to a step, with the gradients of all. waiting: a group to wait in."""
+    """This process among all: what OneProcess is to a step, with the gradients of all.
+
+    waiting: a group to wait in. accelerator: under DeepSpeed alone, whose engine divides what is learned. out: the
+    folder of the run.
+    """
 
     waiting: Any = None
+    accelerator: Accelerator | None = None
+    out: Path | None = None
 
     @property
     def main(self) -> bool:
@@ -41,6 +50,29 @@ class Team(OneProcess):
         """Return once all processes have come here."""
         if self.num_processes > 1:
             dist.barrier(self.waiting)
+
+    def agreed(self, value: T) -> T:
+        """What the first process says, in all of them; the others wait for it."""
+        said = [value]
+        if self.num_processes > 1:
+            dist.broadcast_object_list(said, 0, group=self.waiting)
+        return said[0]
+
+    def prepare(
+        self, run: RunConfig, agent: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """The agent and its optimiser as a step calls them; under DeepSpeed a collective, which leaves engine.json.
+
+        RunError where accelerate resolved another engine than the launcher requests.
+        """
+        if self.accelerator is None:
+            return agent.to(self.device), optimizer
+        model, optimizer = prepare(self.accelerator, agent, optimizer)
+        engine = resolved(self.accelerator, model)
+        if self.main:
+            write_json(self.out / "engine.json", engine.to_json())
+        check_resolved(engine, run.model_copy(update={"expect": {}}), agent, model)  # expected of the run before
+        return model, optimizer
 
     def clip_grad_norm_(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
         """Give every process the mean of all gradients, then clip; the norm before it."""
@@ -68,14 +100,9 @@ class Team(OneProcess):
 def open_team(run: RunConfig, out: Path) -> Team:
     """The processes of this launch, connected; one process without a launcher.
 
-    Raises UsageError under DeepSpeed, and for launch settings that contradict the run.
+    Raises UsageError for launch settings that contradict the run.
     """
     launch, optim = read_launch(), run.policy.optim
-    if launch.deepspeed:
-        raise UsageError(
-            "Learning online keeps whole weights in every process, which act and are judged between updates, and runs "
-            "without ZeRO: launch it with launch/ddp.yaml, or launch/cpu_ddp.yaml."
-        )
     if not launch.started and launch.world == 1:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return Team(device, optim.precision, optim.accumulation)
@@ -89,4 +116,6 @@ def open_team(run: RunConfig, out: Path) -> Team:
         accelerator.process_index,
         accelerator.num_processes,
         waiting,
+        accelerator if launch.deepspeed else None,
+        out,
     )

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from robo_orl.agent.agent import build_agent
-from robo_orl.base.errors import UsageError
 from robo_orl.base.rng import Draws
+from robo_orl.cost.measure.distributed import compare_launched
 from robo_orl.cost.measure.memory import measured_memory
 from robo_orl.cost.parallelism import Layout
 from robo_orl.cost.predict.acting_memory import online_memory
@@ -97,6 +97,13 @@ def test_grpo_holds_what_ppo_holds_without_the_critic():
     assert separate.weights.trained > 1.5 * with_critic.weights.trained
 
 
-def test_zero_is_refused_as_learning_online_refuses_it():
-    with pytest.raises(UsageError, match="leave out --zero, or --online"):
-        Request(policies=("bc+flow",), task="lift", online="qc", zero=2).resolve()
+@pytest.mark.slow
+@pytest.mark.parametrize("method, zero", [("qc", 0), ("qc", 2), ("qc", 3), ("fpo", 3)])
+def test_two_launched_processes_hold_what_is_predicted(method, zero):
+    """qc reads the tokens of a frozen backbone, fpo decisions of a round."""
+    policy, task = request(method, batch=16)
+    (row,) = compare_launched([policy], task, Layout(2, zero), steps=1)
+    foretold = memory(workload_of(policy, task, Layout(2, zero, device="cpu")))
+    for held, peak in zip(row.launched.held_bytes, row.launched.peak_bytes, strict=True):
+        assert held == pytest.approx(foretold.held_bytes, rel=0.02)
+        assert peak == pytest.approx(foretold.peak_bytes, rel=0.02)

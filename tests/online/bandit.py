@@ -72,7 +72,7 @@ class Bandit:
         """Collect one, and what is kept of it."""
         numbers = range(self.episodes, self.episodes + EPISODES)
         context = np.array([1.0 if (i // GROUP) % 2 else -1.0 for i in numbers], np.float32)[:, None]
-        actor = CollectingPolicy(self.agent, self.config, 0, None)
+        actor = CollectingPolicy(self.agent, self.config, 0, None, "cpu")
         queries = [PolicyQuery(i, 0, {"context": row}) for i, row in zip(numbers, context, strict=True)]
         actions = actor(queries)[:, 0]  # (E, 1)
         success = (actions * context)[:, 0] > BOUND

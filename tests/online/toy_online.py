@@ -105,12 +105,19 @@ def killed(
 
 
 def launched(
-    run: Path, folder: Path, out: Path, steps: int = 400, method: dict | None = None
+    run: Path,
+    folder: Path,
+    out: Path,
+    steps: int = 400,
+    method: dict | None = None,
+    engine: str = "ddp",
+    place: str = "nowhere",
+    count: int = 0,
 ) -> subprocess.CompletedProcess:
-    """Run by two processes under `accelerate launch`."""
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(root / "launch/cpu_ddp.yaml")]
-    command += [__file__, *map(str, (run, folder, out)), "nowhere", "0", str(steps)]
+    """Run by two processes under `accelerate launch`, on an engine of launch/cpu_*.yaml; both may end at a place."""
+    file = Path(__file__).parents[2] / f"launch/cpu_{engine}.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+    command += [__file__, *map(str, (run, folder, out)), place, str(count), str(steps)]
     command.append(json.dumps(method or METHOD))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)

@@ -37,7 +37,7 @@ from robo_orl.cost.measure.device import forget, this_device
 from robo_orl.cost.measure.one_process import describe
 from robo_orl.cost.measure.step_cost import WARM_UP, ProcessCosts, StepCost, beside
 from robo_orl.cost.parallelism import Layout
-from robo_orl.cost.synthetic_step import action_size, decisions, policy_spec, synthetic_window
+from robo_orl.cost.synthetic_step import action_size, as_read, frozen_online, policy_spec, synthetic_window
 from robo_orl.cost.tensor_memory import TensorBytes, storage_bytes, tensors_alive
 from robo_orl.engine.distributed import check_resolved, open_accelerator, prepare, resolved
 from robo_orl.engine.optimizer import make_optimizer
@@ -147,7 +147,7 @@ class DistributedStep:
         self.accelerator, self.steps, optim = open_accelerator(run, folder), 0, policy.optim
         gamma, spec = policy.gamma.value(task.horizon), policy_spec(policy, task)
         action_dim = action_size(task)
-        agent = build_agent(policy, spec, action_dim, gamma, None, seed)
+        agent = frozen_online(build_agent(policy, spec, action_dim, gamma, None, seed))
         model, optimizer = prepare(self.accelerator, agent, make_optimizer(agent, optim))
         self.engine = resolved(self.accelerator, model)
         check_resolved(self.engine, run, agent, model)
@@ -155,9 +155,7 @@ class DistributedStep:
         pairs = optim.batch_size // 2 // self.accelerator.num_processes // optim.accumulation
         chunk, discount = policy.action_head.chunk, gamma**policy.n
         window = synthetic_window(pairs, spec, action_dim, chunk, discount, seed, policy.observation)
-        self.window = window.to(self.accelerator.device)
-        if agent.objective.on_policy:
-            self.window = decisions(agent, self.window, seed)
+        self.window = as_read(agent, window.to(self.accelerator.device), seed)
 
     def run(self) -> None:
         """One step."""
