@@ -37,6 +37,9 @@ class CollectingPolicy(AgentPolicy):
         for selection in (self.first, self.later):  # what an agent cannot do is refused before the first round
             self.agent.select_by(selection)
         self.noise = online.collection.noise
+        # In float32 rounding depends on who else is in a batch, and a run is to depend on its seed alone. A model that
+        # reads pictures is busy with those of one episode; for one of vectors alone this would cost its speed.
+        self.alone = self.dtype != torch.float64 and bool(policy.observation.cameras)
         if self.agent.objective.on_policy:
             self.agent.objective.collects = True
 
@@ -46,7 +49,8 @@ class CollectingPolicy(AgentPolicy):
 
     def __call__(self, queries: list[PolicyQuery]) -> np.ndarray:
         """(B, c, A) for B episodes."""
-        actions = super().__call__(queries)
+        parts = [[query] for query in queries] if self.alone else [queries]
+        actions = np.concatenate([super(CollectingPolicy, self).__call__(part) for part in parts])
         if not self.noise:
             return actions
         draws = EpisodeDraws(self.seed, queries, "cpu", torch.float64)

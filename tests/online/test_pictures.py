@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import seen_line
+import torch
 from seen_line import CAMERAS, RENDER, SIZE, pictures
 from test_team import worst_moment
 from toy_online import METHOD, go, killed, launched, learned, start_of
@@ -15,9 +16,12 @@ from robo_orl.config import deep_merge
 from robo_orl.engine.checkpoint import checkpoints
 from robo_orl.evaluate.success import warn_of_other_pictures
 from robo_orl.online import replay_request
+from robo_orl.online.collection import CollectingPolicy
 from robo_orl.online.experience import collected_windows
 from robo_orl.online.opening import open_windows
 from robo_orl.online.replay import stored_replay
+from robo_orl.online.start import initial_agent
+from robo_orl.rollout.episodes import PolicyQuery
 from robo_orl.rollout.simulator import SimulatorInfo
 
 SEEN = deep_merge(METHOD, {"online": {"trains": "head"}})
@@ -219,3 +223,13 @@ def test_a_vision_language_action_policy_learns_from_what_it_collects(tmp_path):
     start = start_of(run, tmp_path, method=method)
     account = go(start, tmp_path / "out", 41, history=1)
     assert account["updates"] >= 1 and int(checkpoints(tmp_path / "out")[-1].name[5:]) == account["updates"]
+
+
+@pytest.mark.parametrize("acts_in, batches", [(torch.float32, [1, 1, 1]), (torch.float64, [3])])
+def test_in_float32_an_episode_does_not_depend_on_which_others_wait(seeing, tmp_path, monkeypatch, acts_in, batches):
+    monkeypatch.setattr("robo_orl.evaluate.policy.acting_dtype", lambda parameters: acts_in)
+    start, sizes = start_of(seeing, tmp_path, method=SEEN), []
+    actor = CollectingPolicy(initial_agent(start, None), start.run.policy, 0, None)
+    monkeypatch.setattr(actor, "act", lambda obs, draws: sizes.append(len(obs)) or actor.agent.act(obs, draws))
+    seen = {"position": np.zeros((2, 1), np.float32)} | {f"{c}_image": pictures(c, np.zeros(2)) for c in CAMERAS}
+    assert actor([PolicyQuery(episode, 0, seen) for episode in range(3)]).shape == (3, 2, 1) and sizes == batches
