@@ -12,6 +12,8 @@ from robo_orl.results.store import read_cells
 from robo_orl.results.verify import verify
 from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
+from robo_orl.sweep.forecast import FRAME_BYTES, _disk_bytes
+from robo_orl.sweep.job import ONLINE
 from robo_orl.sweep.jobs import jobs_of_cell
 from robo_orl.sweep.live_view import progress_of
 
@@ -120,3 +122,15 @@ def test_progress_is_that_of_the_last_row_that_says_steps(presets, method, tmp_p
     rows = [{"kind": "point", "solved": list(range(2000))}, {"kind": "round", "env_steps": 40}]
     (job.output / "online.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert progress_of(job) == (0.4, "40 of 100 steps")
+
+
+def test_a_plan_counts_the_frames_that_will_be_collected_with_their_pictures(presets, method, tmp_path):
+    seeing = {"observation": {"cameras": ["front", "side"], "image_size": 32}}
+    suite = presets(
+        groups=[GROUP | {"online": [method, {"use": method, "name": "seen", "set": seeing}]}], env_steps=100
+    )
+    jobs = {cell.policy.name: jobs_of_cell(cell, tmp_path, False) for cell in expand(load_suite(suite))}
+    plain, seen = (
+        _disk_bytes([job for job in jobs[name] if job.kind == ONLINE]) for name in ("flow_method", "flow_seen")
+    )
+    assert plain == 100 * FRAME_BYTES and seen == plain + 100 * 2 * 3 * 32**2
