@@ -19,6 +19,7 @@ from robo_orl.engine.task_data import make_windows
 from robo_orl.online.experience import Experience, collected_windows
 from robo_orl.online.learner import Learner
 from robo_orl.online.replay import open_replay
+from robo_orl.online.replay_request import request_of
 from robo_orl.online.team import Team
 from robo_orl.rollout.episodes import FinishedEpisode
 from robo_orl.rollout.simulator import Outcome, SimulatorInfo, Trajectory
@@ -62,7 +63,7 @@ def experience_of(run, folder, data=OF_DATA, collected=COLLECTED):
         np.concatenate([2 * e.actions - 1 for e in data])[:, None],
         np.concatenate([e.rewards for e in data]),
     )
-    replay = open_replay(folder, "me", INFO)
+    replay = open_replay(folder, request_of("me", INFO))
     for number, episode in enumerate(collected):
         replay.add(finished(number, episode), start_seed=number)
     mix = run.policy.online.replay.mix

@@ -12,6 +12,7 @@ from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyConfig, RunConfig, deep_merge
 from robo_orl.engine.checkpoint import CheckpointState, load_agent, save_checkpoint
 from robo_orl.engine.train import train
+from robo_orl.engine.training_step import OneProcess
 from robo_orl.online.experience import Experience
 from robo_orl.online.features import FrozenTokens
 from robo_orl.online.learner import Learner
@@ -68,6 +69,42 @@ def test_cached_tokens_are_those_of_the_sentence_that_a_pair_is_told(tmp_path):
     kept = FrozenTokens(learner.agent, learner.device)(plain).batch(0, 0, 0, 1, 64).obs.features
     backbone, normaliser = learner.agent.backbone, learner.agent.normaliser
     torch.testing.assert_close(kept, backbone(normaliser.observation(plain.batch(0, 0, 0, 1, 64).obs)))
+
+
+class StepsAll(OneProcess):
+    """As ZeRO does: what has no gradient is stepped with one of zero."""
+
+    def clip_grad_norm_(self, parameters, max_norm):
+        parameters = list(parameters)
+        norm = super().clip_grad_norm_(parameters, max_norm)
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        return norm
+
+
+class Divided(Team):
+    """A team whose engine is StepsAll."""
+
+    def prepare(self, run, agent, optimizer):
+        self.accelerator = StepsAll(self.device)
+        return agent, optimizer
+
+
+def test_a_step_of_what_does_not_learn_is_no_step(cloned, tmp_path):
+    """The critic's updates come first, and the policy is as if they had not been made: weights, moments, counts."""
+    states = []
+    for team in (Team, Divided):
+        learner, data = learner_of(cloned, tmp_path)
+        learner.team = team(torch.device("cpu"))
+        windows = Experience(FrozenTokens(learner.agent, learner.device)(data), None, "append")
+        for update in range(5):
+            learner.update(windows, critic_only=update < 3)
+        states.append((learner.agent.state_dict(), learner.optimizer.state_dict()["state"]))
+    (weights, moments), (same, of_same) = states
+    assert all(torch.equal(tensor, same[name]) for name, tensor in weights.items())
+    assert moments.keys() == of_same.keys()
+    assert all(torch.equal(tensor, of_same[i][name]) for i, one in moments.items() for name, tensor in one.items())
+    assert {int(one["step"]) for one in moments.values()} == {2, 5}
 
 
 @pytest.mark.parametrize("critic_only", [2, 3])
