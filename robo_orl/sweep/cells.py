@@ -236,8 +236,20 @@ def _online(suite: SuiteConfig, group: GridConfig, start: Cell) -> Iterator[Cell
         return
     for choice in group.online:
         row, steps = group.online_row(choice), group.env_steps or suite.env_steps
-        policy = went_online(start.policy, choice.use, row, choice.set, f"suite {suite.name}")
+        points = {"online": {"evaluation": {"episodes": suite.evaluation.episodes}}}  # of a record, like its end
+        policy = went_online(start.policy, choice.use, row, deep_merge(points, choice.set), f"suite {suite.name}")
+        _check_points(suite, policy)
         yield replace(start, policy=policy, online=Online(start.policy, choice.row, steps, choice.pilot_steps))
+
+
+def _check_points(suite: SuiteConfig, policy: PolicyConfig) -> None:
+    """UsageError where a method's points have other episodes than the suite's evaluations: its end is one of them."""
+    own, asked = policy.online.evaluation.episodes, suite.evaluation.episodes
+    if own != asked:
+        raise UsageError(
+            f"suite {suite.name}: {policy.name} sets online.evaluation.episodes to {own}, and its last point is the "
+            f"evaluation of a cell, which has evaluation.episodes {asked}: leave it out."
+        )
 
 
 def _check_environments(where: str, tasks: list[TaskConfig]) -> None:

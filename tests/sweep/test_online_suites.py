@@ -80,6 +80,15 @@ def test_a_budget_of_a_group_is_another_row_and_another_address(presets, method)
     assert cells[1].run_key != cells[2].run_key and cells[1].trained.run_key == cells[0].run_key
 
 
+def test_points_have_the_episodes_of_the_suites_evaluation_and_no_others(presets, method):
+    group = GROUP | {"online": [{"use": method, "name": "own", "set": {"optim": {"lr": 0.1}}}]}
+    suite = load_suite(presets(groups=[group], env_steps=100, evaluation={"episodes": 9}))
+    assert [cell.policy.online.evaluation.episodes for cell in expand(suite) if cell.online] == [9]
+    group["online"][0]["set"] = {"online": {"evaluation": {"episodes": 8}}}
+    with pytest.raises(UsageError, match=r"sets online.evaluation.episodes to 8.*which has evaluation.episodes 9"):
+        expand(load_suite(presets(groups=[group], env_steps=100, evaluation={"episodes": 9})))
+
+
 def test_a_start_that_learned_several_tasks_goes_on_in_each_and_its_others_are_in_the_record(
     presets, fakes, method, tmp_path
 ):
