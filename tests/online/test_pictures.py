@@ -229,7 +229,7 @@ def test_a_vision_language_action_policy_learns_from_what_it_collects(tmp_path):
 def test_in_float32_an_episode_does_not_depend_on_which_others_wait(seeing, tmp_path, monkeypatch, acts_in, batches):
     monkeypatch.setattr("robo_orl.evaluate.policy.acting_dtype", lambda parameters: acts_in)
     start, sizes = start_of(seeing, tmp_path, method=SEEN), []
-    actor = CollectingPolicy(initial_agent(start, None), start.run.policy, 0, None)
+    actor = CollectingPolicy(initial_agent(start, None), start.run.policy, 0, None, "cpu")
     monkeypatch.setattr(actor, "act", lambda obs, draws: sizes.append(len(obs)) or actor.agent.act(obs, draws))
     seen = {"position": np.zeros((2, 1), np.float32)} | {f"{c}_image": pictures(c, np.zeros(2)) for c in CAMERAS}
     assert actor([PolicyQuery(episode, 0, seen) for episode in range(3)]).shape == (3, 2, 1) and sizes == batches
