@@ -20,7 +20,15 @@ from robo_orl.base.errors import UsageError
 from robo_orl.cli.app import main
 from robo_orl.config import PolicyConfig, sha256_of
 from robo_orl.results.addresses import evaluation_request
-from robo_orl.results.record import Annotation, Manifest, OwnPolicyValues, PlannedCell, SuiteRef, ValueErrorPart
+from robo_orl.results.record import (
+    Annotation,
+    DataRef,
+    Manifest,
+    OwnPolicyValues,
+    PlannedCell,
+    SuiteRef,
+    ValueErrorPart,
+)
 from robo_orl.results.store import folder_cell, rows_text, write_cell, write_manifest
 from robo_orl.results.verify import faults, verify
 
@@ -78,6 +86,23 @@ def test_cloning_plays_the_same_episodes_whatever_the_outcomes_and_rewards_of_it
 def test_rows_of_a_critic_or_of_other_weights_are_not_those_of_the_cell_with_other_outcomes(tmp_path):
     assert any("request is the same" in said for said in other_outcomes(tmp_path / "critic", CRITIC))
     assert any("request is" in said for said in other_outcomes(tmp_path / "weights", checkpoint_sha256="0" * 64))
+
+
+@pytest.mark.parametrize("change", [{}, {"success": {"k": 4, "n": 30}}, {"reward": {"rest": "drop"}}])
+def test_a_critic_plays_the_same_episodes_where_more_success_bits_called_no_more_a_success(tmp_path, change):
+    rows = example_rows(config=CRITIC)
+    for labels, own in ((5, {}), (10, change)):
+        regime = f"mg@success_{labels}"
+        record = example_record(
+            rows, config=CRITIC, cell=example_key(0, CRITIC, len(rows), regime), regime=regime,
+            train=example_record(rows, config=CRITIC).train.model_copy(update={"run": example_run(0, CRITIC, regime)}),
+        )  # fmt: skip
+        reward = {"name": f"success_{labels}", "source": "success", "labels": labels} | own.get("reward", {})
+        data = record.data.model_dump() | {"sha256": sha256_of(regime), "reward": reward, "success": {"k": 3, "n": 30}}
+        record = record.model_copy(update={"data": DataRef.model_validate(data | own | {"reward": reward})})
+        write_cell(tmp_path / "cells" / f"chain2-{regime}-{CRITIC['name']}-tiny-s0-{record.cell[:10]}", record, rows)
+    said = [sentence for found in verify(tmp_path).faults.values() for sentence in found]
+    assert any("request is the same" in one for one in said) == bool(change)
 
 
 @pytest.mark.parametrize("assumed", [250.0, 50.0])

@@ -209,11 +209,22 @@ def _independent(one: ReadCell, other: ReadCell) -> bool:
 
 
 def _reads_outcomes(one: ReadCell, other: ReadCell) -> bool:
-    """False where what differs between two cells cannot have mattered: the same recording with other outcomes
-    (`mg+permuted`) or rewards (`mg@stages_25`), the same weights, and no trained critic. Cloning is the same on both,
-    to the last bit."""
+    """False where what differs between two cells cannot have mattered: the same weights of the same recording, with
+    other outcomes (`mg+permuted`) or rewards (`mg@stages_25`) and no trained critic, or with labels of more episodes
+    among which no more were called a success. Cloning is the same on the first two, and everything on the last."""
     ours, theirs = _without_outcomes(one), _without_outcomes(other)
-    return ours != theirs or None in ours or _has_trained_critic(one.policy) or _has_trained_critic(other.policy)
+    if ours != theirs or None in ours:
+        return True
+    return (_has_trained_critic(one.policy) or _has_trained_critic(other.policy)) and not _equally_labelled(one, other)
+
+
+def _equally_labelled(one: ReadCell, other: ReadCell) -> bool:
+    """Whether two cells learned from success bits of so many episodes each, which call as many of them a success."""
+    ours, theirs = one.record.data, other.record.data
+    if None in (ours.reward, theirs.reward) or ours.reward.source != "success":
+        return False
+    as_theirs = ours.reward.model_copy(update={"name": theirs.reward.name, "labels": theirs.reward.labels})
+    return as_theirs == theirs.reward and ours.success == theirs.success
 
 
 def _without_outcomes(cell: ReadCell) -> tuple:
