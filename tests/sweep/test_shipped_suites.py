@@ -17,7 +17,7 @@ CELLS = {
     "horizon": (72, "fab0acf379ba1b1e"),
     "horizon_controls": (636, "44435cab7e50ff34"),
     "horizon_total": (140, "b91117a8b5e578e5"),
-    "imitation": (54, "478fab780bb02bc8"),
+    "imitation": (66, "87569a8b418dbed1"),
     "methods": (1170, "f5e171e00655fb47"),
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
