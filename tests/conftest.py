@@ -1,7 +1,11 @@
 """Test helpers are modules beside the tests that use them; every folder of tests is on the path."""
 
+import signal
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), *(str(folder) for folder in sorted(HERE.iterdir()) if folder.is_dir())]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it runs in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
