@@ -73,6 +73,12 @@ def online_solved(suite: str, method: str) -> str:
     return "; ".join(f"{', '.join(map(str, line[:-1]))} and {line[-1]}" for line in lines)
 
 
+def online_change(suite: str, policy: str, step: int) -> str:
+    """The points that a policy is above or below its start at a step, with their interval."""
+    (row,) = [row for board in boards(suite) for row in board.rows if row.policy == policy]
+    return _points(next(change for change in row.changes if change.step == step)).strip("*")
+
+
 def online_steps(suite: str) -> str:
     """'0, 1,000 and 5,000': the steps of the points of a suite's first row."""
     *first, last = [f"{change.step:,}" for change in boards(suite)[0].rows[0].changes]
@@ -300,6 +306,7 @@ FUNCTIONS = {
     f.__name__: f
     for f in (
         online_curves,
+        online_change,
         online_solved,
         online_steps,
         online_updates,

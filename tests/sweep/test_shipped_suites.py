@@ -22,7 +22,7 @@ CELLS = {
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
-    "online": (354, "f65482a174962608"),
+    "online": (357, "16aebd9b4f714cd5"),
     "online_multitask": (8, "1f664e49f6b43e37"),
     "online_policy_gradient": (159, "b8fd9f82d4b37a29"),
     "parity": (119, "a12a423b749c67f3"),
