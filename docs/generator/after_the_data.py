@@ -211,6 +211,21 @@ def online_speed() -> str:
     return f"{table(header, rows)}\n\nMedians of n = {found['n']}, at a load of {found['load']:.0f} on the machine."
 
 
+def online_whole() -> str:
+    """A whole run by the clock, from benchmarks/online_whole.json."""
+    found = benchmark("online_whole")
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in found["shares"].items() if share >= 0.005)
+    minutes = [f"{found[name] / 60:.1f}" for name in ("wall_s", "collect_and_learn_s")]
+    points = f"{found['points']} points of {found['episodes_of_a_point']} episodes"
+    counts = (
+        f"{found['env_steps']:,} environment steps of {found['episodes']:,} episodes and {found['updates']:,} updates"
+    )
+    return (
+        f"{counts} took {minutes[0]} minutes, {minutes[1]} of them without {points}; of the process that learns: "
+        f"{shares} (n = 1)."
+    )
+
+
 def online_memory() -> str:
     """Predicted memory and time of every method by size, from benchmarks/online_memory.json."""
     header = ["method", "laid on", "learn at 1b"]
@@ -316,6 +331,7 @@ FUNCTIONS = {
         online_critics,
         online_say,
         online_speed,
+        online_whole,
         online_memory,
         online_memory_check,
         online_memory_ratio,
