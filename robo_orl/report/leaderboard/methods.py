@@ -199,7 +199,8 @@ def configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
         configs.setdefault(key, config)
         where.setdefault(key, []).append(f"{division.division.name}, {standing.size}")
     first, *others = configs.values()
-    whole = yaml.safe_dump(first, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    shown = {key: value for key, value in first.items() if key != "description"}  # which heads the page
+    whole = yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
     texts = [whole, *(_difference(first, other) for other in others)]
     return [(" · ".join(dict.fromkeys(own)), text) for own, text in zip(where.values(), texts, strict=True)]
 

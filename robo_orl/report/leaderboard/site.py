@@ -141,7 +141,7 @@ def gather(folders: Sequence[Path]) -> Site:
     )
 
 
-OPTIONAL = re.compile(r"</(?:td|th|tr)>|(?<=\n)[ \t]+(?=<t[rdh])")
+OPTIONAL = re.compile(r"</(?:td|th|tr|dt|dd|li)>|(?<=\n)[ \t]+(?=<t[rdh])")
 QUOTED = re.compile(r'(<t[dh] (?:class|scope)=)"([a-z]+)"(?=>)')
 
 
@@ -186,8 +186,8 @@ def render(site: Site) -> dict[str, str | bytes]:
 
 def _short(page: str) -> str:
     """A page without what HTML lets be left out of tables: a twentieth of the site is end tags of cells and rows, and
-    quotes of the plain words in them."""
-    return QUOTED.sub(r"\1\2", OPTIONAL.sub("", page))
+    quotes of the plain words in them. Long names break where they must, by leaderboard.css."""
+    return QUOTED.sub(r"\1\2", OPTIONAL.sub("", page)).replace("<wbr>", "")
 
 
 def figures_of(site: Site) -> list[Figure]:
