@@ -149,7 +149,7 @@ def test_rows_beyond_their_own_suite_and_rankings_that_tell_nothing_are_marked(m
     (asked / "suite.json").write_text(json.dumps(suite | {"cells": cells}))
     site = gather([asked])
     html = render(site)["index.html"]
-    assert html.count("beyond the suite</span>") == 1
+    assert html.count("beyond the suite</small>") == 1
     (row,) = [row for row in site.rows if row["policy"] == "qc_shared"]
     assert row["beyond_the_suite"] == 1 and row["not_informative"] == "cloning is at the ceiling: bc is above 90 %"
     assert f"Not informative by success: {row['not_informative']}." in html
