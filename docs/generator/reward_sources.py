@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from horizon import drawn, framed
@@ -28,7 +28,7 @@ from robo_orl.report.layers import (
 from robo_orl.report.vega import drawing
 from robo_orl.results.endpoints import Endpoint
 from robo_orl.results.record import Count, DataRef
-from robo_orl.results.trainings import DesignEffect, Estimate, design_effect, estimate
+from robo_orl.results.trainings import Estimate, design_effect, estimate
 
 Board = tuple[str, str, str]  # suite, task, regime
 KINDS = {"success": "success bits", "progress": "stage marks"}  # sources whose labels stand on an axis
@@ -130,10 +130,11 @@ def reward_curves(suite: str, task: str, regime: str, policies: Sequence[str], e
     Labels are success bits, or episodes with stage marks.
     """
     board, chosen = (suite, task, regime), endpoint_of(suite, endpoint)
-    effect = _effect(board, policies, chosen)
-    level = ("bc", next(own for _, policy, (own,) in _arms(board, ["bc"], [chosen])))
+    rows = _arms(board, policies, [chosen])
+    effect = design_effect([own for _, _, (own,) in rows])
+    level = ("bc", next(own for _, _, (own,) in _arms(board, ["bc"], [chosen])))
     panels = []
-    for source, arms in _labelled(board, policies, chosen).items():
+    for source, arms in _lines(rows, lambda data: data.annotation.labels).items():
         look = {policy: ("circle", with_critic) for policy, with_critic in _kinds(board, arms).items()}
         caption = f"{chosen.title}, {KINDS[source]}, percent"
         panels.append(rate_panel(arms, look, "labels", chosen, effect, caption, level))
@@ -143,36 +144,26 @@ def reward_curves(suite: str, task: str, regime: str, policies: Sequence[str], e
 def reward_prices(suite: str, task: str, regime: str, policies: Sequence[str], endpoint: str) -> str:
     """The same rates against seconds of annotation, a panel per policy with a line per source."""
     board, chosen = (suite, task, regime), endpoint_of(suite, endpoint)
-    effect, sources = _effect(board, policies, chosen), _labelled(board, policies, chosen)
-    seconds = {
-        (data.reward.source, data.annotation.labels): _price(data) for data, _, _ in _arms(board, policies, [chosen])
-    }
+    rows = _arms(board, policies, [chosen])
+    effect, sources = design_effect([own for _, _, (own,) in rows]), _lines(rows, _price)
     panels = []
     for policy, with_critic in _kinds(board, policies).items():
-        arms = {
-            KINDS[source]: {seconds[source, labels]: own for labels, own in arms[policy].items()}
-            for source, arms in sources.items()
-        }
-        look = dict(zip(arms, (("circle", with_critic), ("square", with_critic)), strict=True))
-        panels.append(
-            rate_panel(
-                arms, look, "seconds of annotation", chosen, effect, f"{chosen.title}, {written(policy)}, percent"
-            )
-        )
+        lines = {KINDS[source]: arms[policy] for source, arms in sources.items()}
+        look = dict(zip(lines, (("circle", with_critic), ("square", with_critic)), strict=True))
+        caption = f"{chosen.title}, {written(policy)}, percent"
+        panels.append(rate_panel(lines, look, "seconds of annotation", chosen, effect, caption))
     return drawn(panels)
 
 
-def _labelled(board: Board, policies: Sequence[str], endpoint: Endpoint) -> dict[str, dict[str, dict[int, list]]]:
-    """source -> policy -> labels -> the trainings, of the sources whose labels are counted on an axis."""
-    found: dict[str, dict[str, dict[int, list]]] = {source: {} for source in KINDS}
-    for data, policy, (own,) in _arms(board, policies, [endpoint]):
+def _lines(
+    rows: Sequence[tuple[DataRef, str, list]], amount: Callable[[DataRef], float]
+) -> dict[str, dict[str, dict[float, list]]]:
+    """source -> policy -> amount -> the trainings, of the rows whose source has labels that are counted on an axis."""
+    found: dict[str, dict[str, dict[float, list]]] = {source: {} for source in KINDS}
+    for data, policy, (own,) in rows:
         if data.reward.source in KINDS:
-            found[data.reward.source].setdefault(policy, {})[data.annotation.labels] = own
+            found[data.reward.source].setdefault(policy, {})[amount(data)] = own
     return {source: arms for source, arms in found.items() if arms}
-
-
-def _effect(board: Board, policies: Sequence[str], endpoint: Endpoint) -> DesignEffect | None:
-    return design_effect([own for _, _, (own,) in _arms(board, policies, [endpoint])])
 
 
 def _kinds(board: Board, policies: Iterable[str]) -> dict[str, bool]:
