@@ -5,21 +5,14 @@ import json
 import h5py
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import run
 
-from robo_orl.cli.app import app
 from robo_orl.config import View
 
 pytestmark = pytest.mark.slow
 CAMERAS, SIZE = ("agentview", "robot0_eye_in_hand"), 32
 SMALL = ["--set", f"policy.observation.image_size={SIZE}", "--set", "policy.optim.batch_size=8", "--tracker", "none"]
 FEW = ("trains=head", "collection.episodes=1", "updates=0.1", "evaluation.points=[0]", "evaluation.episodes=1")
-
-
-def run(*words):
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 0, result.output or result.exception
-    return result.output
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-from robo_orl.cli.app import app
+from commands import run
 
 pytestmark = pytest.mark.slow
 SMALL = ["--set", "policy.online.evaluation.episodes=2", "--set", "policy.optim.batch_size=16"]
-
-
-def run(*words):
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 0, result.output or result.exception
-    return result.output
 
 
 @pytest.fixture(scope="module")
