@@ -6,6 +6,7 @@ from robo_orl.cli.app import app
 
 
 def run(*words):
+    """What a command that ends well prints on stdout; notices are on stderr."""
     result = CliRunner().invoke(app, list(map(str, words)))
     assert result.exit_code == 0, result.output or result.exception
-    return result.output
+    return result.stdout
