@@ -8,8 +8,6 @@ by the page's own style; and one specification gives a drawing without JavaScrip
 
 from __future__ import annotations
 
-import base64
-import gzip
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -21,6 +19,7 @@ from markupsafe import Markup
 
 from robo_orl.base.files import cache_folder, write_text
 from robo_orl.base.text import printable
+from robo_orl.report.packed import packed
 
 VEGA_LITE = "6.4"
 Spec = dict[str, Any]  # a Vega-Lite specification: JSON
@@ -127,34 +126,13 @@ def bundle() -> str:
     return script
 
 
-# Of base64.b85encode: no quote and no backslash is among them.
-DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
-
-
 @cache
 def packed_bundle() -> str:
-    """The bundle for a page that is read from files: a script of 0.4 MB that gives the page the promise `vegaReady`.
-
-    Compressed, because a folder has no server that would do it; a browser unpacks it (`DecompressionStream`, in all of
-    them since 2023).
-    """
-    raw = gzip.compress(bundle().encode(), 9, mtime=0)
-    packed = base64.b85encode(raw, pad=True).decode()  # five characters for four bytes, where base64 takes six
-    return f"""// Vega, Vega-Lite and Vega-Embed (https://vega.github.io, BSD licence), compressed.
-window.vegaReady = (async () => {{
-  const text = "{packed}";
-  const digits = "{DIGITS}", value = new Uint8Array(128);
-  for (let i = 0; i < 85; i++) value[digits.charCodeAt(i)] = i;
-  const bytes = new DataView(new ArrayBuffer(text.length / 5 * 4));
-  for (let i = 0, at = 0; i < text.length; at += 4) {{
-    let word = 0;
-    for (const end = i + 5; i < end; i++) word = word * 85 + value[text.charCodeAt(i)];
-    bytes.setUint32(at, word);
-  }}
-  const whole = new Blob([new Uint8Array(bytes.buffer, 0, {len(raw)})]);
-  const unpacked = whole.stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = document.createElement("script");
-  script.textContent = await new Response(unpacked).text();
-  document.head.append(script);
-}})();
-"""
+    """The bundle for a page that is read from files: a script of 0.4 MB that gives the page the promise `vegaReady`."""
+    run = """script => {
+    const element = document.createElement("script");
+    element.textContent = script;
+    document.head.append(element);
+  }"""
+    about = "// Vega, Vega-Lite and Vega-Embed (https://vega.github.io, BSD licence), compressed.\n"
+    return about + packed(bundle(), "vegaReady", run)

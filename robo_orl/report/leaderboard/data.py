@@ -1,7 +1,8 @@
 """The numbers of the site, once for all of its pages: one script that holds them by column, and CSV files.
 
 A page opened from a folder may load a script beside it, but no CSV file: so the script is what the figures read, and
-each figure writes the rows that it shows as CSV when asked to. The CSV files hold the same for people and programs.
+each figure writes the rows that it shows as CSV when asked to. The CSV files hold the same for people and programs, so
+that the script need not be readable: it is packed, which leaves a quarter of it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from robo_orl.base.text import printable
 from robo_orl.report.boards import Board
 from robo_orl.report.leaderboard.overall import LEVELS, Overall
@@ -20,6 +19,7 @@ from robo_orl.report.leaderboard.plots import Figure
 from robo_orl.report.leaderboard.rankings import Ranked
 from robo_orl.report.leaderboard.table import FlatRow, csv_text
 from robo_orl.report.leaderboard.words import family, layout
+from robo_orl.report.packed import packed
 
 # What filters and hover values read of a row, beside what each figure names.
 READ = (
@@ -95,7 +95,7 @@ def profile_rows(divisions: Sequence[tuple[Ranked, Overall]]) -> list[FlatRow]:
 
 
 def script(rows: Sequence[FlatRow], profiles: Sequence[FlatRow], lines: Series, drawn: Sequence[Figure]) -> str:
-    """The script that gives a page the constant `shared`: tables by column, and the specification of each figure."""
+    """A script that gives a page the promise `sharedReady`: tables by column, and the specification of each figure."""
     fields = dict.fromkeys((*READ, *(field for figure in drawn for field in (figure.needs, *figure.fields))))
     places = [key for row in rows for key in row if key.endswith(("_place", "_best", "_worst"))]
     known = [field for field in (*fields, *dict.fromkeys(places)) if any(field in row for row in rows)]
@@ -108,7 +108,7 @@ def script(rows: Sequence[FlatRow], profiles: Sequence[FlatRow], lines: Series, 
         "decisions": lines.decisions,
         "figures": {f.name: {"spec": f.spec, "needs": f.needs, "fields": f.fields} for f in drawn},
     }
-    return f'"use strict";\nconst shared = {as_json(value)};\n'
+    return packed(_as_json(value), "sharedReady", "JSON.parse")
 
 
 def by_column(rows: Sequence[FlatRow], fields: Sequence[str] | None = None) -> dict[str, Any]:
@@ -125,10 +125,9 @@ def by_column(rows: Sequence[FlatRow], fields: Sequence[str] | None = None) -> d
     return {"length": len(rows), "columns": columns}
 
 
-def as_json(value: Any) -> Markup:
-    """JSON inside a script: no character of it ends a script element, and no control character is left."""
-    text = json.dumps(_rounded(value), ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+def _as_json(value: Any) -> str:
+    """JSON without a control character."""
+    return json.dumps(_rounded(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def _rounded(value: Any) -> Any:

@@ -8,6 +8,10 @@ const figures = (() => {
     return Array.from({length}, (_, i) => Object.fromEntries(names.map(name => [name, value(columns[name], i)])));
   };
   const views = {}, turns = {}, shown = {};
+  const unable = canvas => {
+    canvas.closest("figure").classList.add("empty");
+    canvas.textContent = "This browser cannot unpack what draws this; the numbers are in the CSV files.";
+  };
 
   const sized = (spec, name, width) => {
     if (!spec.facet) return {...spec, width: Math.min(560, Math.max(180, width - 80))};
@@ -17,15 +21,17 @@ const figures = (() => {
   };
 
   const draw = async (figure, rows) => {
-    const canvas = figure.querySelector(".canvas"), name = figure.dataset.figure, {spec, needs} = shared.figures[name];
+    const canvas = figure.querySelector(".canvas"), name = figure.dataset.figure;
     const turn = turns[name] = (turns[name] ?? 0) + 1;
-    const some = shown[name] = rows.filter(row => row[needs] !== null && row[needs] !== undefined);
+    const {spec, needs, fields} = (await sharedReady).figures[name];
+    const some = rows.filter(row => row[needs] !== null && row[needs] !== undefined);
+    shown[name] = () => csv(some, fields);
     const empty = words => { figure.classList.add("empty"); canvas.textContent = words; };
     figure.classList.toggle("empty", !some.length);
     views[name]?.finalize();
     delete views[name];
     if (!some.length) return empty("No row that is shown has this.");
-    try { await vegaReady; } catch { return empty("This browser cannot unpack the drawing library; the numbers are in the CSV files."); }
+    try { await vegaReady; } catch { return unable(canvas); }
     if (turn !== turns[name]) return; // a later call draws
     const own = sized(structuredClone(spec), name, canvas.clientWidth);
     own.datasets = {[own.data.name]: some};
@@ -48,10 +54,12 @@ const figures = (() => {
     if (!shown[name]) return; // not drawn yet: the file with everything
     event.preventDefault();
     const target = document.createElement("a");
-    target.href = URL.createObjectURL(new Blob([csv(shown[name], shared.figures[name].fields)], {type: "text/csv"}));
+    target.href = URL.createObjectURL(new Blob([shown[name]()], {type: "text/csv"}));
     target.download = `${name}.csv`;
     target.click();
     setTimeout(() => URL.revokeObjectURL(target.href), 1000);
   });
-  return {draw, unpacked};
+  // What the page is about, once its numbers are unpacked; a browser that cannot leaves the tables as they are.
+  const start = page => sharedReady.then(page, () => document.querySelectorAll("figure.plot .canvas").forEach(unable));
+  return {draw, unpacked, start};
 })();

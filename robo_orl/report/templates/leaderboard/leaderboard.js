@@ -1,6 +1,6 @@
 "use strict";
 // Filters, the endpoint that rows are ordered by, and the figures; all of their state stands in the address.
-(() => {
+figures.start(shared => {
   const form = document.getElementById("filters"), {draw, unpacked} = figures;
   const rows = unpacked(shared.rows);
   const profiles = unpacked(shared.profiles).flatMap(({shares, ...row}) =>
@@ -89,4 +89,4 @@
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView({behavior: "instant"});
   let pause;
   addEventListener("resize", () => { clearTimeout(pause); pause = setTimeout(drawings, 200); });
-})();
+});

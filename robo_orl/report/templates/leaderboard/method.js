@@ -1,6 +1,6 @@
 "use strict";
 // The curves of one policy: its own rows, and the control's on the same boards.
-(() => {
+figures.start(shared => {
   const {draw, unpacked} = figures;
   for (const figure of document.querySelectorAll("figure.plot")) {
     const policy = figure.dataset.policy, all = unpacked(shared[figure.dataset.figure]);
@@ -11,4 +11,4 @@
       ? all.filter(row => row.policy === policy).map(row => ({...row, share: row.k / row.n}))
       : all.filter(row => boards.has(row.board) && (row.policy === policy || row.control)).flatMap(steps));
   }
-})();
+});
