@@ -95,12 +95,20 @@ def _board_count(boards: int) -> str:
 
 
 def _lead(verdicts: Sequence[BoardVerdict]) -> str:
-    fewest = min(verdict.trainings for verdict in verdicts)
-    return "" if fewest >= TRAININGS else f": a lead, from {_number(fewest)} training{'' if fewest == 1 else 's'} a row"
+    """What the boards on which a critic is ahead rest on; nothing where no board has fewer trainings than a claim."""
+    fewest = min(v.trainings for v in verdicts if any(one.ahead and not one.uninformative for one in v.endpoints))
+    if fewest < TRAININGS:
+        return f": a lead, from {_number(fewest)} training{'' if fewest == 1 else 's'} a row"
+    return f", with {_number(fewest)} trainings a row there" if _fewer(verdicts) else ""
+
+
+def _fewer(verdicts: Sequence[BoardVerdict]) -> list[BoardVerdict]:
+    """The boards with a row of fewer trainings than a claim needs."""
+    return [verdict for verdict in verdicts if verdict.trainings < TRAININGS]
 
 
 def _number(count: int) -> str:
-    return {1: "one", 2: "two"}.get(count, str(count))
+    return {1: "one", 2: "two", 3: "three"}.get(count, str(count))
 
 
 def _of_kind(group: Sequence[Endpoint], verdicts: Sequence[BoardVerdict]) -> str:
@@ -147,8 +155,7 @@ def _cannot_answer(verdicts: Sequence[BoardVerdict]) -> str:
             if one.endpoint == "success" and one.uninformative:
                 reasons.setdefault(one.uninformative, []).append(f"{verdict.task} ({verdict.regime})")
     count = sum(map(len, reasons.values()))
-    parts = [f"{reason} ({listed(places) if len(places) <= 4 else f'{len(places)} boards'})"
-             for reason, places in reasons.items()]  # fmt: skip
+    parts = [f"{reason} ({_few(places)})" for reason, places in reasons.items()]
     return f"Success cannot answer on {count}{_board_count(len(verdicts))}: {'; '.join(parts)}." if reasons else ""
 
 
@@ -157,20 +164,23 @@ def _few_controls(verdicts: Sequence[BoardVerdict]) -> str:
     places = [f"{v.task} ({v.regime})" for v in verdicts if len(v.without) == 1]
     if not places:
         return ""
-    where = listed(places) if len(places) <= 4 else f"{len(places)} boards"
-    return f"Only plain cloning stands against the critics on {where}: filtered and conditioned cloning were not run."
+    return (f"Only plain cloning stands against the critics on {_few(places)}: filtered and conditioned cloning were "
+            "not run.")  # fmt: skip
+
+
+def _few(places: Sequence[str]) -> str:
+    return listed(places) if len(places) <= 4 else f"{len(places)} boards"
 
 
 def _trainings(verdicts: Sequence[BoardVerdict]) -> str:
-    """The limit of what a row of one training says."""
-    fewest = min(verdict.trainings for verdict in verdicts)
-    if fewest >= TRAININGS:
+    """The limit of what a row of one training says, and the boards that have such rows."""
+    fewer = _fewer(verdicts)
+    if not fewer:
         return ""
-    trained = "one training" if fewest == 1 else "two trainings"
-    return (
-        f"A row is {trained} of its policy: the intervals hold the luck of the episodes, not of another training; a "
-        "claim needs three."
-    )
+    trained = "one training" if min(verdict.trainings for verdict in fewer) == 1 else "two trainings"
+    where = f"On {_few([f'{v.task} ({v.regime})' for v in fewer])} a" if len(fewer) < len(verdicts) else "A"
+    return (f"{where} row is {trained} of its policy: the intervals hold the luck of the episodes, not of another "
+            "training; a claim needs three.")  # fmt: skip
 
 
 def _tally(endpoint: Endpoint, comparisons: Sequence[Comparison], verdicts: Sequence[BoardVerdict]) -> Tally:

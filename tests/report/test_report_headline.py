@@ -87,6 +87,12 @@ def test_three_trainings_a_row_make_a_claim_and_one_a_lead():
     assert "a claim needs three" in " ".join(made_of(one, [comparison(1, "better")]).sentences)
 
 
+def test_boards_of_three_trainings_beside_boards_of_one_are_told_apart():
+    made = made_of([board(1, 48, 30, seeds=3), board(2, 40, 38)], [comparison(1, "better"), comparison(2, "undecided")])
+    assert made.short == "By success within the limit on 1 of 2 boards, with three trainings a row there."
+    assert "On synthetic2 (mg) a row is one training of its policy" in " ".join(made.sentences)
+
+
 def test_harm_is_said():
     made = made_of([board(1, 20, 45)], [comparison(1, "worse")])
     text = " ".join(made.sentences)
