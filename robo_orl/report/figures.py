@@ -219,7 +219,8 @@ def tradeoff(board: Row, look: Look, ratios: Sequence[float]) -> Markup | None:
     front += [{"time": across.high, "rate": front[-1]["rate"]}] if front else []
     stairs = {"type": "line", "interpolate": "step-after", "stroke": "var(--muted)", "strokeWidth": 1.1, "opacity": 0.8}
     ends = [{**row, "x": row["time"], "y": row["rate"], "name": name} for row, name in zip(rows, names, strict=True)]
-    layers = [layer(stairs, front, x=x, y=y), intervals(x, y), points(x, y), *names_at_the_edge(ends, across, up)]
+    named = names_at_the_edge(ends, across, up, beyond=across.pixels)
+    layers = [layer(stairs, front, x=x, y=y), intervals(x, y), points(x, y), *named]
     said = [f"{r['policy']} {ratio(r['time_relative'])}, {r['success']['k']} of {r['success']['n']}" for r in measured]
     return drawing(figure(across.pixels, up.pixels, layers, rows, (0, label_room(names))),
                    f"Success against training time on {board['task']}: {'; '.join(said)}")  # fmt: skip

@@ -150,14 +150,16 @@ def intervals(x: Spec, y: Spec, rows: Sequence[Mapping[str, Any]] | None = None)
     return layer(mark, rows, x=x, y={**y, "field": "low"}, y2={"field": "high"}, stroke=STROKE)
 
 
-def names_at_the_edge(ends: Sequence[Mapping[str, Any]], across: Callable[[float], float], height: Span) -> list[Spec]:
+def names_at_the_edge(
+    ends: Sequence[Mapping[str, Any]], across: Callable[[float], float], height: Span, beyond: float = 0.0
+) -> list[Spec]:
     """The names of policies right of a figure, apart from each other, each joined to the end of its line.
 
     ends: styled rows with "x" and "y" in values, and "name" where it is more than the policy's; across: x -> pixels;
-    height: the vertical axis.
+    height: the vertical axis. beyond: pixels that the names stand right of, where a line runs on behind the last end.
     """
     tops = [height.pixels - height(row["y"]) for row in ends]
-    right = max(across(row["x"]) for row in ends)
+    right = max(beyond, *(across(row["x"]) for row in ends))
     rows = [
         {
             **row,
