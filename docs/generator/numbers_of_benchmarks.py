@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from numbers_of_results import cells, cost_row, folder, table, written
@@ -465,6 +466,33 @@ def target_flow_steps() -> str:
     return table(["Euler steps", "mean target", "mean absolute difference", "bias", "correlation"], rows)
 
 
+def attention_entropy() -> str:
+    """The attention of a critic's own backbone by size, logged and held, a number a training; and the successes."""
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name, row in benchmark("attention_entropy")["rows"].items():
+        size, measure, _ = name.split()
+        rows.setdefault(size, {"log": [], "control": []})[measure].append(row)
+    return table(
+        ["size", "entropy of the critic's attention at the end", "its lowest layer on the way", "successes",
+         "entropy, held", "successes, held"],
+        [
+            [
+                size,
+                _numbers(own["log"], lambda row: f"{fmean(row['critic_backbone']['last']):.2f}"),
+                _numbers(own["log"], lambda row: f"{row['critic_backbone']['lowest']:.2f}"),
+                _numbers(own["log"], lambda row: row["k"]),
+                _numbers(own["control"], lambda row: f"{fmean(row['critic_backbone']['last']):.2f}"),
+                _numbers(own["control"], lambda row: row["k"]),
+            ]
+            for size, own in rows.items()
+        ],
+    )  # fmt: skip
+
+
+def _numbers(rows: Sequence[dict[str, Any]], of: Callable[[dict[str, Any]], object]) -> str:
+    return ", ".join(str(of(row)) for row in rows)
+
+
 def gigabytes(count: float) -> str:
     """'0.611 GB'."""
     return f"{count / 1e9:.3g} GB"
@@ -477,6 +505,6 @@ FUNCTIONS = {
         critic_price, best_of_n, largest_model, predicted_memory, largest_prediction_error, largest_on_card, evidence,
         bc_training, image_loader, launches, lerobot, loader, lock, recordings, target_flow_steps, trunk_gradients,
         gigabytes, compiled_launches, compiled_steps, demo_minutes, demo_shares, evaluation_shares, outside_kernels,
-        price_by_batch,
+        price_by_batch, attention_entropy,
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ vector that the simulator gives, A action numbers, S stages.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -165,11 +166,6 @@ class Replay:
             if file.tell() != HEADER:
                 raise RunError(f"numpy writes another header than {path} has room for; install numpy 1.26.")
 
-    def _is_whole(self, number: int, first: int) -> bool:
-        episode = self.episodes[number]
-        rows = {name: self.rows(name, first, first + episode.length) for name in self.request.widths}
-        return _hash(rows) == episode.rows
-
 
 def _described(dtype: np.dtype, shape: tuple[int, ...]) -> dict:
     return {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -192,19 +188,13 @@ def open_replay(folder: Path, request: ReplayRequest) -> Replay:
     check_request(folder, request)
     write_json(folder / "request.json", request.model_dump(mode="json", exclude_none=True))
     replay = Replay(folder, request, read_episodes(folder))
-    widths = request.widths
-    sizes = [_bytes_of(folder / f"{name}.npy") for name in widths]
-    whole, first = 0, 0
-    for number, episode in enumerate(list(replay.episodes)):
-        end = first + episode.length
-        needed = [HEADER + end * d.itemsize * int(np.prod(w)) for d, w in widths.values()]
-        if any(size < need for size, need in zip(sizes, needed, strict=True)):
-            break
-        known = Replay(folder, request, replay.episodes[: number + 1])
-        if not known._is_whole(number, first):
-            break
-        whole, first = number + 1, end
-    replay.episodes = replay.episodes[:whole]
+    ends = np.cumsum([0, *(episode.length for episode in replay.episodes)])
+    replay.episodes = replay.episodes[: int(np.searchsorted(ends, _frames_on_disk(replay), "right")) - 1]
+    arrays = {name: replay.rows(name) for name in request.widths}
+    spans = itertools.starmap(slice, itertools.pairwise(ends))
+    hashes = (_hash({name: rows[span] for name, rows in arrays.items()}) for span in spans)
+    whole = itertools.takewhile(lambda pair: pair[0].rows == pair[1], zip(replay.episodes, hashes, strict=False))
+    replay.episodes = [episode for episode, _ in whole]
     write_text(folder / "episodes.jsonl", "".join(e.model_dump_json() + "\n" for e in replay.episodes))
     return replay
 
@@ -228,6 +218,13 @@ def read_episodes(folder: Path) -> list[CollectedEpisode]:
             break
         episodes.append(episode)
     return episodes
+
+
+def _frames_on_disk(replay: Replay) -> int:
+    """Rows that all of the arrays hold."""
+    rows = {name: dtype.itemsize * int(np.prod(width)) for name, (dtype, width) in replay.request.widths.items()}
+    sizes = {name: _bytes_of(replay.folder / f"{name}.npy") for name in rows}
+    return min(max(sizes[name] - HEADER, 0) // row for name, row in rows.items() if row)
 
 
 def _bytes_of(path: Path) -> int:
