@@ -47,6 +47,11 @@ def each(suite: str, task: str, regime: str, policy: str, endpoint: str, size: s
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
+def values_of(suite: str, task: str, regime: str, policy: str, endpoint: str) -> list[np.ndarray]:
+    """The values of every training's episodes."""
+    return _values(suite, task, regime, policy, [endpoint_of(suite, endpoint)])[0]
+
+
 def number(values: np.ndarray, endpoint: Endpoint) -> str:
     """What a training has over its episodes: a count of successes, or the mean."""
     return f"{values.sum():.0f}" if endpoint.is_binary else f"{values.mean():.3f}"
@@ -109,4 +114,13 @@ def _share(arms: Sequence[tuple | None], endpoint: Endpoint) -> str:
     return f"{share:.2f} [{', '.join(bounds)}]"
 
 
-FUNCTIONS = {f.__name__: f for f in (trainings, each, oracle_shares)}
+def trained(suite: str) -> str:
+    """'3', or '1 to 3': the trainings of a row of a suite."""
+    seeds: dict[tuple, set[int]] = {}
+    for key in cells(suite):
+        seeds.setdefault(key[:-1], set()).add(key[-1])
+    counts = sorted({len(own) for own in seeds.values()})
+    return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
+
+
+FUNCTIONS = {f.__name__: f for f in (trainings, each, oracle_shares, trained)}
