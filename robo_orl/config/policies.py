@@ -40,7 +40,7 @@ class BackboneConfig(Strict):
     )
     compile: bool = Field(False, description="torch.compile each block")
     entropy: Literal["off", "log", "control"] = Field(
-        "off", description="of the attention, per layer: log it, or also hold it at entropy_target"
+        "off", description="of the attention, per layer: log it, or also keep it from falling below entropy_target"
     )
     entropy_target: float = Field(0.8, gt=0, lt=1, description="share of ln(tokens); 0 = one token, 1 = all alike")
     weights: str | None = Field(None, description="of a vlm: a folder or a name on Hugging Face's hub; default: random")

@@ -24,7 +24,8 @@ from robo_orl.models.layers import Block, RMSNorm, parameters_of_block
 
 WIDTH_PER_DEPTH = 32
 LOW_DIM_ONLY = ObservationConfig()
-FIRST_TEMPERATURE = 0.01  # alpha_l: enough to matter after some hundred steps, too little to disturb the first ones
+GAIN = 10.0  # learning rates of log alpha_l in one of the weights
+FIRST_TEMPERATURE = 0.001  # alpha_l: too little to lift an attention that starts near the target
 Measured = tuple[Tensor, Tensor | None]
 
 
@@ -136,18 +137,25 @@ class EntropyControl(nn.Module):
     Transformer critics are known to collapse as they grow: attention falls onto few tokens and the values of different
     states become equal. TQL (transformer Q-learning) learns alpha_l as soft actor-critic does:
         L = sum_l  - alpha_l H_l  +  alpha_l (H_l - Hbar),
-    where alpha_l is a constant in the first term and H_l in the second: alpha_l grows while H_l is below the target.
-    H is a share of ln(tokens), so that one target serves any number of tokens.
+    where alpha_l is a constant in the first term and H_l in the second: alpha_l grows while H_l is below the target,
+    and falls towards nothing where the attention is above it without help. H is a share of ln(tokens), so that one
+    target serves any number of tokens. TQL trains for a million steps: with the learning rate of the weights alpha_l
+    would take tens of thousands of ours to get where it has to be, so that it moves GAIN times as fast.
     """
 
     def __init__(self, layers: int, target: float):
         super().__init__()
         self.target = target
-        self.log_temperature = nn.Parameter(torch.full((layers,), math.log(FIRST_TEMPERATURE)))
+        self.slow_log_temperature = nn.Parameter(torch.full((layers,), math.log(FIRST_TEMPERATURE) / GAIN))
+
+    @property
+    def temperature(self) -> Tensor:
+        """alpha_l, (L,)."""
+        return (GAIN * self.slow_log_temperature).exp()
 
     def forward(self, entropy: Tensor) -> Tensor:
         """entropy (L,), with gradient -> (): the loss."""
-        temperature = self.log_temperature.exp()
+        temperature = self.temperature
         return (-temperature.detach() * entropy + temperature * (entropy.detach() - self.target)).sum()
 
 
