@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 
-from robo_orl.report.contents import Cells, control_rank, has_critic, is_oracle, is_plain_bc, topology
+from robo_orl.report.contents import Cells, control_rank, has_critic, is_floor, is_oracle, is_plain_bc, topology
 from robo_orl.report.costs import RelativeCost, is_measured, relative_cost
 from robo_orl.report.published import PublishedNumber, published_for
 from robo_orl.report.scores import (
@@ -34,14 +34,16 @@ BoardKey = tuple[str, str, str, str]  # task name, task digest, regime, size
 class PolicyRow(RelativeCost):
     """One policy of a board, and the cost of its training relative to the board's control.
 
-    oracle: it knows what no policy can know, and is a ceiling: no verdict compares with it. beyond: its trainings that
-    the suite as it is now does not ask for. marks: in words, what sets it apart from the other rows of its board.
+    oracle: it knows what no policy can know, and is a ceiling: no verdict compares with it. floor: its actions are
+    uniform, whatever was trained. beyond: its trainings that the suite as it is now does not ask for. marks: in words,
+    what sets it apart from the other rows of its board.
     """
 
     policy: str
     reference: str | None
     critic: bool
     oracle: bool
+    floor: bool
     topology: str | None
     objective: str
     seeds: int
@@ -222,6 +224,7 @@ def _row(cells: Cells, name: str, records: list[Record], cost: RelativeCost) -> 
         reference=config.get("library"),
         critic=has_critic(config),
         oracle=is_oracle(config),
+        floor=is_floor(config),
         topology=topology(config),
         objective=config.get("algorithm") or (config.get("objective") or {}).get("name", "bc"),
         seeds=len(records),

@@ -133,6 +133,11 @@ def is_oracle(config: dict[str, Any]) -> bool:
     return searches or (config.get("objective") or {}).get("name") == "oracle_competent"
 
 
+def is_floor(config: dict[str, Any]) -> bool:
+    """True for uniform actions, which are the same whatever was trained."""
+    return (config.get("selection") or {}).get("acting") == "random"
+
+
 def topology(config: dict[str, Any]) -> str | None:
     """The topology of the critic, or None without a learned critic."""
     return config["critic"].get("topology") if has_critic(config) else None
@@ -143,8 +148,7 @@ def is_plain_bc(config: dict[str, Any]) -> bool:
     if "library" in config:  # a reference of any algorithm
         return False
     objective = (config.get("objective") or {}).get("name", "bc")
-    selection = config.get("selection") or {}
-    as_trained = selection.get("num_samples", 1) == 1 and selection.get("acting") != "random"
+    as_trained = (config.get("selection") or {}).get("num_samples", 1) == 1 and not is_floor(config)
     return objective == "bc" and config.get("critic") is None and as_trained
 
 

@@ -42,7 +42,8 @@ class EndpointVerdict:
 class BoardVerdict:
     """The verdicts of a board that has policies with a critic and without.
 
-    without: the policies without one, which a critic must all be ahead of. trainings: the fewest of any row.
+    without: the policies without one, which a critic must all be ahead of. trainings: the fewest of any row,
+    but of the floor, which one training is enough for.
     """
 
     board: int
@@ -77,7 +78,8 @@ def verdicts(
             for endpoint in endpoints
         ]
         place = (board.index, board.task, board.regime, board.size, [row.policy for row in free])
-        result.append(BoardVerdict(*place, min(row.seeds for row in ours), made, agreement(made, endpoints)))
+        trainings = min(row.seeds for row in ours if not row.floor)
+        result.append(BoardVerdict(*place, trainings, made, agreement(made, endpoints)))
     return result
 
 

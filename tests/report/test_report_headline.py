@@ -13,8 +13,8 @@ def board(index: int, critic: int, free: int, n: int = 50, seeds: int = 1, oracl
     def row(name: str, k: int, learned: bool, bound: bool = False) -> SimpleNamespace:
         share = SimpleNamespace(k=k, n=n, rate=k / n, low=max(0, k / n - 0.1), high=min(1, k / n + 0.1))
         return SimpleNamespace(policy=name, reference=None, critic=learned, oracle=bound, success=share, seeds=seeds,
-                               time_relative=1.1 if learned else 1.0, discounted_return=SimpleNamespace(mean=k / n),
-                               memory_relative=1.2, cost_source="interleaved")  # fmt: skip
+                               floor=False, time_relative=1.1 if learned else 1.0, memory_relative=1.2,
+                               discounted_return=SimpleNamespace(mean=k / n), cost_source="interleaved")  # fmt: skip
 
     return SimpleNamespace(index=index, task=f"synthetic{index}", regime="mg", size="tiny", control="bc",
                            rows=[row("qc", critic, True), row("bc", free, False),
@@ -91,6 +91,13 @@ def test_boards_of_three_trainings_beside_boards_of_one_are_told_apart():
     made = made_of([board(1, 48, 30, seeds=3), board(2, 40, 38)], [comparison(1, "better"), comparison(2, "undecided")])
     assert made.short == "By success within the limit on 1 of 2 boards, with three trainings a row there."
     assert "On synthetic2 (mg) a row is one training of its policy" in " ".join(made.sentences)
+
+
+def test_one_training_is_enough_for_uniform_actions():
+    claimed = board(1, 48, 30, seeds=3)
+    claimed.rows.append(SimpleNamespace(**vars(claimed.rows[1]) | {"policy": "bc_random", "seeds": 1, "floor": True}))
+    rows = [comparison(1, "better"), comparison(1, "better", "bc_random")]
+    assert made_of([claimed], rows).short == "By success within the limit on 1 of 1 board."
 
 
 def test_harm_is_said():

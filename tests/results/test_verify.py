@@ -105,6 +105,19 @@ def test_a_critic_plays_the_same_episodes_where_more_success_bits_called_no_more
     assert any("request is the same" in one for one in said) == bool(change)
 
 
+@pytest.mark.parametrize("selection", [{"acting": "random"}, {}])
+def test_uniform_actions_play_the_same_episodes_whatever_was_trained(tmp_path, selection):
+    config = CONFIG | {"name": "floor", "selection": selection}
+    first = example_rows(config=config)
+    for seed in (0, 1):
+        rows = [row.model_copy(update={"fingerprint": played.fingerprint})
+                for row, played in zip(example_rows(seed=seed, config=config), first, strict=True)]  # fmt: skip
+        record = example_record(rows, seed=seed, config=config)
+        write_cell(tmp_path / "cells" / f"chain2-mg-floor-tiny-s{seed}-{record.cell[:10]}", record, rows)
+    said = [sentence for found in verify(tmp_path).faults.values() for sentence in found]
+    assert any("fingerprints are equal" in one for one in said) == (not selection)
+
+
 @pytest.mark.parametrize("assumed", [250.0, 50.0])
 def test_the_same_rewards_took_the_same_labels_and_seconds_in_every_record(tmp_path, assumed):
     for seed, seconds in ((0, 250.0), (1, assumed)):

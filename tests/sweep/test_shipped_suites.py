@@ -18,7 +18,7 @@ CELLS = {
     "horizon_controls": (636, "44435cab7e50ff34"),
     "horizon_total": (140, "b91117a8b5e578e5"),
     "imitation": (66, "87569a8b418dbed1"),
-    "methods": (1170, "f5e171e00655fb47"),
+    "methods": (1170, "3b308ca0fa5f6fef"),
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),

@@ -204,8 +204,15 @@ def _copied(cells: Iterable[ReadCell]) -> Iterator[tuple[str, str]]:
 
 
 def _independent(one: ReadCell, other: ReadCell) -> bool:
-    """True where two cells cannot play the same episodes: they learned with another seed, data or settings."""
+    """True where two cells cannot play the same episodes: they learned with another seed, data or settings, and one of
+    them acts by what it learned."""
+    if _acts_at_random(one.policy) and _acts_at_random(other.policy):
+        return False
     return one.record.train.run != other.record.train.run and _learner(one) != _learner(other)
+
+
+def _acts_at_random(policy: Policy) -> bool:
+    return isinstance(policy, PolicyConfig) and policy.selection.acting == "random"
 
 
 def _reads_outcomes(one: ReadCell, other: ReadCell) -> bool:
