@@ -50,7 +50,9 @@ def data(tmp_path):
         draw = np.random.default_rng(index)
         seen = {k: draw.normal(size=(21, d)).astype(np.float32) for k, d in task_spec(TASK).items()}
         first, then = ({k: v[part] for k, v in seen.items()} for part in (slice(0, 20), slice(1, 21)))
-        return synthetic.episode(20, True, index, obs=first, next_obs=then, stages=np.ones((20, 2), np.uint8))
+        stages = np.zeros((20, 2), np.uint8)
+        stages[-1] = 1  # an episode of the data ends at its first success
+        return synthetic.episode(20, True, index, obs=first, next_obs=then, stages=stages)
 
     return synthetic.write(tmp_path / "lift.hdf5", [episode(i) for i in range(3)], next_obs=True, task=TASK)
 
