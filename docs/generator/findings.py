@@ -12,6 +12,7 @@ from horizon import fits_of_stages
 from numbers_of_results import cost_row, folder, record, table, written
 from trainings import each, values_of
 
+from robo_orl.base.text import number_word
 from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.compare import Comparison
 from robo_orl.report.contents import load
@@ -28,15 +29,15 @@ def findings() -> str:
     return "\n".join(_item(*finding) for finding in (_success(), _data(), _horizon(), _price()))
 
 
-def _item(claim: str, numbers: str, command: str) -> str:
+def _item(claim: str, numbers: str, *suites: str) -> str:
     text = textwrap.fill(f"- **{claim}** {numbers}", 120, subsequent_indent="  ", break_on_hyphens=False)
-    return f"{text}\n  `{command}`"
+    return f"{text}\n  {', '.join(f'`robo-orl report results/{suite}`' for suite in suites)}"
 
 
-def _success() -> tuple[str, str, str]:
+def _success() -> tuple[str, ...]:
     pieces, whole = ("controls", "chain2", "stitch"), ("controls", "chain1", "mg")
     fast, never = ("must_pay", "chain2_one_reward", "half_fast"), ("must_pay", "chain2", "never_whole")
-    free = count(len(_board_verdict(*pieces).without))
+    free = number_word(len(_board_verdict(*pieces).without))
     numbers = (
         f"Within {_allowed(*pieces, 60)} decisions of chain2 `stitch` `sarsa_bon` solves"
         f" {each(*pieces, 'sarsa_bon', 'within_60')} of 100, none of {free} policies without a critic more than"
@@ -52,7 +53,8 @@ def _success() -> tuple[str, str, str]:
     return (
         "A critic pays first in time, over three trainings.",
         numbers,
-        "robo-orl report results/controls`, `robo-orl report results/must_pay",
+        "controls",
+        "must_pay",
     )
 
 
@@ -84,7 +86,7 @@ def _data() -> tuple[str, str, str]:
         f" demonstrations, `qc` solves {critic}, cloning {bc}, cloning told the outcome {conditioned}."
     )
     claim = "With more demonstrations a critic gains over cloning; in success, so does being told the outcome."
-    return claim, numbers, "robo-orl report results/data_and_size"
+    return claim, numbers, "data_and_size"
 
 
 def _horizon() -> tuple[str, str, str]:
@@ -103,7 +105,7 @@ def _horizon() -> tuple[str, str, str]:
         f" cloning {beyond['iql']} and {beyond['qc']} log odds a doubling. Value errors grow, and so do the failures in"
         f" the data, from {failures('horizon', 'chain1', 'mg')} to {failures('horizon', 'chain8', 'mg')} %."
     )
-    return claim, numbers, "robo-orl report results/horizon"
+    return claim, numbers, "horizon"
 
 
 def _price() -> tuple[str, str, str]:
@@ -112,7 +114,7 @@ def _price() -> tuple[str, str, str]:
         f" time of cloning and {_range(SHARED, 'memory_relative')} times the memory; with a backbone of its own"
         f" {_range(SEPARATE, 'step_relative')} and {_range(SEPARATE, 'memory_relative')}."
     )
-    return "The price is the layout, not the critic.", numbers, "robo-orl report results/cost"
+    return "The price is the layout, not the critic.", numbers, "cost"
 
 
 def _range(policies: tuple[str, ...], key: str) -> str:
@@ -164,12 +166,6 @@ def _ahead(suite: str, task: str, regime: str, endpoint: str) -> list[str]:
 
 def _listed(policies: list[str]) -> str:
     return listed([f"`{written(name)}`" for name in policies]) if policies else "none"
-
-
-def count(number: int) -> str:
-    """'eight'."""
-    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    return words[number] if number < len(words) else str(number)
 
 
 def without(suite: str, task: str, regime: str) -> str:

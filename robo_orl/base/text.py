@@ -47,3 +47,11 @@ def _is_harmless(character: str) -> bool:
 
 def _spelled(character: str) -> str:
     return ascii(character)[1:-1]
+
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def number_word(count: int) -> str:
+    """'three', as a sentence says a small number; digits from 13 on."""
+    return NUMBERS[count] if count < len(NUMBERS) else str(count)

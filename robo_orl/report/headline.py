@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robo_orl.base.text import number_word
 from robo_orl.report.boards import Board, PolicyRow
 from robo_orl.report.compare import Comparison
 from robo_orl.report.costs import CostTable
@@ -98,17 +99,13 @@ def _lead(verdicts: Sequence[BoardVerdict]) -> str:
     """What the boards on which a critic is ahead rest on; nothing where no board has fewer trainings than a claim."""
     fewest = min(v.trainings for v in verdicts if any(one.ahead and not one.uninformative for one in v.endpoints))
     if fewest < TRAININGS:
-        return f": a lead, from {_number(fewest)} training{'' if fewest == 1 else 's'} a row"
-    return f", with {_number(fewest)} trainings a row there" if _fewer(verdicts) else ""
+        return f": a lead, from {number_word(fewest)} training{'' if fewest == 1 else 's'} a row"
+    return f", with {number_word(fewest)} trainings a row there" if _fewer(verdicts) else ""
 
 
 def _fewer(verdicts: Sequence[BoardVerdict]) -> list[BoardVerdict]:
     """The boards with a row of fewer trainings than a claim needs."""
     return [verdict for verdict in verdicts if verdict.trainings < TRAININGS]
-
-
-def _number(count: int) -> str:
-    return {1: "one", 2: "two", 3: "three"}.get(count, str(count))
 
 
 def _of_kind(group: Sequence[Endpoint], verdicts: Sequence[BoardVerdict]) -> str:
@@ -149,27 +146,29 @@ def _against_control(comparisons: Sequence[Comparison], kinds: dict[str, list[En
 
 def _cannot_answer(verdicts: Sequence[BoardVerdict]) -> str:
     """The boards on which success cannot answer, by the reason."""
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, list[BoardVerdict]] = {}
     for verdict in verdicts:
         for one in verdict.endpoints:
             if one.endpoint == "success" and one.uninformative:
-                reasons.setdefault(one.uninformative, []).append(f"{verdict.task} ({verdict.regime})")
+                reasons.setdefault(one.uninformative, []).append(verdict)
     count = sum(map(len, reasons.values()))
-    parts = [f"{reason} ({_few(places)})" for reason, places in reasons.items()]
+    parts = [f"{reason} ({_where(boards)})" for reason, boards in reasons.items()]
     return f"Success cannot answer on {count}{_board_count(len(verdicts))}: {'; '.join(parts)}." if reasons else ""
 
 
 def _few_controls(verdicts: Sequence[BoardVerdict]) -> str:
     """The boards on which "every policy without a critic" is one policy."""
-    places = [f"{v.task} ({v.regime})" for v in verdicts if len(v.without) == 1]
-    if not places:
+    alone = [verdict for verdict in verdicts if len(verdict.without) == 1]
+    if not alone:
         return ""
-    return (f"Only plain cloning stands against the critics on {_few(places)}: filtered and conditioned cloning were "
+    return (f"Only plain cloning stands against the critics on {_where(alone)}: filtered and conditioned cloning were "
             "not run.")  # fmt: skip
 
 
-def _few(places: Sequence[str]) -> str:
-    return listed(places) if len(places) <= 4 else f"{len(places)} boards"
+def _where(verdicts: Sequence[BoardVerdict]) -> str:
+    """The boards by name, where they are few."""
+    names = [f"{verdict.task} ({verdict.regime})" for verdict in verdicts]
+    return listed(names) if len(names) <= 4 else f"{len(names)} boards"
 
 
 def _trainings(verdicts: Sequence[BoardVerdict]) -> str:
@@ -178,7 +177,7 @@ def _trainings(verdicts: Sequence[BoardVerdict]) -> str:
     if not fewer:
         return ""
     trained = "one training" if min(verdict.trainings for verdict in fewer) == 1 else "two trainings"
-    where = f"On {_few([f'{v.task} ({v.regime})' for v in fewer])} a" if len(fewer) < len(verdicts) else "A"
+    where = f"On {_where(fewer)} a" if len(fewer) < len(verdicts) else "A"
     return (f"{where} row is {trained} of its policy: the intervals hold the luck of the episodes, not of another "
             "training; a claim needs three.")  # fmt: skip
 
