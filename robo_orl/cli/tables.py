@@ -130,14 +130,18 @@ def tuned_values(result: dict[str, Any]) -> None:
     """Print the values that a search chose, beside those of the policy files."""
     rows = []
     for name, chosen in result["policies"].items():
-        own = result["every_trial"][name][0]
+        own, best = (result["every_trial"][name][number] for number in (0, chosen["trial"]))
         changed = ", ".join(f"{key}={_text(value)}" for key, value in _flat(chosen["set"])) or "the file as it is"
         rows.append({
-            "policy": name, "file": f"{own['k']} of {own['n']}", "best": f"{chosen['k']} of {chosen['n']}",
-            "trials": chosen["trials"], "chosen": changed,
+            "policy": name, "file": _score(own), "best": _score(best), "trials": chosen["trials"], "chosen": changed,
         })  # fmt: skip
-    listing({f"{result['trials']} trials each, {result['task']} {result['regime']}, start states for tuning": rows})
+    by = f"best by {result['endpoint']}"
+    listing({f"{result['trials']} trials each, {result['task']} {result['regime']}, tuning starts, {by}": rows})
     Console().print(f"Written: {result['file']}")
+
+
+def _score(trial: dict[str, Any]) -> str:
+    return f"{trial['score']:.3f}, {trial['k']} of {trial['n']}"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

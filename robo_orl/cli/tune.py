@@ -16,10 +16,17 @@ def tune(
         str | None,
         typer.Option(help="Comma-separated names of the suite's policies (default: those of its first group)."),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="One of the suite's tasks (default: its first).")] = None,
-    regime: Annotated[str | None, typer.Option(help="One of the suite's regimes (default: its first).")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated tasks of the suite; a trial is judged on each (default: its first)."),
+    ] = None,
+    regime: Annotated[
+        str | None, typer.Option(help="One of the suite's regimes (default: its first); a search is of one.")
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each policy; the first one is its file as it is.")] = 8,
-    episodes: Annotated[int, typer.Option(min=1, max=100, help="Episodes that a trial is judged by.")] = 50,
+    episodes: Annotated[
+        int, typer.Option(min=1, max=100, help="Episodes that a trial is judged by on each task.")
+    ] = 50,
     out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/tune-SUITE).")] = None,
     workers: Workers = None,
     seed: Seed = 0,
@@ -32,7 +39,8 @@ def tune(
     """Choose hyper-parameters: every policy has the same number of trials, on start states that no result is from.
 
     Resumable. Writes OUT/tuned.yaml; a suite that names it under `tuned:` uses the chosen values, and its report says
-    how many trials they are from. A trial is trained and evaluated as a cell of the suite, and kept.
+    how many trials they are from. A trial is trained and evaluated as a cell of the suite, and kept. It is judged by
+    what the suite's boards are sorted by: the first of its endpoints.
     """
     from robo_orl.cli.tables import search_spaces, tuned_values
     from robo_orl.sweep.search import SearchRequest, make_plan, spaces_of

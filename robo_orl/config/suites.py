@@ -261,7 +261,11 @@ class SuiteConfig(Strict):
         [0.4, 0.6, 0.8], min_length=1, description="the shares of a task's limit that the endpoint deadline allows"
     )
     set: dict[str, Any] = Field({}, description="laid on every policy, below the settings of groups and policies")
-    tuned: str | None = Field(None, description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path")
+    tuned: str | list[str] | None = Field(
+        None,
+        description="a file of `robo-orl tune`, by its name in tasks/tuned/ or by path; or a list, one for each kind "
+        "of data: each is laid on the policies that learn from its regime, and a cost is of the first",
+    )
     cost: CostConfig | None = None
     env_steps: int = Field(60_000, ge=1, description="environment steps of every method that a group names in `online`")
     curve: CurveRequest | None = Field(None, description="points on the way of every training; none: no point")

@@ -35,7 +35,7 @@ from robo_orl.models.vlm.architectures import architecture
 from robo_orl.results.addresses import cell_key, data_key, needs_next_obs, online_key, run_key
 from robo_orl.results.record import Tuning
 from robo_orl.sweep.launch_file import LaunchFile, launch_file
-from robo_orl.sweep.tuned import Tuned, tuned_of
+from robo_orl.sweep.tuned import Tuned, search_for, searches_of
 
 
 @dataclass(frozen=True)
@@ -215,12 +215,16 @@ def _cells_of(suite: SuiteConfig, group: GridConfig) -> Iterator[Cell]:
     launch = launch_file(named) if named else None
     # Read once a size, whatever the number of seeds, so that cells of other seeds share their policies.
     sizes = group.sizes or [None]
-    policies = {size: _policies_of(suite, group, size, where) for size in sizes}
+    searches = searches_of(suite)
+    kinds = {regime: search_for(suite, searches, regime) for regime, _ in data_sets}
+    tuned = {search.regime if search else None: search for search in kinds.values()}
+    policies = {(size, kind): _policies_of(suite, group, size, tuned[kind], where) for size in sizes for kind in tuned}
     for policy in (policy for own in policies.values() for policy, _ in own if launch is not None):
         launch.check(policy, where)
-    for seed, size in product(group.seeds, sizes):
-        for task, (regime, data), (policy, tuning) in product(tasks, data_sets, policies[size] + references):
-            data = data.model_copy(update={"official": suite.official_of(task, regime)})
+    for (seed, size), task, (regime, data) in product(product(group.seeds, sizes), tasks, data_sets):
+        data = data.model_copy(update={"official": suite.official_of(task, regime)})
+        search = kinds[regime]
+        for policy, tuning in policies[size, search.regime if search else None] + references:
             cell = Cell(task, regime, policy, seed, data, suite.evaluation, tuning, together, launch=launch)
             yield cell
             yield from _online(suite, group, cell)
@@ -273,10 +277,9 @@ def _data_sets(suite: SuiteConfig, group: GridConfig) -> list[tuple[str, DataReq
 
 
 def _policies_of(
-    suite: SuiteConfig, group: GridConfig, size: str | None, where: str
+    suite: SuiteConfig, group: GridConfig, size: str | None, tuned: Tuned | None, where: str
 ) -> list[tuple[PolicyConfig, Tuning | None]]:
-    """A group's policies of one size, and the search that chose the settings of each."""
-    tuned = tuned_of(suite)
+    """A group's policies of one size with the settings that a search chose, and its share of each."""
     found = [tuned_policy(tuned, choice, suite.set, group.set, size=size, where=where) for choice in group.policies]
     _check_noise(where, group, [policy for policy, _ in found])
     if group.together:

@@ -22,7 +22,7 @@ from robo_orl.cost.predict.workload import unpredictable
 from robo_orl.results.addresses import STEP_VERSIONS
 from robo_orl.results.cost_record import CostRecord
 from robo_orl.sweep.cells import objective_versions, tuned_policy
-from robo_orl.sweep.tuned import tuned_of
+from robo_orl.sweep.tuned import searches_of
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def cost_cells(suite: SuiteConfig) -> list[CostCell]:
 
 
 def _policies(suite: SuiteConfig, size: str | None, batch: int | None = None) -> tuple[PolicyConfig, ...]:
-    tuned, where = tuned_of(suite), f"suite {suite.name}, cost"
+    tuned, where = next(iter(searches_of(suite)), None), f"suite {suite.name}, cost"
     of_batch = {"optim": {"batch_size": batch}} if batch else {}
     layers = (suite.set, suite.cost.set, of_batch)
     policies = tuple(tuned_policy(tuned, choice, *layers, size=size, where=where)[0] for choice in suite.cost.policies)

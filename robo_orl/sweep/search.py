@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from robo_orl.agent.agent import check_agent
 from robo_orl.base.errors import RunError, UsageError, unknown
 from robo_orl.config import (
     EvaluationRequest,
@@ -28,14 +29,16 @@ from robo_orl.config import (
     sha256_of,
 )
 from robo_orl.config.presets import stored_name, written_name
+from robo_orl.config.suites import EndpointName
 from robo_orl.objectives import OBJECTIVES
 from robo_orl.sweep.cells import load_suite, policy_of
 
 Point = dict[str, Any]  # key of a policy file -> value
-# Every method has it. Nothing more: a budget of a few trials is for what the authors tuned.
+# Every method has it. Little more: a budget of a few trials is for what the authors tuned.
 COMMON = {"optim.lr": (0.0003, 0.001, 0.003)}
-
-
+# Of a critic that learns from its own estimates: how far a backup reaches, of what moved results most in the suite
+# `ablations`, and how fast its targets follow.
+BACKUP = {"n_step": (None, "execute"), "critic.tau": (0.02, 0.05)}
 NOISE = {"selection.noise_seed": tuple(range(64))}
 
 
@@ -45,12 +48,26 @@ def space_of(policy: PolicyConfig) -> dict[str, tuple[Any, ...]]:
     Of a policy that acts by a fixed noise vector it is the vector that is chosen, and nothing else: all trials share
     one training.
     """
-    space = {}
-    searched = NOISE if policy.selection.noise_seed is not None else COMMON | OBJECTIVES[policy.objective.name].search
+    objective, space = OBJECTIVES[policy.objective.name], {}
+    backup = BACKUP if objective.bootstraps else {}
+    searched = NOISE if policy.selection.noise_seed is not None else COMMON | backup | objective.search
     for key, values in searched.items():
         own = _value(policy, key)
-        space[key] = (own, *(value for value in values if value != own))
+        fits = [value for value in values if value != own and (key != "n_step" or _backs_up(policy, value))]
+        if fits:
+            space[key] = (own, *fits)
     return space
+
+
+def _backs_up(policy: PolicyConfig, n_step: int | str | None) -> bool:
+    """Whether a policy takes another length of its backups; one whose file names a length keeps it."""
+    if policy.n_step is not None:
+        return False
+    try:
+        check_agent(policy.model_copy(update={"n_step": n_step}))
+    except UsageError:
+        return False
+    return True
 
 
 def size_of(space: dict[str, tuple[Any, ...]]) -> int:
@@ -124,7 +141,8 @@ class Search:
 class SearchRequest:
     """The options of `robo-orl tune`; None is the default of an option.
 
-    suite: a name or path. policies: comma-separated names of the suite's policies. settings: laid on every policy.
+    suite: a name or path. policies, task: comma-separated names of the suite's policies and tasks. settings: laid on
+    every policy.
     """
 
     suite: str
@@ -139,17 +157,28 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class Plan:
-    """A search. choices: the suite's policies by name; layer: the settings that are laid on each of them."""
+    """A search. choices: the suite's policies by name; layer: the settings that are laid on each of them; tasks: those
+    that a trial is judged on, each by its own training."""
 
     suite: SuiteConfig
     choices: dict[str, PolicyChoice]
     layer: dict[str, Any]
-    task: str
+    tasks: tuple[str, ...]
     regime: str
     size: str | None
     trials: int
     episodes: int
     seed: int
+
+    @property
+    def task(self) -> str:
+        """The tasks, joined by commas."""
+        return ",".join(self.tasks)
+
+    @property
+    def endpoint(self) -> EndpointName:
+        """What a trial is judged by: what the suite's boards are sorted by."""
+        return self.suite.endpoints[0]
 
     def policy(self, name: str) -> PolicyConfig:
         """A policy of the plan as the suite has it."""
@@ -168,7 +197,7 @@ class Plan:
         names = {name: pair for group in self.suite.groups for name, pair in group.data_names().items()}
         regime, choice = names[self.regime]
         group = GridConfig(
-            tasks=[self.task],
+            tasks=list(self.tasks),
             regimes=[regime],
             rewards=[] if choice is None else [choice],
             policies=trials,
@@ -183,6 +212,8 @@ class Plan:
             "groups": [group],
             "data": self.suite.data,
             "evaluation": evaluation,
+            "endpoints": self.suite.endpoints,
+            "deadlines": self.suite.deadlines,
             "value_error": False,
         }
         return parse(SuiteConfig, values, f"suite {self.suite.name}")
@@ -193,22 +224,46 @@ def make_plan(request: SearchRequest) -> Plan:
     suite = load_suite(request.suite)
     if not suite.groups:
         raise UsageError(f"suite {suite.name} trains nothing: there is nothing to tune.")
-    request = replace(request, task=request.task and written_name("tasks", request.task))
-    group = next((g for g in suite.groups if request.task is None or request.task in g.tasks), suite.groups[0])
+    tasks = _tasks(suite, request.task)
+    groups = [_group_of(suite, task, request.regime) for task in tasks]
     choices = {choice.row: choice for g in suite.groups for choice in g.policies}
-    names = _names(request.policies) if request.policies is not None else [choice.row for choice in group.policies]
-    _check_names(suite, request, names, choices)
+    names = _names(request.policies) if request.policies is not None else [choice.row for choice in groups[0].policies]
+    regimes = {name for group in suite.groups for name in group.data_names()}
+    _check_known("policy of the suite", names, set(choices))
+    _check_known("regime of the suite", [] if request.regime is None else [request.regime], regimes)
+    layers = [apply_overrides(deep_merge(suite.set, group.set), list(request.settings)) for group in groups]
+    for task, group, layer in zip(tasks, groups, layers, strict=True):
+        if (layer, group.sizes[:1]) != (layers[0], groups[0].sizes[:1]):
+            raise UsageError(
+                f"suite {suite.name} trains on {task} with other settings or another size than on {tasks[0]}; tune on "
+                "one of them at a time."
+            )
     return Plan(
         suite=suite,
         choices={name: choices[name] for name in names},
-        layer=apply_overrides(deep_merge(suite.set, group.set), list(request.settings)),
-        task=request.task or group.tasks[0],
-        regime=request.regime or next(iter(group.data_names())),
-        size=group.sizes[0] if group.sizes else None,
+        layer=layers[0],
+        tasks=tasks,
+        regime=request.regime or next(iter(groups[0].data_names())),
+        size=groups[0].sizes[0] if groups[0].sizes else None,
         trials=request.trials,
         episodes=request.episodes,
         seed=request.seed,
     )
+
+
+def _tasks(suite: SuiteConfig, asked: str | None) -> tuple[str, ...]:
+    """The tasks that are asked for, by default the suite's first."""
+    if asked is None:
+        return (suite.groups[0].tasks[0],)
+    names = [written_name("tasks", name.strip()) for name in asked.split(",")]
+    _check_known("task of the suite", names, {task for group in suite.groups for task in group.tasks})
+    return tuple(dict.fromkeys(names))
+
+
+def _group_of(suite: SuiteConfig, task: str, regime: str | None) -> GridConfig:
+    """The group whose settings a task is tuned with: the first that has it, with the regime where one does."""
+    groups = [group for group in suite.groups if task in group.tasks]
+    return next((group for group in groups if regime in group.data_names()), groups[0])
 
 
 def _names(policies: str) -> list[str]:
@@ -218,14 +273,9 @@ def _names(policies: str) -> list[str]:
     return names
 
 
-def _check_names(
-    suite: SuiteConfig, request: SearchRequest, names: list[str], choices: dict[str, PolicyChoice]
-) -> None:
-    named = [("policy of the suite", name, set(choices)) for name in names]
-    named += [("task of the suite", request.task, {task for group in suite.groups for task in group.tasks})]
-    named += [("regime of the suite", request.regime, {name for group in suite.groups for name in group.data_names()})]
-    for kind, name, known in named:
-        if name is not None and name not in known:
+def _check_known(kind: str, names: Sequence[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
             raise unknown(kind, name, known)
 
 

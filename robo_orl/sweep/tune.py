@@ -1,16 +1,19 @@
 """Choose hyper-parameters for a suite: rounds of trials, each a cell of its own, evaluated on start states for tuning.
 
 In a round the search of every policy proposes one more point; the round's cells run side by side like those of a bench.
-A trial's score is its successes, and where those are equal the share of stages reached; of equal trials the first one
-is chosen, so that a policy file is left only for something better.
+A trial is a cell on every task of the search. Its score is the mean over them of what the suite's boards are sorted by,
+and where that is equal the share of stages reached; of equal trials the first one is chosen, so that a policy file is
+left only for something better.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from robo_orl.base.errors import RunError, UsageError
@@ -18,8 +21,8 @@ from robo_orl.base.files import write_text
 from robo_orl.base.locks import BENCH_LOCK, folder_lock
 from robo_orl.base.machine import cores
 from robo_orl.config import PolicyChoice, SuiteConfig
-from robo_orl.results.record import Evaluation
-from robo_orl.results.store import CELLS, read_record
+from robo_orl.results.endpoints import Endpoint, endpoints_of
+from robo_orl.results.store import CELLS, StoredCell, folder_cell
 from robo_orl.sweep.bench import Bench
 from robo_orl.sweep.cells import expand
 from robo_orl.sweep.runners.local import LocalRunner, this_machine
@@ -30,21 +33,41 @@ TUNED = "tuned.yaml"
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a trial was worth on one task: k of n episodes solved, and means over them. value: of the endpoint."""
+
+    task: str
+    k: int
+    n: int
+    value: float
+    stages_reached: float
+
+
+@dataclass(frozen=True)
 class Trial:
-    """A point of the space and the scores of its evaluation."""
+    """A point of the space and its outcome on every task."""
 
     point: Point
-    evaluation: Evaluation
+    outcomes: Sequence[Outcome]
 
     @property
     def score(self) -> float:
-        """Successes, and below one success the share of stages reached."""
-        return score_of(self.evaluation)
+        """What the trial is chosen by."""
+        return score_of(self.outcomes)
+
+    @property
+    def success(self) -> tuple[int, int]:
+        """k of the n episodes of all tasks."""
+        return sum(outcome.k for outcome in self.outcomes), sum(outcome.n for outcome in self.outcomes)
 
     def to_json(self) -> dict[str, Any]:
         """The trial as it is printed."""
-        success, stages = self.evaluation.success_once, self.evaluation.stages_reached
-        return {"set": nested(self.point), "k": success.k, "n": success.n, "stages_reached": stages}
+        (k, n), tasks = self.success, {outcome.task: _printed(outcome) for outcome in self.outcomes}
+        return {"set": nested(self.point), "score": self.score, "k": k, "n": n, "tasks": tasks}
+
+
+def _printed(outcome: Outcome) -> dict[str, Any]:
+    return {"k": outcome.k, "n": outcome.n, "value": outcome.value, "stages_reached": outcome.stages_reached}
 
 
 @dataclass
@@ -74,9 +97,9 @@ class SearchResult:
         return {"file": str(self.file), **self.tuned.model_dump(mode="json"), "every_trial": every_trial}
 
 
-def score_of(evaluation: Evaluation) -> float:
-    """Successes, and below one success the share of stages reached."""
-    return evaluation.success_once.k + 0.999 * evaluation.stages_reached
+def score_of(outcomes: Sequence[Outcome]) -> float:
+    """The mean of the endpoint over tasks; where trials differ by less than 1e-4 of it, stages reached decide."""
+    return float(np.mean([outcome.value + 1e-4 * outcome.stages_reached for outcome in outcomes]))
 
 
 def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = True) -> SearchResult:
@@ -98,9 +121,9 @@ def tune(plan: Plan, out: Path, workers: int | None = None, progress: bool = Tru
         for number in range(plan.trials):
             points = {name: point for name, own in searches.items() if (point := own.search.propose()) is not None}
             choices += [plan.trial(name, number, point) for name, point in points.items()]
-            evaluations = _run(plan.cells_of(choices), out, runner, progress)
+            outcomes = _run(plan.cells_of(choices), out, runner, progress)
             for name, point in points.items():
-                trial = Trial(point, evaluations[f"{name}_trial{number}"])
+                trial = Trial(point, outcomes[f"{name}_trial{number}"])
                 searches[name].search.observe(trial.score)
                 searches[name].trials.append(trial)
             tuned = _tuned(plan, searches)
@@ -134,6 +157,7 @@ def _head(plan: Plan) -> dict[str, Any]:
         "suite": plan.suite.name,
         "task": plan.task,
         "regime": plan.regime,
+        "endpoint": plan.endpoint,
         "episodes": plan.episodes,
         "seed": plan.seed,
         "steps": plan.policy(next(iter(plan.choices))).steps,
@@ -141,8 +165,8 @@ def _head(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, progress: bool) -> dict[str, Evaluation]:
-    """Run the cells of a suite; returns the scores by the policy's name."""
+def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, progress: bool) -> dict[str, list[Outcome]]:
+    """Run the cells of a suite; returns the outcomes of every policy by its name, in the order of the tasks."""
     cells = expand(suite)
     summary = Bench(suite, cells, out, retry_failed=True).run(runner, progress)
     if summary.failed:
@@ -152,7 +176,18 @@ def _run(suite: SuiteConfig, out: Path, runner: LocalRunner, progress: bool) -> 
             f"{len(summary.failed)} trial(s) failed; {first.cell} at {first.step}: {reason}. "
             "Run the same command again to retry them."
         )
-    return {cell.policy.name: read_record(out / CELLS / cell.name).evaluation for cell in cells}
+    endpoint = endpoints_of(suite.model_dump())[0]
+    outcomes: dict[str, list[Outcome]] = {}
+    for cell in cells:
+        outcomes.setdefault(cell.policy.name, []).append(_outcome(folder_cell(out / CELLS / cell.name), endpoint))
+    return outcomes
+
+
+def _outcome(cell: StoredCell, endpoint: Endpoint) -> Outcome:
+    record = cell.record()
+    task, judged = record.task, record.evaluation
+    value = float(np.mean(endpoint.values(cell.rows(record), task.horizon)))
+    return Outcome(task.name, judged.success_once.k, judged.success_once.n, value, judged.stages_reached)
 
 
 def _tuned(plan: Plan, searches: dict[str, PolicySearch]) -> Tuned:
@@ -160,13 +195,15 @@ def _tuned(plan: Plan, searches: dict[str, PolicySearch]) -> Tuned:
     for name, own in searches.items():
         best = own.best()
         trial = own.trials[best]
+        k, n = trial.success
         policies[name] = Chosen(
             objective=plan.policy(name).objective.name,
             set=nested(trial.point),
             trial=best,
             trials=len(own.trials),
-            k=trial.evaluation.success_once.k,
-            n=trial.evaluation.success_once.n,
+            k=k,
+            n=n,
+            score=trial.score,
         )
     return Tuned(name=plan.suite.name, trials=plan.trials, policies=policies, **_head(plan))
 

@@ -1,4 +1,7 @@
-"""The file of a search, tasks/tuned/*.yaml: the values chosen for each policy, and the budget of the search."""
+"""The file of a search, tasks/tuned/*.yaml: the values chosen for each policy, and the budget of the search.
+
+A suite names one file, which is laid on its policies whatever they learn from, or one for each kind of data.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PlainName, Strict, SuiteConfig, parse
 from robo_orl.config.presets import preset_values
+from robo_orl.config.regimes import regime_parts
+from robo_orl.config.suites import EndpointName
 from robo_orl.results.record import Tuning
 
 
@@ -18,8 +24,9 @@ class Chosen(Strict):
     set: dict[str, Any] = Field({}, description="laid on the policy file; empty: the file as it is was best")
     trial: int = Field(ge=0, description="which trial it was; 0 is the file as it is")
     trials: int = Field(ge=1, description="how many there were: the budget, or all points of a smaller space")
-    k: int = Field(ge=0, description="successes of its n episodes, on start states for tuning")
+    k: int = Field(ge=0, description="successes of its n episodes on all tasks, from start states for tuning")
     n: int = Field(ge=1)
+    score: float | None = Field(None, description="the mean of the search's endpoint; older files do not say")
 
 
 class Tuned(Strict):
@@ -27,8 +34,9 @@ class Tuned(Strict):
 
     name: PlainName
     suite: str
-    task: str
+    task: str = Field(description="or several, joined by commas: a trial's score is the mean over them")
     regime: str
+    endpoint: EndpointName = Field("success", description="what a trial's score is; older files do not say")
     trials: int = Field(ge=1, description="the budget of each policy")
     episodes: int = Field(ge=1)
     seed: int = 0
@@ -54,6 +62,30 @@ def load_tuned(name: str) -> Tuned:
     return parse(Tuned, preset_values("tasks/tuned", name), f"tuned {name}")
 
 
-def tuned_of(suite: SuiteConfig) -> Tuned | None:
-    """The search that a suite names, None where it names none."""
-    return load_tuned(suite.tuned) if suite.tuned else None
+def searches_of(suite: SuiteConfig) -> list[Tuned]:
+    """The searches that a suite names; UsageError where two of them are of one kind of data."""
+    names = [suite.tuned] if isinstance(suite.tuned, str) else suite.tuned or []
+    searches = [load_tuned(name) for name in names]
+    kinds = [search.regime for search in searches]
+    if len(set(kinds)) < len(kinds):
+        twice = next(kind for kind in kinds if kinds.count(kind) > 1)
+        raise UsageError(f"suite {suite.name}: tuned names two searches on {twice} data; leave one of them out.")
+    return searches
+
+
+def search_for(suite: SuiteConfig, searches: list[Tuned], regime: str) -> Tuned | None:
+    """Of a suite's searches the one for the policies that learn from a regime; None where it names none.
+
+    A single file serves every regime. Of several, that of the regime, or of the regime without its variants.
+    UsageError where none is.
+    """
+    if not isinstance(suite.tuned, list):
+        return searches[0] if searches else None
+    by_kind = {search.regime: search for search in searches}
+    found = by_kind.get(regime) or by_kind.get(regime_parts(regime)[0])
+    if found is None:
+        raise UsageError(
+            f"suite {suite.name}: tuned has files for {', '.join(by_kind)} and none for {regime}; make one with "
+            f"`robo-orl tune --suite {suite.name} --regime {regime}`, or name one file for all."
+        )
+    return found

@@ -73,6 +73,7 @@ def test_a_second_call_computes_nothing_and_more_trials_go_on_from_there(presets
         ({"seed": 1}, "another seed"),
         ({"settings": ["optim.steps=7"]}, "another steps"),
         ({"settings": ["optim.batch_size=8"]}, "another set "),
+        ({"task": "toy,toy_long"}, r"with another task \(toy there, toy,toy_long here\)"),
         ({"trials": 1}, "of 2 trials, more than 1"),
     ],
 )
@@ -144,6 +145,26 @@ def test_a_suite_uses_what_was_chosen_and_says_by_how_many_trials(presets, fakes
     assert {row.trials for row in made.rows} == {6}
     build(tmp_path / "results", tmp_path / "results")
     assert "Trials: those that chose the settings" in (tmp_path / "results" / "report.html").read_text()
+
+
+def test_a_suite_lays_the_search_of_each_kind_of_data_on_what_learns_from_it(presets, fakes, tmp_path):
+    both = {**GROUP, "tasks": ["toy"], "regimes": ["mg", "mh"]}
+    files = {}
+    for kind, rate in (("mg", 0.003), ("mh", 0.0003)):
+        fakes(likes=rate)
+        own = plan(presets(groups=[both]), trials=6, regime=kind)
+        files[kind] = tune(own, tmp_path / kind, workers=2, progress=False)["file"]
+    suite = presets("after", groups=[both | {"regimes": ["mg", "mh+ended", "mg+4demos"]}], tuned=list(files.values()))
+    cells = expand(load_suite(suite))
+    rates = {(cell.regime, cell.policy.optim.lr) for cell in cells if cell.policy.name == "bc"}
+    assert rates == {("mg", 0.003), ("mg+4demos", 0.003), ("mh+ended", 0.0003)}
+    assert {(cell.regime, cell.tuning.regime) for cell in cells} >= {("mg", "mg"), ("mh+ended", "mh")}
+    for tuned, says in (
+        ([files["mg"]], "tuned has files for mg and none for mh.ended; make one with `robo-orl tune --suite after"),
+        ([files["mg"], files["mg"]], "tuned names two searches on mg data"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            expand(load_suite(presets("after", groups=[both | {"regimes": ["mg", "mh+ended"]}], tuned=tuned)))
 
 
 @pytest.mark.slow

@@ -1,33 +1,41 @@
 """What a trial is: the policy as the suite has it but for one point, played and scored like everyone else's."""
 
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from tuning import plan, tune
 
+from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyChoice
 from robo_orl.sweep.cells import expand, policy_of
 from robo_orl.sweep.search import Search, size_of, space_of
-from robo_orl.sweep.tune import score_of
+from robo_orl.sweep.tune import Outcome, score_of
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
 VARIANT = {"use": "critic", "name": "variant", "set": {"critic": {"ensemble": 7}, "optim": {"weight_decay": 0.5}}}
 GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg", "mh"], "policies": ["bc", "critic"]}
 
 
-def evaluation(k, stages):
-    return SimpleNamespace(success_once=SimpleNamespace(k=k, n=6), stages_reached=stages)
+def outcome(k, stages, task="toy", n=6):
+    """Of a search that is judged by success."""
+    return Outcome(task, k, n, k / n, stages)
 
 
 @pytest.fixture
 def played(monkeypatch):
-    """A function that says how a policy does, (successes of 6, stages reached), instead of training and playing it."""
+    """A function that says how a policy does, (successes of 6, stages reached), instead of training and playing it.
+
+    It is told the policy, and the task where it asks for two.
+    """
 
     def by(does):
         def run(suite, *_):
-            return {cell.policy.name: evaluation(*does(cell.policy)) for cell in expand(suite)}
+            outcomes = {}
+            for cell in expand(suite):
+                told = (cell.policy, cell.task.name)[: does.__code__.co_argcount]
+                outcomes.setdefault(cell.policy.name, []).append(outcome(*does(*told), cell.task.name))
+            return outcomes
 
         monkeypatch.setattr("robo_orl.sweep.tune._run", run)
 
@@ -36,9 +44,9 @@ def played(monkeypatch):
 
 def test_one_more_success_beats_every_stage_and_stages_decide_between_equal_successes():
     cases = list(product((0, 1, 2, 50), (0.0, 0.25, 0.9, 1.0)))
-    by_score = sorted(cases, key=lambda case: score_of(evaluation(*case)))
+    by_score = sorted(cases, key=lambda case: score_of([outcome(*case, n=100)]))
     assert by_score == sorted(cases)  # by successes, and then by stages
-    assert len({score_of(evaluation(*case)) for case in cases}) == len(cases)
+    assert len({score_of([outcome(*case, n=100)]) for case in cases}) == len(cases)
 
 
 def test_of_trials_with_equal_successes_the_first_that_reached_most_stages_is_chosen(presets, played, tmp_path):
@@ -137,8 +145,57 @@ def test_the_search_observes_the_score_of_the_point_that_it_proposed(presets, pl
     tune(plan(presets(groups=[GROUP]), trials=6), tmp_path / "out", progress=False)
     assert len(scores) == 12
     for point, score in scores:
-        assert score == pytest.approx(6.4995 if point.get("optim.lr") == 0.003 else 3.0), point
-    assert {score for _, score in scores} == {6.4995, 3.0}
+        assert score == pytest.approx(1.00005 if point.get("optim.lr") == 0.003 else 0.5, abs=1e-9), point
+    assert len({score for _, score in scores}) == 2
+
+
+def test_a_trial_on_several_tasks_is_judged_by_their_mean(presets, played, tmp_path):
+    """What is best on the first task alone is not chosen."""
+    solved = {("toy", 0.003): 6, ("toy", 0.001): 4, ("toy", 0.0003): 5,
+              ("toy_long", 0.003): 0, ("toy_long", 0.001): 4, ("toy_long", 0.0003): 5}  # fmt: skip
+    played(lambda policy, task: (solved[task, policy.optim.lr], 0.5))
+    suite = presets(groups=[GROUP])
+    both = tune(plan(suite, "bc", trials=6, task="toy, toy_long"), tmp_path / "both", progress=False)
+    chosen = both["policies"]["bc"]
+    assert chosen["set"]["optim"]["lr"] == 0.0003 and (chosen["k"], chosen["n"]) == (10, 12)
+    assert both["task"] == "toy,toy_long"
+    assert both["every_trial"]["bc"][0]["tasks"].keys() == {"toy", "toy_long"}
+    one = tune(plan(suite, "bc", trials=6), tmp_path / "one", progress=False)
+    assert one["policies"]["bc"]["set"]["optim"]["lr"] == 0.003
+
+
+def test_tasks_of_two_groups_are_tuned_together_where_their_settings_are_equal(presets):
+    later = {"tasks": ["toy_long"], "regimes": ["mg"], "policies": ["flow"]}
+    suite = presets(groups=[{**GROUP, "tasks": ["toy"]}, later])
+    asked = plan(suite, task="toy,toy_long")
+    assert list(asked.choices) == ["bc", "critic"]  # of the first task's group
+    cells = expand(asked.cells_of([asked.trial("bc", 0, {})]))
+    assert [(cell.task.name, cell.regime) for cell in cells] == [("toy", "mg"), ("toy_long", "mg")]
+    other = presets("other", groups=[{**GROUP, "tasks": ["toy"]}, {**later, "set": {"optim": {"steps": 77}}}])
+    with pytest.raises(UsageError, match="trains on toy_long with other settings or another size than on toy"):
+        plan(other, task="toy,toy_long")
+
+
+def test_a_trial_is_judged_by_the_first_endpoint_of_its_suite(presets, fakes, tmp_path):
+    """The fake's successes take as long as its settings say; by success alone no file would be left."""
+    fakes(fast=0.003)
+    by = {}
+    for endpoint in ("return", "success"):
+        suite = presets(endpoint, groups=[{**GROUP, "tasks": ["toy"]}], endpoints=[endpoint])
+        found = tune(plan(suite, "bc", trials=6), tmp_path / endpoint, workers=2, progress=False)
+        assert found["endpoint"] == endpoint
+        by[endpoint] = found["policies"]["bc"]
+    assert by["return"]["set"]["optim"]["lr"] == 0.003 and by["success"]["trial"] == 0
+    assert by["return"]["k"] == by["success"]["k"]
+
+
+def test_the_backups_of_a_critic_are_searched_where_its_objective_takes_them(presets):
+    spaces = {name: space_of(policy_of(PolicyChoice(use=name), size=None, where="test")) for name in ("critic", "bc")}
+    assert spaces["critic"]["n_step"] == (None, "execute") and spaces["critic"]["critic.tau"][1:] == (0.02, 0.05)
+    assert not {"n_step", "critic.tau"} & spaces["bc"].keys()
+    kept = policy_of(PolicyChoice(use="critic", set={"n_step": 3}), size=None, where="test")
+    refusing = policy_of(PolicyChoice(use="critic", set={"objective": {"name": "qc_fql"}}), size=None, where="test")
+    assert all("n_step" not in space_of(policy) for policy in (kept, refusing))
 
 
 def test_a_search_turns_to_where_scores_are_high(monkeypatch):
