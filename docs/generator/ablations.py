@@ -14,6 +14,7 @@ from typing import Any
 from numbers_of_results import cells, folder, table, written
 
 from robo_orl.config import PolicyConfig
+from robo_orl.objectives import OBJECTIVES
 from robo_orl.report.compare import Difference, Outcomes, compare, paired_by_seed, verdict
 from robo_orl.report.contents import load
 from robo_orl.results.endpoints import Endpoint
@@ -30,6 +31,7 @@ AXES = {  # setting -> axis; of several settings of a row the first one here nam
     "critic.trunk_gradient": "gradient into the backbone",
     "critic.target": "target",
     "critic.tau": "rate of the target",
+    "critic.target_flow_steps": "Euler steps of a backup",
     "critic.loss": "loss",
     "critic.ensemble": "ensemble",
     "selection.untrained_critic": "who chooses",
@@ -108,11 +110,13 @@ def _changed(base: Record, row: Record) -> tuple[str, str]:
 
 
 def _settings(policy: PolicyConfig) -> Iterator[tuple[str, Any]]:
-    """The setting of every axis; n is that of the backup, however it is written."""
+    """The setting of every axis; n and the Euler steps are those of the backup, wherever they are written."""
     for path in AXES:
         value: Any = policy
         for key in path.split("."):
             value = getattr(value, key)
+        if path == "critic.target_flow_steps" and value is None:
+            value = OBJECTIVES[policy.objective.name].Params(**policy.objective.params).flow_steps
         yield path, policy.n if path == "n_step" else value
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numbers_of_benchmarks import benchmark
 from numbers_of_results import cells, table, written
+from trainings import endpoint_of, entry, values_of
 
 from robo_orl.report.layers import (
     band,
@@ -28,7 +29,9 @@ from robo_orl.report.layers import (
 from robo_orl.report.vega import drawing
 from robo_orl.results.fits import Interval, PowerFit, Size, power_fit
 from robo_orl.results.intervals import wilson
+from robo_orl.results.record import Record
 from robo_orl.results.stage_fits import StageFit, chains_of, stage_fits
+from robo_orl.results.trainings import design_effect
 
 CRITICS = ("iql", "qc")
 
@@ -115,10 +118,48 @@ def value_error_fit(suite: str, regime: str, policy: str, tasks: Sequence[str]) 
     return power_fit(sizes)
 
 
-def value_error_fits(suite: str, regime: str, tasks: Sequence[str]) -> str:
+def horizon_board(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str], endpoint: str) -> str:
+    """A row per task, a column per policy: the number of every training with its interval; tasks that were run."""
+    held = [task for task in tasks if any(key[:2] == (task, regime) for key in cells(suite))]
+    chosen, rows = endpoint_of(suite, endpoint), []
+    for task in held:
+        values = {policy: values_of(suite, task, regime, policy, endpoint) for policy in policies}
+        effect = design_effect([own for own in values.values() if own])
+        horizon = next(r.task.horizon for (t, g, *_), (r, _) in cells(suite).items() if (t, g) == (task, regime))
+        entries = [entry(own, chosen, effect) if own else "" for own in values.values()]
+        rows.append([task, horizon, *entries])
+    return table(["task", "decisions", *(f"`{written(policy)}`" for policy in policies)], rows)
+
+
+def own_value_fits(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str]) -> str:
+    """A row per critic: at each horizon its error against what its own policy gets from stored states, its bias there,
+    and its error against the data's returns from the same states; then the exponent of the first."""
+    rows = []
+    for policy in policies:
+        held = {task: _records(suite, task, regime, policy) for task in tasks}
+        sizes = [Size.of(own[0].task.horizon, [r.own_policy.own.mean_absolute for r in own]) for own in held.values()]
+        fit = power_fit(sizes)
+        rows.append([f"`{written(policy)}`", *(_own_value(own) for own in held.values()), fit.slope, fit.outcome.kind])
+    return table(["critic", *tasks, "exponent", "1 or 2?"], rows)
+
+
+def _own_value(records: Sequence[Record]) -> str:
+    """'0.05, +0.02, 0.07': means over trainings."""
+    held = [(r.own_policy.own.mean_absolute, r.own_policy.own.bias, r.own_policy.data.mean_absolute) for r in records]
+    own, bias, data = np.mean(held, 0)
+    return f"{own:.3f}, {bias:+.3f}, {data:.3f}"
+
+
+def _records(suite: str, task: str, regime: str, policy: str) -> list[Record]:
+    """The records of every training, in the order of the seeds."""
+    keys = [key for key in sorted(cells(suite)) if key[:3] == (task, regime, policy)]
+    return [cells(suite)[key][0] for key in keys]
+
+
+def value_error_fits(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str] = CRITICS) -> str:
     """A row per critic: the exponent, the verdict between 1 and 2, and what grows beside the horizon."""
     rows = []
-    for policy in CRITICS:
+    for policy in policies:
         fit = value_error_fit(suite, regime, policy, tasks)
         rows.append([f"`{policy}`", fit.slope, f"{fit.outcome.kind}: {fit.outcome.reason}", fit.sizes])
     return table(["critic", "exponent of the value error", "1 or 2?", "horizons"], rows)
@@ -311,8 +352,8 @@ def drawn(figures: Sequence[Markup]) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        stage_effects, stage_counts, powers, stages_say, value_error_fits, grows_beside, rungs, rung_parts, rung_slope,
-        rung_factor, rung_derived, rung_misses, rung_settings, segments, segments_setting, lock_fits, stage_figure,
-        rung_figure,
+        horizon_board, own_value_fits, stage_effects, stage_counts, powers, stages_say, value_error_fits,
+        grows_beside, rungs, rung_parts, rung_slope, rung_factor, rung_derived, rung_misses, rung_settings,
+        segments, segments_setting, lock_fits, stage_figure, rung_figure,
     )
 }  # fmt: skip
