@@ -11,7 +11,7 @@ from robo_orl.sweep.cells import expand, load_suite
 CELLS = {
     "ablations": (156, "4caa63434e7ab341"),
     "budgets": (16, "1c4e4193ce9aa1f1"),
-    "controls": (178, "1107dc6cef90d234"),
+    "controls": (178, "181a18fe4a3a0ee8"),
     "data_and_size": (480, "5f2ae61eeba56850"),
     "data_passes": (48, "5660ca0a798cd14a"),
     "horizon": (72, "fab0acf379ba1b1e"),
