@@ -15,7 +15,7 @@ CELLS = {
     "data_and_size": (480, "5f2ae61eeba56850"),
     "data_passes": (48, "5660ca0a798cd14a"),
     "horizon": (72, "fab0acf379ba1b1e"),
-    "horizon_controls": (636, "44435cab7e50ff34"),
+    "horizon_controls": (716, "4079060a2795db2f"),
     "horizon_total": (140, "b91117a8b5e578e5"),
     "imitation": (66, "87569a8b418dbed1"),
     "methods": (1170, "3b308ca0fa5f6fef"),
