@@ -84,8 +84,9 @@ def evaluate(
         _compare_actions(run, held_out, held_out_filter, task, seed, out, rollouts, as_json)
         return
     if value_error is not None:
-        rollouts = settings or video or out or paraphrases or starts != "test"
+        rollouts = (settings and not value_states) or video or out or paraphrases or starts != "test"
         own = {"states": value_states, "workers": workers, "seed": seed, "loop": check_loop(loop)}
+        own |= {"overrides": settings}
         _compare_values(run, value_error, task, rollouts, own, as_json)
         return
     if value_states:
@@ -156,7 +157,7 @@ def _compare_values(run: Path, data: Path, task: str, rollouts: object, own: dic
     if rollouts:
         raise UsageError(
             "--value-error evaluates no start states: leave out the options of an evaluation; it takes --task and "
-            "--value-states."
+            "--value-states, and with these --set."
         )
     errors = value_error(run, data=data, task=task or None)
     result, lines = errors.to_json(), {"gamma": errors.gamma, **errors.overall.to_json()}

@@ -6,7 +6,7 @@ its policy really gets from the same states is another question, and this is its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from robo_orl.engine.run_folder import read_spec
 from robo_orl.engine.task_data import make_windows, open_data, task_number
 from robo_orl.evaluate.policy import AgentPolicy, instruction_of
 from robo_orl.evaluate.stored_states import Instant, StoredInstants, StoredInstantsSpec
-from robo_orl.evaluate.success import one_thread, view_of
+from robo_orl.evaluate.success import one_thread, selected, view_of
 from robo_orl.evaluate.value_error import ErrorStatistics, error_statistics
 from robo_orl.results.intervals import mean_interval
 from robo_orl.rollout.episodes import FinishedEpisode, Rollouts
@@ -75,11 +75,13 @@ def own_policy_value(
     seed: int = 0,
     loop: Loop = "exact",
     task: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> OwnPolicyErrors:
     """Roll out the policy of the newest checkpoint from states spread over the episodes of a data file.
 
     data: default the file that the run was trained on. states: at most so many. rollouts: of each, with other draws: of
     a policy that draws nothing they are all the same. task: one of those that the run learned, default the first.
+    overrides: `selection.*` only, as `evaluate` takes them.
 
     Raises:
         UsageError: a policy without a critic, one that decides on several frames, a file that another software
@@ -87,7 +89,9 @@ def own_policy_value(
         RunError: as `evaluate` does, and where a recorded episode cannot be played again.
     """
     agent, run = load_agent(run_dir)
+    run = run.model_copy(update={"policy": selected(run.policy, overrides)})
     _check(agent, run, run_dir)
+    agent.select_by(run.policy.selection)
     number = task_number(run, task)
     source = run.tasks[number]
     path = Path(data or source.data)

@@ -115,7 +115,7 @@ def prepare(
     """Load what `evaluate` rolls out; options and errors are its own. starts: any bank of envs/start_banks.py."""
     agent, run = load_agent(run_dir, checkpoint)
     checkpoint = checkpoint or checkpoints(run_dir)[-1]
-    policy = _selected(run.policy, overrides)
+    policy = selected(run.policy, overrides)
     number = task_number(run, task)
     task_config, spec = run.tasks[number].task, read_spec(run_dir)
     sentences = _sentences(policy, task_config, paraphrases)
@@ -160,8 +160,8 @@ def view_of(policy: PolicyConfig, render: dict[str, Any] | None) -> View | None:
     return View(cameras=tuple(observation.cameras), size=observation.image_size, look=look)
 
 
-def _selected(policy: PolicyConfig, overrides: Sequence[str]) -> PolicyConfig:
-    """The policy with another selection among its samples."""
+def selected(policy: PolicyConfig, overrides: Sequence[str]) -> PolicyConfig:
+    """The policy with another selection among its samples; UsageError for other settings."""
     items = [item.removeprefix("policy.") for item in overrides]
     for item in items:
         if not item.startswith("selection."):

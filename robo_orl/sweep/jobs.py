@@ -306,13 +306,15 @@ def _ranking_job(cell: Cell, train: Job, episodes: int) -> Job:
 
 
 def _value_job(cell: Cell, out: Path, data: Job, train: Job, states: int) -> Job:
-    """states: stored ones from which the cell's own policy is rolled out as well."""
+    """states: stored ones from which the cell's own policy is rolled out as well, by its own selection among samples;
+    without them cells that select differently have the same errors of one run."""
     task = {"task": cell.task.name} if cell.together else {}
+    selection, of = (_selection(cell), cell.name) if states else ([], cell.run_name)
     rollouts = {"value-states": states, "workers": 1, "loop": cell.evaluation.loop} if states else {}
     return Job(
         kind=VALUE,
-        key="-".join(["value", *task.values(), cell.run_name]),
-        command=_command("eval", str(train.output), **{"value-error": data.output}, **task, **rollouts),
+        key="-".join(["value", *task.values(), of]),
+        command=_command("eval", str(train.output), *selection, **{"value-error": data.output}, **task, **rollouts),
         needs=(train.key, data.key),
         work=data.work + states * cell.task.horizon,
         total=data.total,

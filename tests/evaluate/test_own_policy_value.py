@@ -127,6 +127,19 @@ def test_the_real_agent_is_measured_and_written_as_json(run):
     assert stored.data.bias - stored.own.bias == pytest.approx(stored.gain[0]), "what a record holds is held to itself"
 
 
+def test_the_policy_is_rolled_out_by_the_selection_that_is_asked_for(run, monkeypatch):
+    """Decoded from zero noise, a flow is the same whatever the seed of its draws."""
+    used = []
+    played = module._played
+    monkeypatch.setattr(module, "_played", lambda agent, *rest: used.append(agent.selection) or played(agent, *rest))
+    calm = [own_policy_value(run, states=5, seed=seed, overrides=["selection.noise_scale=0"]) for seed in (0, 1)]
+    assert calm[0] == calm[1] and [selection.noise_scale for selection in used] == [0.0, 0.0]
+    own_policy_value(run, states=5)
+    assert used[-1].noise_scale == 1.0
+    with pytest.raises(UsageError, match="Unknown setting for an evaluation 'optim.lr'"):
+        own_policy_value(run, states=5, overrides=["optim.lr=1"])
+
+
 def test_what_cannot_be_rolled_out_is_refused(made, run, tmp_path, monkeypatch):
     data = made[1]
     with pytest.MonkeyPatch.context() as patch:

@@ -192,6 +192,21 @@ def test_a_suite_may_ask_for_rollouts_from_stored_states(presets, tmp_path):
     assert cells(presets, value_states=7)[0].key == cells(presets)[0].key, "records keep their addresses"
 
 
+def test_a_policy_that_decodes_a_training_otherwise_is_rolled_out_by_its_own_selection(presets, tmp_path):
+    """Values of the data are the run's; what its policy gets from stored states is the cell's."""
+    halved = {"use": "critic", "name": "halved", "set": {"selection": {"noise_scale": 0.5}}}
+    group = {"tasks": ["toy"], "regimes": ["mg"], "policies": ["critic", halved]}
+    one, other = expand(load_suite(presets(groups=[group])))
+    assert one.run_key == other.run_key
+    plain, rolled = (
+        [jobs_of_cell(cell, tmp_path, True, value_states=states)[-1] for cell in (one, other)] for states in (0, 7)
+    )
+    assert plain[0] == plain[1] and "selection" not in " ".join(plain[0].command)
+    assert rolled[0].key != rolled[1].key
+    for job, scale in zip(rolled, (1.0, 0.5), strict=True):
+        assert f"--set=selection.noise_scale={scale}" in job.command
+
+
 def test_two_cells_of_one_name_are_refused_until_one_is_renamed(presets):
     slow = {"use": "bc", "set": {"optim": {"lr": 0.1}}}
     with pytest.raises(UsageError, match="two different cells are called toy mg bc tiny 0"):
