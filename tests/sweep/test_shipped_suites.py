@@ -16,7 +16,7 @@ CELLS = {
     "data_passes": (48, "5660ca0a798cd14a"),
     "horizon": (72, "fab0acf379ba1b1e"),
     "horizon_controls": (716, "4079060a2795db2f"),
-    "horizon_total": (140, "b91117a8b5e578e5"),
+    "horizon_total": (180, "ee76da0ae2f0afc6"),
     "imitation": (66, "87569a8b418dbed1"),
     "methods": (1170, "3b308ca0fa5f6fef"),
     "must_pay": (162, "a3d19d8fe2dc93f7"),
