@@ -27,7 +27,7 @@ from robo_orl.report.layers import (
     styled,
 )
 from robo_orl.report.vega import drawing
-from robo_orl.results.fits import Interval, PowerFit, Size, power_fit
+from robo_orl.results.fits import Interval, PowerFit, Size, power_fit, success_fit
 from robo_orl.results.intervals import wilson
 from robo_orl.results.record import Record
 from robo_orl.results.stage_fits import StageFit, chains_of, stage_fits
@@ -129,6 +129,18 @@ def horizon_board(suite: str, regime: str, tasks: Sequence[str], policies: Seque
         entries = [entry(own, chosen, effect) if own else "" for own in values.values()]
         rows.append([task, horizon, *entries])
     return table(["task", "decisions", *(f"`{written(policy)}`" for policy in policies)], rows)
+
+
+def success_slopes(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str]) -> str:
+    """A row per policy: the log odds of success for each doubling of the decisions, and what the fit says of none."""
+    rows = []
+    for policy in policies:
+        held = {record.task.horizon: record for task in tasks for record in _records(suite, task, regime, policy)}
+        values = [values_of(suite, task, regime, policy, "success") for task in tasks]
+        fit = success_fit([Size.of(h, own) for h, own in zip(held, values, strict=True)])
+        slope = Interval(*(np.log(2) * bound for bound in (fit.slope.value, fit.slope.low, fit.slope.high)))
+        rows.append([f"`{written(policy)}`", slope, f"{fit.outcome.kind}: {fit.outcome.reason}"])
+    return table(["policy", "log odds a doubling of the decisions", "is it 0?"], rows)
 
 
 def own_value_fits(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str]) -> str:
@@ -352,8 +364,8 @@ def drawn(figures: Sequence[Markup]) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        horizon_board, own_value_fits, stage_effects, stage_counts, powers, stages_say, value_error_fits,
-        grows_beside, rungs, rung_parts, rung_slope, rung_factor, rung_derived, rung_misses, rung_settings,
-        segments, segments_setting, lock_fits, stage_figure, rung_figure,
+        horizon_board, success_slopes, own_value_fits, stage_effects, stage_counts, powers, stages_say,
+        value_error_fits, grows_beside, rungs, rung_parts, rung_slope, rung_factor, rung_derived, rung_misses,
+        rung_settings, segments, segments_setting, lock_fits, stage_figure, rung_figure,
     )
 }  # fmt: skip
