@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from einops import einsum
 
-STEPS = 100  # Newton's; a dozen are enough unless the counts are extreme
-LONGEST = 3.0  # of a step, per coefficient
+STEPS = 200  # Newton's; a dozen are enough unless the counts are extreme
+HALVINGS = 40  # of a step
+LONGEST = 5.0  # of a step, per coefficient of an orthonormal basis
+TINY = 1e-12  # of the information: less is a direction that rows without episodes leave open
 
 
 def logistic(design: np.ndarray, k: np.ndarray, n: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
@@ -26,19 +28,57 @@ def logistic(design: np.ndarray, k: np.ndarray, n: np.ndarray, tolerance: float 
     k, n = np.broadcast_arrays(np.asarray(k, dtype=np.float64), np.asarray(n, dtype=np.float64))
     if (k < 0).any() or (k > n).any():
         raise ValueError("k of n needs 0 <= k <= n")
+    basis, triangle = np.linalg.qr(design)  # of equal scale: the estimate does not depend on the coordinates
     b = np.zeros((*k.shape[:-1], design.shape[1]))
+    value = _penalised(basis, b, k, n)
     for _ in range(STEPS):
-        p = probability(design, b)
-        weight = n * p * (1 - p)
-        information = einsum(design, weight, design, "r i, ... r, r j -> ... i j")
-        inverse = np.linalg.pinv(information, hermitian=True)
-        leverage = weight * einsum(design, inverse, design, "r i, ... i j, r j -> ... r")
-        score = einsum(design, k - n * p + leverage * (0.5 - p), "r i, ... r -> ... i")
-        step = np.clip(einsum(inverse, score, "... i j, ... j -> ... i"), -LONGEST, LONGEST)
-        b = b + step
+        step = _ascent(basis, b, k, n)
+        b, value, step = _improved(basis, b, step, value, k, n)
         if np.abs(step).max() < tolerance:
             break
-    return b
+    else:
+        raise RuntimeError(f"The logistic fit did not converge in {STEPS} steps.")  # never seen
+    return einsum(np.linalg.inv(triangle), b, "i j, ... j -> ... i")
+
+
+def _ascent(design: np.ndarray, b: np.ndarray, k: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Newton's step, by the expected information: uphill everywhere, and too long far from the maximum."""
+    p = probability(design, b)
+    weight = n * p * (1 - p)
+    inverse = np.linalg.pinv(_information(design, weight), TINY, hermitian=True)
+    leverage = weight * einsum(design, inverse, design, "r i, ... i j, r j -> ... r")
+    score = einsum(design, k - n * p + leverage * (0.5 - p), "r i, ... r -> ... i")
+    return np.clip(einsum(inverse, score, "... i j, ... j -> ... i"), -LONGEST, LONGEST)
+
+
+def _improved(
+    design: np.ndarray, b: np.ndarray, step: np.ndarray, value: np.ndarray, k: np.ndarray, n: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each fit's step is halved until its likelihood does not fall; without it fits of steep slopes swing for ever."""
+    for _ in range(HALVINGS):
+        found = _penalised(design, b + step, k, n)
+        worse = found < value - 1e-12 * np.abs(value)
+        if not worse.any():
+            break
+        step = np.where(worse[..., None], step / 2, step)
+    else:
+        step = np.where(worse[..., None], 0.0, step)  # a maximum, as far as numbers tell
+        found = np.where(worse, value, found)
+    return b + step, found, step
+
+
+def _penalised(design: np.ndarray, b: np.ndarray, k: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The logarithm of the likelihood times Jeffreys' prior, one number a fit."""
+    logit = einsum(design, b, "r i, ... i -> ... r")
+    likelihood = (k * logit - n * np.logaddexp(0, logit)).sum(-1)
+    p = probability(design, b)
+    parts = np.linalg.eigvalsh(_information(design, n * p * (1 - p)))
+    known = parts > TINY * parts.max(-1, keepdims=True)
+    return likelihood + 0.5 * np.log(np.where(known, parts, 1.0)).sum(-1)
+
+
+def _information(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return einsum(design, weight, design, "r i, ... r, r j -> ... i j")
 
 
 def probability(design: np.ndarray, coefficients: np.ndarray) -> np.ndarray:

@@ -24,18 +24,40 @@ def test_two_points_carry_no_exponent_and_zero_has_no_logarithm():
     assert exponent_fit([1, 1, 2, 4], [1, 1, 2, 4]).points == 4
 
 
-def test_firths_estimate_maximises_the_penalised_likelihood():
-    design = np.stack((np.ones(4), np.arange(4.0)), 1)
-    k, n = np.array([0, 1, 3, 6]), np.array([5, 6, 4, 6])
+HORIZONS = np.log([100, 200, 400, 800, 1600])  # of a suite: far from 0, where Newton's steps are too long at first
+
+
+@pytest.mark.parametrize(
+    ("x", "k", "n"),
+    [
+        (np.arange(4.0), [0, 1, 3, 6], [5, 6, 4, 6]),
+        (HORIZONS, [95, 100, 99, 67, 3], [100] * 5),
+        (HORIZONS, [100, 100, 100, 92, 4], [100] * 5),
+        (HORIZONS, [0, 0, 0, 0, 0], [50] * 5),
+        (HORIZONS, [100, 100, 100, 100, 0], [100] * 5),
+    ],
+)
+def test_firths_estimate_maximises_the_penalised_likelihood(x, k, n):
+    k, n = np.array(k), np.array(n)
+    centred = np.stack((np.ones(len(x)), x - x.mean()), 1)  # in which a search of another kind finds the maximum
 
     def penalised(b):
-        eta = design @ b
+        eta = centred @ b
         p = 1 / (1 + np.exp(-eta))
-        information = design.T @ (design * (n * p * (1 - p))[:, None])
+        information = centred.T @ (centred * (n * p * (1 - p))[:, None])
         return -(k * eta - n * np.logaddexp(0, eta)).sum() - 0.5 * np.linalg.slogdet(information)[1]
 
-    expected = optimize.minimize(penalised, [0, 0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12}).x
-    assert logistic(design, k, n) == pytest.approx(expected, abs=1e-5)
+    options = {"xatol": 1e-9, "fatol": 1e-13, "maxiter": 10_000, "maxfev": 10_000}
+    middle, slope = optimize.minimize(penalised, [0, 0], method="Nelder-Mead", options=options).x
+    found = logistic(np.stack((np.ones(len(x)), x), 1), k, n)
+    assert found == pytest.approx([middle - slope * x.mean(), slope], abs=1e-4)
+
+
+def test_rows_without_episodes_leave_the_others_as_they_are():
+    """Nobody reached the stages of the last two rows: what they alone would tell stays at 0."""
+    design = np.stack((np.ones(5), np.arange(5.0), [0, 0, 0, 1, 1]), 1)
+    k, n = np.array([5, 3, 1, 0, 0]), np.array([6, 6, 6, 0, 0])
+    assert logistic(design, k, n)[:2] == pytest.approx(logistic(design[:3, :2], k[:3], n[:3]), abs=1e-6)
 
 
 def test_many_fits_at_once_are_each_alone():
