@@ -322,6 +322,29 @@ def test_other_words_are_no_other_configuration():
     assert other == ("c, tiny", "lr: 2 (first: 1)")
 
 
+def test_settings_that_an_older_version_did_not_have_yet_are_no_other_configuration():
+    def placed(suite, config):
+        standing = Box(size="tiny", records=[Box(policy=Box(config=config))])
+        return Box(division=Box(name=suite)), None, standing
+
+    now = PolicyConfig(name="bc").model_dump(mode="json")
+    before = {**now, "optim": {key: value for key, value in now["optim"].items() if key != "capture"}}
+    (only,) = configurations([placed("old", before), placed("new", now)])
+    assert only[0] == "old, tiny · new, tiny"
+
+
+def test_who_is_undecided_by_every_endpoint_is_named_without_numbers(quick):
+    made, files = quick
+    for page in made.methods:
+        text = files[page.page].partition('id="compared"')[2].partition("</section>")[0]
+        for place in page.compared:
+            told = [name for name in place.rows if name not in place.undecided]
+            assert all({one.verdict for one in place.rows[name].values()} == {"undecided"} for name in place.undecided)
+            assert all({one.verdict for one in place.rows[name].values()} != {"undecided"} for name in told)
+        assert text.count("by every one of these endpoints, against") == sum(bool(p.undecided) for p in page.compared)
+    assert {True, False} == {bool(place.undecided) for page in made.methods for place in page.compared}
+
+
 def test_what_a_training_did_on_the_way_is_drawn_where_records_hold_it(quick, quick_results, tmp_path):
     assert "Success on the way" not in quick[1]["policy-bc.html"]
     folder = shutil.copytree(quick_results, tmp_path / "curves")

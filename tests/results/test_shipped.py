@@ -8,15 +8,17 @@ import pytest
 from robo_orl.config.presets import load_task
 from robo_orl.results.container import COSTS, EPISODES, FILES, RECORDS, SUITE
 from robo_orl.results.pack import pack, unpack
-from robo_orl.results.store import open_results
+from robo_orl.results.store import open_results, results_folders
 from robo_orl.results.verify import policy_of, verify
 from robo_orl.sweep.cells import expand, load_suite
 
-SHIPPED = sorted(path for path in (Path(__file__).parents[2] / "results").iterdir() if path.is_dir())
+RESULTS = Path(__file__).parents[2] / "results"
+SHIPPED = results_folders([RESULTS, RESULTS / "superseded"])
 
 
 def test_results_are_shipped():
     assert {"quick", "methods", "parity", "cost"} <= {path.name for path in SHIPPED}
+    assert SUPERSEDED.keys() == {path.name for path in SHIPPED if path.parent != RESULTS}, "none of them is ranked"
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
@@ -34,7 +36,7 @@ def test_a_folder_is_named_after_its_suite(folder):
 
 
 def test_a_container_that_is_unpacked_and_packed_holds_the_same_texts(tmp_path):
-    shipped, packed = SHIPPED[0].parent / "quick", tmp_path / "packed"
+    shipped, packed = RESULTS / "quick", tmp_path / "packed"
     unpack(shipped, tmp_path / "working")
     pack(tmp_path / "working", packed)
     assert all((packed / name).read_bytes() == (shipped / name).read_bytes() for name in (SUITE, RECORDS, COSTS))
@@ -42,7 +44,7 @@ def test_a_container_that_is_unpacked_and_packed_holds_the_same_texts(tmp_path):
     assert first == second  # another zlib may compress them otherwise
 
 
-# Folders whose records answer settings that no suite has any more: `methods` of before its policies were tuned.
+# In results/superseded: records of settings that no suite has any more, as `methods` before its policies were tuned.
 SUPERSEDED = {"methods_untuned": 32}
 
 

@@ -39,6 +39,11 @@ class ComparedPlace:
         """The endpoints in words."""
         return [endpoint.title for endpoint in self.endpoints]
 
+    @property
+    def undecided(self) -> list[str]:
+        """The opponents from whom it cannot be told by any endpoint: a page names them, and has no numbers of them."""
+        return [name for name, own in self.rows.items() if all(one.verdict == "undecided" for one in own.values())]
+
 
 @dataclass(frozen=True)
 class MethodPage:
@@ -195,7 +200,8 @@ def configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
     configs: dict[str, dict[str, Any]] = {}
     for division, _, standing in places:
         config = standing.records[0].policy.config
-        key = json.dumps({**config, "description": ""}, sort_keys=True)  # other words are no other policy
+        # Other words are no other policy, and neither are settings that an older version did not have yet.
+        key = json.dumps({**_whole(config), "description": ""}, sort_keys=True)
         configs.setdefault(key, config)
         where.setdefault(key, []).append(f"{division.division.name}, {standing.size}")
     first, *others = configs.values()
