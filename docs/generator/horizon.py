@@ -33,8 +33,6 @@ from robo_orl.results.record import Record
 from robo_orl.results.stage_fits import StageFit, chains_of, stage_fits
 from robo_orl.results.trainings import design_effect
 
-CRITICS = ("iql", "qc")
-
 # --------------------------------------------------------------------------------------------------------------- stages
 
 
@@ -60,6 +58,11 @@ def stage_effects(suite: str, regime: str, policies: Sequence[str]) -> str:
         for f in fits_of_stages(suite, regime, tuple(policies))
     ]
     return table(header, rows)
+
+
+def beyond(suite: str, regime: str, control: str, policy: str) -> Interval:
+    """The log odds of a policy's stage 1 for each doubling of the chain, less the control's."""
+    return fits_of_stages(suite, regime, (control, policy))[1].first_beyond_control
 
 
 def stage_counts(suite: str, regime: str, policies: Sequence[str], stage: int = 1) -> str:
@@ -119,16 +122,16 @@ def value_error_fit(suite: str, regime: str, policy: str, tasks: Sequence[str]) 
 
 
 def horizon_board(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str], endpoint: str) -> str:
-    """A row per task, a column per policy: the number of every training with its interval; tasks that were run."""
-    held = [task for task in tasks if any(key[:2] == (task, regime) for key in cells(suite))]
-    chosen, rows = endpoint_of(suite, endpoint), []
-    for task in held:
+    """A row per policy, a column per task: the number of every training with its interval."""
+    chosen = endpoint_of(suite, endpoint)
+    columns, header = [], ["policy"]
+    for task in tasks:
         values = {policy: values_of(suite, task, regime, policy, endpoint) for policy in policies}
         effect = design_effect([own for own in values.values() if own])
+        columns.append({policy: entry(own, chosen, effect) if own else "" for policy, own in values.items()})
         horizon = next(r.task.horizon for (t, g, *_), (r, _) in cells(suite).items() if (t, g) == (task, regime))
-        entries = [entry(own, chosen, effect) if own else "" for own in values.values()]
-        rows.append([task, horizon, *entries])
-    return table(["task", "decisions", *(f"`{written(policy)}`" for policy in policies)], rows)
+        header.append(f"{task}, {horizon:,} decisions")
+    return table(header, [[f"`{written(policy)}`", *(column[policy] for column in columns)] for policy in policies])
 
 
 def success_slopes(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str]) -> str:
@@ -168,13 +171,19 @@ def _records(suite: str, task: str, regime: str, policy: str) -> list[Record]:
     return [cells(suite)[key][0] for key in keys]
 
 
-def value_error_fits(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str] = CRITICS) -> str:
+def value_error_fits(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str]) -> str:
     """A row per critic: the exponent, the verdict between 1 and 2, and what grows beside the horizon."""
     rows = []
     for policy in policies:
         fit = value_error_fit(suite, regime, policy, tasks)
         rows.append([f"`{policy}`", fit.slope, f"{fit.outcome.kind}: {fit.outcome.reason}", fit.sizes])
     return table(["critic", "exponent of the value error", "1 or 2?", "horizons"], rows)
+
+
+def value_exponents(suite: str, regime: str, tasks: Sequence[str], policies: Sequence[str]) -> str:
+    """'1.02 [0.50, 1.54] for `iql`': the exponents alone."""
+    fits = {policy: value_error_fit(suite, regime, policy, tasks) for policy in policies}
+    return " and ".join(f"{fit.slope} for `{written(policy)}`" for policy, fit in fits.items())
 
 
 def grows_beside(suite: str, regime: str, tasks: Sequence[str], policy: str = "iql") -> str:
@@ -312,11 +321,12 @@ def _prediction(prediction: dict[str, Any] | None) -> str:
 def stage_figure(suite: str, regime: str, policies: Sequence[str]) -> str:
     """A panel per policy: success of stage 1 against the length of the chain, over the control's dashed line."""
     control, *others = fits_of_stages(suite, regime, tuple(policies))
-    return drawn([_stage_panel(fit, control) for fit in (control, *others)])
+    critics = {r.policy.name for r, _ in cells(suite).values() if r.policy.config["critic"] is not None}
+    return drawn([_stage_panel(fit, control, fit.policy in critics) for fit in (control, *others)])
 
 
-def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
-    own, behind = _stage_rows(fit), _stage_rows(control)
+def _stage_panel(fit: StageFit, control: StageFit, critic: bool) -> Markup:
+    own, behind = _stage_rows(fit, critic), _stage_rows(control, False)
     x = log_span(fit.counts, 184).encoding("k", "stages in the chain", values=list(fit.counts), grid=False)
     y = percent(rate_span(120), ticks=(0, 0.5, 1))
     layers = [band(x, y, behind), reference(x, y, behind), curve(x, y), intervals(x, y), points(x, y)]
@@ -325,8 +335,8 @@ def _stage_panel(fit: StageFit, control: StageFit) -> Markup:
     return framed(f"{written(fit.policy)}: stage 1", picture)
 
 
-def _stage_rows(fit: StageFit) -> list[dict[str, Any]]:
-    look = {fit.policy: ("circle", fit.policy in CRITICS)}
+def _stage_rows(fit: StageFit, critic: bool) -> list[dict[str, Any]]:
+    look = {fit.policy: ("circle", critic)}
     rows = [(k, stages[0], *wilson(stages[0].k, stages[0].n)) for k, stages in fit.counts.items()]
     return [styled({"k": k, "rate": c.rate, "low": low, "high": high, "tip": f"{c.k} of {c.n}"}, fit.policy, look)
             for k, c, low, high in rows]  # fmt: skip
@@ -364,8 +374,9 @@ def drawn(figures: Sequence[Markup]) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        horizon_board, success_slopes, own_value_fits, stage_effects, stage_counts, powers, stages_say,
-        value_error_fits, grows_beside, rungs, rung_parts, rung_slope, rung_factor, rung_derived, rung_misses,
-        rung_settings, segments, segments_setting, lock_fits, stage_figure, rung_figure,
+        beyond, horizon_board, success_slopes, own_value_fits, stage_effects, stage_counts, powers,
+        stages_say, value_error_fits, value_exponents, grows_beside, rungs, rung_parts, rung_slope,
+        rung_factor, rung_derived, rung_misses, rung_settings, segments, segments_setting, lock_fits,
+        stage_figure, rung_figure,
     )
 }  # fmt: skip

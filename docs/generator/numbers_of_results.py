@@ -128,9 +128,9 @@ def seeds(
     return table(["", *(f"{task} `{regime}`" for task, regime in boards)], rows)
 
 
-def value_error(suite: str, task: str, regime: str, policy: str, size: str = "tiny") -> str:
+def value_error(suite: str, task: str, regime: str, policy: str, size: str = "tiny", seed: int = 0) -> str:
     """Mean absolute difference of a critic's values to the returns of the data; nothing where there is none."""
-    found = cells(suite).get((task, regime, policy, size, 0))
+    found = cells(suite).get((task, regime, policy, size, seed))
     errors = found[0].value_errors if found else None
     return f"{errors.mean_absolute:.2f}" if errors else ""
 
