@@ -110,8 +110,8 @@ def _horizon() -> tuple[str, str, str]:
         f"With {record(suite, 'chain8', regime, bc).task.horizon:,} decisions `iql` by the head of cloning solves"
         f" {of(critic, 'chain8')} of 100, cloning {of(bc, 'chain8')}, `mc_awr`, whose critic backs nothing up,"
         f" {of(returns, 'chain8')}; with half of them {of(critic, 'chain4')}; {of(bc, 'chain4')};"
-        f" {of(returns, 'chain4')}. Each doubling of the chain moves stage 1 by {lost[critic]} log odds beyond cloning's"
-        f" with the first{told[critic]}, by {lost[returns]} with the last{told[returns]}."
+        f" {of(returns, 'chain4')}. Doubling the chain moves stage 1, beyond cloning's, by {lost[critic]} log odds"
+        f"{told[critic]} and {lost[returns]}{told[returns]}."
     )
     return claim, numbers, suite
 
