@@ -15,7 +15,7 @@ CELLS = {
     "data_and_size": (480, "5f2ae61eeba56850"),
     "data_passes": (48, "5660ca0a798cd14a"),
     "horizon": (72, "fab0acf379ba1b1e"),
-    "horizon_controls": (756, "4d2be8a0e29c2362"),
+    "horizon_controls": (771, "f1902525408f79e2"),
     "horizon_total": (180, "ee76da0ae2f0afc6"),
     "imitation": (66, "87569a8b418dbed1"),
     "methods": (1170, "3b308ca0fa5f6fef"),
