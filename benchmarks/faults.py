@@ -10,6 +10,8 @@ WINDOWS = "tests/data/test_windows.py"
 READS = "tests/models/test_parts_that_are_read.py"
 REFERENCES = "tests/robomimic/test_named_algorithms.py"
 TRIALS = "tests/sweep/test_tune_trials.py"
+CELLS = "tests/sweep/test_cells.py"
+REGRESSION = "tests/results/test_regression.py"
 PLAYING = "tests/evaluate/test_agent_policy.py"
 AVERAGE = "tests/agent/test_averaged_policy.py"
 BACKUPS = "tests/engine/test_what_is_backed_up.py"
@@ -384,9 +386,27 @@ FAULTS = {
     ),
     "stages_do_not_count": Fault(
         "A search's score is its successes alone: trials of equal successes are equal",
-        (("sweep/tune.py", " + 0.999 * evaluation.stages_reached", ""),),
+        (("sweep/tune.py", " + 1e-4 * outcome.stages_reached", ""),),
         (TRIALS,),
         "stages",
+    ),
+    "first_task_decides_alone": Fault(
+        "A trial on several tasks is judged by the first of them",
+        (("sweep/tune.py", "for outcome in outcomes]))", "for outcome in outcomes[:1]]))"),),
+        (TRIALS,),
+        "several_tasks",
+    ),
+    "rolled_out_by_anothers_selection": Fault(
+        "Cells that decode one training differently share the rollouts from stored states",
+        (("sweep/jobs.py", "(_selection(cell), cell.name) if states else ([], cell.run_name)", "([], cell.run_name)"),),
+        (CELLS,),
+        "decodes",
+    ),
+    "newtons_steps_as_they_come": Fault(
+        "A logistic fit takes steps that lower its likelihood, and swings",
+        (("results/regression.py", "if not worse.any():", "if True:"),),
+        (REGRESSION,),
+        "shortened",
     ),
     "last_of_equal_trials": Fault(
         "Of equal trials the last one is chosen: a policy file is left for nothing",

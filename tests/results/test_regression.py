@@ -53,6 +53,23 @@ def test_firths_estimate_maximises_the_penalised_likelihood(x, k, n):
     assert found == pytest.approx([middle - slope * x.mean(), slope], abs=1e-4)
 
 
+def test_steps_that_would_lower_the_likelihood_are_shortened():
+    """Steep counts on which whole steps swing: at the estimate the likelihood has no slope."""
+    x = [-34.1, 87.9, -147.5, -105.9, 157.1, 150.3, 3.2, -112.9, -86.7, 50.7, 99.6, 16.1]
+    y = [-14.9, 3.1, -6.8, 2.1, 10.3, 0.5, 4.1, 2.6, 5.1, 8.1, 6.7, 5.6]
+    k = np.array([0, 240, 0, 0, 7138, 4281, 6, 0, 0, 1, 385, 1558])
+    n = np.array([1, 240, 4135, 962, 7138, 4281, 6, 168, 9, 1, 385, 1558])
+    design = np.linalg.qr(np.stack((np.ones(12), x, y), 1))[0]
+    found = logistic(design, k, n)
+
+    def penalised(b):
+        eta = design @ b
+        weight = n * probability(design, b) * (1 - probability(design, b))
+        return k @ eta - n @ np.logaddexp(0, eta) + 0.5 * np.linalg.slogdet(design.T @ (design * weight[:, None]))[1]
+
+    assert optimize.approx_fprime(found, penalised, 1e-5) == pytest.approx(np.zeros(3), abs=1e-3)
+
+
 def test_rows_without_episodes_leave_the_others_as_they_are():
     """Nobody reached the stages of the last two rows: what they alone would tell stays at 0."""
     design = np.stack((np.ones(5), np.arange(5.0), [0, 0, 0, 1, 1]), 1)
