@@ -9,7 +9,7 @@ left only for something better.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,8 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """The trial as it is printed."""
-        (k, n), tasks = self.success, {outcome.task: _printed(outcome) for outcome in self.outcomes}
+        (k, n), tasks = self.success, {outcome.task: asdict(outcome) for outcome in self.outcomes}
         return {"set": nested(self.point), "score": self.score, "k": k, "n": n, "tasks": tasks}
-
-
-def _printed(outcome: Outcome) -> dict[str, Any]:
-    return {"k": outcome.k, "n": outcome.n, "value": outcome.value, "stages_reached": outcome.stages_reached}
 
 
 @dataclass

@@ -26,7 +26,7 @@ class Chosen(Strict):
     trials: int = Field(ge=1, description="how many there were: the budget, or all points of a smaller space")
     k: int = Field(ge=0, description="successes of its n episodes on all tasks, from start states for tuning")
     n: int = Field(ge=1)
-    score: float | None = Field(None, description="the mean of the search's endpoint; older files do not say")
+    score: float | None = Field(None, description="what it was chosen by, `score_of`; older files do not say")
 
 
 class Tuned(Strict):
