@@ -37,8 +37,8 @@ Point = dict[str, Any]  # key of a policy file -> value
 # Every method has it. Little more: a budget of a few trials is for what the authors tuned.
 COMMON = {"optim.lr": (0.0003, 0.001, 0.003)}
 # Of a critic that learns from its own estimates: how far a backup reaches, of what moved results most in the suite
-# `ablations`, and how fast its targets follow.
-BACKUP = {"n_step": (None, "execute"), "critic.tau": (0.02, 0.05)}
+# `ablations`, how fast its targets follow, and how far it looks ahead: at 4 the discount of a whole horizon is e^-4.
+BACKUP = {"n_step": (None, "execute"), "critic.tau": (0.02, 0.05), "gamma.matched": (1.0, 2.0, 4.0)}
 NOISE = {"selection.noise_seed": tuple(range(64))}
 
 
@@ -53,16 +53,20 @@ def space_of(policy: PolicyConfig) -> dict[str, tuple[Any, ...]]:
     searched = NOISE if policy.selection.noise_seed is not None else COMMON | backup | objective.search
     for key, values in searched.items():
         own = _value(policy, key)
-        fits = [value for value in values if value != own and (key != "n_step" or _backs_up(policy, value))]
+        fits = [value for value in values if value != own and _takes(policy, key, value)]
         if fits:
             space[key] = (own, *fits)
     return space
 
 
+def _takes(policy: PolicyConfig, key: str, value: Any) -> bool:
+    """Whether a policy takes another value; one whose file names a length of backups or a discount keeps it."""
+    if key == "gamma.matched":
+        return policy.gamma.matched is not None
+    return key != "n_step" or (policy.n_step is None and _backs_up(policy, value))
+
+
 def _backs_up(policy: PolicyConfig, n_step: int | str | None) -> bool:
-    """Whether a policy takes another length of its backups; one whose file names a length keeps it."""
-    if policy.n_step is not None:
-        return False
     try:
         check_agent(policy.model_copy(update={"n_step": n_step}))
     except UsageError:

@@ -192,7 +192,10 @@ def test_a_trial_is_judged_by_the_first_endpoint_of_its_suite(presets, fakes, tm
 def test_the_backups_of_a_critic_are_searched_where_its_objective_takes_them(presets):
     spaces = {name: space_of(policy_of(PolicyChoice(use=name), size=None, where="test")) for name in ("critic", "bc")}
     assert spaces["critic"]["n_step"] == (None, "execute") and spaces["critic"]["critic.tau"][1:] == (0.02, 0.05)
-    assert not {"n_step", "critic.tau"} & spaces["bc"].keys()
+    assert not {"n_step", "critic.tau", "gamma.matched"} & spaces["bc"].keys()
+    discounts = ({"gamma": {"fixed": fixed, "matched": matched}} for fixed, matched in ((0.99, None), (None, 2.0)))
+    of = [space_of(policy_of(PolicyChoice(use="critic", set=own), size=None, where="test")) for own in discounts]
+    assert "gamma.matched" not in of[0] and of[1]["gamma.matched"] == (2.0, 1.0, 4.0)
     kept = policy_of(PolicyChoice(use="critic", set={"n_step": 3}), size=None, where="test")
     refusing = policy_of(PolicyChoice(use="critic", set={"objective": {"name": "qc_fql"}}), size=None, where="test")
     assert all("n_step" not in space_of(policy) for policy in (kept, refusing))
