@@ -251,17 +251,23 @@ def _parameters(record: Record) -> dict[str, int]:
     return {"total": counted["total"]} if record.kind == "reference" else counted
 
 
-def usual_n(rows: Sequence[PolicyRow]) -> int:
-    """The most common number of episodes of a board's rows; of equally common ones the largest."""
-    counts = [row.success.n for row in rows]
+def _per_training(row: PolicyRow) -> float:
+    """Episodes of a training; a mean where its trainings have different numbers."""
+    return row.success.n / row.seeds
+
+
+def usual_n(rows: Sequence[PolicyRow]) -> float:
+    """The most common number of episodes of a training among a board's rows; of equally common ones the largest."""
+    counts = [_per_training(row) for row in rows]
     return max(set(counts), key=lambda n: (counts.count(n), n))
 
 
-def marks(row: PolicyRow, usual: int) -> list[str]:
-    """What sets a row apart: another number of episodes than most have, trainings that the suite does not ask for."""
+def marks(row: PolicyRow, usual: float) -> list[str]:
+    """What sets a row apart: another number of episodes a training than most have, trainings that the suite does not
+    ask for. Rows with more trainings than others are not marked: their number stands beside them."""
     made = []
-    if row.success.n != usual:
-        made.append(f"n = {row.success.n}, most rows {usual}")
+    if _per_training(row) != usual:
+        made.append(f"{_per_training(row):g} episodes a training, most rows {usual:g}")
     if row.beyond:
         part = "" if row.beyond == row.seeds else f"{row.beyond} of {row.seeds} trainings "
         made.append(f"{part}beyond the suite")

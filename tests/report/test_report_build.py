@@ -179,10 +179,25 @@ def test_rows_of_another_n_are_marked_in_the_table_and_in_the_figures(make_resul
     shutil.copytree(made / "cells", folder / "cells", dirs_exist_ok=True)
     build(folder, tmp_path)
     page, rows = (tmp_path / "report.html").read_text(), document_of(folder)["boards"][0]["rows"]
-    assert {row["policy"]: row["marks"] for row in rows if row["marks"]} == {"qc_separate": ["n = 5, most rows 10"]}
-    assert '<span class="tagged warn">n = 5, most rows 10</span>' in page
+    mark = "5 episodes a training, most rows 10"
+    assert {row["policy"]: row["marks"] for row in rows if row["marks"]} == {"qc_separate": [mark]}
+    assert f'<span class="tagged warn">{mark}</span>' in page
     assert ">qc_separate (n = 5)<" in page.partition('id="tradeoff"')[2]
     assert ">qc_separate (n = 5)<" in page.partition('id="difference"')[2].partition("</section>")[0]
+
+
+def test_rows_of_more_trainings_are_not_marked_as_of_another_n(make_results, results_plan, tmp_path):
+    folder = make_results(tmp_path / "results", results_plan(tasks=("synthetic1",), seeds=(0, 1, 2), episodes=10))
+    for path in (folder / "cells").iterdir():
+        record = json.loads((path / "record.json").read_text())
+        if record["seed"] and record["policy"]["name"] != "bc":
+            shutil.rmtree(path)
+    rows = {row["policy"]: row for row in document_of(folder)["boards"][0]["rows"]}
+    assert rows["bc"]["seeds"] == 3 and all(row["seeds"] == 1 for name, row in rows.items() if name != "bc")
+    assert not any(row["marks"] for row in rows.values())
+    build(folder, tmp_path)
+    board = (tmp_path / "report.html").read_text().partition('id="board-')[2].partition("</h3>")[0]
+    assert "1 to 3 training seeds" in re.sub(r"<[^>]+>", "", board)
 
 
 def test_costs_of_settings_that_are_no_longer_asked_for_are_left_out(quick_results, tmp_path):
