@@ -194,8 +194,8 @@ def _word(name: str) -> str:
 
 
 def configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
-    """The distinct configurations, each with the divisions and sizes that have it: the first whole, as a policy file
-    has it, of the others what differs from it."""
+    """The distinct configurations, each with the divisions and sizes that have it: the first as a policy file, of the
+    others what differs from it."""
     where: dict[str, list[str]] = {}
     configs: dict[str, dict[str, Any]] = {}
     for division, _, standing in places:
@@ -205,9 +205,9 @@ def configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
         configs.setdefault(key, config)
         where.setdefault(key, []).append(f"{division.division.name}, {standing.size}")
     first, *others = configs.values()
-    shown = {key: value for key, value in first.items() if key != "description"}  # which heads the page
-    whole = yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
-    texts = [whole, *(_difference(first, other) for other in others)]
+    shown = {key: value for key, value in _as_a_file(first).items() if key != "description"}  # which heads the page
+    file = yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    texts = [file, *(_difference(first, other) for other in others)]
     return [(" · ".join(dict.fromkeys(own)), text) for own, text in zip(where.values(), texts, strict=True)]
 
 
@@ -232,6 +232,16 @@ def _whole(config: dict[str, Any]) -> dict[str, Any]:
         return PolicyConfig.model_validate(config).model_dump(mode="json")
     except ValueError:
         return config
+
+
+def _as_a_file(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the settings that have their default: a policy file that resolves to it. Whole where it
+    cannot be read today."""
+    try:
+        policy = PolicyConfig.model_validate(config)
+    except ValueError:
+        return config
+    return policy.model_dump(mode="json", exclude_defaults=True)
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
