@@ -6,7 +6,8 @@
 Both trees are counted by this tree's robo_orl/cost/launches.py: bf16, 64 observations, forward and backward.
 `norms_in_bf16` leaves out the casts around RMSNorm that CUDA's autocast makes where a norm is left to it (torch 2.15);
 a step of before has them (`as_cuda_casts`), a step of now has none. `one_call` counts a sampler of candidates as one
-launch, as if it were compiled or captured. The counts do not depend on the machine or its load.
+launch, as if it were compiled or captured; `one_euler_step` counts a step whose candidates take one Euler step
+(`critic.target_flow_steps: 1`). The counts do not depend on the machine or its load.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def counter() -> ModuleType:
     return module
 
 
-def count(policy: str, size: str, cast_norms: bool) -> dict:
-    """The launches of the tree that is on the path."""
+def count(policy: str, size: str, cast_norms: bool, euler_steps: int | None) -> dict:
+    """The launches of the tree that is on the path. euler_steps: of candidates, in place of the objective's."""
     from robo_orl.base import rng
     from robo_orl.config.presets import load_policy, load_task
     from robo_orl.cost.predict.activation_memory import fake_step
@@ -48,14 +49,17 @@ def count(policy: str, size: str, cast_norms: bool) -> dict:
     optim = loaded.optim.model_copy(update={"batch_size": BATCH, "precision": "bf16"})
     backbone = loaded.backbone.model_copy(update={"size": size})
     config = loaded.model_copy(update={"optim": optim, "backbone": backbone})
+    if euler_steps:
+        critic = config.critic.model_copy(update={"target_flow_steps": euler_steps})
+        config = config.model_copy(update={"critic": critic})
     gamma = config.gamma.value(task.horizon)
     with as_on_a_gpu(), fake_step(config, policy_spec(config, task), 7, gamma) as step:
         return launches.count_launches(step, cast_norms).to_json()
 
 
-def counted(tree: Path, policy: str, size: str, cast_norms: bool) -> dict:
+def counted(tree: Path, policy: str, size: str, cast_norms: bool, euler_steps: int = 0) -> dict:
     """`count` in a process of its own, on the given tree."""
-    command = [sys.executable, __file__, "--count", policy, size, str(int(cast_norms))]
+    command = [sys.executable, __file__, "--count", policy, size, str(int(cast_norms)), str(euler_steps)]
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True)
     return json.loads(run.stdout.splitlines()[-1])
@@ -71,18 +75,15 @@ def row(before: Path | None, policy: str, size: str, kept: dict) -> dict:
     now = counted(HERE, policy, size, False)
     casts = {"norms_in_bf16": False, "as_cuda_casts": True}
     then = {key: passes(counted(before, policy, size, cast)) if before else kept[key] for key, cast in casts.items()}
-    return {
-        "policy": policy,
-        "size": size,
-        **then,
-        "now": now,
-        "one_call": now["passes"] - max(0, now["parts"]["samples"] - 1),
-    }
+    samples = now["parts"]["samples"]
+    one_step = {"one_euler_step": counted(HERE, policy, size, False, 1)["passes"]} if samples else {}
+    one_call = now["passes"] - max(0, samples - 1)
+    return {"policy": policy, "size": size, **then, "now": now, "one_call": one_call, **one_step}
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--count"]:
-        print(json.dumps(count(sys.argv[2], sys.argv[3], sys.argv[4] == "1")))
+        print(json.dumps(count(*sys.argv[2:4], sys.argv[4] == "1", int(sys.argv[5]) or None)))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="a tree of before; without it those counts stay")

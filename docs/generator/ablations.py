@@ -79,7 +79,9 @@ def effects_of(suite: str, base: str) -> list[Effect]:
         found = {e.name: compare(pairs, e, contents.effects[e.name]) for e in contents.endpoints if pairs}
         if found:
             axis, change = _changed(first[0], records[0])
-            totals = {e.name: (_total(outcomes, first, e), _total(outcomes, records, e)) for e in contents.endpoints}
+            seeds = {record.seed for record in records}
+            same = [record for record in first if record.seed in seeds]  # the base's trainings that are compared
+            totals = {e.name: (_total(outcomes, same, e), _total(outcomes, records, e)) for e in contents.endpoints}
             name = f"{policy} {size}" if axis == "size" else policy
             made.append(Effect(task, regime, axis, change, name, len(pairs), found, totals, {}))
     for endpoint in contents.endpoints:
@@ -135,9 +137,7 @@ def ablation_table(suite: str, task: str, regime: str, base: str = "qc") -> str:
     header = ["axis", "base → row", "row", "return", "successes", "within 60 %", "trainings"]
     rows = []
     for one in found:
-        gain, rate = one.effects["return"].mean, one.effects["success"]
-        by_return = _told(one, "return", _interval(gain.mean, gain.low, gain.high, 3))
-        by_success = _told(one, "success", _interval(rate.difference, rate.low, rate.high, 2))
+        by_return, by_success = (_told(one, name, _difference(one, name)) for name in ("return", "success"))
         success, late = (" → ".join(f"{count:.0f}" for count in one.totals[name]) for name in ("success", "within_60"))
         setting, row = one.change, f"`{written(one.policy)}`"
         rows.append([one.axis, setting, row, by_return, f"{success}, {by_success}", late, one.trainings])
@@ -151,8 +151,19 @@ def _told(one: Effect, endpoint: str, text: str) -> str:
     return f"{shown}, p {p:.2g}" if p >= 0.001 else f"{shown}, p < 0.001"
 
 
-def _interval(value: float, low: float, high: float, digits: int) -> str:
-    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+def _difference(one: Effect, endpoint: str) -> str:
+    """'+0.04 [-0.19, +0.25]': of mean returns, or of the rate of a binary endpoint."""
+    if endpoint == "return":
+        gain = one.effects[endpoint].mean
+        return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    rate = one.effects[endpoint]
+    return f"{rate.difference:+.2f} [{rate.low:+.2f}, {rate.high:+.2f}]"
+
+
+def ablated(suite: str, task: str, regime: str, policy: str, endpoint: str, base: str = "qc") -> str:
+    """The difference of one row from the base with its interval."""
+    (one,) = [e for e in effects_of(suite, base) if (e.task, e.regime, e.policy) == (task, regime, policy)]
+    return _difference(one, endpoint)
 
 
 def ablations_say(suite: str, base: str = "qc") -> str:
@@ -173,4 +184,4 @@ def _sentence(found: list[Effect], endpoint: str) -> str:
     return "; ".join([*parts, f"{rest} of {len(found)} rows cannot be told apart from it"])
 
 
-FUNCTIONS = {f.__name__: f for f in (ablation_table, ablations_say)}
+FUNCTIONS = {f.__name__: f for f in (ablated, ablation_table, ablations_say)}

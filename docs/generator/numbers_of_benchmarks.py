@@ -345,12 +345,13 @@ def launches() -> str:
             f"{row['now']['passes'] / row['norms_in_bf16']['passes']:.2f}",
             f"{row['now']['passes'] / row['as_cuda_casts']['passes']:.2f}",
             f"{row['now']['passes'] / base[row['size']]['now']['passes']:.2f}",
+            f"{row.get('one_euler_step', row['now']['passes']) / base[row['size']]['now']['passes']:.2f}",
             f"{row['one_call'] / base[row['size']]['one_call']:.2f}",
         ]
         for row in found
     ]
     columns = ["size", "policy", "before", "with CUDA's casts", "now", "x before", "x with casts", "x cloning"]
-    return table([*columns, "x cloning, sampler as one call"], rows)
+    return table([*columns, "with one Euler step", "with the sampler as one call"], rows)
 
 
 def compiled_launches() -> str:
