@@ -18,7 +18,7 @@ CELLS = {
     "horizon_controls": (771, "f1902525408f79e2"),
     "horizon_total": (180, "ee76da0ae2f0afc6"),
     "imitation": (66, "87569a8b418dbed1"),
-    "methods": (1170, "3b308ca0fa5f6fef"),
+    "methods": (1290, "cdac52839b1b8faa"),
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (10, "f30e8180cb9673ef"),
