@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robo_orl.base.errors import UsageError
-from robo_orl.base.rng import derive_seed
+from robo_orl.base.seeds import raw_bits
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.data.cache import EpisodeArrays
 
@@ -66,7 +66,8 @@ class PairedWindows:
         self._counts = np.stack((episode, frame, stages_before(arrays), last, after), axis=1)  # (F, 5) int64
         self._numbers = np.stack((returns, returns[after], length - frame, *transitions), axis=1, dtype=np.float32)
         self._ahead, self._first = np.arange(chunk), first
-        self._sizes = list(arrays.spec.values())
+        ends = np.cumsum(list(arrays.spec.values()), dtype=int).tolist()
+        self._places = {key: slice(end - arrays.spec[key], end) for key, end in zip(arrays.spec, ends, strict=True)}
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -90,36 +91,32 @@ class PairedWindows:
         return self.gather(draw, self.draw_sentences(seed, step, batch_size // 2)[mine])
 
     def draw(self, seed: int, step: int, pairs: int) -> np.ndarray:
-        """(pairs,) int64 frames for one step, uniform with replacement, for all ranks together.
-
-        Raw bits modulo the number of frames: numpy promises these bits for ever, but not what it makes of them.
-        """
-        bits = np.random.Philox(key=derive_seed(seed, step, "windows")).random_raw(pairs)
+        """(pairs,) int64 frames for one step, uniform with replacement, for all ranks together."""
+        bits = raw_bits(pairs, seed, step, "windows")
         return self.frames.take((bits % np.uint64(len(self.frames))).astype(np.int64))
 
     def draw_sentences(self, seed: int, step: int, pairs: int) -> np.ndarray:
         """(pairs,) int64: the sentence of each pair, uniform."""
         if self.sentences == 1:
             return np.zeros(pairs, np.int64)
-        bits = np.random.Philox(key=derive_seed(seed, step, "instructions")).random_raw(pairs)
+        bits = raw_bits(pairs, seed, step, "instructions")
         return (bits % np.uint64(self.sentences)).astype(np.int64)
 
     def gather(self, at: np.ndarray, sentences: np.ndarray | None = None) -> PairedWindow:
         """The windows that begin at the frames `at` (B,) of the whole data; sentences (B,): by default the first one.
 
-        Both halves are looked up at once, with `take` (a third of the cost of indexing), and cut apart in numpy, not in
-        torch (a third as well): with 64 pairs the time goes into the number of calls, not into the bytes.
+        Rows are looked up with `take` (a third of the cost of indexing) and cut apart in numpy, not in torch (a third
+        as well): with 64 pairs the time goes into the number of calls, not into the bytes.
         """
         pairs, tensor = len(at), torch.from_numpy
         episode, frame, stage, last, after = np.ascontiguousarray(self._counts.take(at, axis=0).T)
         numbers = np.ascontiguousarray(self._numbers.take(at, axis=0).T)
         returns, next_returns, steps_to_go, reward, discount, td_valid = numbers
-        both = np.concatenate((at, after))  # (2B,)
-        obs = self._observation(self._seen(both), sentences if sentences is not None else np.zeros(pairs, np.int64))
-        actions, mask = self._chunks(both, np.concatenate((last, last)))
+        told = sentences if sentences is not None else np.zeros(pairs, np.int64)
+        actions, mask = self._chunks(np.concatenate((at, after)), np.concatenate((last, last)))
         return PairedWindow(
-            obs=obs.map(lambda t: t[:pairs]),
-            next_obs=obs.map(lambda t: t[pairs:]),
+            obs=self._observation(self._seen(at), told),
+            next_obs=self._observation(self._seen(after), told),
             actions=tensor(actions[:pairs]),
             action_mask=tensor(mask[:pairs]),
             next_actions=tensor(actions[pairs:]),
@@ -143,21 +140,21 @@ class PairedWindows:
         return np.maximum(at[:, None] - self._behind, self._first.take(at)[:, None])
 
     def _observation(self, at: np.ndarray, sentences: np.ndarray) -> Observation:
-        """The observations that hold the frames `at` (M,) or (M, k); the sentences (M / 2,) hold for both halves.
+        """The observations that hold the frames `at` (M,) or (M, k), told the sentences (M,).
 
         Pictures stay (..., H, W, 3) in memory, the layout that convolutions are fastest on, and are only seen the other
         way round.
         """
-        rows = torch.from_numpy(self.arrays.observations.take(at, axis=0))  # (..., W), the keys side by side
-        low_dim = dict(zip(self.arrays.spec, rows.split(self._sizes, dim=-1), strict=True))
+        rows = self.arrays.observations.take(at, axis=0)  # (..., W), the keys side by side
+        low_dim = {key: torch.from_numpy(rows[..., place]) for key, place in self._places.items()}
         images = {
             camera: torch.from_numpy(pictures.take(at, axis=0)).movedim(-1, -3)  # (..., 3, H, W)
             for camera, pictures in self.arrays.images.items()
         }
         if self.instructions is None:
             return Observation(low_dim, images)
-        rows = torch.from_numpy(np.concatenate((sentences, sentences)))
-        return Observation(low_dim, images, *(table[rows] for table in self.instructions))
+        told = torch.from_numpy(sentences)
+        return Observation(low_dim, images, *(table[told] for table in self.instructions))
 
     def _chunks(self, at: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, h, A) from `at` and their mask (B, h), the last action of the episode repeated past its end."""

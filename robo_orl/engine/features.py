@@ -45,7 +45,7 @@ class FeatureWindows(PairedWindows):
 
     def _observation(self, at: np.ndarray, sentences: np.ndarray) -> Observation:
         last = at if at.ndim == 1 else at[:, -1]  # a history was encoded with its newest frame
-        rows = self.features[np.concatenate((sentences, sentences)), last]
+        rows = self.features[sentences, last]
         features = torch.from_numpy(rows).view(self.dtype)
         return replace(super()._observation(at, sentences), features=features)
 
@@ -109,17 +109,15 @@ def _write(
         stored = np.lib.format.open_memmap(temporary, "w+", kept, shape)
         for sentence, at in shown:
             rows = np.arange(at, min(at + BATCH, frames))
-            even = np.concatenate((rows, rows[-1:])) if len(rows) % 2 else rows  # halves of pairs
-            features = _features(agent, windows, even, sentence, device)[: len(rows)].to(dtype).cpu()
+            features = _features(agent, windows, rows, sentence, device).to(dtype).cpu()
             stored[sentence, rows] = features.view(torch.int16).numpy() if kept == np.int16 else features.numpy()
         stored.flush()
         del stored
 
 
 def _features(agent: Agent, windows: PairedWindows, at: np.ndarray, sentence: int, device: torch.device) -> Tensor:
-    """(M, ...) of an even number of frames `at` (M,)."""
-    sentences = np.full(len(at) // 2, sentence, np.int64)
-    obs = windows._observation(windows._seen(at), sentences).to(device)
+    """(M, ...) of the frames `at` (M,), told the one sentence."""
+    obs = windows._observation(windows._seen(at), np.full(len(at), sentence)).to(device)
     bf16 = agent.policy.optim.precision == "bf16"
     with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
         return agent.backbone.features(obs)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from robo_orl.base.errors import UsageError, unknown
-from robo_orl.base.rng import derive_seed
+from robo_orl.base.seeds import derive_seed, raw_bits
 from robo_orl.base.types import Observation, PairedWindow
 from robo_orl.config import DataReading, PolicyConfig, RunConfig, TaskConfig
 from robo_orl.config.instructions import training_sentences
@@ -182,7 +182,7 @@ class TaskMixture:
 
     def draw_tasks(self, seed: int, step: int, pairs: int) -> np.ndarray:
         """(pairs,) int64: the task of each pair."""
-        bits = np.random.Philox(key=derive_seed(seed, step, "tasks")).random_raw(pairs) % np.uint64(RESOLUTION)
+        bits = raw_bits(pairs, seed, step, "tasks") % np.uint64(RESOLUTION)
         return np.searchsorted(self._bounds, bits, side="right")
 
 

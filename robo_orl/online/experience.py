@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robo_orl.base.rng import derive_seed
+from robo_orl.base.seeds import raw_bits
 from robo_orl.base.types import PairedWindow
 from robo_orl.config import PolicyConfig, RunConfig
 from robo_orl.data.windows import PairedWindows, check_divides
@@ -56,7 +56,7 @@ class Experience:
 
         Raw bits modulo a number of frames, as in PairedWindows.draw.
         """
-        bits = np.random.Philox(key=derive_seed(seed, step, "experience")).random_raw(pairs)
+        bits = raw_bits(pairs, seed, step, "experience")
         data, collected = len(self.data or ()), len(self.collected or ())
         if not data or not collected:
             return np.full(pairs, bool(data)), (bits % np.uint64(data or collected)).astype(np.int64)

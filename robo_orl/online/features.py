@@ -37,9 +37,8 @@ class FrozenTokens:
     @torch.no_grad()
     def _encoded(self, windows: PairedWindows, at: np.ndarray, sentence: int) -> np.ndarray:
         """(M, S, D) of the frames `at` (M,), told the one sentence."""
-        even = np.concatenate((at, at[-1:])) if len(at) % 2 else at  # halves of pairs share a sentence
-        obs = windows._observation(windows._seen(even), np.full(len(even) // 2, sentence)).to(self.device)
-        return self.agent.backbone(self.agent.normaliser.observation(obs))[: len(at)].float().cpu().numpy()
+        obs = windows._observation(windows._seen(at), np.full(len(at), sentence)).to(self.device)
+        return self.agent.backbone(self.agent.normaliser.observation(obs)).float().cpu().numpy()
 
     def _keep(self, first: int, tokens: np.ndarray) -> None:
         sentences, frames, *width = tokens.shape

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robo_orl.base.rng import derive_seed
+from robo_orl.base.seeds import raw_bits
 from robo_orl.base.types import DecisionWindow, PairedWindow
 from robo_orl.config import PolicyConfig
 from robo_orl.data.windows import PairedWindows, check_divides
@@ -148,7 +148,7 @@ class Round:
         check_divides(batch_size, world)
         count = self.plan.minibatches(len(self))
         epoch, number = divmod(step - self.first, count)
-        bits = np.random.Philox(key=derive_seed(seed, self.first, epoch, "round")).random_raw(len(self))
+        bits = raw_bits(len(self), seed, self.first, epoch, "round")
         order = np.argsort(bits, kind="stable")
         chosen = order[len(order) * number // count : len(order) * (number + 1) // count]
         missing = -len(chosen) % math.lcm(2 * world, 2 * SHARES)

@@ -1,9 +1,13 @@
 """Draws are a function of (seed, step, stream) alone, and N ranks together draw what one process would."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import torch
 
 from robo_orl.base.rng import Draws, Stream, derive_seed
+from robo_orl.base.seeds import raw_bits
 
 
 def test_ranks_together_draw_what_one_process_draws():
@@ -41,3 +45,15 @@ def test_steps_seeds_and_repeated_draws_differ():
 def test_seeds_are_stable_across_versions():
     assert derive_seed(0, 1, "policy") == derive_seed(0, 1, "policy") != derive_seed(0, 1, "critic")
     assert 0 <= derive_seed("x") < 2**63
+
+
+def test_raw_bits_are_those_of_a_new_generator_with_that_key():
+    """Whatever was drawn before, of odd numbers too, and in several threads at once."""
+
+    def fresh(count, *parts):
+        return np.random.Philox(key=derive_seed(*parts)).random_raw(count)
+
+    asked = [(count, seed, "windows") for seed in range(40) for count in (1, 2, 5, 64)]
+    with ThreadPoolExecutor(8) as threads:
+        for drawn, (count, *parts) in zip(threads.map(lambda one: raw_bits(*one), asked * 20), asked * 20, strict=True):
+            assert np.array_equal(drawn, fresh(count, *parts))

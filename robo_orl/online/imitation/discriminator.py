@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from robo_orl.base.rng import derive_seed
+from robo_orl.base.seeds import derive_seed, raw_bits
 from robo_orl.config import ImitationConfig, Strict
 from robo_orl.online.imitation.points import PointScale, Side
 from robo_orl.online.imitation.reward import ImitationReward
@@ -60,7 +60,7 @@ class Discriminator(ImitationReward):
     def learn(self, shown: Side, collected: Side, seed: int, step: int) -> dict[str, Tensor]:
         """One step of Adam on the cross entropy and the gradient's penalty."""
         half = self.params.batch // 2
-        bits = np.random.Philox(key=derive_seed(seed, step, "imitation")).random_raw(3 * half)
+        bits = raw_bits(3 * half, seed, step, "imitation")
         good = self.scale.points(shown.arrays, shown.draw(bits[:half]))
         own = self.scale.points(collected.arrays, collected.draw(bits[half : 2 * half]))
         logits = self.logits(torch.cat((good, own)))
