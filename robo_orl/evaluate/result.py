@@ -125,9 +125,13 @@ def in_words(result: EvaluationResult) -> dict[str, str]:
         lines["pictures"] = f"not those that it learned from: {scores.render_difference}"
     if scores.restarts:
         lines["run again"] = f"{scores.restarts} times because a simulator died"
-    lines["speed"] = (
-        f"{speed.episodes_per_s:.2f} episodes/s, policy {100 * (speed.policy_share or 0):.0f} % of the work"
-    )
+    if speed.policy_share is None:
+        lines["speed"] = "no episode was run: all of them were there"
+    else:
+        lines["speed"] = (
+            f"{speed.episodes_per_s:.2f} episodes/s; of the work {speed.policy_share:.1%} by the policy, the rest by the"
+            " simulator, its pictures included"
+        )
     return lines
 
 
