@@ -129,8 +129,8 @@ def in_words(result: EvaluationResult) -> dict[str, str]:
         lines["speed"] = "no episode was run: all of them were there"
     else:
         lines["speed"] = (
-            f"{speed.episodes_per_s:.2f} episodes/s; of the work {speed.policy_share:.1%} by the policy, the rest by the"
-            " simulator, its pictures included"
+            f"{speed.episodes_per_s:.2f} episodes/s; of the work {speed.policy_share:.1%} by the policy, the rest by"
+            " the simulator, its pictures included"
         )
     return lines
 

@@ -193,7 +193,9 @@ def test_html_and_control_characters_in_names_are_text_everywhere(quick_results,
         assert "<script>alert" not in text and '</script>"' not in text, name
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text), name
         assert re.fullmatch(r"[a-z0-9_.-]+", name)
-    assert not re.search(r"[\x00-\x08\x0e-\x1f]", files["data/results.csv"].replace("\u0007", "").replace("\u001b", ""))
+    assert not re.search(
+        r"[\x00-\x08\x0e-\x1f]", table_of(files, "results").replace("\u0007", "").replace("\u001b", "")
+    )
 
 
 def test_a_text_that_a_spreadsheet_would_run_is_quoted():
@@ -202,17 +204,23 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted():
 
 def test_every_figures_numbers_are_a_csv_file_with_counts(quick):
     made, files = quick
+    assert render(made)["data/results.csv.gz"] == files["data/results.csv.gz"]  # no time of day in it
     for figure in (*figures(), curves()):
         assert f"data/{figure.file}" in files, figure.name
-    results = list(csv.DictReader(io.StringIO(files["data/results.csv"])))
+    results = list(csv.DictReader(io.StringIO(table_of(files, "results"))))
     assert len(results) == 12 and {row["success_place"] for row in results} >= {"1"}
     assert all(row["k"] and row["n"] == "50" and row["memory_relative"] and row["horizon"] for row in results)
-    lines = list(csv.DictReader(io.StringIO(files["data/curves.csv"])))
+    lines = list(csv.DictReader(io.StringIO(table_of(files, "curves"))))
     assert len(lines) == 12 and [key for key in lines[0] if key.startswith("k_within")][-1] == "k_within_100_percent"
     ends = {(row["task"], row["policy"]): row["k"] for row in results}
     assert {(row["task"], row["policy"]): row["k_within_100_percent"] for row in lines} == ends
-    levels = list(csv.DictReader(io.StringIO(files["data/profiles.csv"])))
+    levels = list(csv.DictReader(io.StringIO(table_of(files, "profiles"))))
     assert len(levels) == 6 and {row["at_least_0"] for row in levels} == {"1.0"}
+
+
+def table_of(files, name: str) -> str:
+    """A data file of the site as text."""
+    return gzip.decompress(files[f"data/{name}.csv.gz"]).decode()
 
 
 def shared_of(files) -> dict:
@@ -362,7 +370,7 @@ def test_what_a_training_did_on_the_way_is_drawn_where_records_hold_it(quick, qu
             path.write_text(json.dumps(value | {"curve": curve}))
     files = render(gather([folder]))
     assert "Success on the way" in files["policy-bc.html"]
-    assert files["data/learning.csv"].splitlines()[1].endswith(",bc,0,500,3,10")
+    assert table_of(files, "learning").splitlines()[1].endswith(",bc,0,500,3,10")
 
 
 def test_videos_of_a_results_folder_stand_on_the_page_of_their_policy(tmp_path):

@@ -29,7 +29,7 @@ class Figure:
     @property
     def file(self) -> str:
         """The data file that holds its numbers."""
-        return f"{self.name}.csv" if self.name in ("profiles", "curves", "learning") else "results.csv"
+        return f"{self.name}.csv.gz" if self.name in ("profiles", "curves", "learning") else "results.csv.gz"
 
 
 def tooltip(*more: tuple[str, str, str | None]) -> list[dict[str, Any]]:
