@@ -40,7 +40,7 @@ def _success() -> tuple[str, ...]:
     free = number_word(len(_board_verdict(*pieces).without))
     numbers = (
         f"Within {_allowed(*pieces, 60)} decisions of chain2 `stitch` `sarsa_bon` solves"
-        f" {each(*pieces, 'sarsa_bon', 'within_60')} of 100, none of {free} policies without a critic more than"
+        f" {each(*pieces, 'sarsa_bon', 'within_60')} of 100, none of {free} without a critic more than"
         f" {_most(*pieces, 'within_60')}; within {_allowed(*whole, 40)} of chain1 `mg` `bcq`"
         f" {each(*whole, 'bcq', 'within_40')}, against {_most(*whole, 'within_40')}. Ahead of all {free} on"
         f" both by return: {_ahead_on_both(pieces, whole, 'return')}; by success:"
