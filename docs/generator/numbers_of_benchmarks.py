@@ -351,7 +351,7 @@ def launches() -> str:
         for row in found
     ]
     columns = ["size", "policy", "before", "with CUDA's casts", "now", "x before", "x with casts", "x cloning"]
-    return table([*columns, "with one Euler step", "with the sampler as one call"], rows)
+    return table([*columns, "x cloning, one Euler step", "x cloning, sampler as one call"], rows)
 
 
 def compiled_launches() -> str:

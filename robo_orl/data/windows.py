@@ -105,8 +105,8 @@ class PairedWindows:
     def gather(self, at: np.ndarray, sentences: np.ndarray | None = None) -> PairedWindow:
         """The windows that begin at the frames `at` (B,) of the whole data; sentences (B,): by default the first one.
 
-        Rows are looked up with `take` (a third of the cost of indexing) and cut apart in numpy, not in torch (a third
-        as well): with 64 pairs the time goes into the number of calls, not into the bytes.
+        Rows are looked up with `take` (a third of the cost of indexing) and cut apart in numpy, not in torch: with 64
+        pairs the time goes into the calls, and torch's are dearer.
         """
         pairs, tensor = len(at), torch.from_numpy
         episode, frame, stage, last, after = np.ascontiguousarray(self._counts.take(at, axis=0).T)

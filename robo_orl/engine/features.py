@@ -99,7 +99,7 @@ def _write(
     from rich.progress import track
 
     frames = len(windows.arrays.actions)
-    first = _features(agent, windows, np.zeros(2, np.int64), 0, device).to(dtype)
+    first = _features(agent, windows, np.zeros(1, np.int64), 0, device).to(dtype)
     shape = (windows.sentences, frames, *first.shape[1:])
     _check_room(path, prod(shape) * dtype.itemsize)
     starts = [(sentence, at) for sentence in range(windows.sentences) for at in range(0, frames, BATCH)]

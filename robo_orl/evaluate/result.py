@@ -126,11 +126,11 @@ def in_words(result: EvaluationResult) -> dict[str, str]:
     if scores.restarts:
         lines["run again"] = f"{scores.restarts} times because a simulator died"
     if speed.policy_share is None:
-        lines["speed"] = "no episode was run: all of them were there"
+        lines["speed"] = "no episode was run: all were stored"
     else:
         lines["speed"] = (
-            f"{speed.episodes_per_s:.2f} episodes/s; of the work {speed.policy_share:.1%} by the policy, the rest by"
-            " the simulator, its pictures included"
+            f"{speed.episodes_per_s:.2f} episodes/s; the policy was {100 * speed.policy_share:.1f} % of the work, the"
+            " simulator with its pictures the rest"
         )
     return lines
 

@@ -267,7 +267,7 @@ def marks(row: PolicyRow, usual: float) -> list[str]:
     ask for. Rows with more trainings than others are not marked: their number stands beside them."""
     made = []
     if _per_training(row) != usual:
-        made.append(f"{_per_training(row):g} episodes a training, most rows {usual:g}")
+        made.append(f"{_per_training(row):.0f} episodes a training, most rows {usual:.0f}")
     if row.beyond:
         part = "" if row.beyond == row.seeds else f"{row.beyond} of {row.seeds} trainings "
         made.append(f"{part}beyond the suite")

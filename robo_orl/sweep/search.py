@@ -36,8 +36,8 @@ from robo_orl.sweep.cells import load_suite, policy_of
 Point = dict[str, Any]  # key of a policy file -> value
 # Every method has it. Little more: a budget of a few trials is for what the authors tuned.
 COMMON = {"optim.lr": (0.0003, 0.001, 0.003)}
-# Of a critic that learns from its own estimates: how far a backup reaches, of what moved results most in the suite
-# `ablations`, how fast its targets follow, and how far it looks ahead: at 4 the discount of a whole horizon is e^-4.
+# Of a critic that learns from its own estimates: how far a backup reaches, how fast its targets follow, and how far it
+# looks ahead: a reward at the end of the horizon counts e^-1, e^-2 or e^-4 at its beginning.
 BACKUP = {"n_step": (None, "execute"), "critic.tau": (0.02, 0.05), "gamma.matched": (1.0, 2.0, 4.0)}
 NOISE = {"selection.noise_seed": tuple(range(64))}
 
@@ -53,7 +53,8 @@ def space_of(policy: PolicyConfig) -> dict[str, tuple[Any, ...]]:
     searched = NOISE if policy.selection.noise_seed is not None else COMMON | backup | objective.search
     for key, values in searched.items():
         own = _value(policy, key)
-        fits = [value for value in values if value != own and _takes(policy, key, value)]
+        published = key in objective.search  # by the objective's authors, whatever the file has
+        fits = [value for value in values if value != own and (published or _takes(policy, key, value))]
         if fits:
             space[key] = (own, *fits)
     return space

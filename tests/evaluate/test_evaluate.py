@@ -70,7 +70,7 @@ def test_rows_and_scores_agree(run, on_the_line):
 def test_a_terminal_shows_every_rate_with_its_k_n_and_interval(run, on_the_line):
     result = quick(run, 6)
     lines = in_words(EvaluationResult.from_json(result))
-    assert f"{result['speed']['policy_share']:.1%} by the policy" in lines["speed"]
+    assert f"the policy was {100 * result['speed']['policy_share']:.1f} % of the work" in lines["speed"]
     nothing = {**result, "speed": {**result["speed"], "policy_share": None}}
     assert "no episode was run" in in_words(EvaluationResult.from_json(nothing))["speed"]
     k, low, high = result["success_once"]["k"], *(100 * bound for bound in wilson(result["success_once"]["k"], 6))

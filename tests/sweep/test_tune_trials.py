@@ -201,6 +201,12 @@ def test_the_backups_of_a_critic_are_searched_where_its_objective_takes_them(pre
     assert all("n_step" not in space_of(policy) for policy in (kept, refusing))
 
 
+def test_a_length_of_backups_that_authors_searched_is_searched_though_a_file_names_one(monkeypatch):
+    monkeypatch.delenv("ROBO_ORL_PRESETS")
+    policy = policy_of(PolicyChoice(use="sharsa"), size=None, where="here")
+    assert policy.n_step == 25 and space_of(policy)["n_step"] == (25, 50)
+
+
 def test_a_search_turns_to_where_scores_are_high(monkeypatch):
     """Of many points those near the best come sooner; with the scores turned round, they come later."""
     monkeypatch.delenv("ROBO_ORL_PRESETS")  # the policies that ship

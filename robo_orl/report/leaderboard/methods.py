@@ -47,7 +47,8 @@ class ComparedPlace:
 
 @dataclass(frozen=True)
 class MethodPage:
-    """One policy by its name, over all sizes and divisions. learns: records hold what its trainings did on the way."""
+    """One policy by its name, over all sizes and divisions. learns: records hold what its trainings did on the way.
+    reference: it was trained by another library, in whose words its configuration is."""
 
     name: str
     page: str
@@ -65,6 +66,7 @@ class MethodPage:
     configurations: list[tuple[str, str]]
     videos: list[Path]
     learns: bool
+    reference: bool
 
 
 def slug(kind: str, name: str, taken: dict[str, str]) -> str:
@@ -174,6 +176,7 @@ def _method(
         configurations=configurations(places),
         videos=videos_of(name, [(d.division.folders, k.board.task) for d, k, _ in places]),
         learns=any(point.success is not None for r in records if r.curve for point in r.curve.points),
+        reference=records[0].kind == "reference",
     )
 
 
@@ -236,7 +239,7 @@ def _whole(config: dict[str, Any]) -> dict[str, Any]:
 
 def _as_a_file(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration without the settings that have their default: a policy file that resolves to it. Whole where it
-    cannot be read today."""
+    cannot be read today, and where it is another library's."""
     try:
         policy = PolicyConfig.model_validate(config)
     except ValueError:
