@@ -50,7 +50,7 @@ from robo_orl.cli.doctor import _probed
 print({p.__name__: _probed(p).model_dump() for p in (cache, folder, disk, processes, simulator)})"""
 
 
-@pytest.mark.parametrize("home", ["/dev/null", "/nonexistent", "read-only"])
+@pytest.mark.parametrize("home", [pytest.param("/dev/null", marks=pytest.mark.slow), "/nonexistent", "read-only"])
 def test_a_user_without_rights_learns_what_fails(home):
     with public_folder() as folder:
         (folder / "home").mkdir(mode=0o755)

@@ -228,6 +228,7 @@ def test_an_exclusive_job_runs_alone_on_all_cores():
     assert all(states in (set(), {"t", "u"}, {"t"}, {"u"}, {"a"}, {"b"}) for states in beside)
 
 
+@pytest.mark.slow
 def test_a_cost_suite_imports_no_simulator(presets, tmp_path):
     """On a machine with torch alone and a folder of wheels there is none."""
     name = presets(groups=[], cost=COST | {"zero": [0], "policies": ["flow", ACTS]})

@@ -152,7 +152,7 @@ def test_a_suite_lays_the_search_of_each_kind_of_data_on_what_learns_from_it(pre
     files = {}
     for kind, rate in (("mg", 0.003), ("mh", 0.0003)):
         fakes(likes=rate)
-        own = plan(presets(groups=[both]), trials=6, regime=kind)
+        own = plan(presets(groups=[both]), "bc", trials=6, regime=kind)
         files[kind] = tune(own, tmp_path / kind, workers=2, progress=False)["file"]
     suite = presets("after", groups=[both | {"regimes": ["mg", "mh+ended", "mg+4demos"]}], tuned=list(files.values()))
     cells = expand(load_suite(suite))

@@ -8,6 +8,8 @@ from tuning import plan, tune
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config import PolicyChoice
+from robo_orl.objectives import OBJECTIVES
+from robo_orl.sweep import search
 from robo_orl.sweep.cells import expand, policy_of
 from robo_orl.sweep.search import Search, size_of, space_of
 from robo_orl.sweep.tune import Outcome, score_of
@@ -176,13 +178,15 @@ def test_tasks_of_two_groups_are_tuned_together_where_their_settings_are_equal(p
         plan(other, task="toy,toy_long")
 
 
-def test_a_trial_is_judged_by_the_first_endpoint_of_its_suite(presets, fakes, tmp_path):
+def test_a_trial_is_judged_by_the_first_endpoint_of_its_suite(presets, fakes, tmp_path, monkeypatch):
     """The fake's successes take as long as its settings say; by success alone no file would be left."""
     fakes(fast=0.003)
+    monkeypatch.setattr(search, "COMMON", {"optim.lr": (0.003,)})  # two points: the file's, and this one
+    monkeypatch.setattr(OBJECTIVES["bc"], "search", {})
     by = {}
     for endpoint in ("return", "success"):
         suite = presets(endpoint, groups=[{**GROUP, "tasks": ["toy"]}], endpoints=[endpoint])
-        found = tune(plan(suite, "bc", trials=6), tmp_path / endpoint, workers=2, progress=False)
+        found = tune(plan(suite, "bc", trials=2), tmp_path / endpoint, workers=2, progress=False)
         assert found["endpoint"] == endpoint
         by[endpoint] = found["policies"]["bc"]
     assert by["return"]["set"]["optim"]["lr"] == 0.003 and by["success"]["trial"] == 0
