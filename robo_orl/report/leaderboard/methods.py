@@ -208,7 +208,9 @@ def configurations(places: Sequence[Placed]) -> list[tuple[str, str]]:
         configs.setdefault(key, config)
         where.setdefault(key, []).append(f"{division.division.name}, {standing.size}")
     first, *others = configs.values()
-    shown = {key: value for key, value in _as_a_file(first).items() if key != "description"}  # which heads the page
+    shown = {
+        key: value for key, value in _whole(first, defaults=False).items() if key != "description"
+    }  # which heads the page
     file = yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
     texts = [file, *(_difference(first, other) for other in others)]
     return [(" · ".join(dict.fromkeys(own)), text) for own, text in zip(where.values(), texts, strict=True)]
@@ -228,23 +230,13 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[tuple[str
     return [(name, b[name], a[name]) for name in sorted((a.keys() & b.keys()) - {"description"}) if a[name] != b[name]]
 
 
-def _whole(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the settings that its version of the schema did not have yet; as it is where it cannot be
-    read today, and where it is another library's."""
+def _whole(config: dict[str, Any], defaults: bool = True) -> dict[str, Any]:
+    """A configuration with the settings that its version of the schema did not have yet; without those that have their
+    default it is a policy file. As it is where it cannot be read today, and where it is another library's."""
     try:
-        return PolicyConfig.model_validate(config).model_dump(mode="json")
+        return PolicyConfig.model_validate(config).model_dump(mode="json", exclude_defaults=not defaults)
     except ValueError:
         return config
-
-
-def _as_a_file(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the settings that have their default: a policy file that resolves to it. Whole where it
-    cannot be read today, and where it is another library's."""
-    try:
-        policy = PolicyConfig.model_validate(config)
-    except ValueError:
-        return config
-    return policy.model_dump(mode="json", exclude_defaults=True)
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
