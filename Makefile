@@ -10,6 +10,8 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist worksteal
 # robomimic's egl_probe asks for a CMake older than CMake 4 accepts; the simulator's threads fight over two cores.
 export CMAKE_POLICY_VERSION_MINIMUM = 3.5
 export TOKENIZERS_PARALLELISM = false
+# Hundreds of processes would compile the package, each for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint docs leaderboard bench doctor lock clean

@@ -173,6 +173,7 @@ def retrained() -> str:
     return f"Policies that two versions trained with the same settings moved by up to {max(moved)} of 50."
 
 
+@cache
 def written(policy: str) -> str:
     """The name to type for a stored one: `qc_separate` is `qc+separate`."""
     return written_name("policies", policy)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +75,23 @@ def apply_overrides(values: dict, overrides: list[str]) -> dict:
 def _yaml(text: str, where: str) -> Any:
     """The value of a YAML document; a key that stands twice in one mapping is refused."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        repeated = _repeated_key(node, set()) if node else ""
-        value = SafeConstructor().construct_document(node) if node else None
+        value, repeated = _document(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
     if repeated:
         raise UsageError(f"{where}: {repeated}; leave one of them out.")
-    return value
+    return deepcopy(value)
+
+
+@lru_cache(maxsize=1024)  # a suite reads the files that its policies extend once for every row
+def _document(text: str) -> tuple[Any, str]:
+    """The value of a YAML document, and what `_repeated_key` says of it."""
+    # In Python: libyaml's loader is faster and ends the process where brackets are nested without end.
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if node is None:
+        return None, ""
+    repeated = _repeated_key(node, set())  # before keys that are merged in become the mapping's own
+    return SafeConstructor().construct_document(node), repeated
 
 
 def _repeated_key(node: yaml.Node, seen: set[int]) -> str:

@@ -45,11 +45,16 @@ class Tuned(Strict):
     policies: dict[str, Chosen]
 
     def of(self, name: str, objective: str) -> Chosen | None:
-        """The choice for a policy: its own, or that of the only policy that was tuned for its objective."""
-        if name in self.policies:
-            return self.policies[name]
-        same = [chosen for chosen in self.policies.values() if chosen.objective == objective]
-        return same[0] if len(same) == 1 else None
+        """The choice for a policy: its own; that of the policy that it is a variant of; or of the only one tuned alike.
+
+        bc_flow_zero_noise is a variant of bc_flow, and of bc where bc_flow was not tuned. A policy whose name says no
+        such thing takes the choice of the only policy that was tuned for its objective.
+        """
+        same = {tuned: chosen for tuned, chosen in self.policies.items() if chosen.objective == objective}
+        tuned_names = [tuned for tuned in same if name == tuned or name.startswith(f"{tuned}_")]
+        if tuned_names:
+            return same[max(tuned_names, key=len)]
+        return next(iter(same.values())) if len(same) == 1 else None
 
     def provenance(self, chosen: Chosen | None) -> Tuning:
         """The search behind a result's settings, for its record."""

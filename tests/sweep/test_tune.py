@@ -18,7 +18,7 @@ from robo_orl.sweep.bench import bench
 from robo_orl.sweep.cells import expand, load_suite
 from robo_orl.sweep.cost_cells import cost_cells
 from robo_orl.sweep.search import spaces_of
-from robo_orl.sweep.tuned import load_tuned
+from robo_orl.sweep.tuned import Tuned, load_tuned
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'robo-orl[tune]'")
 GROUP = {"tasks": ["toy", "toy_long"], "regimes": ["mg"], "policies": ["bc", "critic"]}
@@ -64,26 +64,26 @@ def test_a_second_call_computes_nothing_and_more_trials_go_on_from_there(presets
     assert sum(call["kind"] == "eval" for call in fakes.calls()[done:]) == 2  # one more trial of either policy
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"policies": "critic"}, "of a search that has bc too"),
-        ({"task": "toy_long"}, r"with another task \(toy there, toy_long here\)"),
-        ({"episodes": 5}, r"with another episodes \(6 there, 5 here\)"),
-        ({"seed": 1}, "another seed"),
-        ({"settings": ["optim.steps=7"]}, "another steps"),
-        ({"settings": ["optim.batch_size=8"]}, "another set "),
-        ({"task": "toy,toy_long"}, r"with another task \(toy there, toy,toy_long here\)"),
-        ({"trials": 1}, "of 2 trials, more than 1"),
-    ],
+OTHER_SEARCHES = (
+    ({"policies": "critic"}, "of a search that has bc too"),
+    ({"task": "toy_long"}, r"with another task \(toy there, toy_long here\)"),
+    ({"episodes": 5}, r"with another episodes \(6 there, 5 here\)"),
+    ({"seed": 1}, "another seed"),
+    ({"settings": ["optim.steps=7"]}, "another steps"),
+    ({"settings": ["optim.batch_size=8"]}, "another set "),
+    ({"task": "toy,toy_long"}, r"with another task \(toy there, toy,toy_long here\)"),
+    ({"trials": 1}, "of 2 trials, more than 1"),
 )
-def test_what_another_search_chose_is_not_overwritten(presets, fakes, tmp_path, changes, says):
-    suite = presets(groups=[GROUP])
-    tune(plan(suite, policies="bc", trials=2), tmp_path / "out", workers=2, progress=False)
-    before, calls = (tmp_path / "out" / "tuned.yaml").read_text(), len(fakes.calls())
-    with pytest.raises(UsageError, match=f"tuned.yaml is .*{says}.*choose another --out"):
-        tune(plan(suite, **({"policies": "bc", "trials": 2} | changes)), tmp_path / "out", workers=2, progress=False)
-    assert (tmp_path / "out" / "tuned.yaml").read_text() == before and len(fakes.calls()) == calls
+
+
+def test_what_another_search_chose_is_not_overwritten(presets, fakes, tmp_path):
+    suite, out, request = presets(groups=[GROUP]), tmp_path / "out", {"policies": "bc", "trials": 2}
+    tune(plan(suite, **request), out, workers=2, progress=False)
+    before, calls = (out / "tuned.yaml").read_text(), len(fakes.calls())
+    for changes, says in OTHER_SEARCHES:
+        with pytest.raises(UsageError, match=f"tuned.yaml is .*{says}.*choose another --out"):
+            tune(plan(suite, **(request | changes)), out, workers=2, progress=False)
+        assert (out / "tuned.yaml").read_text() == before and len(fakes.calls()) == calls
 
 
 def test_trials_are_nothing_to_report(presets, fakes, tmp_path):
@@ -181,6 +181,27 @@ def test_a_policy_that_no_search_was_made_for_is_called_not_tuned(presets, fakes
     found = tune(plan(presets(groups=[GROUP]), policies="bc", trials=1), tmp_path / "out", workers=2, progress=False)
     suite = presets("after", groups=[{**GROUP, "tasks": ["toy"]}], tuned=found["file"])
     assert {cell.policy.name: cell.tuning for cell in expand(load_suite(suite))}["critic"].trials == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "takes"),
+    [
+        ("bc_flow", "bc", "bc_flow"),
+        ("bc_flow_zero_noise", "bc", "bc_flow"),
+        ("bc_random", "bc", "bc"),
+        ("bcq", "bcq", None),
+        ("qc_separate", "qc", "qc"),
+        ("another_name_of_qc", "qc", "qc"),
+        ("another_name_of_bc", "bc", None),
+    ],
+)
+def test_a_variant_takes_what_was_chosen_for_the_policy_that_it_is_of(name, objective, takes):
+    one = {"set": {}, "trial": 0, "trials": 4, "k": 1, "n": 2}
+    objectives = {"bc": "bc", "bc_flow": "bc", "qc": "qc"}
+    policies = {tuned: one | {"objective": learns} for tuned, learns in objectives.items()}
+    head = {"name": "found", "suite": "s", "task": "toy", "regime": "mg", "trials": 4, "episodes": 2, "steps": 10}
+    tuned = Tuned(**head, policies=policies)
+    assert tuned.of(name, objective) is (tuned.policies[takes] if takes else None)
 
 
 def test_tuning_is_no_part_of_an_untouched_cells_address(presets, fakes, tmp_path):
