@@ -29,6 +29,7 @@ import numbers_of_benchmarks  # noqa: E402
 import numbers_of_results  # noqa: E402
 import reference  # noqa: E402
 import reward_sources  # noqa: E402
+import searched  # noqa: E402
 import trainings  # noqa: E402
 
 from robo_orl.report.leaderboard.site import gather, render  # noqa: E402
@@ -80,7 +81,7 @@ def environment() -> jinja2.Environment:
     env = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     modules = (
         ablations, after_the_data, beside_published, numbers_of_results, numbers_of_benchmarks, findings, gains,
-        horizon, reference, reward_sources, trainings,
+        horizon, reference, reward_sources, searched, trainings,
     )  # fmt: skip
     for module in modules:
         env.globals.update(module.FUNCTIONS)

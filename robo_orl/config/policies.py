@@ -90,9 +90,9 @@ class ActionHeadConfig(Strict):
     """The action head, which turns tokens into a chunk of h actions."""
 
     kind: Literal["l1", "flow", "gaussian", "gmm", "bins", "flow_expert", "parallel_l1", "parallel_bins"] = "l1"
-    chunk: int = Field(10, ge=1, description="h: actions predicted at once")
+    chunk: int = Field(10, ge=1, le=10_000, description="h: actions predicted at once")
     execute: int = Field(5, ge=1, description="actions executed per decision")
-    flow_steps: int = Field(10, ge=1, description="Euler steps of the flow head")
+    flow_steps: int = Field(10, ge=1, le=10_000, description="Euler steps of the flow head")
     acting: Literal["sample", "mode", "low_noise"] | None = Field(
         None, description="how one action is chosen; default: the head's own way"
     )
@@ -114,14 +114,17 @@ class CriticConfig(Strict):
     topology: Topology = "shared"
     target: Literal["head_ema", "full_ema", "none"] = "head_ema"
     loss: Literal["mse", "bce", "hl_gauss"] = "mse"
-    ensemble: int = Field(2, ge=1)
+    ensemble: int = Field(2, ge=1, le=1_000)
     aggregate: Literal["mean", "min"] = "mean"
     tau: float = Field(0.005, gt=0, le=1, description="EMA rate of the target")
-    bins: int = Field(101, ge=3, description="K: value bins of hl_gauss")
+    bins: int = Field(101, ge=3, le=10_000, description="K: value bins of hl_gauss")
     value_range: tuple[float, float] = Field((0.0, 1.0), description="support of hl_gauss, bounds of bce")
     small_size: str = Field("tiny", description="the size of separate_small's own backbone")
     target_flow_steps: int | None = Field(
-        None, ge=1, description="Euler steps of samples in a training step; default: the objective's, or the head's"
+        None,
+        ge=1,
+        le=10_000,
+        description="Euler steps of samples in a training step; default: the objective's, or the head's",
     )
     trunk_gradient: float = Field(
         1.0, gt=0, le=1, description="share of its gradient that a shared critic sends into the backbone"
@@ -183,7 +186,9 @@ class OptimConfig(Strict):
     """One AdamW, one schedule; critic_lr is a parameter group of the same optimiser."""
 
     steps: int = Field(3000, ge=1)
-    batch_size: int = Field(128, ge=2, description="observations through the backbone per step = 2 x pairs, all ranks")
+    batch_size: int = Field(
+        128, ge=2, le=2**24, description="observations through the backbone per step = 2 x pairs, all ranks"
+    )
     lr: float = Field(1e-3, gt=0)
     critic_lr: float | None = Field(None, gt=0, description="default: lr")
     weight_decay: float = Field(1e-4, ge=0)

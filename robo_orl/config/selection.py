@@ -12,7 +12,7 @@ from robo_orl.config.strict import Strict
 class SelectionConfig(Strict):
     """Selection among the samples of the acting policy."""
 
-    num_samples: int = Field(1, ge=1, description="N: best of N by the critic; 1 = the policy's own sample")
+    num_samples: int = Field(1, ge=1, le=10_000, description="N: best of N by the critic; 1 = the policy's own sample")
     untrained_critic: bool = Field(False, description="control: rank by a freshly initialised critic")
     look_ahead: int = Field(
         0,

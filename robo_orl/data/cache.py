@@ -29,7 +29,7 @@ from robo_orl.data.hdf5 import check_space
 from robo_orl.data.memory_maps import built, in_words, mapped
 from robo_orl.data.training_checks import training_faults
 
-CACHE_FORMAT = 5
+CACHE_FORMAT = 6
 FRAME_ARRAYS = ("observations", "actions", "rewards", "stages")
 EPISODE_ARRAYS = ("starts", "success", "terminal", "start_state")
 

@@ -64,14 +64,14 @@ def reward_scale(values: Sequence[np.ndarray]) -> RewardScale | None:
 
 def file_scale(file: h5py.File, choice: DataReading) -> RewardScale | str:
     """The scale of a file's rewards under the reader's choice, or the sentence that refuses them."""
+    demos = [file["data"][name] for name in layout.demo_names(file)]
+    lacking = next((demo for demo in demos if "rewards" not in demo), None)
+    if lacking is not None and choice.rewards != "success":
+        return missing_rewards(lacking)
     if choice.rewards == "auto" and layout.REWARD in file["data"].attrs:
         return RewardScale(sparse=False)  # of a source, on one scale of returns: rewards/scale.py
     if choice.rewards != "auto" or layout.provenance(file) is not None:
         return RewardScale(sparse=choice.rewards != "as_is")
-    demos = [file["data"][name] for name in layout.demo_names(file)]
-    lacking = next((demo.name for demo in demos if "rewards" not in demo), None)
-    if lacking is not None:
-        return f"{lacking.removeprefix('/data/')}: the dataset rewards is missing."
     scale = reward_scale([stored_rewards(demo) for demo in demos])
     if scale is None:
         return (
@@ -79,6 +79,20 @@ def file_scale(file: h5py.File, choice: DataReading) -> RewardScale | str:
             "--rewards as_is reads them as they are, and --rewards success puts 1 at the success that the file states."
         )
     return scale
+
+
+def missing_rewards(demo: h5py.Group) -> str:
+    """The sentence that refuses an episode without rewards, and what to do."""
+    states = "success" in demo.attrs or "stages" in demo
+    remedy = (
+        "--rewards success puts 1 at the success that it states"
+        if states
+        else "`robo-orl data relabel` writes those of another source"
+    )
+    return (
+        f"{demo.name.removeprefix('/data/')}: the dataset rewards is missing; {remedy}, and policies that read none, "
+        "such as bc, train without."
+    )
 
 
 def first_success(demo: h5py.Group, rewards: np.ndarray | None, sparse: bool) -> int | None:

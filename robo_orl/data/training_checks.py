@@ -13,7 +13,7 @@ from robo_orl.data.arm_frames import TURNED, arm_yaws
 from robo_orl.data.array_checks import array_faults, each_episode, value_faults
 from robo_orl.data.arrays import Reading
 from robo_orl.data.layouts import is_isaac_lab, links_out, other_layout
-from robo_orl.data.rewards import file_scale
+from robo_orl.data.rewards import file_scale, missing_rewards
 
 RANGE = 1 + 1e-6  # of actions
 
@@ -147,7 +147,7 @@ def _episode_faults(
         else:
             yield from value_faults(f"{name}/rewards", "rewards", rewards[:])
     elif reading.rewards and not ("success" in demo.attrs and reading.choice.rewards == "success"):
-        yield f"{name}: the dataset rewards is missing."
+        yield missing_rewards(demo)
 
 
 def action_range_faults(where: str, demo: h5py.Group, clip: bool) -> Iterator[str]:

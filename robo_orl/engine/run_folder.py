@@ -157,6 +157,8 @@ def write_run(out: Path, run: RunConfig, spec: Spec) -> None:
 
 def read_run(out: Path) -> RunConfig:
     """The configuration in a run's folder; UsageError where there is none."""
+    if out.is_file():
+        raise UsageError(f"{out} is a file; give the folder of a trained run.")
     if not (out / "config.json").exists():
         raise UsageError(f"There is no trained run in {out}; `robo-orl train --out {out}` makes one.")
     return _parse(RunConfig, out / "config.json", "run")

@@ -131,6 +131,13 @@ def test_a_key_may_override_one_that_is_merged_in(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("key", ["optim.batch_size", "action_head.chunk", "critic.ensemble", "selection.num_samples"])
+def test_a_number_beyond_any_machine_is_one_sentence(key):
+    values = apply_overrides({"name": "p"}, [f"{key}=1000000000000000"])
+    with pytest.raises(UsageError, match=f"policy: {key}: Input should be less than or equal to"):
+        parse(PolicyConfig, values, "policy")
+
+
 def test_text_is_utf_8_whatever_the_locale(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_bytes("name: caf\u00e9\n".encode())

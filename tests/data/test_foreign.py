@@ -199,6 +199,23 @@ def test_a_shaped_reward_is_refused_where_it_is_read(tmp_path):
     assert opened(path, "iql", rewards="as_is")[0].rewards.max() == 1
 
 
+def without_rewards(file):
+    del demos(file)[1]["rewards"]
+
+
+@pytest.mark.parametrize("change", [without_rewards, both(as_robomimic, without_rewards)], ids=["ours", "robomimic's"])
+def test_missing_rewards_are_refused_where_they_are_read(tmp_path, change):
+    path = changed(tmp_path / "a.hdf5", change)
+    remedy = "--rewards success puts 1" if change is without_rewards else "`robo-orl data relabel` writes"
+    with pytest.raises(
+        UsageError, match=f"demo_1: the dataset rewards is missing; {remedy}.*such as bc, train without"
+    ):
+        opened(path, "iql")
+    opened(path, "bc")
+    if change is without_rewards:
+        assert opened(path, "iql", rewards="success")[0].rewards.sum() == 3
+
+
 def described(**changes):
     """Another description of the environment."""
 
