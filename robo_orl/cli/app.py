@@ -38,6 +38,7 @@ from robo_orl.cli.train import reference, train
 from robo_orl.cli.tune import tune
 from robo_orl.engine.launch import process_rank
 
+LAUNCHED = ("train", "online")  # the commands that a launcher starts several times
 HELP = """When does a critic pay? Behaviour cloning against offline RL on one backbone, one data set, one budget.
 
 Start with `robo-orl doctor`, then `robo-orl bench --suite quick`. Presets are YAML files in policies/ and tasks/;
@@ -139,7 +140,8 @@ def _parser_sentence(error: Exception) -> str:
 
 
 def _exit_with(sentence: str, code: int) -> NoReturn:
-    if code == 2 and process_rank() > 0:
+    launched = any(command in sys.argv for command in LAUNCHED)
+    if code == 2 and launched and process_rank() > 0:
         sys.exit(code)  # every process of a launch gets the same bad request; the first one says so
     if "--json" in sys.argv:
         print(json.dumps({"error": sentence}))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from robo_orl.base.errors import RunError, UsageError
 from robo_orl.config import RunConfig
 
+ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 PRECISIONS = {"fp32": "no", "bf16": "bf16"}
 UNSUPPORTED = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -33,6 +34,7 @@ class Launch:
     """The settings of the launcher of this process.
 
     world, local_world: processes in all and on this machine. started: whether a launcher set this process's rank.
+    no_address: the variables of the address at which processes meet that are not set.
     zero: the ZeRO settings that the launcher sets, by their name in engine.json. tasks: processes that SLURM's srun
     started, each of them a launcher or a training; 1 outside of srun.
     """
@@ -51,12 +53,17 @@ class Launch:
     zero: dict[str, str] = field(default_factory=dict)
     tasks: int = 1
     unsupported: tuple[str, ...] = ()
+    no_address: tuple[str, ...] = ()
     cpu_processes_missing: bool = False
 
 
 def process_rank() -> int:
-    """The rank of this process among those of its launch, 0 without one."""
-    return _number(os.environ, "RANK", 0)
+    """The rank of this process among those of its launch, 0 without one: RANK alone is left over from another job."""
+    return 0 if _no_address(os.environ) else _number(os.environ, "RANK", 0)
+
+
+def _no_address(environment: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(variable for variable in ADDRESS if not environment.get(variable))
 
 
 def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
@@ -80,6 +87,7 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
         zero={key: environment[variable] for key, variable in ZERO_SETTINGS.items() if variable in environment},
         tasks=_number(environment, "SLURM_STEP_NUM_TASKS", 1),
         unsupported=tuple(name for variable, name in UNSUPPORTED.items() if _flag(environment, variable)),
+        no_address=_no_address(environment),
         cpu_processes_missing=use_cpu and launched_by_accelerate and "LOCAL_RANK" not in environment,
     )
 
@@ -102,6 +110,12 @@ def _check_leftovers(launch: Launch) -> None:
             raise UsageError(
                 f"RANK is {launch.rank} and WORLD_SIZE is {launch.world}, which do not belong together; unset both, or "
                 "start the training with `accelerate launch`."
+            )
+        if launch.world > 1 and launch.no_address:
+            raise UsageError(
+                f"RANK is {launch.rank} and WORLD_SIZE is {launch.world}, but {launch.no_address[0]} of the address "
+                "where the processes would meet is not set: if RANK and WORLD_SIZE are left over from another job, "
+                "unset them, else start all processes with `accelerate launch`."
             )
         return
     if launch.world > 1:

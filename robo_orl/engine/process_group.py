@@ -17,11 +17,10 @@ import torch.distributed as dist
 from robo_orl.base.errors import RunError
 from robo_orl.base.text import notice
 from robo_orl.engine.interruption import where_it_goes_on
-from robo_orl.engine.launch import Launch
+from robo_orl.engine.launch import ADDRESS, Launch
 
 MEETING_S = 300.0  # processes of several nodes start at different times
 AGENT_MEETING_S = 120.0  # torchrun's and accelerate's agents start theirs at once
-ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 LOST = (
     "gloo/transport",
     "connection closed by peer",

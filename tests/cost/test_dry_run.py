@@ -54,7 +54,8 @@ def test_a_run_that_does_not_fit_is_refused_with_the_sentence_of_the_training(ru
 
 
 def test_a_launcher_is_refused_with_the_command_that_predicts_it(run, monkeypatch):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}.items():
+    launched = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in launched.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="profile --world 2"):
         dry_run(run)

@@ -7,7 +7,7 @@ from robo_orl.base.errors import RunError, UsageError
 from robo_orl.engine.launch import Launch, check_launch, process_rank, read_launch
 from robo_orl.engine.train import train
 
-STARTED = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+STARTED = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ STARTED = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
         ({"WORLD_SIZE": "two"}, "variable WORLD_SIZE is 'two', no whole number"),
         ({"RANK": "3", "WORLD_SIZE": "2"}, "RANK is 3 and WORLD_SIZE is 2, which do not belong together"),
         ({"RANK": "1"}, "RANK is 1 and WORLD_SIZE is 1"),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, "WORLD_SIZE is 4, but MASTER_ADDR of .* left over from another job"),
+        (STARTED | {"WORLD_SIZE": "4", "MASTER_PORT": ""}, "WORLD_SIZE is 4, but MASTER_PORT of the address"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "compile the model .dynamo_backend inductor.*unset ACCELERATE_DY"),
         ({"ACCELERATE_USE_FSDP": "true"}, "requests FSDP, which is not supported; use launch/ddp.yaml"),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "requests Megatron-LM"),
@@ -65,8 +67,12 @@ def test_tasks_of_slurm_that_would_train_apart_are_an_error(data, world, local, 
         check_launch(launch, run)
 
 
-def test_the_rank_is_that_of_the_launcher(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
+def test_the_rank_is_that_of_the_launcher_or_left_over(monkeypatch):
+    for variable in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(variable, raising=False)
     assert process_rank() == 0 == Launch().rank
     monkeypatch.setenv("RANK", "3")
+    assert process_rank() == 0
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
     assert process_rank() == 3
