@@ -53,7 +53,7 @@ def tuned_beside_files(
     chosen = [endpoint_of(tuned, name) for name in endpoints]
     header = ["policy", *(text for one in chosen for text in (one.title, "difference"))]
     rows = []
-    for policy in policies:
+    for policy in (policy for policy in policies if (task, regime, policy) in differences(tuned, files, endpoints[0])):
         row = [f"`{written(policy)}`"]
         for endpoint in chosen:
             before, after = (values_of(suite, task, regime, policy, endpoint.name) for suite in (files, tuned))

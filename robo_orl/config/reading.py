@@ -42,7 +42,7 @@ def _sentence(schema: type[Strict], error: ValidationError, where: str) -> Usage
         prefix = ".".join(path[:-1])
         return UsageError(f"{where}: {unknown(f'key in {prefix}' if prefix else 'key', path[-1], fields)}")
     fault = first["msg"].removeprefix("Value error, ").rstrip(".")
-    return UsageError(f"{where}: {'.'.join(path) or 'value'}: {fault}.")
+    return UsageError(": ".join([where, *filter(None, [".".join(path)]), f"{fault}."]))
 
 
 def _fields_at(schema: Any, path: list[str]) -> list[str]:

@@ -32,6 +32,7 @@ CELLS = {
     "sizes": (48, "20e278d11f2a69ca"),
     "standard": (306, "90d4fd7cc7d906a3"),
     "trunk": (90, "8e873c4cc4b7f26a"),
+    "tuned": (84, "09cd6d3ec22e640a"),
     "vision": (5, "20651837fc15df60"),
 }
 
