@@ -64,8 +64,9 @@ def test_processes_without_a_strategy_are_an_error():
 
 
 def test_a_batch_that_does_not_divide_is_a_usage_error(data, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("RANK", "0")
+    launched = {"WORLD_SIZE": "3", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for variable, value in launched.items():
+        monkeypatch.setenv(variable, value)
     with pytest.raises(UsageError, match="8 pairs, which do not divide among 3"):
         open_accelerator(tiny.run_of(data), tmp_path)
 
