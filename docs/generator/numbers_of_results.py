@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 from robo_orl.base.errors import UsageError
 from robo_orl.config.presets import written_name
@@ -75,44 +76,6 @@ def board(
     return table(header, rows)
 
 
-def horizons(suite: str, policies: Sequence[str], boards: Sequence[Board], critics: Sequence[str]) -> str:
-    """The same with a row per (task, regime), the decisions allowed and the critics' value errors."""
-    header = [
-        "data, task",
-        "decisions",
-        *(f"`{p}`" for p in policies),
-        "value error " + ", ".join(f"`{c}`" for c in critics),
-    ]
-    rows = []
-    for task, regime in boards:
-        known = [key for key in cells(suite) if key[:2] == (task, regime)]
-        errors = [value_error(suite, task, regime, c) for c in critics]
-        scores = [_score(suite, task, regime, policy, "tiny") for policy in policies]
-        rows.append(
-            [f"`{regime}` {task}", cells(suite)[known[0]][0].task.horizon, *scores, ", ".join(filter(None, errors))]
-        )
-    return table(header, rows)
-
-
-def sizes(
-    suite: str, policies: Sequence[str], names: Sequence[str], task: str, regime: str, critics: Sequence[str]
-) -> str:
-    """A row per size of the backbone."""
-    header = ["size", *(f"`{p}`" for p in policies), "value error " + ", ".join(f"`{c}`" for c in critics)]
-    rows = []
-    for size in names:
-        numbers = record(suite, task, regime, policies[0], size).train.parameters["backbone"]
-        errors = [value_error(suite, task, regime, c, size) for c in critics]
-        rows.append(
-            [
-                f"{size}, {numbers / 1e6:.1f}M",
-                *(_score(suite, task, regime, p, size) for p in policies),
-                ", ".join(errors),
-            ]
-        )
-    return table(header, rows)
-
-
 def seeds(
     suite: str, policies: dict[str, tuple[str, str]], boards: Sequence[Board], which: Sequence[int] = (0, 1, 2)
 ) -> str:
@@ -162,15 +125,15 @@ def methods(policies: Sequence[str], boards: Sequence[Board]) -> str:
 
 
 def retrained() -> str:
-    """How far the same policies moved that two versions trained, whose sums round otherwise."""
-    boards = [("chain1", "mg"), ("chain2", "mg"), ("chain1", "stitch"), ("chain2", "stitch")]
-    policies = ("bc", "filtered_bc", "iql", "qc")
-    moved = [
-        abs(k("horizon", *b, policy) - k("superseded/methods_untuned", *b, policy))
-        for b in boards
-        for policy in policies
-    ]
-    return f"Policies that two versions trained with the same settings moved by up to {max(moved)} of 50."
+    """How far the trainings of one row lie apart, over the rows of `controls`, 100 episodes each."""
+    rows: dict[tuple[str, str, str, str], list[int]] = {}
+    for (*row, _), (found, _) in cells("controls").items():
+        rows.setdefault(tuple(row), []).append(found.evaluation.success_once.k)
+    apart = [max(ks) - min(ks) for ks in rows.values() if len(ks) > 1]
+    return (
+        f"Trainings of one row of `controls` are up to {max(apart)} of 100 episodes apart; half of its"
+        f" {len(apart)} rows with several have {median(apart):.0f} or more between them."
+    )
 
 
 @cache
@@ -343,7 +306,7 @@ def _step(step: int | None) -> str:
 FUNCTIONS = {
     f.__name__: f
     for f in (
-        progress, record, k, success, board, horizons, sizes, seeds, value_error, compared, row_of, methods,
+        progress, record, k, success, board, seeds, value_error, compared, row_of, methods,
         retrained, step_ratio, memory_ratio, flops_ratio, cost_board, engines_board, prediction_board, machine,
         written, table, budgets, learning_curves,
     )

@@ -94,14 +94,19 @@ def test_three_lengths_another_control_and_other_starts_are_refused():
 
 
 def test_chains_are_read_from_the_shipped_records():
-    cells = read_cells(Path(__file__).parents[2] / "results" / "horizon")
-    chains = chains_of(cells, "bc", "mg")
-    assert {k: reached.shape for k, reached in chains.items()} == {k: (1, 50, k) for k in LENGTHS}
-    assert chains[2][0, :, 1].sum() == 45, "chain2+10hz has two stages too and is not among them"
-    record, rows = next(cell for cell in cells if (cell[0].task.name, cell[0].regime) == ("chain1", "mg"))
+    cells = read_cells(Path(__file__).parents[2] / "results" / "horizon_controls")
+    chains = chains_of(cells, "bc", "mh")
+    assert {k: reached.shape for k, reached in chains.items()} == {k: (3, 100, k) for k in LENGTHS}
+    ours = [
+        record.evaluation.success_once.k
+        for record, _ in cells
+        if (record.task.name, record.policy.name) == ("chain1", "bc")
+    ]
+    assert chains[1][..., 0].sum() == sum(ours), "chain1+10hz has one stage too and is not among them"
+    record, rows = next(cell for cell in cells if (cell[0].task.name, cell[0].policy.name) == ("chain1", "bc"))
     other = record.model_copy(update={"evaluation": record.evaluation.model_copy(update={"starts_sha256": "another"})})
     with pytest.raises(UsageError, match="two banks"):
-        chains_of([*cells, (other, rows)], "bc", "mg")
+        chains_of([*cells, (other, rows)], "bc", "mh")
 
 
 @pytest.mark.slow
