@@ -330,7 +330,7 @@ def _stage_panel(fit: StageFit, control: StageFit, critic: bool) -> Markup:
     x = log_span(fit.counts, 184).encoding("k", "stages in the chain", values=list(fit.counts), grid=False)
     y = percent(rate_span(120), ticks=(0, 0.5, 1))
     layers = [band(x, y, behind), reference(x, y, behind), curve(x, y), intervals(x, y), points(x, y)]
-    words = ", ".join(f"{row['k']} stages: {row['tip']}" for row in own)
+    words = ", ".join(f"{row['k']} stage{'s' if row['k'] > 1 else ''}: {row['tip']}" for row in own)
     picture = drawing(figure(184, 120, layers, own), f"Stage 1 of {fit.policy}: {words}")
     return framed(f"{written(fit.policy)}: stage 1", picture)
 

@@ -20,7 +20,7 @@ CELLS = {
     "methods": (1290, "73f45abd6aacf54b"),
     "must_pay": (162, "a3d19d8fe2dc93f7"),
     "multitask": (4, "55df7af207d4a63b"),
-    "noise": (10, "f30e8180cb9673ef"),
+    "noise": (44, "67231eb8ed70bac2"),
     "online": (357, "16aebd9b4f714cd5"),
     "online_multitask": (8, "1f664e49f6b43e37"),
     "online_policy_gradient": (159, "b8fd9f82d4b37a29"),
