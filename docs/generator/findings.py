@@ -45,7 +45,7 @@ def _success() -> tuple[str, ...]:
         f" {_most(*pieces, 'within_60')}; within {_allowed(*whole, 40)} of chain1 `mg` `bcq`"
         f" {each(*whole, 'bcq', 'within_40')}, against {_most(*whole, 'within_40')}. Ahead of them by return:"
         f" {_ahead_on('controls', 'return')}; by success: {_ahead_on('controls', 'success')}."
-        f" {_tuned(*pieces[1:])} Where only values can win, `sarsa_bon` outpaces every demonstration in"
+        f" {_tuned()} Where only values can win, `sarsa_bon` outpaces every demonstration in"
         f" {each(*fast, 'sarsa_bon', 'within_60')}, cloning {each(*fast, 'bc', 'within_60')}."
     )
     return (
@@ -57,13 +57,18 @@ def _success() -> tuple[str, ...]:
     )
 
 
-def _tuned(task: str, regime: str) -> str:
-    """What is left on a board once every policy is tuned on such data."""
-    by_return, in_time = (_ahead("tuned", task, regime, endpoint) for endpoint in ("return", "within_60"))
-    half, critic = (each("tuned", task, regime, name, "return") for name in ("top_bc_top25", "sarsa_bon"))
+def _tuned() -> str:
+    """What is left once every policy is tuned on such data."""
+    half, critic = (each("tuned", "chain2", "stitch", name, "return") for name in ("top_bc_top25", "sarsa_bon"))
+    ahead = {
+        (task, endpoint): _listed(_ahead("tuned", task, "stitch", endpoint))
+        for task, deadline in (("chain1", "within_40"), ("chain2", "within_60"))
+        for endpoint in ("return", deadline)
+    }
     return (
-        f"With all tuned on `{regime}`, ahead on {task} by return: {_listed(by_return)} (`sarsa_bon` {critic}, cloning"
-        f" of the best half {half}); in that time: {_listed(in_time)}."
+        f"All tuned on `stitch`, ahead on chain1: {ahead['chain1', 'return']} by return, {ahead['chain1', 'within_40']}"
+        f" in that time; on chain2: {ahead['chain2', 'return']} by return (`sarsa_bon` {critic}, cloning of the best"
+        f" half {half}), {ahead['chain2', 'within_60']} in time."
     )
 
 

@@ -48,7 +48,8 @@ def tuned_beside_files(
 ) -> str:
     """A row per policy, two columns per endpoint: every training as its file is → tuned, and the difference of means.
 
-    tuned, files: the suites of either. Bold where Holm's correction over all rows of both boards tells them apart.
+    tuned, files: the suites of either. Bold where Holm's correction over all rows of all boards tells them apart and
+    the interval that is shown excludes zero.
     """
     chosen = [endpoint_of(tuned, name) for name in endpoints]
     header = ["policy", *(text for one in chosen for text in (one.title, "difference"))]
@@ -64,13 +65,18 @@ def tuned_beside_files(
 
 
 def _difference(tuned: str, files: str, row: Row, endpoint: str) -> str:
+    if _rows(files)[row][0].cell == _rows(tuned)[row][0].cell:
+        return "the same settings"
     found, told = differences(tuned, files, endpoint)[row]
     if not found.wins + found.losses:
-        return "the same"
+        return "none"
     if found.mean is None:
-        text = f"{100 * found.difference:+.0f} [{100 * found.low:+.0f}, {100 * found.high:+.0f}] points"
-    else:
-        text = f"{found.mean.mean:+.3f} [{found.mean.low:+.3f}, {found.mean.high:+.3f}]"
+        return _bold(f"{100 * found.difference:+.0f} [{100 * found.low:+.0f}, {100 * found.high:+.0f}] points", told)
+    low, high = found.mean.low, found.mean.high
+    return _bold(f"{found.mean.mean:+.3f} [{low:+.3f}, {high:+.3f}]", told if low > 0 or high < 0 else "undecided")
+
+
+def _bold(text: str, told: str) -> str:
     return text if told == "undecided" else f"**{text}**"
 
 
