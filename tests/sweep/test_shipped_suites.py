@@ -18,7 +18,7 @@ CELLS = {
     "horizon_total": (180, "ee76da0ae2f0afc6"),
     "imitation": (66, "87569a8b418dbed1"),
     "methods": (1290, "73f45abd6aacf54b"),
-    "must_pay": (162, "a3d19d8fe2dc93f7"),
+    "must_pay": (162, "2e6635273b90cca5"),
     "multitask": (4, "55df7af207d4a63b"),
     "noise": (44, "67231eb8ed70bac2"),
     "online": (357, "16aebd9b4f714cd5"),
