@@ -200,6 +200,7 @@ def _tuned(plan: Plan, searches: dict[str, PolicySearch]) -> Tuned:
             k=k,
             n=n,
             score=trial.score,
+            one_training=plan.policy(name).selection.noise_seed is not None,
         )
     return Tuned(name=plan.suite.name, trials=plan.trials, policies=policies, **_head(plan))
 

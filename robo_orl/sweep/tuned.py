@@ -27,6 +27,7 @@ class Chosen(Strict):
     k: int = Field(ge=0, description="successes of its n episodes on all tasks, from start states for tuning")
     n: int = Field(ge=1)
     score: float | None = Field(None, description="what it was chosen by, `score_of`; older files do not say")
+    one_training: bool = Field(False, description="chosen for one training, as a noise vector is: no variant takes it")
 
 
 class Tuned(Strict):
@@ -48,10 +49,14 @@ class Tuned(Strict):
         """The choice for a policy: its own; that of the policy that it is a variant of; or of the only one tuned alike.
 
         bc_flow_zero_noise is a variant of bc_flow, and of bc where bc_flow was not tuned. A policy whose name says no
-        such thing takes the choice of the only policy that was tuned for its objective.
+        such thing takes the choice of the only policy that was tuned for its objective. What was chosen for one
+        training is for that policy alone.
         """
-        same = {tuned: chosen for tuned, chosen in self.policies.items() if chosen.objective == objective}
-        tuned_names = [tuned for tuned in same if name == tuned or name.startswith(f"{tuned}_")]
+        if name in self.policies and self.policies[name].objective == objective:
+            return self.policies[name]
+        kept = {tuned: chosen for tuned, chosen in self.policies.items() if not chosen.one_training}
+        same = {tuned: chosen for tuned, chosen in kept.items() if chosen.objective == objective}
+        tuned_names = [tuned for tuned in same if name.startswith(f"{tuned}_")]
         if tuned_names:
             return same[max(tuned_names, key=len)]
         return next(iter(same.values())) if len(same) == 1 else None

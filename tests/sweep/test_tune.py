@@ -193,12 +193,16 @@ def test_a_policy_that_no_search_was_made_for_is_called_not_tuned(presets, fakes
         ("qc_separate", "qc", "qc"),
         ("another_name_of_qc", "qc", "qc"),
         ("another_name_of_bc", "bc", None),
+        ("iql_vector", "iql", "iql_vector"),
+        ("iql_vector_separate", "iql", None),
+        ("iql", "iql", None),
     ],
 )
 def test_a_variant_takes_what_was_chosen_for_the_policy_that_it_is_of(name, objective, takes):
     one = {"set": {}, "trial": 0, "trials": 4, "k": 1, "n": 2}
-    objectives = {"bc": "bc", "bc_flow": "bc", "qc": "qc"}
+    objectives = {"bc": "bc", "bc_flow": "bc", "qc": "qc", "iql_vector": "iql"}
     policies = {tuned: one | {"objective": learns} for tuned, learns in objectives.items()}
+    policies["iql_vector"]["one_training"] = True  # a noise vector: to another network it is another chunk
     head = {"name": "found", "suite": "s", "task": "toy", "regime": "mg", "trials": 4, "episodes": 2, "steps": 10}
     tuned = Tuned(**head, policies=policies)
     assert tuned.of(name, objective) is (tuned.policies[takes] if takes else None)
