@@ -130,6 +130,31 @@ def test_the_same_rewards_took_the_same_labels_and_seconds_in_every_record(tmp_p
     assert any("data.annotation or data.quality of the same data differs" in one for one in said) == (assumed != 250.0)
 
 
+@pytest.mark.parametrize(
+    ("frames", "k", "sha256", "differs"),
+    [
+        (0, 0, "a", False),
+        (1, 0, "b", False),
+        (0, 2, "b", False),
+        (400, 0, "b", True),
+        (0, 5, "b", True),
+        (1, 0, "a", True),
+    ],
+)
+def test_data_recorded_on_two_machines_may_differ_by_rounding_and_a_file_by_nothing(
+    tmp_path, frames, k, sha256, differs
+):
+    for seed, more, solved, file in ((0, 0, 0, "a"), (1, frames, k, sha256)):
+        rows = example_rows(seed=seed)
+        record = example_record(rows, seed=seed)
+        success = record.data.success.model_copy(update={"k": record.data.success.k - solved})
+        own = {"frames": record.data.frames + more, "success": success, "sha256": file * 64}
+        record = record.model_copy(update={"data": record.data.model_copy(update=own)})
+        write_cell(tmp_path / "cells" / f"chain2-mg-bc-tiny-s{seed}-{record.cell[:10]}", record, rows)
+    said = [sentence for found in verify(tmp_path).faults.values() for sentence in found]
+    assert any("data.frames" in one or "same sha256" in one for one in said) == differs
+
+
 def test_a_consistent_record_has_no_fault(cell, tmp_path):
     assert faults(folder_cell(cell)) == []
     found = verify(tmp_path)
