@@ -49,7 +49,7 @@ docs: $(READY) ## the documentation site, in site/
 leaderboard: $(READY) ## the leaderboard of results/, in site/leaderboard/
 	@$(VENV)/bin/robo-orl leaderboard build results --out site/leaderboard
 
-bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|horizon|sizes|methods|vision
+bench: $(READY) ## the fuller benchmark, hours; resumable: SUITE=standard|controls|horizon_controls|methods
 	$(VENV)/bin/robo-orl bench --suite $(or $(SUITE),standard)
 
 doctor: $(READY) ## what works on this machine

@@ -310,7 +310,8 @@ def _sentence(row: OnlineRow, below: list[Change]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
+    text = f"{round(100 * value, 6):+.0f}"  # rounded first: -3.5 is one number whatever arithmetic led to it
+    return "0" if text in ("+0", "-0") else text.replace("-", "−")
 
 
 def _percent(low: float, high: float) -> str:

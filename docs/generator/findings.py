@@ -125,7 +125,7 @@ def _horizon() -> tuple[str, str, str]:
     broken = sum(2 * k < min(solved[bc]) for k in solved[critic])
     claim = (
         f"At eight cubes {number_word(broken)} of {number_word(len(solved[critic]))} trainings of a bootstrapped critic"
-        " break, none of cloning does."
+        " break, none of `bc` does."
         if broken
         else "A longer chain costs cloning too; what it costs critics beyond that, these records cannot tell."
     )
@@ -143,8 +143,8 @@ def _horizon() -> tuple[str, str, str]:
 
 def _price() -> tuple[str, str, str]:
     numbers = (
-        f"With a billion parameters a critic on the policy's backbone costs {_range(SHARED, 'step_relative')} times the"
-        f" time of cloning and {_range(SHARED, 'memory_relative')} times the memory; with a backbone of its own"
+        f"At a billion parameters `qc` and `iql` on the policy's backbone cost {_range(SHARED, 'step_relative')} times"
+        f" the time of a cloned flow and {_range(SHARED, 'memory_relative')} times the memory; with their own"
         f" {_range(SEPARATE, 'step_relative')} and {_range(SEPARATE, 'memory_relative')}."
     )
     return "The price is the layout, not the critic.", numbers, "cost"

@@ -13,7 +13,8 @@ from robo_orl.results.budgets import read_budgets
 from robo_orl.results.cost_record import CostRecord, CostRow
 from robo_orl.results.intervals import PairedTest, paired_test, wilson
 from robo_orl.results.record import CurvePoint, EpisodeRow, Record
-from robo_orl.results.store import read_cells, read_costs, read_manifest
+from robo_orl.results.store import read_cells, read_costs
+from robo_orl.sweep.cells import expand, load_suite
 
 ROOT = Path(__file__).parents[2]
 Board = tuple[str, str]  # task, regime
@@ -30,12 +31,11 @@ def folder(suite: str) -> Path:
     return ROOT / "results" / suite
 
 
+@cache
 def progress(suite: str) -> str:
-    """'38 of 72 cells': the cells that were run, of those that the suite asks for."""
-    if not folder(suite).is_dir():
-        return "none of its cells"
-    manifest = read_manifest(folder(suite))
-    return f"{len(cells(suite))} of {len(manifest.cells)} cells" if manifest else f"{len(cells(suite))} cells"
+    """'38 of 72 cells': the cells that were run, of those that all blocks of the suite ask for."""
+    asked = len(expand(load_suite(suite)))
+    return f"{len(cells(suite))} of {asked:,} cells" if folder(suite).is_dir() else f"none of its {asked:,} cells"
 
 
 # -------------------------------------------------------------------------------------------------------------- success

@@ -220,8 +220,15 @@ def _sets_variable(words: list[str]) -> bool:
     return all(re.fullmatch(r"[A-Z_]+=\S*", word) for word in words)
 
 
-def _check_file(words: list[str], names: bool) -> None:
-    assert (ROOT / words[-1]).is_file(), f"{words[-1]} does not exist"
+def _check_sbatch(words: list[str], names: bool) -> str | None:
+    """The script, and what it passes on: the scripts of training give their arguments to `robo-orl train`."""
+    place = next(index for index, word in enumerate(words) if word.endswith(".sh"))
+    script, passed = ROOT / words[place], words[place + 1 :]
+    assert script.is_file(), f"{words[place]} does not exist"
+    if not passed:
+        return None
+    assert "robo_orl train" in script.read_text(), f"{words[place]} passes nothing on to a training"
+    return _check_ours(["train", *passed], names)
 
 
 CHECKS: dict[str, Callable[[list[str], bool], None]] = {
@@ -230,7 +237,7 @@ CHECKS: dict[str, Callable[[list[str], bool], None]] = {
     "make": _check_make,
     "python": _check_python,
     "pip": _check_pip,
-    "sbatch": _check_file,
+    "sbatch": _check_sbatch,
     "ray": lambda words, names: None,  # tests/sweep/test_ray.py runs the page's commands
     "source": lambda words, names: None,
 }

@@ -118,8 +118,8 @@ def test_a_recorded_training_is_that_of_the_usual_step_also_when_it_resumes(data
         finished(run, tmp_path / "parts", stop_at=7)
         parts = finished(run, tmp_path / "parts")
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
-    # A learning rate in a tensor rounds otherwise than a number does. What that moves is nothing in fp32; products in bf16
-    # enlarge it, on some processors to a fifth of a step. A step that is left out is a whole one.
+    # A learning rate in a tensor rounds otherwise than a number does. What that moves is nothing in fp32; products in
+    # bf16 enlarge it, on some processors to a fifth of a step. A step that is left out is a whole one.
     most = 0.001 if precision == "fp32" else 0.5
     assert apart(whole, usual) < most * apart(one_less, usual)
 
