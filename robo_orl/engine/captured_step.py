@@ -157,8 +157,13 @@ def as_cuda_graph(body: Body) -> Callable[[], Metrics]:
 
 
 def learning_rates_in_place(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Keep learning rates as tensors, which a recording reads anew in every step."""
+    """Keep learning rates as tensors, which a recording reads anew in every step.
+
+    On a CPU they have the precision of the number that a step that is not recorded takes, and updates are the same
+    bits: a rate in float32 differs in its last bit, which products in bf16 enlarge. CUDA's fused AdamW reads float32.
+    """
+    precision = torch.float32 if device.type == "cuda" else torch.float64
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], Tensor):
-            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+            group["lr"] = torch.tensor(float(group["lr"]), dtype=precision, device=device)
         group["capturable"] = device.type == "cuda"

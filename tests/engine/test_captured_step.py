@@ -105,28 +105,17 @@ def finished(run, out, **options):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_recorded_training_is_that_of_the_usual_step_also_when_it_resumes(data, tmp_path, monkeypatch, precision):
-    run, shorter = (
-        tiny.run_of(data, tiny.CASES["iql_shared"] | {"optim": {"steps": steps, "precision": precision}})
-        for steps in (12, 11)
-    )
+    run = tiny.run_of(data, tiny.CASES["iql_shared"] | {"optim": {"steps": 12, "precision": precision}})
     usual = finished(run, tmp_path / "usual")
-    one_less = finished(shorter, tmp_path / "less")
     with monkeypatch.context() as patch:
         patch.setattr(training_step, "captures", lambda *_: True)
         patch.setattr(training_step, "as_cuda_graph", twin)
         whole = finished(run, tmp_path / "whole")
         finished(run, tmp_path / "parts", stop_at=7)
         parts = finished(run, tmp_path / "parts")
-    assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
-    # A learning rate in a tensor rounds otherwise than a number does. What that moves is nothing in fp32; products in
-    # bf16 enlarge it, on some processors to a fifth of a step. A step that is left out is a whole one.
-    most = 0.001 if precision == "fp32" else 0.5
-    assert apart(whole, usual) < most * apart(one_less, usual)
-
-
-def apart(one, other):
-    """How far two checkpoints are from each other, over all weights."""
-    return sum(float((one[name].float() - tensor.float()).square().sum()) for name, tensor in other.items()) ** 0.5
+    for name, tensor in usual.items():
+        torch.testing.assert_close(whole[name], tensor, rtol=1e-4, atol=1e-5)
+        assert torch.equal(parts[name], whole[name])
 
 
 def test_a_replayed_step_has_all_phases_and_metrics_of_its_own(data, tmp_path, recorded):
