@@ -26,6 +26,15 @@ def cells(suite: str) -> dict[tuple[str, str, str, str, int], tuple[Record, list
     return {(r.task.name, r.regime, r.policy.name, r.size, r.seed): (r, rows) for r, rows in read_cells(folder(suite))}
 
 
+@cache
+def rows_of(suite: str) -> dict[tuple[str, str, str, str], list[Record]]:
+    """(task, regime, policy, size) -> the records of a row, a training each, by their seeds."""
+    rows: dict[tuple[str, str, str, str], list[Record]] = {}
+    for (task, regime, policy, size, _), (found, _) in sorted(cells(suite).items(), key=lambda cell: cell[0]):
+        rows.setdefault((task, regime, policy, size), []).append(found)
+    return rows
+
+
 def folder(suite: str) -> Path:
     """The results of a suite in this repository."""
     return ROOT / "results" / suite
@@ -126,10 +135,8 @@ def methods(policies: Sequence[str], boards: Sequence[Board]) -> str:
 
 def retrained() -> str:
     """How far the trainings of one row lie apart, over the rows of `controls`, 100 episodes each."""
-    rows: dict[tuple[str, str, str, str], list[int]] = {}
-    for (*row, _), (found, _) in cells("controls").items():
-        rows.setdefault(tuple(row), []).append(found.evaluation.success_once.k)
-    apart = [max(ks) - min(ks) for ks in rows.values() if len(ks) > 1]
+    counts = [[found.evaluation.success_once.k for found in row] for row in rows_of("controls").values()]
+    apart = [max(ks) - min(ks) for ks in counts if len(ks) > 1]
     return (
         f"Trainings of one row of `controls` are up to {max(apart)} of 100 episodes apart; half of its"
         f" {len(apart)} rows with several have {median(apart):.0f} or more between them."

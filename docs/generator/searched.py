@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from numbers_of_results import cells, folder, table, written
+from numbers_of_results import folder, rows_of, table, written
 from trainings import endpoint_of, number, values_of
 
 from robo_orl.report.compare import Difference, Outcomes, compare, paired_by_seed, verdict
@@ -99,10 +99,7 @@ def differences(tuned: str, files: str, endpoint: str) -> dict[Row, tuple[Differ
 
 
 def _rows(suite: str) -> dict[Row, list[Record]]:
-    rows: dict[Row, list[Record]] = {}
-    for (task, regime, policy, _, _), (record, _) in sorted(cells(suite).items()):
-        rows.setdefault((task, regime, policy), []).append(record)
-    return rows
+    return {(task, regime, policy): records for (task, regime, policy, _), records in rows_of(suite).items()}
 
 
 FUNCTIONS = {f.__name__: f for f in (chosen_values, kept_its_file, tuned_beside_files)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numbers_of_results import cells, folder, table, written
+from numbers_of_results import cells, folder, rows_of, table, written
 
 from robo_orl.report.ceilings import gain_share
 from robo_orl.results.endpoints import Endpoint, endpoints_of
@@ -116,10 +116,7 @@ def _share(arms: Sequence[tuple | None], endpoint: Endpoint) -> str:
 
 def trained(suite: str) -> str:
     """'3', or '1 to 3': the trainings of a row of a suite."""
-    seeds: dict[tuple, set[int]] = {}
-    for key in cells(suite):
-        seeds.setdefault(key[:-1], set()).add(key[-1])
-    counts = sorted({len(own) for own in seeds.values()})
+    counts = sorted({len(row) for row in rows_of(suite).values()})
     return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
 
 

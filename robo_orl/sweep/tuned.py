@@ -52,11 +52,12 @@ class Tuned(Strict):
         such thing takes the choice of the only policy that was tuned for its objective. What was chosen for one
         training is for that policy alone.
         """
-        if name in self.policies and self.policies[name].objective == objective:
-            return self.policies[name]
-        kept = {tuned: chosen for tuned, chosen in self.policies.items() if not chosen.one_training}
-        same = {tuned: chosen for tuned, chosen in kept.items() if chosen.objective == objective}
-        tuned_names = [tuned for tuned in same if name.startswith(f"{tuned}_")]
+        same = {
+            tuned: chosen
+            for tuned, chosen in self.policies.items()
+            if chosen.objective == objective and (tuned == name or not chosen.one_training)
+        }
+        tuned_names = [tuned for tuned in same if name == tuned or name.startswith(f"{tuned}_")]
         if tuned_names:
             return same[max(tuned_names, key=len)]
         return next(iter(same.values())) if len(same) == 1 else None

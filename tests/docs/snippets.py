@@ -220,15 +220,14 @@ def _sets_variable(words: list[str]) -> bool:
     return all(re.fullmatch(r"[A-Z_]+=\S*", word) for word in words)
 
 
-def _check_sbatch(words: list[str], names: bool) -> str | None:
+def _check_sbatch(words: list[str], names: bool) -> None:
     """The script, and what it passes on: the scripts of training give their arguments to `robo-orl train`."""
     place = next(index for index, word in enumerate(words) if word.endswith(".sh"))
     script, passed = ROOT / words[place], words[place + 1 :]
     assert script.is_file(), f"{words[place]} does not exist"
-    if not passed:
-        return None
-    assert "robo_orl train" in script.read_text(), f"{words[place]} passes nothing on to a training"
-    return _check_ours(["train", *passed], names)
+    if passed:
+        assert "robo_orl train" in script.read_text(), f"{words[place]} passes nothing on to a training"
+        _check_ours(["train", *passed], names)
 
 
 CHECKS: dict[str, Callable[[list[str], bool], None]] = {
